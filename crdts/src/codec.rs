@@ -1,0 +1,245 @@
+//! Reading and writing of canonical bytes: LEB128 varints with one spelling each, and a reader that checks every
+//! length against what is left before anybody allocates for it.
+//!
+//! What lives here knows nothing of dots or rows. The invariant: a reader never looks past its input and never
+//! panics on it.
+
+use alloc::vec::Vec;
+
+/// The longest key or element, in bytes.
+pub const KEY_BYTES_MAX: usize = 4_096;
+/// The longest value, in bytes (60 KiB).
+pub const VALUE_BYTES_MAX: usize = 61_440;
+
+/// Why bytes were refused. Whatever was being decoded into or merged is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The input ends inside a field, or claims more than it holds. Nothing changed.
+    #[error("the input ends early or claims more than it holds")]
+    Truncated,
+    /// A varint is longer than it has to be, or does not fit its type. Nothing changed.
+    #[error("a varint is over-long or out of range")]
+    Varint,
+    /// There are bytes behind the end. Nothing changed.
+    #[error("bytes are left over behind the end")]
+    Trailing,
+    /// The bytes are of another kind (a set where a map was expected) or of an unknown version. Nothing changed.
+    #[error("the bytes are of another kind or of an unknown version")]
+    Kind,
+    /// Keys, actors, spans or dots are unsorted or occur twice, or a field is not in its shortest form.
+    /// Nothing changed.
+    #[error("the bytes are not in canonical form")]
+    NotCanonical,
+    /// One dot is listed under two keys. Nothing changed.
+    #[error("a dot is listed twice")]
+    DuplicateDot,
+    /// A dot is listed that the context does not cover. Nothing changed.
+    #[error("a dot is listed outside the causal context")]
+    Uncovered,
+    /// A key, value, actor or counter is beyond its limit. Nothing changed.
+    #[error("a key, value, actor or counter is beyond its limit")]
+    Limit,
+    /// The schema is not the one of the collection it was given to. Nothing changed.
+    #[error("the schema differs from the collection's")]
+    Schema,
+}
+
+/// A cursor over untrusted bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// How many bytes were consumed.
+    #[inline]
+    pub(crate) const fn position(&self) -> usize {
+        self.at
+    }
+
+    /// How many bytes are left.
+    #[inline]
+    pub(crate) const fn remaining(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at)
+    }
+
+    #[inline]
+    pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
+        let byte = *self.bytes.get(self.at).ok_or(DecodeError::Truncated)?;
+        self.at = self.at.saturating_add(1);
+        Ok(byte)
+    }
+
+    #[inline]
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let rest = self.bytes.get(self.at..).ok_or(DecodeError::Truncated)?;
+        let taken = rest.get(..len).ok_or(DecodeError::Truncated)?;
+        self.at = self.at.saturating_add(len);
+        Ok(taken)
+    }
+
+    /// A LEB128 varint in its shortest form.
+    #[inline]
+    pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
+        let first = self.byte()?;
+        if first < 0x80 { Ok(u64::from(first)) } else { self.varint_rest(first) }
+    }
+
+    fn varint_rest(&mut self, first: u8) -> Result<u64, DecodeError> {
+        let mut value = u64::from(first & 0x7f);
+        let mut shift = 7_u32;
+        loop {
+            let byte = self.byte()?;
+            // The tenth byte holds the last single bit of a u64.
+            if shift == 63 && byte > 1 {
+                return Err(DecodeError::Varint);
+            }
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                // A zero at the end adds nothing: the shorter spelling is the only one.
+                return if byte == 0 { Err(DecodeError::Varint) } else { Ok(value) };
+            }
+            shift = shift.saturating_add(7);
+            if shift > 63 {
+                return Err(DecodeError::Varint);
+            }
+        }
+    }
+
+    /// A varint that counts items of at least `item_bytes_min` bytes each, all of them still in the input.
+    pub(crate) fn count(&mut self, item_bytes_min: usize) -> Result<usize, DecodeError> {
+        let count = usize::try_from(self.varint()?).map_err(|_| DecodeError::Truncated)?;
+        match count.checked_mul(item_bytes_min) {
+            Some(least) if least <= self.remaining() => Ok(count),
+            _ => Err(DecodeError::Truncated),
+        }
+    }
+
+    pub(crate) fn finish(&self) -> Result<(), DecodeError> {
+        if self.remaining() == 0 { Ok(()) } else { Err(DecodeError::Trailing) }
+    }
+}
+
+/// Appends `value` as a LEB128 varint.
+#[inline]
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    loop {
+        let low = value.to_le_bytes()[0];
+        value >>= 7;
+        if value == 0 {
+            out.push(low & 0x7f);
+            return;
+        }
+        out.push(low | 0x80);
+    }
+}
+
+/// Appends a length or count as a varint.
+#[inline]
+pub(crate) fn put_len(out: &mut Vec<u8>, len: usize) {
+    // usize is at most 64 bits on every target of Rust.
+    put_varint(out, len as u64);
+}
+
+/// Maps small distances of either sign to small numbers: 0, -1, 1, -2, … to 0, 1, 2, 3, …
+#[inline]
+pub(crate) const fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+/// The inverse of [`zigzag`].
+#[inline]
+pub(crate) const fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ (value & 1).cast_signed().wrapping_neg()
+}
+
+/// Implements serde for a type with `encode` and `decode`: one byte string, the canonical form.
+macro_rules! serde_as_canonical_bytes {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_bytes(&self.encode())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_bytes($crate::codec::CanonicalVisitor(Self::decode))
+            }
+        }
+    };
+}
+pub(crate) use serde_as_canonical_bytes;
+
+/// Hands a byte string, or a sequence of bytes where a format has no byte strings (JSON), to a decoder.
+pub(crate) struct CanonicalVisitor<T>(pub(crate) fn(&[u8]) -> Result<T, DecodeError>);
+
+impl<'de, T> serde::de::Visitor<'de> for CanonicalVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the canonical bytes of a collection")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<T, E> {
+        self.0(bytes).map_err(E::custom)
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
+        // The claimed length is not believed: the buffer grows with what really arrives.
+        let mut bytes = Vec::new();
+        while let Some(byte) = seq.next_element::<u8>()? {
+            bytes.push(byte);
+        }
+        self.0(&bytes).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_varint_has_one_spelling() {
+        for value in (0..64).flat_map(|bit| [1_u64 << bit, (1_u64 << bit) - 1, u64::MAX >> bit]) {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            let mut reader = Reader::new(&bytes);
+            assert_eq!(reader.varint(), Ok(value));
+            assert_eq!(reader.finish(), Ok(()));
+            // The same value with a zero group behind it is refused.
+            let mut long = bytes.clone();
+            *long.last_mut().unwrap() |= 0x80;
+            long.push(0);
+            assert_eq!(Reader::new(&long).varint(), Err(DecodeError::Varint));
+            for cut in 0..bytes.len() {
+                assert_eq!(Reader::new(&bytes[..cut]).varint(), Err(DecodeError::Truncated));
+            }
+        }
+        assert_eq!(Reader::new(&[0xff; 10]).varint(), Err(DecodeError::Varint));
+        assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(DecodeError::Varint));
+    }
+
+    #[test]
+    fn zigzag_is_its_own_inverse_at_the_edges() {
+        for value in [0, -1, 1, -2, i64::MAX, i64::MIN, 1 << 40, -(1 << 40)] {
+            assert_eq!(unzigzag(zigzag(value)), value);
+        }
+        assert_eq!([0, -1, 1, -2].map(zigzag), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_count_beyond_the_input_is_refused_before_it_is_believed() {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, u64::MAX);
+        assert_eq!(Reader::new(&bytes).count(1), Err(DecodeError::Truncated));
+        assert_eq!(Reader::new(&[3, 0, 0]).count(1), Err(DecodeError::Truncated));
+        assert_eq!(Reader::new(&[2, 0, 0]).count(1), Ok(2));
+    }
+}

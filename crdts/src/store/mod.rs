@@ -1,0 +1,529 @@
+//! The arena under the LWW map and the OR-set: keys, values, dots, winners and ordered iteration.
+//!
+//! [`DotStore`] holds the dots that are *live*, and nothing about why the others are not. That is the caller's
+//! knowledge, and there are two ways to have it: a causal context (`causal`, beside this module), or a reference
+//! count of the removals that name a dot, kept outside by whoever folds logs. Both call the same four operations:
+//! insert a dot under a key, remove a dot, look a key up, look a dot up.
+//!
+//! The dots of one key form a chain of slots whose first is the winner. The invariants: a key's first slot keeps its
+//! id as long as the key has a live dot; no dot is live twice; the index of keys, once built, has exactly the heads.
+
+mod index;
+mod order;
+mod slot;
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::hash::{BuildHasher, Hasher};
+use core::ops::{Bound, RangeBounds};
+
+use foldhash::fast::FixedState;
+
+use crate::dot::{ActorId, COUNTER_MAX, Dot};
+use crate::time::Hlc;
+use index::Index;
+use order::{Order, Ordered};
+use slot::Arena;
+pub(crate) use slot::{DEAD, NONE, Slot};
+
+/// The actors met, interned. Indices are local: never compared across replicas, never written to bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Actors {
+    ids: Vec<ActorId>,
+    by_id: BTreeMap<ActorId, u32>,
+    last: u32,
+}
+
+impl Actors {
+    #[inline]
+    pub(crate) fn intern(&mut self, actor: &ActorId) -> u32 {
+        // Runs of writes by one actor are the rule.
+        if self.ids.get(self.last as usize) == Some(actor) {
+            return self.last;
+        }
+        self.last = match self.by_id.get(actor) {
+            Some(index) => *index,
+            None => self.add(*actor),
+        };
+        self.last
+    }
+
+    #[cold]
+    fn add(&mut self, actor: ActorId) -> u32 {
+        let Ok(index) = u32::try_from(self.ids.len()) else { unreachable!("fewer than 2^32 actors fit in memory") };
+        self.ids.push(actor);
+        self.by_id.insert(actor, index);
+        index
+    }
+
+    #[inline]
+    pub(crate) fn id(&self, index: u32) -> &ActorId {
+        &self.ids[index as usize]
+    }
+
+    pub(crate) fn index(&self, actor: &ActorId) -> Option<u32> {
+        self.by_id.get(actor).copied()
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// The actors in the order of their names, each with its index.
+    pub(crate) fn sorted(&self) -> impl Iterator<Item = (&ActorId, u32)> {
+        self.by_id.iter().map(|(id, index)| (id, *index))
+    }
+}
+
+/// A live dot of a key: what was written, by whom, when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The key (of a map) or element (of a set).
+    pub key: &'a [u8],
+    /// The value; empty in a set.
+    pub value: &'a [u8],
+    /// The write's name: its author, and the author's count.
+    pub dot: Dot,
+    /// The write's stamp; zero in a set.
+    pub stamp: Hlc,
+}
+
+/// Counts and sizes of a collection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Keys or elements that are there.
+    pub live: usize,
+    /// Live dots or contributions: more than `live` only where writes were concurrent.
+    pub dots: usize,
+    /// Heap bytes held, allocator overhead not counted.
+    pub bytes: usize,
+}
+
+/// Keys with their live dots. See the module's documentation for what it leaves to its owner.
+#[derive(Clone, Debug)]
+pub struct DotStore {
+    pub(crate) actors: Actors,
+    pub(crate) arena: Arena,
+    order: Order,
+    keys: Index,
+    dots: Index,
+    hasher: FixedState,
+    live_keys: usize,
+    live_dots: usize,
+}
+
+impl Default for DotStore {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl DotStore {
+    /// An empty store. `seed` keys the hash of the index: where strangers choose keys, give it 64 random bits, so
+    /// that they cannot choose keys that collide.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            actors: Actors::default(),
+            arena: Arena::default(),
+            order: Order::default(),
+            keys: Index::default(),
+            dots: Index::default(),
+            hasher: FixedState::with_seed(seed),
+            live_keys: 0,
+            live_dots: 0,
+        }
+    }
+
+    /// Makes `dot` live under `key`. Returns `false`, and changes nothing, if it is live already (under any key) or
+    /// if its counter is 0 or beyond [`COUNTER_MAX`].
+    pub fn insert(&mut self, key: &[u8], value: &[u8], dot: Dot, stamp: Hlc) -> bool {
+        if dot.counter == 0 || dot.counter > COUNTER_MAX || self.contains(&dot) {
+            return false;
+        }
+        let actor = self.actors.intern(&dot.actor);
+        self.build_keys();
+        let hash = self.hash_key(key);
+        match self.find_hashed(hash, key) {
+            Some(head) => self.add_sibling(head, (actor, dot.counter), stamp.to_bits(), value),
+            None => {
+                let id = self.add_key(hash, (actor, dot.counter), stamp.to_bits(), &[key, value].concat(), key.len());
+                self.order.push(id);
+            }
+        }
+        self.tidy();
+        true
+    }
+
+    /// Ends a dot. Returns `false` if it is not live.
+    pub fn remove(&mut self, dot: &Dot) -> bool {
+        let Some(actor) = self.actors.index(&dot.actor) else { return false };
+        self.build_dots();
+        let counter = dot.counter;
+        let Some(slot) = self.find_dot((actor, counter)) else { return false };
+        let head = self.slot(slot).head().unwrap_or(slot);
+        self.retain_chain(head, |dot| dot != (actor, counter), |_| {});
+        self.tidy();
+        true
+    }
+
+    /// Whether the dot is live. O(1) once dots have been removed by name, a pass over the arena before.
+    #[must_use]
+    pub fn contains(&self, dot: &Dot) -> bool {
+        let Some(actor) = self.actors.index(&dot.actor) else { return false };
+        if self.dots.is_built() {
+            return self.find_dot((actor, dot.counter)).is_some();
+        }
+        self.arena.live().any(|(_, slot)| slot.dot() == (actor, dot.counter))
+    }
+
+    /// The winning dot of a key: of its live dots the one with the greatest `(stamp, author, counter)`.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<Entry<'_>> {
+        self.find(key).map(|id| self.entry(id))
+    }
+
+    /// All live dots of a key, the winner first, the others in descending order.
+    #[must_use]
+    pub fn dots(&self, key: &[u8]) -> Vec<Entry<'_>> {
+        let Some(head) = self.find(key) else { return Vec::new() };
+        let key = self.slot(head).key();
+        let mut entries: Vec<Entry<'_>> = self.chain(head).map(|id| Entry { key, ..self.entry(id) }).collect();
+        entries.sort_unstable_by_key(|entry| core::cmp::Reverse((entry.stamp, entry.dot)));
+        entries
+    }
+
+    /// The winning dots in key order.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { store: self, ids: self.order.range(&self.arena, |_| false, |_| false) }
+    }
+
+    /// The winning dots of the keys that start with `prefix`, in key order.
+    pub fn prefix(&self, prefix: &[u8]) -> Iter<'_> {
+        let behind = |key: &[u8]| key > prefix && !key.starts_with(prefix);
+        Iter { store: self, ids: self.order.range(&self.arena, |key| key < prefix, behind) }
+    }
+
+    /// The winning dots of the keys in `range`, in key order. An inverted range is empty.
+    pub fn range<'k>(&self, range: impl RangeBounds<&'k [u8]>) -> Iter<'_> {
+        let before = |key: &[u8]| match range.start_bound() {
+            Bound::Included(start) => key < *start,
+            Bound::Excluded(start) => key <= *start,
+            Bound::Unbounded => false,
+        };
+        // What lies before the start is not behind the end either: an inverted range keeps both runs ordered.
+        let behind = |key: &[u8]| match range.end_bound() {
+            Bound::Included(end) => key > *end,
+            Bound::Excluded(end) => key >= *end,
+            Bound::Unbounded => false,
+        };
+        Iter { store: self, ids: self.order.range(&self.arena, before, behind) }
+    }
+
+    /// Live keys, live dots, heap bytes.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let actors = self.actors.len() * (2 * size_of::<ActorId>() + size_of::<u32>());
+        Stats {
+            live: self.live_keys,
+            dots: self.live_dots,
+            bytes: self.arena.bytes() + self.order.bytes() + self.keys.bytes() + self.dots.bytes() + actors,
+        }
+    }
+
+    pub(crate) const fn live_keys(&self) -> usize {
+        self.live_keys
+    }
+
+    pub(crate) const fn live_dots(&self) -> usize {
+        self.live_dots
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self, id: u32) -> &Slot {
+        self.arena.slot(id)
+    }
+
+    /// The entry of a head. (Behind one, the key is missing.)
+    pub(crate) fn entry(&self, id: u32) -> Entry<'_> {
+        let slot = self.slot(id);
+        Entry {
+            key: slot.key(),
+            value: slot.value(),
+            dot: Dot { actor: *self.actors.id(slot.actor), counter: slot.counter },
+            stamp: Hlc::from_bits(slot.stamp),
+        }
+    }
+
+    /// The ids of a key's chain from its head on.
+    pub(crate) fn chain(&self, head: u32) -> impl Iterator<Item = u32> + '_ {
+        core::iter::successors(Some(head), |id| Some(self.slot(*id).next).filter(|next| *next != NONE))
+    }
+
+    /// The heads in key order.
+    pub(crate) fn heads(&self) -> Ordered<'_> {
+        self.order.range(&self.arena, |_| false, |_| false)
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "32 of the hash's bits are what the index keeps")]
+    pub(crate) fn hash_key(&self, key: &[u8]) -> u32 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish() as u32
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "32 of the hash's bits are what the index keeps")]
+    fn hash_dot(&self, dot: (u32, u64)) -> u32 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_u32(dot.0);
+        hasher.write_u64(dot.1);
+        hasher.finish() as u32
+    }
+
+    /// The head of a key. By the index, or by binary search as long as no point write has needed one.
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
+        if self.keys.is_built() {
+            self.find_hashed(self.hash_key(key), key)
+        } else {
+            self.order.search(&self.arena, key)
+        }
+    }
+
+    /// The head of a key; the index of keys must be built.
+    #[inline]
+    pub(crate) fn find_hashed(&self, hash: u32, key: &[u8]) -> Option<u32> {
+        debug_assert!(self.keys.is_built());
+        self.keys.find(hash, |id| self.slot(id).key() == key)
+    }
+
+    /// What is probably the head of the key with this hash; the index of keys must be built.
+    #[inline]
+    pub(crate) fn guess(&self, hash: u32) -> Option<u32> {
+        self.keys.guess(hash)
+    }
+
+    pub(crate) const fn has_keys_index(&self) -> bool {
+        self.keys.is_built()
+    }
+
+    pub(crate) const fn has_dots_index(&self) -> bool {
+        self.dots.is_built()
+    }
+
+    /// The slot of a live dot; the index of dots must be built.
+    pub(crate) fn find_dot(&self, dot: (u32, u64)) -> Option<u32> {
+        self.dots.find(self.hash_dot(dot), |id| self.slot(id).dot() == dot)
+    }
+
+    /// Makes the index of keys, which point operations need.
+    #[inline]
+    pub(crate) fn build_keys(&mut self) {
+        if !self.keys.is_built() {
+            self.build_keys_now();
+        }
+    }
+
+    #[cold]
+    fn build_keys_now(&mut self) {
+        self.keys.build(self.live_keys);
+        for id in self.order.range(&self.arena, |_| false, |_| false) {
+            let hash = self.hash_key(self.arena.slot(id).key());
+            self.keys.insert(hash, id);
+        }
+    }
+
+    /// Makes the index of dots, which removals by name need.
+    pub(crate) fn build_dots(&mut self) {
+        if !self.dots.is_built() {
+            self.dots.build(self.live_dots);
+            for (id, slot) in self.arena.live() {
+                let hash = self.hash_dot(slot.dot());
+                self.dots.insert(hash, id);
+            }
+        }
+    }
+
+    #[inline]
+    fn index_dot(&mut self, dot: (u32, u64), id: u32) {
+        if self.dots.is_built() {
+            let hash = self.hash_dot(dot);
+            self.dots.insert(hash, id);
+        }
+    }
+
+    #[inline]
+    fn unindex_dot(&mut self, dot: (u32, u64), id: u32) {
+        if self.dots.is_built() {
+            let hash = self.hash_dot(dot);
+            self.dots.remove(hash, id);
+        }
+    }
+
+    /// Adds a key that is not there. The caller puts the id in the order. `hash` is looked at only if the index of
+    /// keys is built.
+    #[inline]
+    pub(crate) fn add_key(&mut self, hash: u32, dot: (u32, u64), stamp: u64, body: &[u8], key_len: usize) -> u32 {
+        let id = self.arena.alloc(dot, stamp, body, key_len);
+        if self.keys.is_built() {
+            self.keys.insert(hash, id);
+        }
+        self.index_dot(dot, id);
+        self.live_keys += 1;
+        self.live_dots += 1;
+        id
+    }
+
+    /// Puts a key added last at the end of the order's tail.
+    #[inline]
+    pub(crate) fn order_push(&mut self, id: u32) {
+        self.order.push(id);
+    }
+
+    /// Replaces the only dot of a key by another, in place.
+    #[inline]
+    pub(crate) fn replace(&mut self, head: u32, dot: (u32, u64), stamp: u64, value: &[u8]) {
+        debug_assert_eq!(self.slot(head).next, NONE);
+        self.unindex_dot(self.slot(head).dot(), head);
+        self.arena.overwrite(head, dot, stamp, value);
+        self.index_dot(dot, head);
+    }
+
+    /// Adds a dot to a key that has some.
+    pub(crate) fn add_sibling(&mut self, head: u32, dot: (u32, u64), stamp: u64, value: &[u8]) {
+        let id = self.arena.alloc_behind(head, dot, stamp, value);
+        self.index_dot(dot, id);
+        self.live_dots += 1;
+        let next = core::mem::replace(&mut self.arena.slot_mut(head).next, id);
+        self.arena.slot_mut(id).next = next;
+        if self.rank(id) > self.rank(head) {
+            self.exchange(head, id);
+        }
+    }
+
+    /// Ends the dots of a key for which `keep` does not hold, and hands them out; the key goes with its last dot.
+    /// One pass, however long the chain.
+    pub(crate) fn retain_chain(
+        &mut self,
+        head: u32,
+        keep: impl Fn((u32, u64)) -> bool,
+        mut ended: impl FnMut((u32, u64)),
+    ) {
+        let (mut before, mut best) = (head, NONE);
+        loop {
+            let id = self.slot(before).next;
+            if id == NONE {
+                break;
+            }
+            let dot = self.slot(id).dot();
+            if keep(dot) {
+                if best == NONE || self.rank(id) > self.rank(best) {
+                    best = id;
+                }
+                before = id;
+            } else {
+                self.arena.slot_mut(before).next = self.slot(id).next;
+                self.end_dot(dot, id);
+                self.arena.free(id);
+                ended(dot);
+            }
+        }
+        let dot = self.slot(head).dot();
+        if keep(dot) {
+            return;
+        }
+        ended(dot);
+        if best != NONE {
+            // The head's id stands for the key, so the best dot moves there and the slot it was in goes.
+            self.exchange(head, best);
+            self.end_dot(dot, best);
+            let previous = self.chain(head).find(|id| self.slot(*id).next == best);
+            if let Some(previous) = previous {
+                self.arena.slot_mut(previous).next = self.slot(best).next;
+            }
+            self.arena.free(best);
+            return;
+        }
+        self.end_dot(dot, head);
+        self.live_keys -= 1;
+        if self.keys.is_built() {
+            let hash = self.hash_key(self.slot(head).key());
+            self.keys.remove(hash, head);
+        }
+        // The order still reads the key here; it frees the slot when it is merged.
+        self.arena.slot_mut(head).actor = DEAD;
+        self.order.bury();
+    }
+
+    fn end_dot(&mut self, dot: (u32, u64), id: u32) {
+        self.unindex_dot(dot, id);
+        self.live_dots -= 1;
+    }
+
+    /// Exchanges a head's dot with one behind it, and tells the index of dots.
+    fn exchange(&mut self, head: u32, behind: u32) {
+        let [first, second] = [head, behind].map(|id| self.slot(id).dot());
+        self.unindex_dot(first, head);
+        self.unindex_dot(second, behind);
+        self.arena.exchange(head, behind);
+        self.index_dot(second, head);
+        self.index_dot(first, behind);
+    }
+
+    /// What decides between live dots of one key. The author's name, never its index: indices differ by replica.
+    #[inline]
+    pub(crate) fn rank(&self, id: u32) -> (u64, &ActorId, u64) {
+        let slot = self.slot(id);
+        (slot.stamp, self.actors.id(slot.actor), slot.counter)
+    }
+
+    /// Merges the order's tail if reads or removals have earned it.
+    #[inline]
+    pub(crate) fn tidy(&mut self) {
+        if self.order.wants_settling() {
+            self.settle();
+        }
+    }
+
+    /// Merges the order's tail now.
+    pub(crate) fn settle(&mut self) {
+        self.order.settle(&mut self.arena);
+    }
+
+    /// Takes the order of a settled store, to hand back a new one.
+    pub(crate) fn take_order(&mut self) -> Vec<u32> {
+        self.settle();
+        self.order.take_sorted()
+    }
+
+    /// Hands the order back: heads in key order, some of which may have died meanwhile.
+    pub(crate) fn put_order(&mut self, mut heads: Vec<u32>) {
+        let arena = &mut self.arena;
+        heads.retain(|id| {
+            let live = arena.slot(*id).is_live();
+            if !live {
+                arena.free(*id);
+            }
+            live
+        });
+        self.order.replace_sorted(heads);
+    }
+}
+
+/// The winning dots of some keys, in key order.
+#[derive(Clone, Debug)]
+pub struct Iter<'a> {
+    store: &'a DotStore,
+    ids: Ordered<'a>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = Entry<'a>;
+
+    fn next(&mut self) -> Option<Entry<'a>> {
+        self.ids.next().map(|id| self.store.entry(id))
+    }
+}

@@ -1,0 +1,247 @@
+//! Slots: one live dot each, a cache line each, in chunks that never move.
+//!
+//! A key and its value share 37 inline bytes, or one box. The invariant: a slot id stays valid, and its key
+//! readable, from [`Arena::alloc`] to [`Arena::free`].
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// No slot: the end of a chain.
+pub(crate) const NONE: u32 = u32::MAX;
+/// The actor of a slot that holds no live dot.
+pub(crate) const DEAD: u32 = u32::MAX;
+
+const INLINE: usize = 37;
+const CHUNK_BITS: u32 = 8;
+const CHUNK: usize = 1 << CHUNK_BITS;
+
+/// What a slot holds beside its dot.
+#[derive(Clone, Debug)]
+enum Body {
+    /// A head's key and value, one behind the other.
+    Inline { key_len: u8, value_len: u8, bytes: [u8; INLINE] },
+    /// The same where they are longer.
+    Boxed { key_len: u16, bytes: Box<[u8]> },
+    /// The value of a dot behind its key's head. The key is not repeated: many concurrent writes of one long key
+    /// would unfold into many copies of it.
+    Behind { head: u32, value: Box<[u8]> },
+}
+
+impl Body {
+    const EMPTY: Self = Self::Inline { key_len: 0, value_len: 0, bytes: [0; INLINE] };
+
+    /// From `key ‖ value`.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "keys and values were checked against their limits")]
+    fn new(key_and_value: &[u8], key_len: usize) -> Self {
+        let len = key_and_value.len();
+        if len <= INLINE {
+            let mut bytes = [0; INLINE];
+            bytes[..len].copy_from_slice(key_and_value);
+            Self::Inline { key_len: key_len as u8, value_len: (len - key_len) as u8, bytes }
+        } else {
+            Self::Boxed { key_len: key_len as u16, bytes: key_and_value.into() }
+        }
+    }
+
+    #[inline]
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Inline { key_len, bytes, .. } => &bytes[..usize::from(*key_len)],
+            Self::Boxed { key_len, bytes } => &bytes[..usize::from(*key_len)],
+            Self::Behind { .. } => &[],
+        }
+    }
+
+    #[inline]
+    fn value(&self) -> &[u8] {
+        match self {
+            Self::Inline { key_len, value_len, bytes } => {
+                &bytes[usize::from(*key_len)..usize::from(*key_len) + usize::from(*value_len)]
+            }
+            Self::Boxed { key_len, bytes } => &bytes[usize::from(*key_len)..],
+            Self::Behind { value, .. } => value,
+        }
+    }
+
+    /// Gives the same key another value.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "at most 37 is stored")]
+    fn set_value(&mut self, value: &[u8]) {
+        if let Self::Inline { key_len, value_len, bytes } = self {
+            let start = usize::from(*key_len);
+            if let Some(room) = bytes.get_mut(start..start + value.len()) {
+                room.copy_from_slice(value);
+                *value_len = value.len() as u8;
+                return;
+            }
+        }
+        let key = self.key();
+        let mut both = Vec::with_capacity(key.len() + value.len());
+        both.extend_from_slice(key);
+        both.extend_from_slice(value);
+        *self = Self::new(&both, both.len() - value.len());
+    }
+
+    fn boxed_bytes(&self) -> usize {
+        match self {
+            Self::Inline { .. } => 0,
+            Self::Boxed { bytes, .. } | Self::Behind { value: bytes, .. } => bytes.len(),
+        }
+    }
+}
+
+/// One dot with what it wrote.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub(crate) struct Slot {
+    /// The bits of the write's hybrid logical clock.
+    pub(crate) stamp: u64,
+    pub(crate) counter: u64,
+    /// The writer's interned index, or [`DEAD`].
+    pub(crate) actor: u32,
+    /// The next dot of the same key, or [`NONE`]. The first of a chain is the winner.
+    pub(crate) next: u32,
+    body: Body,
+}
+
+const _: () = assert!(size_of::<Slot>() == 64, "a slot is a cache line");
+
+impl Slot {
+    /// The key of a head; empty in slots behind one.
+    #[inline]
+    pub(crate) fn key(&self) -> &[u8] {
+        self.body.key()
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> &[u8] {
+        self.body.value()
+    }
+
+    #[inline]
+    pub(crate) const fn dot(&self) -> (u32, u64) {
+        (self.actor, self.counter)
+    }
+
+    #[inline]
+    pub(crate) const fn is_live(&self) -> bool {
+        self.actor != DEAD
+    }
+
+    /// The head of the chain, if that is another slot.
+    pub(crate) const fn head(&self) -> Option<u32> {
+        match self.body {
+            Body::Behind { head, .. } => Some(head),
+            _ => None,
+        }
+    }
+}
+
+/// All slots, by id.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Arena {
+    // The first chunk grows like a vector, so that a small collection stays small; the others are allocated whole.
+    chunks: Vec<Vec<Slot>>,
+    free: Vec<u32>,
+    boxed_bytes: usize,
+}
+
+impl Arena {
+    #[inline]
+    pub(crate) fn slot(&self, id: u32) -> &Slot {
+        &self.chunks[(id >> CHUNK_BITS) as usize][id as usize % CHUNK]
+    }
+
+    #[inline]
+    pub(crate) fn slot_mut(&mut self, id: u32) -> &mut Slot {
+        &mut self.chunks[(id >> CHUNK_BITS) as usize][id as usize % CHUNK]
+    }
+
+    /// A new head. `body` is the key with the value behind it.
+    #[inline]
+    pub(crate) fn alloc(&mut self, dot: (u32, u64), stamp: u64, body: &[u8], key_len: usize) -> u32 {
+        self.place(dot, stamp, Body::new(body, key_len))
+    }
+
+    /// A new slot behind a head, not yet in its chain.
+    pub(crate) fn alloc_behind(&mut self, head: u32, dot: (u32, u64), stamp: u64, value: &[u8]) -> u32 {
+        self.place(dot, stamp, Body::Behind { head, value: value.into() })
+    }
+
+    #[inline]
+    fn place(&mut self, (actor, counter): (u32, u64), stamp: u64, body: Body) -> u32 {
+        self.boxed_bytes += body.boxed_bytes();
+        let slot = Slot { stamp, counter, actor, next: NONE, body };
+        if let Some(id) = self.free.pop() {
+            *self.slot_mut(id) = slot;
+            return id;
+        }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            let capacity = if self.chunks.is_empty() { 4 } else { CHUNK };
+            self.chunks.push(Vec::with_capacity(capacity));
+        }
+        let last = self.chunks.len() - 1;
+        let chunk = &mut self.chunks[last];
+        let id = (last << CHUNK_BITS) + chunk.len();
+        chunk.push(slot);
+        match u32::try_from(id) {
+            Ok(id) if id < NONE - 1 => id,
+            // 256 GiB of slots: the machine ran out of memory long before.
+            _ => unreachable!("an arena holds less than 2^32 slots"),
+        }
+    }
+
+    /// Replaces a slot's dot and value; the key stays.
+    #[inline]
+    pub(crate) fn overwrite(&mut self, id: u32, dot: (u32, u64), stamp: u64, value: &[u8]) {
+        let slot = self.slot_mut(id);
+        let before = slot.body.boxed_bytes();
+        (slot.actor, slot.counter) = dot;
+        slot.stamp = stamp;
+        slot.body.set_value(value);
+        let after = slot.body.boxed_bytes();
+        self.boxed_bytes = self.boxed_bytes + after - before;
+    }
+
+    /// Gives a slot back. Its body goes at once.
+    pub(crate) fn free(&mut self, id: u32) {
+        let slot = self.slot_mut(id);
+        slot.actor = DEAD;
+        let body = core::mem::replace(&mut slot.body, Body::EMPTY);
+        self.boxed_bytes -= body.boxed_bytes();
+        self.free.push(id);
+    }
+
+    /// Exchanges the dots and values of a head and a slot behind it; key and places in the chain stay.
+    pub(crate) fn exchange(&mut self, head: u32, behind: u32) {
+        let slot = self.slot_mut(behind);
+        let body = core::mem::replace(&mut slot.body, Body::EMPTY);
+        let (actor, counter, stamp) = (slot.actor, slot.counter, slot.stamp);
+        let first = self.slot_mut(head);
+        let value: Box<[u8]> = first.value().into();
+        let before = first.body.boxed_bytes() + body.boxed_bytes();
+        first.body.set_value(body.value());
+        let after = first.body.boxed_bytes() + value.len();
+        let old = (first.actor, first.counter, first.stamp);
+        (first.actor, first.counter, first.stamp) = (actor, counter, stamp);
+        let slot = self.slot_mut(behind);
+        (slot.actor, slot.counter, slot.stamp) = old;
+        slot.body = Body::Behind { head, value };
+        self.boxed_bytes = self.boxed_bytes + after - before;
+    }
+
+    /// Every live slot's id.
+    pub(crate) fn live(&self) -> impl Iterator<Item = (u32, &Slot)> {
+        (0_u32..).zip(self.chunks.iter().flatten()).filter(|(_, slot)| slot.is_live())
+    }
+
+    /// Heap bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        let slots: usize = self.chunks.iter().map(Vec::capacity).sum();
+        slots * size_of::<Slot>()
+            + self.chunks.capacity() * size_of::<Vec<Slot>>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.boxed_bytes
+    }
+}

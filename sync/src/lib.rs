@@ -1,0 +1,2 @@
+//! Logs and reconciliation.
+#![cfg_attr(not(feature = "std"), no_std)]
