@@ -29,7 +29,8 @@ fn stamp(write: u64) -> Hlc {
 
 fn value(i: u64) -> [u8; 16] {
     let half = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (u128::from(half) << 64 | u128::from(half.rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9))).to_be_bytes()
+    (u128::from(half) << 64 | u128::from(half.rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9)))
+        .to_be_bytes()
 }
 
 fn map(keys: u64) -> LwwMap {
@@ -81,13 +82,15 @@ fn lww(c: &mut Criterion) {
         let mut writer = base.clone();
         let deltas: Vec<Vec<u8>> = (0..BASE)
             .map(|i| {
-                let delta = writer.set(ActorId::from(2), &key(scattered(i) % keys), &value(i), stamp(BASE + i));
+                let delta =
+                    writer.set(ActorId::from(2), &key(scattered(i) % keys), &value(i), stamp(BASE + i));
                 delta.unwrap().into_bytes()
             })
             .collect();
         group.throughput(Throughput::Elements(BASE));
         group.bench_function(name, |b| {
-            let apply = |map: &mut LwwMap| deltas.iter().filter(|delta| map.merge_encoded(delta).unwrap()).count();
+            let apply =
+                |map: &mut LwwMap| deltas.iter().filter(|delta| map.merge_encoded(delta).unwrap()).count();
             b.iter_batched_ref(|| base.clone(), apply, BatchSize::LargeInput);
         });
     }

@@ -12,19 +12,43 @@ use support::{Bytes, Heard, Op, Subject, cases, difference};
 /// A step of a history. Replicas, keys and operations are indices, taken modulo how many there are.
 #[derive(Clone, Debug)]
 enum Step {
-    Write { replica: usize, key: usize, value: u8, clock: u8 },
-    Remove { replica: usize, key: usize },
+    Write {
+        replica: usize,
+        key: usize,
+        value: u8,
+        clock: u8,
+    },
+    Remove {
+        replica: usize,
+        key: usize,
+    },
     /// Deliver the delta of one earlier operation, whichever: late, twice, out of order.
-    Deliver { op: usize, to: usize },
+    Deliver {
+        op: usize,
+        to: usize,
+    },
     /// Deliver the join of two such deltas.
-    DeliverJoined { ops: [usize; 2], to: usize },
-    MergeState { from: usize, to: usize },
+    DeliverJoined {
+        ops: [usize; 2],
+        to: usize,
+    },
+    MergeState {
+        from: usize,
+        to: usize,
+    },
     /// What `to` has missed since the last such exchange.
-    CatchUp { from: usize, to: usize },
+    CatchUp {
+        from: usize,
+        to: usize,
+    },
     /// Stop and start again from the bytes.
-    Reopen { replica: usize },
+    Reopen {
+        replica: usize,
+    },
     /// Look at everything in key order.
-    Read { replica: usize },
+    Read {
+        replica: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -131,7 +155,8 @@ impl<S: Subject> Mesh<S> {
             Step::Write { replica, key: k, value: v, clock: c } => {
                 let replica = replica % count;
                 let key = key(k);
-                let (value, stamp) = if S::HAS_VALUES { (value(v), clock(c)) } else { (Vec::new(), Hlc::ZERO) };
+                let (value, stamp) =
+                    if S::HAS_VALUES { (value(v), clock(c)) } else { (Vec::new(), Hlc::ZERO) };
                 let ends = self.replicas[replica].dots(&key).into_iter().collect();
                 self.minted[replica] += 1;
                 let dot = Dot { actor: actor(replica), counter: self.minted[replica] };
@@ -222,7 +247,8 @@ impl<S: Subject> Mesh<S> {
         let reads = self.heard[replica].reads(&self.history);
         assert_eq!(subject.entries(), reads.clone().into_iter().collect::<Vec<_>>());
         for a in 0..7 {
-            let prefixed: Vec<Bytes> = reads.keys().filter(|key_| key_.starts_with(&key(a))).cloned().collect();
+            let prefixed: Vec<Bytes> =
+                reads.keys().filter(|key_| key_.starts_with(&key(a))).cloned().collect();
             assert_eq!(subject.prefixed(&key(a)), prefixed);
             for b in 0..7 {
                 let between: Vec<Bytes> =

@@ -54,7 +54,12 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+        Self::at(bytes, 0)
+    }
+
+    /// From a position that an earlier reader was at.
+    pub(crate) const fn at(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, at }
     }
 
     /// How many bytes were consumed.
@@ -84,31 +89,32 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
+    /// [`take`](Self::take), with what stands behind it.
+    #[inline]
+    pub(crate) fn window(&mut self, len: usize) -> Result<Window<'a>, DecodeError> {
+        let start = self.at;
+        self.take(len).map(|_| Window::new(self.bytes, start, len))
+    }
+
     /// A LEB128 varint in its shortest form.
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
-        let first = self.byte()?;
-        if first < 0x80 { Ok(u64::from(first)) } else { self.varint_rest(first) }
-    }
-
-    fn varint_rest(&mut self, first: u8) -> Result<u64, DecodeError> {
-        let mut value = u64::from(first & 0x7f);
-        let mut shift = 7_u32;
-        loop {
-            let byte = self.byte()?;
-            // The tenth byte holds the last single bit of a u64.
-            if shift == 63 && byte > 1 {
-                return Err(DecodeError::Varint);
+        // One and two bytes are nearly all there are.
+        match self.bytes.get(self.at..) {
+            Some([one, ..]) if *one < 0x80 => {
+                self.at = self.at.saturating_add(1);
+                Ok(u64::from(*one))
             }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                // A zero at the end adds nothing: the shorter spelling is the only one.
-                return if byte == 0 { Err(DecodeError::Varint) } else { Ok(value) };
+            Some([one, two @ 1..0x80, ..]) => {
+                self.at = self.at.saturating_add(2);
+                Ok(u64::from(*one & 0x7f) | (u64::from(*two) << 7))
             }
-            shift = shift.saturating_add(7);
-            if shift > 63 {
-                return Err(DecodeError::Varint);
+            Some(rest) => {
+                let (value, len) = long_varint(rest)?;
+                self.at = self.at.saturating_add(len);
+                Ok(value)
             }
+            None => Err(DecodeError::Truncated),
         }
     }
 
@@ -123,6 +129,84 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn finish(&self) -> Result<(), DecodeError> {
         if self.remaining() == 0 { Ok(()) } else { Err(DecodeError::Trailing) }
+    }
+}
+
+/// A varint at the front of `bytes`, of any length, and that length.
+fn long_varint(bytes: &[u8]) -> Result<(u64, usize), DecodeError> {
+    let mut value = 0;
+    let mut shift = 0_u32;
+    for (at, &byte) in bytes.iter().enumerate().take(10) {
+        // The tenth byte holds the last single bit of a u64.
+        if shift == 63 && byte > 1 {
+            return Err(DecodeError::Varint);
+        }
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            // A zero at the end adds nothing: the shorter spelling is the only one.
+            let short = byte != 0 || at == 0;
+            return if short { Ok((value, at.saturating_add(1))) } else { Err(DecodeError::Varint) };
+        }
+        shift = shift.saturating_add(7);
+    }
+    Err(if bytes.len() < 10 { DecodeError::Truncated } else { DecodeError::Varint })
+}
+
+/// Bytes that stand somewhere in a longer run. That there are others behind them lets them be copied in one wide
+/// move instead of a call that looks at their length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window<'a> {
+    run: &'a [u8],
+    start: usize,
+    len: usize,
+}
+
+/// The width of a wide move.
+const WIDE: usize = 32;
+
+impl<'a> Window<'a> {
+    #[inline]
+    pub(crate) const fn new(run: &'a [u8], start: usize, len: usize) -> Self {
+        Self { run, start, len }
+    }
+
+    #[inline]
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        &self.run[self.start..self.start + self.len]
+    }
+
+    #[inline]
+    pub(crate) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Copies the bytes to `to[at..]`. What stands behind them there may be overwritten.
+    #[inline]
+    pub(crate) fn copy_to(&self, to: &mut [u8], at: usize) {
+        if self.len <= WIDE
+            && let Some(wide) = to.get_mut(at..at + WIDE)
+            && let Some(from) = self.run.get(self.start..self.start + WIDE)
+        {
+            wide.copy_from_slice(from);
+        } else {
+            to[at..at + self.len].copy_from_slice(self.bytes());
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Window<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { run: bytes, start: 0, len: bytes.len() }
+    }
+}
+
+/// Copies within one buffer, `from` before `at`, as [`Window::copy_to`].
+#[inline]
+pub(crate) fn copy_forward(buffer: &mut [u8], from: usize, len: usize, at: usize) {
+    if len <= WIDE && at + WIDE <= buffer.len() {
+        buffer.copy_within(from..from + WIDE, at);
+    } else {
+        buffer.copy_within(from..from + len, at);
     }
 }
 

@@ -159,7 +159,8 @@ pub(crate) fn read_spans(reader: &mut Reader<'_>, mut each: impl FnMut(Span)) ->
     for _ in 0..count {
         let head = reader.varint()?;
         let start = least.checked_add(head >> 1).ok_or(DecodeError::Limit)?;
-        let more = if head & 1 == 0 { 0 } else { reader.varint()?.checked_add(1).ok_or(DecodeError::Limit)? };
+        let more =
+            if head & 1 == 0 { 0 } else { reader.varint()?.checked_add(1).ok_or(DecodeError::Limit)? };
         let end = start.checked_add(more).filter(|end| *end <= COUNTER_MAX).ok_or(DecodeError::Limit)?;
         each(Span { start, end });
         // Never beyond 2^60 + 1.

@@ -56,7 +56,13 @@ impl LwwMap {
     ///
     /// # Errors
     /// A key or value beyond its limit, or an actor without dots left; nothing changed.
-    pub fn set(&mut self, actor: ActorId, key: &[u8], value: &[u8], stamp: Hlc) -> Result<MapDelta, WriteError> {
+    pub fn set(
+        &mut self,
+        actor: ActorId,
+        key: &[u8],
+        value: &[u8],
+        stamp: Hlc,
+    ) -> Result<MapDelta, WriteError> {
         self.causal.write(&actor, key, value, stamp).map(|bytes| MapDelta { bytes })
     }
 

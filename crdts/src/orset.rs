@@ -100,9 +100,12 @@ impl OrSet {
 
     /// Joins a delta and reports each element that came or went, once.
     pub fn merge_with(&mut self, delta: &SetDelta, mut changed: impl FnMut(SetChange<'_>)) -> bool {
-        self.causal.merge_valid(&delta.bytes, &mut |element: &[u8], old: Option<&[u8]>, new: Option<&[u8]>| {
-            changed(SetChange { element, old: old.is_some(), new: new.is_some() });
-        })
+        self.causal.merge_valid(
+            &delta.bytes,
+            &mut |element: &[u8], old: Option<&[u8]>, new: Option<&[u8]>| {
+                changed(SetChange { element, old: old.is_some(), new: new.is_some() });
+            },
+        )
     }
 
     /// [`merge_encoded`](Self::merge_encoded), and reports each element that came or went, once.

@@ -4,7 +4,9 @@
 use core::fmt;
 
 /// Milliseconds since the Unix epoch, any `u64`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(u64);
 
@@ -54,7 +56,9 @@ impl From<std::time::SystemTime> for Timestamp {
 /// As a stamp it only chooses between *concurrent* writes: a write that saw another one always beats it, so a stamp
 /// from a wrong clock cannot hold a key. As a clock, [`tick`](Self::tick) and [`observe`](Self::observe) keep it
 /// rising. Milliseconds saturate at 2⁴⁸ − 1 (the year 10889), and so does the counter there.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(transparent)]
 pub struct Hlc(u64);
 

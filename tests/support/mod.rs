@@ -7,7 +7,8 @@ use consilience::crdts::{ActorId, Cursor, DecodeError, Dot, Hlc, LwwMap, MapDelt
 
 /// How many cases a property runs: `CONSILIENCE_CASES`, else 10,000.
 pub fn cases() -> u32 {
-    std::env::var("CONSILIENCE_CASES").map_or(10_000, |text| text.parse().expect("CONSILIENCE_CASES is a number"))
+    std::env::var("CONSILIENCE_CASES")
+        .map_or(10_000, |text| text.parse().expect("CONSILIENCE_CASES is a number"))
 }
 
 pub type Bytes = Vec<u8>;

@@ -1,7 +1,7 @@
-//! The join of a decoded form into a [`Causal`] state.
+//! The join of a form into a [`Causal`] state.
 //!
 //! For each key: dots of the form that are not covered here come alive, and dots here that the form covers and does
-//! not list die. Two walks do that. A form that is small beside the state is *looked up*, its rows in blocks: first
+//! not list die. Two walks do that. A form that is small beside the state is *looked up*, its rows in batches: first
 //! all index probes, then all slot loads, then the updates, so that cache misses overlap. A form of about the
 //! state's size is *walked along* with it, both in key order, and no index is needed.
 //!
@@ -12,8 +12,9 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::Causal;
-use super::form::{Form, Row};
+use super::form::{Form, Head, Kind, Row, Rows};
 use super::journal::Journal;
+use crate::codec::DecodeError;
 use crate::context::{Runs, Span};
 use crate::store::{DotStore, NONE};
 
@@ -40,16 +41,14 @@ impl<F: FnMut(&[u8], Option<&[u8]>, Option<&[u8]>)> Observe for F {
 }
 
 /// Rows looked up together.
-const BLOCK: usize = 32;
+const BATCH: usize = 32;
 
 /// How the form names the actors here.
 #[derive(Clone, Copy)]
 struct Names<'a> {
-    form: &'a Form,
-    /// Index here of each of the form's actors.
-    local: &'a [u32],
-    /// Index in the form of each actor here, or `NONE`; empty where the form's actors are so few that a scan of
-    /// `local` is as quick.
+    head: &'a Head,
+    /// Index in the form of each actor here, or `NONE`; empty where the form's actors are so few that going through
+    /// them is as quick.
     remote: &'a [u32],
 }
 
@@ -58,7 +57,7 @@ impl Names<'_> {
     #[inline]
     fn remote(&self, actor: u32) -> Option<u32> {
         if self.remote.is_empty() {
-            (0_u32..).zip(self.local).find(|(_, local)| **local == actor).map(|(index, _)| index)
+            (0_u32..).zip(&self.head.actors).find(|(_, remote)| remote.local == actor).map(|(index, _)| index)
         } else {
             self.remote.get(actor as usize).copied().filter(|index| *index != NONE)
         }
@@ -67,17 +66,20 @@ impl Names<'_> {
     /// Whether the form says that a dot that is live here is dead.
     #[inline]
     fn ends(&self, dot: (u32, u64)) -> bool {
-        self.remote(dot.0).is_some_and(|actor| self.form.covers(actor, dot.1) && !self.form.lists(actor, dot.1))
+        self.remote(dot.0)
+            .is_some_and(|actor| self.head.covers(actor, dot.1) && !self.head.lists(actor, dot.1))
     }
 }
 
 /// A form that is being joined, and what it needs of the state.
 struct Join<'a, O> {
-    form: &'a Form,
+    head: &'a Head,
+    /// The form's bytes, where the values are.
+    bytes: &'a [u8],
+    names: Names<'a>,
     store: &'a mut DotStore,
     seen: &'a [Runs],
     journal: &'a mut Journal,
-    names: Names<'a>,
     observe: &'a mut O,
     old_key: Vec<u8>,
     old_value: Vec<u8>,
@@ -85,38 +87,116 @@ struct Join<'a, O> {
     changed: bool,
 }
 
+/// Where a walk along the state stands.
+struct Walk {
+    here: core::iter::Peekable<alloc::vec::IntoIter<u32>>,
+    order: Vec<u32>,
+}
+
 impl Causal {
-    /// Joins `form` and says whether that changed anything.
-    pub(crate) fn join(&mut self, form: &Form, observe: &mut impl Observe) -> bool {
-        let local: Vec<u32> = form.actors.iter().map(|actor| self.intern(&actor.id)).collect();
+    /// Gives the form's actors their indices here.
+    fn name_actors(&mut self, head: &mut Head) {
+        for actor in &mut head.actors {
+            actor.local = self.intern(&actor.id);
+        }
+    }
+
+    /// Joins checked `bytes`, which `form` has read, and says whether that changed anything.
+    pub(super) fn join(&mut self, form: &mut Form, bytes: &[u8], observe: &mut impl Observe) -> bool {
+        self.name_actors(&mut form.head);
         let mut remote = Vec::new();
-        if local.len() > 4 {
+        if form.head.actors.len() > 4 {
             remote.resize(self.store.actors.len(), NONE);
-            for (index, actor) in (0_u32..).zip(&local) {
-                remote[*actor as usize] = index;
+            for (index, actor) in (0_u32..).zip(&form.head.actors) {
+                remote[actor.local as usize] = index;
             }
         }
-        let Self { store, seen, journal, .. } = self;
-        store.tidy();
-        let (old_key, old_value) = (Vec::new(), Vec::new());
-        let names = Names { form, local: &local, remote: &remote };
-        let mut join =
-            Join { form, store, seen, journal, names, observe, old_key, old_value, ended: 0, changed: false };
+        self.store.tidy();
         // Where the form has many rows for what is here, walking is quicker than looking up. So it is where no
         // index has been made yet, unless the form is so small that making one costs less.
-        let (rows, here) = (form.rows.len(), join.store.live_keys());
-        if rows >= 64 && rows >= here / if join.store.has_keys_index() { 2 } else { 8 } {
-            join.walk();
-        } else {
-            join.look_up();
-            join.end_unaccounted();
+        let (rows, here) = (form.head.rows, self.store.live_keys());
+        let walks = rows >= 64 && rows >= here / if self.store.has_keys_index() { 2 } else { 8 };
+        let mut walk = walks.then(|| Walk::new(self.store.take_order(), rows));
+        if !walks {
+            self.store.build_keys();
         }
-        let mut changed = join.changed;
-        for (actor, index) in form.actors.iter().zip(&local) {
-            for span in &form.spans[actor.spans.clone()] {
-                seen[*index as usize].insert(*span, |fresh| {
+        let (mut ended, mut changed) = (0, false);
+        loop {
+            // The head is lent block by block, for reading the next one needs the form as a whole.
+            let mut join = self.joining(&form.head, bytes, &remote, observe);
+            match &mut walk {
+                Some(walk) => join.walk_block(walk, &form.rows),
+                None => join.look_up_block(&form.rows),
+            }
+            ended += join.ended;
+            changed |= join.changed;
+            if !form.advance(bytes) {
+                break;
+            }
+        }
+        let mut join = self.joining(&form.head, bytes, &remote, observe);
+        match walk {
+            Some(walk) => join.finish_walk(walk),
+            None if ended + (rows as u64) < form.head.dots => join.end_unaccounted(),
+            None => {}
+        }
+        changed |= join.changed;
+        changed | self.join_context(&form.head)
+    }
+
+    /// Fills this state, which has seen nothing, from `bytes`. An error leaves part of them behind.
+    pub(super) fn fill(&mut self, bytes: &[u8], kind: Kind) -> Result<(), DecodeError> {
+        let mut form = Form::default();
+        form.open(bytes, kind)?;
+        self.name_actors(&mut form.head);
+        let mut walk = Walk::new(self.store.take_order(), form.head.rows);
+        loop {
+            form.read_block(bytes)?;
+            self.joining(&form.head, bytes, &[], &mut Unobserved).walk_block(&mut walk, &form.rows);
+            if form.rows.is_last() {
+                break;
+            }
+        }
+        self.joining(&form.head, bytes, &[], &mut Unobserved).finish_walk(walk);
+        self.join_context(&form.head);
+        Ok(())
+    }
+
+    #[inline]
+    fn joining<'a, O: Observe>(
+        &'a mut self,
+        head: &'a Head,
+        bytes: &'a [u8],
+        remote: &'a [u32],
+        observe: &'a mut O,
+    ) -> Join<'a, O> {
+        let Self { store, seen, journal, .. } = self;
+        let names = Names { head, remote };
+        let (old_key, old_value) = (Vec::new(), Vec::new());
+        Join {
+            head,
+            bytes,
+            names,
+            store,
+            seen,
+            journal,
+            observe,
+            old_key,
+            old_value,
+            ended: 0,
+            changed: false,
+        }
+    }
+
+    /// Takes the form's context in, at the end.
+    fn join_context(&mut self, head: &Head) -> bool {
+        let Self { store, seen, journal, .. } = self;
+        let mut changed = false;
+        for actor in &head.actors {
+            for span in &head.spans[actor.spans.clone()] {
+                seen[actor.local as usize].insert(*span, |fresh| {
                     changed = true;
-                    journal.push(*index, fresh);
+                    journal.push(actor.local, fresh);
                 });
             }
         }
@@ -125,99 +205,100 @@ impl Causal {
     }
 }
 
+impl Walk {
+    fn new(here: Vec<u32>, rows: usize) -> Self {
+        let order = Vec::with_capacity(here.len().max(rows));
+        Self { here: here.into_iter().peekable(), order }
+    }
+}
+
 impl<O: Observe> Join<'_, O> {
     /// The row's dot, named as here.
     #[inline]
     fn dot(&self, row: &Row) -> (u32, u64) {
-        (self.names.local[row.actor as usize], row.counter)
+        (self.head.actors[row.actor as usize].local, row.counter)
     }
 
-    /// Whether the row's dot has been seen here, so that it is live already or dead.
+    /// Whether the dot has been seen here, so that it is live already or dead.
     #[inline]
     fn has_seen(&self, dot: (u32, u64)) -> bool {
         self.seen[dot.0 as usize].contains(dot.1)
     }
 
+    #[inline]
     fn end(&mut self, dot: (u32, u64)) {
         self.ended += 1;
         self.changed = true;
         self.journal.push(dot.0, Span::single(dot.1));
     }
 
-    /// Joins a form that is small beside the state.
-    fn look_up(&mut self) {
-        self.store.build_keys();
-        let form = self.form;
-        let mut hashes = [0; BLOCK];
-        let mut heads = [NONE; BLOCK];
-        let mut at = 0;
-        while at < form.rows.len() {
-            let block = &form.rows[at..form.rows.len().min(at + BLOCK)];
-            for (hash, row) in hashes.iter_mut().zip(block) {
-                *hash = self.store.hash_key(form.key(row));
+    /// Joins rows of a form that is small beside the state.
+    #[inline]
+    fn look_up_block(&mut self, rows: &Rows) {
+        if let [row] = rows.block.as_slice() {
+            let key = rows.key(row).bytes();
+            let hash = self.store.hash_key(key);
+            let head = self.store.find_hashed(hash, key);
+            if let Some(id) = self.join_key(head, hash, rows, 0) {
+                self.store.order_push(id);
             }
-            for (head, hash) in heads.iter_mut().zip(&hashes[..block.len()]) {
+            return;
+        }
+        let mut hashes = [0; BATCH];
+        let mut heads = [NONE; BATCH];
+        for at in (0..rows.block.len()).step_by(BATCH) {
+            let batch = &rows.block[at..rows.block.len().min(at + BATCH)];
+            for (hash, row) in hashes.iter_mut().zip(batch) {
+                *hash = self.store.hash_key(rows.key(row).bytes());
+            }
+            for (head, hash) in heads.iter_mut().zip(&hashes[..batch.len()]) {
                 *head = self.store.guess(*hash).unwrap_or(NONE);
             }
-            for (head, row) in heads.iter_mut().zip(block) {
+            for (head, row) in heads.iter_mut().zip(batch) {
                 // The guess is by 32 bits of hash: only the slot knows.
-                if *head != NONE && self.store.slot(*head).key() != form.key(row) {
+                if *head != NONE && self.store.slot(*head).key() != rows.key(row).bytes() {
                     *head = NONE;
                 }
             }
-            for i in 0..block.len() {
-                if block[i].sibling {
-                    continue;
-                }
-                let mut head = Some(heads[i]).filter(|head| *head != NONE);
-                if head.is_none() {
-                    head = self.store.find_hashed(hashes[i], form.key(&block[i]));
-                }
-                if let Some(id) = self.join_key(head, hashes[i], at + i) {
+            for (i, row) in batch.iter().enumerate().filter(|(_, row)| !row.sibling) {
+                let guess = Some(heads[i]).filter(|head| *head != NONE);
+                let head = guess.or_else(|| self.store.find_hashed(hashes[i], rows.key(row).bytes()));
+                if let Some(id) = self.join_key(head, hashes[i], rows, at + i) {
                     self.store.order_push(id);
                 }
             }
-            at += BLOCK;
         }
     }
 
-    /// Joins a form of about the state's size.
-    fn walk(&mut self) {
-        let form = self.form;
-        let heads = self.store.take_order();
-        let mut order = Vec::with_capacity(heads.len().max(form.rows.len()));
-        let mut here = heads.into_iter().peekable();
-        let mut at = 0;
-        loop {
-            let row = form.rows.get(at);
-            let head = here.peek().copied();
-            let side = match (head, row) {
-                (None, None) => break,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(head), Some(row)) => self.store.slot(head).key().cmp(form.key(row)),
-            };
-            if side != Ordering::Greater {
-                here.next();
-                order.extend(head);
-            }
-            match (side, head) {
-                (Ordering::Less, Some(head)) => self.end_chain(head),
-                (Ordering::Equal, head) => {
-                    self.join_key(head, 0, at);
+    /// Joins rows of a form of about the state's size, and everything here up to them.
+    fn walk_block(&mut self, walk: &mut Walk, rows: &Rows) {
+        for (at, row) in rows.block.iter().enumerate().filter(|(_, row)| !row.sibling) {
+            let key = rows.key(row).bytes();
+            let mut equal = None;
+            while let Some(&head) = walk.here.peek() {
+                match self.store.slot(head).key().cmp(key) {
+                    Ordering::Less => self.end_chain(head),
+                    Ordering::Equal => equal = Some(head),
+                    Ordering::Greater => break,
                 }
-                (_, _) => {
-                    let key = row.map_or(&[][..], |row| form.key(row));
-                    let hash = if self.store.has_keys_index() { self.store.hash_key(key) } else { 0 };
-                    order.extend(self.join_key(None, hash, at));
+                walk.order.push(head);
+                walk.here.next();
+                if equal.is_some() {
+                    break;
                 }
             }
-            if side != Ordering::Less {
-                at += 1;
-                while form.rows.get(at).is_some_and(|row| row.sibling) {
-                    at += 1;
-                }
-            }
+            let hash =
+                if equal.is_none() && self.store.has_keys_index() { self.store.hash_key(key) } else { 0 };
+            walk.order.extend(self.join_key(equal, hash, rows, at));
+        }
+    }
+
+    /// Joins what lies here behind the last row.
+    fn finish_walk(&mut self, walk: Walk) {
+        let Walk { here, mut order } = walk;
+        for head in here {
+            self.end_chain(head);
+            order.push(head);
         }
         self.store.put_order(order);
     }
@@ -225,20 +306,28 @@ impl<O: Observe> Join<'_, O> {
     /// Joins the rows of one key, the first of them at `at`, with the key's chain here. Returns the id of the head
     /// if the key is new.
     #[inline]
-    fn join_key(&mut self, head: Option<u32>, hash: u32, at: usize) -> Option<u32> {
-        let form = self.form;
-        let row = &form.rows[at];
-        let alone = form.rows.get(at + 1).is_none_or(|next| !next.sibling);
+    fn join_key(&mut self, head: Option<u32>, hash: u32, rows: &Rows, at: usize) -> Option<u32> {
+        let row = &rows.block[at];
+        let alone = rows.block.get(at + 1).is_none_or(|next| !next.sibling);
         let dot = self.dot(row);
         let Some(head) = head else {
-            if alone {
-                return (!self.has_seen(dot)).then(|| self.add_key(hash, at, row));
+            if !alone {
+                return self.add_rows(None, hash, rows, at);
             }
-            return self.add_rows(None, hash, at);
+            if self.has_seen(dot) {
+                return None;
+            }
+            self.changed = true;
+            let value = row.value(self.bytes);
+            let key = rows.key(row);
+            if O::LISTENS {
+                self.observe.changed(key.bytes(), None, Some(value.bytes()));
+            }
+            return Some(self.store.add_key(hash, dot, row.stamp, key, value));
         };
         let slot = self.store.slot(head);
         if !alone || slot.next != NONE {
-            self.join_chain(head, hash, at);
+            self.join_chain(head, rows, at);
             return None;
         }
         // The common case: one dot here and one there.
@@ -249,82 +338,56 @@ impl<O: Observe> Join<'_, O> {
         let fresh = !self.has_seen(dot);
         match (self.names.ends(own), fresh) {
             (true, true) => {
-                let value = form.value(row);
-                if O::LISTENS && slot.value() != value {
-                    self.observe.changed(slot.key(), Some(slot.value()), Some(value));
+                let value = row.value(self.bytes);
+                if O::LISTENS && slot.value() != value.bytes() {
+                    self.observe.changed(slot.key(), Some(slot.value()), Some(value.bytes()));
                 }
                 self.store.replace(head, dot, row.stamp, value);
                 self.end(own);
             }
             (true, false) => self.end_chain(head),
-            (false, true) => self.join_chain(head, hash, at),
+            (false, true) => self.join_chain(head, rows, at),
             (false, false) => {}
         }
         None
     }
 
-    fn add_key(&mut self, hash: u32, first: usize, row: &Row) -> u32 {
-        let form = self.form;
-        let dot = self.dot(row);
-        self.changed = true;
-        let id = if row.sibling {
-            // Its key stands in the first row only.
-            let key = form.key(&form.rows[first]);
-            self.store.add_key(hash, dot, row.stamp, &[key, form.value(row)].concat(), key.len())
-        } else {
-            let (body, key_len) = form.body(row);
-            self.store.add_key(hash, dot, row.stamp, body, key_len)
-        };
-        if O::LISTENS && !self.is_several(first) {
-            let slot = self.store.slot(id);
-            self.observe.changed(slot.key(), None, Some(slot.value()));
-        }
-        id
-    }
-
-    fn is_several(&self, first: usize) -> bool {
-        self.form.rows.get(first + 1).is_some_and(|next| next.sibling)
-    }
-
-    /// Adds those rows of one key that are new. Returns the head if it is new.
+    /// Adds those rows of a key that are new. Returns the head if the key is.
     #[cold]
-    fn add_rows(&mut self, head: Option<u32>, hash: u32, first: usize) -> Option<u32> {
-        let form = self.form;
-        let (mut head, had_key) = (head, head.is_some());
-        let mut at = first;
-        loop {
-            let row = &form.rows[at];
+    fn add_rows(&mut self, had: Option<u32>, hash: u32, rows: &Rows, first: usize) -> Option<u32> {
+        let mut head = had;
+        let key = rows.key(&rows.block[first]);
+        let (one, siblings) = rows.block[first..].split_first()?;
+        let siblings = siblings.iter().take_while(|row| row.sibling);
+        for row in core::iter::once(one).chain(siblings) {
             let dot = self.dot(row);
             if !self.has_seen(dot) {
                 self.changed = true;
+                let value = row.value(self.bytes);
                 match head {
-                    Some(head) => self.store.add_sibling(head, dot, row.stamp, form.value(row)),
-                    None => head = Some(self.add_key(hash, first, row)),
+                    Some(head) => self.store.add_sibling(head, dot, row.stamp, value.bytes()),
+                    None => head = Some(self.store.add_key(hash, dot, row.stamp, key, value)),
                 }
             }
-            at += 1;
-            if form.rows.get(at).is_none_or(|row| !row.sibling) {
-                break;
-            }
         }
-        let id = head.filter(|_| !had_key)?;
-        if O::LISTENS && self.is_several(first) {
-            let slot = self.store.slot(id);
-            self.observe.changed(slot.key(), None, Some(slot.value()));
+        let id = head.filter(|_| had.is_none())?;
+        if O::LISTENS {
+            self.observe.changed(key.bytes(), None, Some(self.store.slot(id).value()));
         }
         Some(id)
     }
 
     /// Joins the rows of a key that is here, whatever their number and the chain's.
     #[cold]
-    fn join_chain(&mut self, head: u32, hash: u32, first: usize) {
+    fn join_chain(&mut self, head: u32, rows: &Rows, first: usize) {
         self.watch(head);
-        self.add_rows(Some(head), hash, first);
+        self.add_rows(Some(head), 0, rows, first);
         self.end_dots(head);
         self.report(head);
     }
 
-    /// Ends the dots of a key that the form has no row of.
+    /// Ends the dots of a key that the form covers and has no row of.
+    #[inline]
     fn end_chain(&mut self, head: u32) {
         if self.store.chain(head).any(|id| self.names.ends(self.store.slot(id).dot())) {
             self.watch(head);
@@ -334,15 +397,22 @@ impl<O: Observe> Join<'_, O> {
     }
 
     fn end_dots(&mut self, head: u32) {
-        let mut gone = Vec::new();
-        let names = self.names;
-        self.store.retain_chain(head, |dot| !names.ends(dot), |dot| gone.push(dot));
-        for dot in gone {
-            self.end(dot);
-        }
+        let (names, journal) = (self.names, &mut *self.journal);
+        let mut ended = 0;
+        self.store.retain_chain(
+            head,
+            |dot| !names.ends(dot),
+            |(actor, counter)| {
+                ended += 1;
+                journal.push(actor, Span::single(counter));
+            },
+        );
+        self.ended += ended;
+        self.changed |= ended > 0;
     }
 
     /// Remembers what a key reads, to compare after it was joined.
+    #[inline]
     fn watch(&mut self, head: u32) {
         if O::LISTENS {
             let slot = self.store.slot(head);
@@ -353,6 +423,7 @@ impl<O: Observe> Join<'_, O> {
         }
     }
 
+    #[inline]
     fn report(&mut self, head: u32) {
         if O::LISTENS {
             let slot = self.store.slot(head);
@@ -365,18 +436,20 @@ impl<O: Observe> Join<'_, O> {
 
     /// Ends the dots that the form covers and that no row dealt with: removals.
     fn end_unaccounted(&mut self) {
-        let form = self.form;
-        if self.ended + form.rows.len() as u64 >= form.dots {
+        // Only what has been seen here can be live here, so a context that reaches far beyond costs nothing.
+        let reachable = |(index, span): (u32, &Span)| {
+            let end = span.end.min(self.seen[index as usize].max());
+            (span.start <= end).then_some((index, Span { start: span.start, end }))
+        };
+        let spans =
+            self.head.actors.iter().flat_map(|actor| {
+                self.head.spans[actor.spans.clone()].iter().map(|span| (actor.local, span))
+            });
+        let spans = spans.filter_map(reachable);
+        let dots = spans.clone().fold(0_u64, |sum, (_, span)| sum.saturating_add(span.count()));
+        if dots == 0 {
             return;
         }
-        // Only what has been seen here can be live here, so a context far beyond that costs nothing.
-        let reachable = form.actors.iter().zip(self.names.local).flat_map(|(actor, index)| {
-            let most = self.seen[*index as usize].max();
-            let spans = form.spans[actor.spans.clone()].iter();
-            spans.map(move |span| (*index, Span { start: span.start, end: span.end.min(most) }))
-        });
-        let reachable: Vec<(u32, Span)> = reachable.filter(|(_, span)| span.start <= span.end).collect();
-        let dots = reachable.iter().fold(0_u64, |sum, (_, span)| sum.saturating_add(span.count()));
         if dots > self.store.live_dots() as u64 {
             // More names than there are dots here: go through the dots, in key order.
             self.store.settle();
@@ -386,15 +459,18 @@ impl<O: Observe> Join<'_, O> {
             }
             return;
         }
-        if dots > 0 {
-            self.store.build_dots();
-        }
-        for (actor, span) in reachable {
-            for counter in span.start..=span.end {
-                if let Some(slot) = self.store.find_dot((actor, counter))
-                    && self.names.ends((actor, counter))
-                {
-                    self.end_chain(self.store.slot(slot).head().unwrap_or(slot));
+        self.store.build_dots();
+        let head = self.head;
+        for actor in &head.actors {
+            let most = self.seen[actor.local as usize].max();
+            for span in &head.spans[actor.spans.clone()] {
+                for counter in span.start..=span.end.min(most) {
+                    let dot = (actor.local, counter);
+                    if let Some(slot) = self.store.find_dot(dot)
+                        && self.names.ends(dot)
+                    {
+                        self.end_chain(self.store.slot(slot).head().unwrap_or(slot));
+                    }
                 }
             }
         }

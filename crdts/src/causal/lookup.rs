@@ -1,6 +1,6 @@
 //! Which dots a decoded form covers and which it lists, answered in O(1) where the dots lie close together.
 //!
-//! Few rows are scanned. More are kept as bits, one per counter between an actor's first and last, as long as that
+//! Few dots are scanned. More are kept as bits, one per counter between an actor's first and last, as long as that
 //! is a fair price for what was received; else sorted. The memory is bounded by the form's bytes in every case.
 
 use alloc::vec::Vec;
@@ -39,26 +39,34 @@ const fn place(bit: u64) -> (usize, u64) {
 }
 
 impl Lookup {
-    /// Reads a form's dots in, and checks that each row's dot is covered and occurs once.
+    /// Prepares for the dots of `rows` rows.
+    pub(crate) fn prepare(&mut self, actors: &[FormActor], spans: &[Span], rows: usize) {
+        self.sorted.clear();
+        self.mode = if rows <= SCANNED_ROWS_MAX && spans.len() <= SCANNED_ROWS_MAX {
+            Mode::Scan
+        } else if self.lay_bits(actors, spans, rows) {
+            Mode::Bits
+        } else {
+            Mode::Sorted
+        };
+    }
+
+    /// Takes the dots of some rows in, and checks that each is covered and has not occurred before.
     #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-    pub(crate) fn build(
+    pub(crate) fn note(
         &mut self,
         actors: &[FormActor],
         spans: &[Span],
         rows: &[Row],
     ) -> Result<(), DecodeError> {
-        self.mode = Mode::Scan;
-        if rows.len() > SCANNED_ROWS_MAX || spans.len() > SCANNED_ROWS_MAX {
-            self.mode = if self.lay_bits(actors, spans, rows.len()) { Mode::Bits } else { Mode::Sorted };
-        }
         match self.mode {
             Mode::Scan => {
-                for (i, row) in rows.iter().enumerate() {
+                for row in rows {
                     check_covered(actors, spans, row)?;
-                    let before = rows.get(..i).unwrap_or_default();
-                    if before.iter().any(|other| (other.actor, other.counter) == (row.actor, row.counter)) {
+                    if self.sorted.contains(&(row.actor, row.counter)) {
                         return Err(DecodeError::DuplicateDot);
                     }
+                    self.sorted.push((row.actor, row.counter));
                 }
             }
             Mode::Bits => {
@@ -77,15 +85,21 @@ impl Lookup {
                 }
             }
             Mode::Sorted => {
-                self.sorted.clear();
-                self.sorted.extend(rows.iter().map(|row| (row.actor, row.counter)));
-                self.sorted.sort_unstable();
-                if self.sorted.windows(2).any(|pair| pair.first() == pair.last()) {
-                    return Err(DecodeError::DuplicateDot);
-                }
                 for row in rows {
                     check_covered(actors, spans, row)?;
+                    self.sorted.push((row.actor, row.counter));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// All rows were noted.
+    pub(crate) fn finish(&mut self) -> Result<(), DecodeError> {
+        if self.mode == Mode::Sorted {
+            self.sorted.sort_unstable();
+            if self.sorted.windows(2).any(|pair| pair.first() == pair.last()) {
+                return Err(DecodeError::DuplicateDot);
             }
         }
         Ok(())
@@ -141,9 +155,9 @@ impl Lookup {
 
     /// Whether the dot is one of the rows'.
     #[inline]
-    pub(crate) fn lists(&self, rows: &[Row], actor: u32, counter: u64) -> bool {
+    pub(crate) fn lists(&self, actor: u32, counter: u64) -> bool {
         match self.mode {
-            Mode::Scan => rows.iter().any(|row| (row.actor, row.counter) == (actor, counter)),
+            Mode::Scan => self.sorted.contains(&(actor, counter)),
             Mode::Bits => self.bit(actor, counter).is_some_and(|bit| {
                 let (word, mask) = place(bit);
                 self.listed[word] & mask != 0

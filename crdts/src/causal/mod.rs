@@ -7,10 +7,12 @@
 
 mod facade;
 mod form;
-mod journal;
 mod join;
+mod journal;
 mod lookup;
+mod writer;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::codec::{DecodeError, KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -18,12 +20,13 @@ use crate::context::{CausalContext, Runs, Span};
 use crate::dot::{ActorId, COUNTER_MAX};
 use crate::store::{DotStore, Stats};
 use crate::time::Hlc;
-use form::{Form, Writer};
 pub(crate) use facade::causal_collection;
 pub(crate) use form::Kind;
-use journal::Journal;
-pub use journal::Cursor;
+use form::{Form, Head};
 pub(crate) use join::{Observe, Unobserved};
+pub use journal::Cursor;
+use journal::Journal;
+use writer::Writer;
 
 /// Why a local write was refused. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +53,7 @@ pub(crate) struct Causal {
     /// By the store's actor indices.
     seen: Vec<Runs>,
     journal: Journal,
-    scratch: Form,
+    scratch: Option<Box<Form>>,
     observed: Vec<(u32, u64)>,
 }
 
@@ -98,12 +101,9 @@ impl Causal {
                 self.store.retain_chain(head, |dot| dot == winner, |dot| self.observed.push(dot));
             }
             self.observed.push(self.store.slot(head).dot());
-            self.store.replace(head, dot, stamp.to_bits(), value);
+            self.store.replace(head, dot, stamp.to_bits(), value.into());
         } else {
-            let mut body = Vec::with_capacity(key.len() + value.len());
-            body.extend_from_slice(key);
-            body.extend_from_slice(value);
-            let id = self.store.add_key(hash, dot, stamp.to_bits(), &body, key.len());
+            let id = self.store.add_key(hash, dot, stamp.to_bits(), key.into(), value.into());
             self.store.order_push(id);
         }
         self.record_observed();
@@ -152,17 +152,19 @@ impl Causal {
         }
         writer.rows(usize::from(row.is_some()));
         if let Some((key, value, (_, counter), stamp)) = row {
-            writer.row(Some(key), false, author, counter, stamp.to_bits(), value);
+            writer.row(Some(key), false, (author, counter), stamp.to_bits(), value);
         }
         writer.finish()
     }
 
     /// Decodes and joins. A refused input changes nothing.
+    #[inline]
     pub(crate) fn merge(&mut self, bytes: &[u8], observe: &mut impl Observe) -> Result<bool, DecodeError> {
-        let mut form = core::mem::take(&mut self.scratch);
-        let merged = form.read(bytes, self.kind).map(|()| self.join(&form, observe));
+        let mut form = self.scratch.take().unwrap_or_default();
+        let checked = form.check(bytes, self.kind);
+        let merged = checked.map(|()| self.join(&mut form, bytes, observe));
         if form.bytes() <= SCRATCH_BYTES_MAX {
-            self.scratch = form;
+            self.scratch = Some(form);
         }
         merged
     }
@@ -178,7 +180,7 @@ impl Causal {
     /// From the bytes of a state (or of a delta, which makes a state that has seen only that).
     pub(crate) fn decode(kind: Kind, seed: u64, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut new = Self::new(kind, seed);
-        new.merge(bytes, &mut Unobserved)?;
+        new.fill(bytes, kind)?;
         new.journal = Journal::default();
         Ok(new)
     }
@@ -218,7 +220,7 @@ impl Causal {
             if slot.next == crate::store::NONE {
                 if wanted(slot.dot()) {
                     let rank = ranks[slot.actor as usize];
-                    writer.row(Some(slot.key()), false, rank, slot.counter, slot.stamp, slot.value());
+                    writer.row(Some(slot.key()), false, (rank, slot.counter), slot.stamp, slot.value());
                 }
                 continue;
             }
@@ -231,7 +233,7 @@ impl Causal {
             for (i, (rank, counter, id)) in dots.iter().enumerate() {
                 let dot = self.store.slot(*id);
                 let key = (i == 0).then(|| slot.key());
-                writer.row(key, i + 1 < dots.len(), *rank, *counter, dot.stamp, dot.value());
+                writer.row(key, i + 1 < dots.len(), (*rank, *counter), dot.stamp, dot.value());
             }
         }
     }
@@ -247,13 +249,13 @@ impl Causal {
         let mut changed: Vec<(&ActorId, u32, Span)> =
             changes.map(|(actor, span)| (actors.id(actor), actor, span)).collect();
         changed.sort_unstable();
-        let mut about = Form::default();
+        let mut about = Head::default();
         let mut ranks = alloc::vec![u32::MAX; actors.len()];
         for (rank, own) in (0_u32..).zip(changed.chunk_by(|a, b| a.1 == b.1)) {
             ranks[own[0].1 as usize] = rank;
             about.push_actor(*own[0].0, joined(own.iter().map(|(_, _, span)| *span)).into_iter());
         }
-        about.index_spans();
+        about.index();
         let covered = |(actor, counter): (u32, u64)| {
             let rank = ranks[actor as usize];
             rank != u32::MAX && about.covers(rank, counter)
@@ -262,8 +264,8 @@ impl Causal {
         let rows = heads.iter().flat_map(|head| self.store.chain(*head));
         let rows = rows.filter(|id| covered(self.store.slot(*id).dot())).count();
         let mut writer = Writer::new(self.kind, about.actors.len());
-        for actor in &about.actors {
-            writer.actor(&actor.id, about.spans[actor.spans.clone()].iter().copied());
+        for (rank, actor) in (0_u32..).zip(&about.actors) {
+            writer.actor(&actor.id, about.spans_of(rank).iter().copied());
         }
         writer.rows(rows);
         self.write_rows(&mut writer, &ranks, heads.into_iter(), covered);
@@ -271,15 +273,16 @@ impl Causal {
     }
 
     /// The keys that may have dots in `about`, in order: looked up where they are few, else all there are.
-    fn changed_heads(&self, about: &Form, ranks: &[u32]) -> Vec<u32> {
+    fn changed_heads(&self, about: &Head, ranks: &[u32]) -> Vec<u32> {
         let few = usize::try_from(about.dots).is_ok_and(|dots| dots <= self.store.live_dots() / 16);
         if !few || !self.store.has_dots_index() {
             return self.store.heads().collect();
         }
         let mut heads = Vec::new();
         for (index, rank) in (0_u32..).zip(ranks).filter(|(_, rank)| **rank != u32::MAX) {
-            for span in &about.spans[about.actors[*rank as usize].spans.clone()] {
-                let slots = (span.start..=span.end).filter_map(|counter| self.store.find_dot((index, counter)));
+            for span in about.spans_of(*rank) {
+                let slots =
+                    (span.start..=span.end).filter_map(|counter| self.store.find_dot((index, counter)));
                 heads.extend(slots.map(|slot| self.store.slot(slot).head().unwrap_or(slot)));
             }
         }
@@ -301,14 +304,16 @@ impl Causal {
     pub(crate) fn stats(&self) -> Stats {
         let stats = self.store.stats();
         let context = self.seen.capacity() * size_of::<Runs>();
-        let kept = self.journal.bytes() + self.scratch.bytes() + self.observed.capacity() * size_of::<(u32, u64)>();
+        let kept = self.journal.bytes()
+            + self.scratch.as_ref().map_or(0, |form| form.bytes())
+            + self.observed.capacity() * size_of::<(u32, u64)>();
         Stats { bytes: stats.bytes + context + kept, ..stats }
     }
 }
 
 /// Checks a form's bytes.
 pub(crate) fn validate(kind: Kind, bytes: &[u8]) -> Result<(), DecodeError> {
-    Form::default().read(bytes, kind)
+    Form::default().check(bytes, kind)
 }
 
 /// Unites spans that ascend by their starts.

@@ -152,7 +152,8 @@ mod tests {
                 index.insert(hash, id);
                 model.insert(id, hash);
                 if state % 5 < 2 {
-                    let (&old, &hash) = model.range(u32::try_from(state % u64::from(id + 1)).unwrap()..).next().unwrap();
+                    let (&old, &hash) =
+                        model.range(u32::try_from(state % u64::from(id + 1)).unwrap()..).next().unwrap();
                     index.remove(hash, old);
                     model.remove(&old);
                     assert_eq!(index.find(hash, |found| found == old), None);

@@ -19,6 +19,7 @@ use core::ops::{Bound, RangeBounds};
 
 use foldhash::fast::FixedState;
 
+use crate::codec::Window;
 use crate::dot::{ActorId, COUNTER_MAX, Dot};
 use crate::time::Hlc;
 use index::Index;
@@ -50,7 +51,9 @@ impl Actors {
 
     #[cold]
     fn add(&mut self, actor: ActorId) -> u32 {
-        let Ok(index) = u32::try_from(self.ids.len()) else { unreachable!("fewer than 2^32 actors fit in memory") };
+        let Ok(index) = u32::try_from(self.ids.len()) else {
+            unreachable!("fewer than 2^32 actors fit in memory")
+        };
         self.ids.push(actor);
         self.by_id.insert(actor, index);
         index
@@ -148,7 +151,7 @@ impl DotStore {
         match self.find_hashed(hash, key) {
             Some(head) => self.add_sibling(head, (actor, dot.counter), stamp.to_bits(), value),
             None => {
-                let id = self.add_key(hash, (actor, dot.counter), stamp.to_bits(), &[key, value].concat(), key.len());
+                let id = self.add_key(hash, (actor, dot.counter), stamp.to_bits(), key.into(), value.into());
                 self.order.push(id);
             }
         }
@@ -189,7 +192,8 @@ impl DotStore {
     pub fn dots(&self, key: &[u8]) -> Vec<Entry<'_>> {
         let Some(head) = self.find(key) else { return Vec::new() };
         let key = self.slot(head).key();
-        let mut entries: Vec<Entry<'_>> = self.chain(head).map(|id| Entry { key, ..self.entry(id) }).collect();
+        let mut entries: Vec<Entry<'_>> =
+            self.chain(head).map(|id| Entry { key, ..self.entry(id) }).collect();
         entries.sort_unstable_by_key(|entry| core::cmp::Reverse((entry.stamp, entry.dot)));
         entries
     }
@@ -366,8 +370,15 @@ impl DotStore {
     /// Adds a key that is not there. The caller puts the id in the order. `hash` is looked at only if the index of
     /// keys is built.
     #[inline]
-    pub(crate) fn add_key(&mut self, hash: u32, dot: (u32, u64), stamp: u64, body: &[u8], key_len: usize) -> u32 {
-        let id = self.arena.alloc(dot, stamp, body, key_len);
+    pub(crate) fn add_key(
+        &mut self,
+        hash: u32,
+        dot: (u32, u64),
+        stamp: u64,
+        key: Window<'_>,
+        value: Window<'_>,
+    ) -> u32 {
+        let id = self.arena.alloc(dot, stamp, key, value);
         if self.keys.is_built() {
             self.keys.insert(hash, id);
         }
@@ -385,7 +396,7 @@ impl DotStore {
 
     /// Replaces the only dot of a key by another, in place.
     #[inline]
-    pub(crate) fn replace(&mut self, head: u32, dot: (u32, u64), stamp: u64, value: &[u8]) {
+    pub(crate) fn replace(&mut self, head: u32, dot: (u32, u64), stamp: u64, value: Window<'_>) {
         debug_assert_eq!(self.slot(head).next, NONE);
         self.unindex_dot(self.slot(head).dot(), head);
         self.arena.overwrite(head, dot, stamp, value);
@@ -502,13 +513,16 @@ impl DotStore {
     /// Hands the order back: heads in key order, some of which may have died meanwhile.
     pub(crate) fn put_order(&mut self, mut heads: Vec<u32>) {
         let arena = &mut self.arena;
-        heads.retain(|id| {
-            let live = arena.slot(*id).is_live();
-            if !live {
-                arena.free(*id);
-            }
-            live
-        });
+        if self.order.has_dead() {
+            heads.retain(|id| {
+                let live = arena.slot(*id).is_live();
+                if !live {
+                    arena.free(*id);
+                }
+                live
+            });
+        }
+        heads.shrink_to_fit();
         self.order.replace_sorted(heads);
     }
 }

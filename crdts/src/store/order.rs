@@ -27,7 +27,12 @@ pub(crate) struct Order {
 
 impl Clone for Order {
     fn clone(&self) -> Self {
-        Self { sorted: self.sorted.clone(), fresh: self.fresh.clone(), dead: self.dead, debt: AtomicUsize::new(0) }
+        Self {
+            sorted: self.sorted.clone(),
+            fresh: self.fresh.clone(),
+            dead: self.dead,
+            debt: AtomicUsize::new(0),
+        }
     }
 }
 
@@ -54,6 +59,10 @@ impl Order {
     /// Whether everything is in one sorted run of live slots.
     pub(crate) fn is_settled(&self) -> bool {
         self.fresh.is_empty() && self.dead == 0
+    }
+
+    pub(crate) const fn has_dead(&self) -> bool {
+        self.dead > 0
     }
 
     /// Merges tail and run and frees what is dead.

@@ -6,12 +6,16 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::codec::Window;
+
 /// No slot: the end of a chain.
 pub(crate) const NONE: u32 = u32::MAX;
 /// The actor of a slot that holds no live dot.
 pub(crate) const DEAD: u32 = u32::MAX;
 
 const INLINE: usize = 37;
+/// Where key and value are put together: both may be followed by what a wide move brings along.
+const ROOM: usize = 72;
 const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
@@ -30,17 +34,18 @@ enum Body {
 impl Body {
     const EMPTY: Self = Self::Inline { key_len: 0, value_len: 0, bytes: [0; INLINE] };
 
-    /// From `key ‖ value`.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "keys and values were checked against their limits")]
-    fn new(key_and_value: &[u8], key_len: usize) -> Self {
-        let len = key_and_value.len();
-        if len <= INLINE {
+    fn new(key: Window<'_>, value: Window<'_>) -> Self {
+        if key.len() + value.len() <= INLINE {
+            let mut room = [0; ROOM];
+            key.copy_to(&mut room, 0);
+            value.copy_to(&mut room, key.len());
             let mut bytes = [0; INLINE];
-            bytes[..len].copy_from_slice(key_and_value);
-            Self::Inline { key_len: key_len as u8, value_len: (len - key_len) as u8, bytes }
+            bytes.copy_from_slice(&room[..INLINE]);
+            Self::Inline { key_len: key.len() as u8, value_len: value.len() as u8, bytes }
         } else {
-            Self::Boxed { key_len: key_len as u16, bytes: key_and_value.into() }
+            Self::Boxed { key_len: key.len() as u16, bytes: [key.bytes(), value.bytes()].concat().into() }
         }
     }
 
@@ -67,20 +72,17 @@ impl Body {
     /// Gives the same key another value.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "at most 37 is stored")]
-    fn set_value(&mut self, value: &[u8]) {
-        if let Self::Inline { key_len, value_len, bytes } = self {
-            let start = usize::from(*key_len);
-            if let Some(room) = bytes.get_mut(start..start + value.len()) {
-                room.copy_from_slice(value);
+    fn set_value(&mut self, value: Window<'_>) {
+        match self {
+            Self::Inline { key_len, value_len, bytes } if usize::from(*key_len) + value.len() <= INLINE => {
+                let mut room = [0; ROOM];
+                room[..INLINE].copy_from_slice(bytes);
+                value.copy_to(&mut room, usize::from(*key_len));
+                bytes.copy_from_slice(&room[..INLINE]);
                 *value_len = value.len() as u8;
-                return;
             }
+            _ => *self = Self::new(self.key().into(), value),
         }
-        let key = self.key();
-        let mut both = Vec::with_capacity(key.len() + value.len());
-        both.extend_from_slice(key);
-        both.extend_from_slice(value);
-        *self = Self::new(&both, both.len() - value.len());
     }
 
     fn boxed_bytes(&self) -> usize {
@@ -158,10 +160,10 @@ impl Arena {
         &mut self.chunks[(id >> CHUNK_BITS) as usize][id as usize % CHUNK]
     }
 
-    /// A new head. `body` is the key with the value behind it.
+    /// A new head.
     #[inline]
-    pub(crate) fn alloc(&mut self, dot: (u32, u64), stamp: u64, body: &[u8], key_len: usize) -> u32 {
-        self.place(dot, stamp, Body::new(body, key_len))
+    pub(crate) fn alloc(&mut self, dot: (u32, u64), stamp: u64, key: Window<'_>, value: Window<'_>) -> u32 {
+        self.place(dot, stamp, Body::new(key, value))
     }
 
     /// A new slot behind a head, not yet in its chain.
@@ -194,7 +196,7 @@ impl Arena {
 
     /// Replaces a slot's dot and value; the key stays.
     #[inline]
-    pub(crate) fn overwrite(&mut self, id: u32, dot: (u32, u64), stamp: u64, value: &[u8]) {
+    pub(crate) fn overwrite(&mut self, id: u32, dot: (u32, u64), stamp: u64, value: Window<'_>) {
         let slot = self.slot_mut(id);
         let before = slot.body.boxed_bytes();
         (slot.actor, slot.counter) = dot;
@@ -221,7 +223,7 @@ impl Arena {
         let first = self.slot_mut(head);
         let value: Box<[u8]> = first.value().into();
         let before = first.body.boxed_bytes() + body.boxed_bytes();
-        first.body.set_value(body.value());
+        first.body.set_value(body.value().into());
         let after = first.body.boxed_bytes() + value.len();
         let old = (first.actor, first.counter, first.stamp);
         (first.actor, first.counter, first.stamp) = (actor, counter, stamp);

@@ -1,0 +1,96 @@
+//! [`CouplingDelta`]: changed contributions on their way to a peer, as the canonical bytes that they are sent in.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::merge::SchemaMismatch;
+use super::schema::CouplingSchema;
+use super::state::Coupling;
+use super::wire::{Part, Walk, Writer};
+use crate::codec::{DecodeError, serde_as_canonical_bytes};
+use crate::dot::ActorId;
+
+/// Some contributions of a collection: what one call changed, or what [`Coupling::delta_since`] joined.
+///
+/// It is itself a state, of the same lattice and in the same bytes: deltas join, and may be lost, repeated and
+/// reordered. What was lost is repaired by any later delta or state that covers it.
+///
+/// Holds bytes that were found canonical, so two deltas that say the same are equal.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct CouplingDelta {
+    bytes: Vec<u8>,
+}
+
+impl CouplingDelta {
+    /// From canonical bytes, which are looked through once. Errors on any others.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Walk::open(bytes)?.check()?;
+        Ok(Self { bytes: bytes.to_vec() })
+    }
+
+    /// The canonical bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.bytes.clone()
+    }
+
+    /// The canonical bytes, borrowed.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The canonical bytes, given away.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    /// Whether it changes nothing, whatever it is merged into.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.walk().is_none_or(|walk| walk.rows_left == 0)
+    }
+
+    /// The join of two deltas: merging it does what merging both does, in either order. Errors if the schemas
+    /// differ.
+    pub fn join(&self, other: &Self) -> Result<Self, SchemaMismatch> {
+        let Ok(mut joined) = Coupling::decode(&self.bytes) else { unreachable!("the bytes were validated") };
+        Ok(if joined.merge(other)? { Self { bytes: joined.encode() } } else { self.clone() })
+    }
+
+    /// Bytes that a writer of this crate made.
+    pub(super) const fn from_canonical(bytes: Vec<u8>) -> Self {
+        Self { bytes }
+    }
+
+    pub(super) fn empty(schema: &CouplingSchema) -> Self {
+        Self { bytes: Writer::new(schema, [].iter(), 0).finish() }
+    }
+
+    /// One contributor's instants under one key.
+    pub(super) fn single(
+        schema: &CouplingSchema,
+        actor: &ActorId,
+        key: &[u8],
+        strengthened: u64,
+        weakened: u64,
+    ) -> Self {
+        let mut writer = Writer::new(schema, [*actor].iter(), 1);
+        writer.row(key, core::iter::once(Part { actor: 0, strengthened, weakened }));
+        Self { bytes: writer.finish() }
+    }
+
+    /// A walk from the start. The bytes were validated, so there always is one.
+    pub(super) fn walk(&self) -> Option<Walk<'_>> {
+        Walk::open(&self.bytes).ok()
+    }
+}
+
+impl fmt::Debug for CouplingDelta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CouplingDelta({} bytes)", self.bytes.len())
+    }
+}
+
+serde_as_canonical_bytes!(CouplingDelta);

@@ -1,0 +1,177 @@
+//! The mutators: strengthen, weaken, reset. Each raises one instant of one contributor and returns it as a delta.
+
+use super::contribution::{Origin, Row};
+use super::decay::{Rounding, wide};
+use super::delta::CouplingDelta;
+use super::state::Coupling;
+use super::units::Units;
+use super::view;
+use super::wire::Part;
+use crate::codec::KEY_BYTES_MAX;
+use crate::dot::ActorId;
+use crate::time::Timestamp;
+
+/// Why a mutator refused: the host misused it. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CouplingError {
+    /// The key is longer than [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX). Nothing changed.
+    #[error("the key is longer than {KEY_BYTES_MAX} bytes")]
+    KeyTooLong,
+    /// The amount is below two floors, where it would mostly be rounding. Nothing changed.
+    #[error("the amount is below two floors")]
+    Increment,
+}
+
+/// Which value a weakening takes from.
+#[derive(Clone, Copy, Debug)]
+enum Against {
+    Sum,
+    Own,
+}
+
+impl Coupling {
+    /// Adds `by` to what `actor` contributes to `key`.
+    ///
+    /// `by` is at least [two floors](super::CouplingSchema::increment_min). One contributor holds at most 2⁸ caps;
+    /// what exceeds that is cut off. Strengthenings by different contributors add up, also when they are concurrent.
+    /// **Two devices that strengthen under one `ActorId` do not**: of two concurrent ones the greater counts. Each
+    /// device needs its own.
+    ///
+    /// Returns the delta to send, empty if nothing changed: at 2⁸ caps, where rounding swallows an increment far
+    /// below the contributor's total (never up to the cap), or where a clock stood still at the end
+    /// of time. Errors if the key is too long or `by` too small.
+    pub fn strengthen(
+        &mut self,
+        actor: ActorId,
+        key: &[u8],
+        by: Units,
+        now: Timestamp,
+    ) -> Result<CouplingDelta, CouplingError> {
+        self.check(key, by)?;
+        let tau = self.schema.tau(now);
+        let index = self.actors.index(&actor);
+        let row = self.rows.get_mut(key);
+        let own =
+            index.and_then(|index| row.as_ref()?.of(&self.actors, index)).map_or(0, |own| own.strengthened);
+        let raised = self.schema.raised(own, wide(by), tau, Rounding::Fair);
+        if raised == own {
+            return Ok(CouplingDelta::empty(&self.schema));
+        }
+        let part = Part { actor: self.actors.intern(&actor), strengthened: raised, weakened: 0 };
+        self.version = self.version.saturating_add(1);
+        match row {
+            Some(row) => row.raise(&self.actors, &part, Origin::Written(self.version)),
+            None => {
+                let mut row = Row::default();
+                row.raise(&self.actors, &part, Origin::Written(self.version));
+                self.rows.insert(key.into(), row).is_none()
+            }
+        };
+        Ok(CouplingDelta::single(&self.schema, &actor, key, raised, 0))
+    }
+
+    /// Takes `by` from the [sum](Self::sum) of `key`, but not more than there is; the part above the cap, which no
+    /// read shows, is there too. It is counted against `actor`, as the negative part of what it contributes.
+    ///
+    /// So this can leave `actor` with more weakened than strengthened: its own view ([`by`](Self::by)) then reads 0
+    /// until new strengthenings outweigh the rest, while they count in the sum at once. Who reads `by` weakens with
+    /// [`weaken_own`](Self::weaken_own).
+    ///
+    /// Concurrent weakenings add up, and may together take more than there was: the sum reads 0, and what is missing
+    /// decays like everything else.
+    ///
+    /// Returns the delta, empty where there is nothing to weaken. Errors as [`strengthen`](Self::strengthen).
+    pub fn weaken(
+        &mut self,
+        actor: ActorId,
+        key: &[u8],
+        by: Units,
+        now: Timestamp,
+    ) -> Result<CouplingDelta, CouplingError> {
+        self.check(key, by)?;
+        Ok(self.take(&actor, key, wide(by), now, Against::Sum))
+    }
+
+    /// Weakens `key` by all of its [sum](Self::sum): it reads 0 at once, and later, until somebody strengthens it. A
+    /// strengthening by another contributor that is concurrent stays alive, and one after it counts in full.
+    ///
+    /// "Reads 0" holds while the sum and what `actor` has weakened are together within 2⁸ caps, and for fewer than
+    /// 1,024 contributors (see the [module](super)). Two contributors that reset concurrently weaken twice.
+    ///
+    /// Returns the delta, empty where there is nothing. Errors if the key is too long.
+    pub fn reset(
+        &mut self,
+        actor: ActorId,
+        key: &[u8],
+        now: Timestamp,
+    ) -> Result<CouplingDelta, CouplingError> {
+        self.check(key, Units::MAX)?;
+        Ok(self.take(&actor, key, u128::MAX, now, Against::Sum))
+    }
+
+    /// As [`weaken`](Self::weaken), but at most by what `actor` itself contributes ([`by`](Self::by)).
+    pub fn weaken_own(
+        &mut self,
+        actor: ActorId,
+        key: &[u8],
+        by: Units,
+        now: Timestamp,
+    ) -> Result<CouplingDelta, CouplingError> {
+        self.check(key, by)?;
+        Ok(self.take(&actor, key, wide(by), now, Against::Own))
+    }
+
+    /// As [`reset`](Self::reset), but only of what `actor` itself contributes ([`by`](Self::by)).
+    pub fn reset_own(
+        &mut self,
+        actor: ActorId,
+        key: &[u8],
+        now: Timestamp,
+    ) -> Result<CouplingDelta, CouplingError> {
+        self.check(key, Units::MAX)?;
+        Ok(self.take(&actor, key, u128::MAX, now, Against::Own))
+    }
+
+    fn check(&self, key: &[u8], by: Units) -> Result<(), CouplingError> {
+        if key.len() > KEY_BYTES_MAX {
+            return Err(CouplingError::KeyTooLong);
+        }
+        if by < self.schema.increment_min() { Err(CouplingError::Increment) } else { Ok(()) }
+    }
+
+    fn take(
+        &mut self,
+        actor: &ActorId,
+        key: &[u8],
+        by: u128,
+        now: Timestamp,
+        against: Against,
+    ) -> CouplingDelta {
+        let Some(row) = self.rows.get_mut(key) else { return CouplingDelta::empty(&self.schema) };
+        let tau = self.schema.tau(now);
+        let own = self.actors.index(actor).and_then(|index| row.of(&self.actors, index));
+        let (strengthened, weakened) = match against {
+            Against::Sum => view::totals(&self.schema, row.iter(), tau),
+            Against::Own => view::totals(&self.schema, own.into_iter(), tau),
+        };
+        if self.schema.read(strengthened, weakened) == Units::ZERO {
+            return CouplingDelta::empty(&self.schema);
+        }
+        let own = own.map_or(0, |own| own.weakened);
+        let there = strengthened - weakened;
+        // All of it must be gone, so that is rounded up.
+        let raised = if by < there {
+            self.schema.raised(own, by, tau, Rounding::Fair)
+        } else {
+            self.schema.raised(own, there, tau, Rounding::Up)
+        };
+        if raised == own {
+            return CouplingDelta::empty(&self.schema);
+        }
+        let part = Part { actor: self.actors.intern(actor), strengthened: 0, weakened: raised };
+        self.version = self.version.saturating_add(1);
+        row.raise(&self.actors, &part, Origin::Written(self.version));
+        CouplingDelta::single(&self.schema, actor, key, 0, raised)
+    }
+}

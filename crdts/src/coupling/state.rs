@@ -1,0 +1,212 @@
+//! [`Coupling`]: the state, its sizes, its bytes, and what is dropped from it. Mutators, joins and reads have files
+//! of their own.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::contribution::{Actors, Contribution, Origin, Row};
+use super::delta::CouplingDelta;
+use super::schema::CouplingSchema;
+use super::wire::{Part, Walk, Writer};
+use crate::Stats;
+use crate::codec::{DecodeError, serde_as_canonical_bytes};
+use crate::time::Timestamp;
+
+/// A place in the sequence of a replica's own changes, as [`Coupling::cursor`] gives it out. The default stands
+/// before everything.
+///
+/// It means something only to the replica object it came from. A decoded state starts to count anew; after a
+/// restart begin with the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CouplingCursor(pub(super) u64);
+
+/// Decaying counters by key: how strongly something is coupled, strengthened and weakened by many contributors.
+///
+/// See the [module](super) for what a value is and how exact it is.
+///
+/// Two of them are equal when they have the same schema and the same contributions, whatever their history.
+#[derive(Clone)]
+pub struct Coupling {
+    pub(super) schema: CouplingSchema,
+    pub(super) actors: Actors,
+    pub(super) rows: BTreeMap<Box<[u8]>, Row>,
+    /// Counts the calls that changed something.
+    pub(super) version: u64,
+    acknowledged: u64,
+}
+
+impl Coupling {
+    /// An empty collection.
+    #[must_use]
+    pub fn new(schema: CouplingSchema) -> Self {
+        Self { schema, actors: Actors::default(), rows: BTreeMap::new(), version: 0, acknowledged: 0 }
+    }
+
+    /// Half-life, floor and cap.
+    #[must_use]
+    pub const fn schema(&self) -> &CouplingSchema {
+        &self.schema
+    }
+
+    /// Keys held, decayed ones included until they are pruned (`live`), contributors under them (`dots`), and an
+    /// estimate of the heap bytes. A pass over everything.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        // A node of the standard library's B-tree has eleven places, two thirds of which are in use.
+        let place = (size_of::<Box<[u8]>>() + size_of::<Row>()) * 3 / 2;
+        Stats {
+            live: self.rows.len(),
+            dots: self.rows.values().map(Row::len).sum(),
+            bytes: self.rows.iter().map(|(key, row)| key.len() + row.heap_bytes() + place).sum::<usize>()
+                + self.actors.heap_bytes(),
+        }
+    }
+
+    /// The place behind the last change of this replica, whether it was made here or merged.
+    #[must_use]
+    pub const fn cursor(&self) -> CouplingCursor {
+        CouplingCursor(self.version)
+    }
+
+    /// Everything that changed behind `cursor`, joined into one delta: what a peer needs that was up to date then.
+    /// The default cursor gives everything, and so does a cursor that this replica cannot have given out. A pass
+    /// over all contributions.
+    #[must_use]
+    pub fn delta_since(&self, cursor: CouplingCursor) -> CouplingDelta {
+        let after = if cursor.0 > self.version { 0 } else { cursor.0 };
+        CouplingDelta::from_canonical(self.encode_where(|contribution| contribution.changed > after))
+    }
+
+    /// The host says that peers, or storage it trusts, hold everything up to `cursor`: from now on
+    /// [`prune`](Self::prune) may drop it. Never taken back; what lies behind the present counts as the present.
+    pub fn acknowledge(&mut self, cursor: CouplingCursor) {
+        self.acknowledged = self.acknowledged.max(cursor.0.min(self.version));
+    }
+
+    /// Drops what has decayed to a grain at `now`, 2⁻¹⁰ of the floor. Returns the number of strengthenings and
+    /// weakenings (per key and contributor one each) that it dropped. A pass over everything.
+    ///
+    /// No value at `now` or later changes. Pruning commutes with merging: it maps each instant z to z or, if z has
+    /// passed, to nothing; both that and the greater of two are monotone, so the order does not matter, and there
+    /// is nothing to remember of what is gone.
+    ///
+    /// What this replica wrote itself and the host has not [acknowledged](Self::acknowledge) is kept: if the clock
+    /// that gave `now` is years ahead, everything looks decayed. What came from peers comes back from them; the only
+    /// copy of a change would be lost for ever.
+    pub fn prune(&mut self, now: Timestamp) -> usize {
+        let (tau, acknowledged) = (self.schema.tau(now), self.acknowledged);
+        let mut dropped = 0;
+        self.rows.retain(|_, row| {
+            dropped += row.prune(tau, acknowledged);
+            !row.is_empty()
+        });
+        if dropped > 0 {
+            self.forget_unused_actors();
+        }
+        dropped
+    }
+
+    /// Contributors come and go; the table would otherwise only grow.
+    fn forget_unused_actors(&mut self) {
+        let mut used = alloc::vec![false; self.actors.len()];
+        self.rows.values().flat_map(Row::iter).for_each(|contribution| used[contribution.actor] = true);
+        if used.contains(&false) {
+            let moved = self.actors.retain(&used);
+            self.rows.values_mut().for_each(|row| row.rename(&moved));
+        }
+    }
+
+    /// The canonical bytes: equal states have equal bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.encode_where(|_| true)
+    }
+
+    /// A state from its canonical bytes, in the schema that they carry. A delta has the same form.
+    ///
+    /// Errors on anything that [`encode`](Self::encode) does not give. Memory is bounded by the input: keys take at
+    /// most 64 times its length and 4,096 bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut walk = Walk::open(bytes)?;
+        let mut state = Self::new(walk.schema);
+        let indices: Vec<usize> = walk.actors.iter().map(|actor| state.actors.intern(actor)).collect();
+        let mut rows = Vec::new();
+        while let Some((key, parts)) = walk.advance()? {
+            let mut row = Row::default();
+            for part in parts {
+                row.raise(&state.actors, &Part { actor: indices[part.actor], ..*part }, Origin::Merged(1));
+            }
+            rows.push((Box::from(key), row));
+        }
+        state.version = u64::from(!rows.is_empty());
+        // Sorted already, so the tree is built in one go.
+        state.rows = BTreeMap::from_iter(rows);
+        Ok(state)
+    }
+
+    fn encode_where(&self, keep: impl Fn(&Contribution) -> bool) -> Vec<u8> {
+        let mut used = alloc::vec![false; self.actors.len()];
+        let mut rows = 0;
+        for row in self.rows.values() {
+            let mut empty = true;
+            row.iter().filter(|contribution| keep(contribution)).for_each(|contribution| {
+                used[contribution.actor] = true;
+                empty = false;
+            });
+            rows += usize::from(!empty);
+        }
+        let mut ranks = alloc::vec![0; self.actors.len()];
+        let mut actors = Vec::new();
+        for (id, index) in self.actors.sorted().filter(|(_, index)| used[*index]) {
+            ranks[index] = actors.len();
+            actors.push(id);
+        }
+        let mut writer = Writer::new(&self.schema, actors.into_iter(), rows);
+        for (key, row) in &self.rows {
+            let mut parts = row
+                .iter()
+                .filter(|contribution| keep(contribution))
+                .map(|contribution| Part {
+                    actor: ranks[contribution.actor],
+                    strengthened: contribution.strengthened,
+                    weakened: contribution.weakened,
+                })
+                .peekable();
+            if parts.peek().is_some() {
+                writer.row(key, parts);
+            }
+        }
+        writer.finish()
+    }
+}
+
+impl PartialEq for Coupling {
+    fn eq(&self, other: &Self) -> bool {
+        // Rows are in the order of names, so two that are equal are equal in order, whatever the indices.
+        fn parts<'a>(state: &'a Coupling, row: &'a Row) -> impl Iterator<Item = (&'a [u8], u64, u64)> {
+            row.iter().map(|c| (state.actors.id(c.actor).as_bytes(), c.strengthened, c.weakened))
+        }
+        self.schema == other.schema
+            && self.rows.len() == other.rows.len()
+            && self.rows.iter().zip(&other.rows).all(|((key, row), (other_key, other_row))| {
+                key == other_key && parts(self, row).eq(parts(other, other_row))
+            })
+    }
+}
+
+impl Eq for Coupling {}
+
+impl fmt::Debug for Coupling {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coupling")
+            .field("schema", &self.schema)
+            .field("keys", &self.rows.len())
+            .field("actors", &self.actors.len())
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+serde_as_canonical_bytes!(Coupling);
