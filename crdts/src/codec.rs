@@ -49,73 +49,80 @@ pub enum DecodeError {
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
-    at: usize,
+    rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     pub(crate) const fn new(bytes: &'a [u8]) -> Self {
-        Self::at(bytes, 0)
+        Self { bytes, rest: bytes }
     }
 
     /// From a position that an earlier reader was at.
-    pub(crate) const fn at(bytes: &'a [u8], at: usize) -> Self {
-        Self { bytes, at }
+    pub(crate) fn at(bytes: &'a [u8], at: usize) -> Self {
+        Self { bytes, rest: bytes.get(at..).unwrap_or_default() }
     }
 
     /// How many bytes were consumed.
     #[inline]
     pub(crate) const fn position(&self) -> usize {
-        self.at
+        // The rest is always a tail of the bytes.
+        self.bytes.len().wrapping_sub(self.rest.len())
+    }
+
+    /// What is left.
+    #[inline]
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// How many bytes are left.
     #[inline]
     pub(crate) const fn remaining(&self) -> usize {
-        self.bytes.len().saturating_sub(self.at)
+        self.rest.len()
     }
 
     #[inline]
-    pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
-        let byte = *self.bytes.get(self.at).ok_or(DecodeError::Truncated)?;
-        self.at = self.at.saturating_add(1);
-        Ok(byte)
+    pub(crate) const fn byte(&mut self) -> Result<u8, DecodeError> {
+        let [byte, rest @ ..] = self.rest else { return Err(DecodeError::Truncated) };
+        self.rest = rest;
+        Ok(*byte)
     }
 
     #[inline]
-    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let rest = self.bytes.get(self.at..).ok_or(DecodeError::Truncated)?;
-        let taken = rest.get(..len).ok_or(DecodeError::Truncated)?;
-        self.at = self.at.saturating_add(len);
+    pub(crate) const fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let Some((taken, rest)) = self.rest.split_at_checked(len) else { return Err(DecodeError::Truncated) };
+        self.rest = rest;
         Ok(taken)
     }
 
     /// [`take`](Self::take), with what stands behind it.
     #[inline]
-    pub(crate) fn window(&mut self, len: usize) -> Result<Window<'a>, DecodeError> {
-        let start = self.at;
-        self.take(len).map(|_| Window::new(self.bytes, start, len))
+    pub(crate) const fn window(&mut self, len: usize) -> Result<Window<'a>, DecodeError> {
+        let run = self.rest;
+        match self.take(len) {
+            Ok(_) => Ok(Window::new(run, 0, len)),
+            Err(error) => Err(error),
+        }
     }
 
     /// A LEB128 varint in its shortest form.
     #[inline]
     pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
-        // One and two bytes are nearly all there are.
-        match self.bytes.get(self.at..) {
-            Some([one, ..]) if *one < 0x80 => {
-                self.at = self.at.saturating_add(1);
-                Ok(u64::from(*one))
-            }
-            Some([one, two @ 1..0x80, ..]) => {
-                self.at = self.at.saturating_add(2);
-                Ok(u64::from(*one & 0x7f) | (u64::from(*two) << 7))
-            }
-            Some(rest) => {
-                let (value, len) = long_varint(rest)?;
-                self.at = self.at.saturating_add(len);
-                Ok(value)
-            }
-            None => Err(DecodeError::Truncated),
+        if let [one @ ..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*one));
         }
+        if let Some(chunk) = self.rest.first_chunk::<8>()
+            && let Some((value, len)) = spread_varint(u64::from_le_bytes(*chunk))
+        {
+            // A zero group at the end adds nothing: the shorter spelling is the only one.
+            if value >> (7 * (len - 1)) == 0 {
+                return Err(DecodeError::Varint);
+            }
+            return self.take(len).map(|_| value);
+        }
+        let (value, len) = long_varint(self.rest)?;
+        self.take(len).map(|_| value)
     }
 
     /// A varint that counts items of at least `item_bytes_min` bytes each, all of them still in the input.
@@ -130,6 +137,33 @@ impl<'a> Reader<'a> {
     pub(crate) fn finish(&self) -> Result<(), DecodeError> {
         if self.remaining() == 0 { Ok(()) } else { Err(DecodeError::Trailing) }
     }
+}
+
+/// The varint in the low bytes of `word`, and its length from 1 to 8; `None` if it is longer. The first byte without
+/// a continuation bit ends it, and the seven bits of each byte are moved together in three steps: no branch depends
+/// on the length.
+#[inline]
+const fn spread_varint(word: u64) -> Option<(u64, usize)> {
+    let ends = !word & 0x8080_8080_8080_8080;
+    if ends == 0 {
+        return None;
+    }
+    // All bits up to the one that ends it.
+    let groups = word & (ends ^ ends.wrapping_sub(1)) & 0x7f7f_7f7f_7f7f_7f7f;
+    let pairs = (groups & 0x007f_007f_007f_007f) | ((groups & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    let value = (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4);
+    Some((value, (ends.trailing_zeros() as usize >> 3) + 1))
+}
+
+/// The varint at `at` in a window, if it is canonical, has 8 bytes at most and is followed by enough to tell.
+#[inline]
+pub(crate) fn word_varint<const N: usize>(window: &[u8; N], at: usize) -> Option<(u64, usize)> {
+    let word = u64::from_le_bytes(*window.get(at..)?.first_chunk::<8>()?);
+    if word & 0x80 == 0 {
+        return Some((word & 0x7f, 1));
+    }
+    spread_varint(word).filter(|(value, len)| value >> (7 * (len - 1)) != 0)
 }
 
 /// A varint at the front of `bytes`, of any length, and that length.
@@ -161,9 +195,6 @@ pub(crate) struct Window<'a> {
     len: usize,
 }
 
-/// The width of a wide move.
-const WIDE: usize = 32;
-
 impl<'a> Window<'a> {
     #[inline]
     pub(crate) const fn new(run: &'a [u8], start: usize, len: usize) -> Self {
@@ -183,14 +214,18 @@ impl<'a> Window<'a> {
     /// Copies the bytes to `to[at..]`. What stands behind them there may be overwritten.
     #[inline]
     pub(crate) fn copy_to(&self, to: &mut [u8], at: usize) {
-        if self.len <= WIDE
-            && let Some(wide) = to.get_mut(at..at + WIDE)
-            && let Some(from) = self.run.get(self.start..self.start + WIDE)
-        {
-            wide.copy_from_slice(from);
-        } else {
+        if !(self.len <= 16 && self.copy_wide::<16>(to, at)) && !(self.len <= 32 && self.copy_wide::<32>(to, at)) {
             to[at..at + self.len].copy_from_slice(self.bytes());
         }
+    }
+
+    /// Copies `WIDE` bytes if both sides have them.
+    #[inline]
+    fn copy_wide<const WIDE: usize>(&self, to: &mut [u8], at: usize) -> bool {
+        let Some(from) = self.run.get(self.start..).and_then(<[u8]>::first_chunk::<WIDE>) else { return false };
+        let Some(to) = to.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<WIDE>) else { return false };
+        *to = *from;
+        true
     }
 }
 
@@ -203,10 +238,10 @@ impl<'a> From<&'a [u8]> for Window<'a> {
 /// Copies within one buffer, `from` before `at`, as [`Window::copy_to`].
 #[inline]
 pub(crate) fn copy_forward(buffer: &mut [u8], from: usize, len: usize, at: usize) {
-    if len <= WIDE && at + WIDE <= buffer.len() {
-        buffer.copy_within(from..from + WIDE, at);
-    } else {
-        buffer.copy_within(from..from + len, at);
+    let wide = if len <= 32 { buffer.get(from..).and_then(<[u8]>::first_chunk::<32>).copied() } else { None };
+    match (wide, buffer.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<32>)) {
+        (Some(wide), Some(to)) => *to = wide,
+        _ => buffer.copy_within(from..from + len, at),
     }
 }
 

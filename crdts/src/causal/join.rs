@@ -12,8 +12,9 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::Causal;
-use super::form::{Form, Head, Kind, Row, Rows};
+use super::form::{Form, Head, Kind};
 use super::journal::Journal;
+use super::rows::{Row, Rows};
 use crate::codec::DecodeError;
 use crate::context::{Runs, Span};
 use crate::store::{DotStore, NONE};
@@ -81,8 +82,6 @@ struct Join<'a, O> {
     seen: &'a [Runs],
     journal: &'a mut Journal,
     observe: &'a mut O,
-    old_key: Vec<u8>,
-    old_value: Vec<u8>,
     ended: u64,
     changed: bool,
 }
@@ -134,13 +133,15 @@ impl Causal {
                 break;
             }
         }
-        let mut join = self.joining(&form.head, bytes, &remote, observe);
-        match walk {
-            Some(walk) => join.finish_walk(walk),
-            None if ended + (rows as u64) < form.head.dots => join.end_unaccounted(),
-            None => {}
+        // What no row accounted for: keys behind the last row, or removals by name.
+        if walk.is_some() || ended + (rows as u64) < form.head.dots {
+            let mut join = self.joining(&form.head, bytes, &remote, observe);
+            match walk {
+                Some(walk) => join.finish_walk(walk),
+                None => join.end_unaccounted(),
+            }
+            changed |= join.changed;
         }
-        changed |= join.changed;
         changed | self.join_context(&form.head)
     }
 
@@ -172,20 +173,7 @@ impl Causal {
     ) -> Join<'a, O> {
         let Self { store, seen, journal, .. } = self;
         let names = Names { head, remote };
-        let (old_key, old_value) = (Vec::new(), Vec::new());
-        Join {
-            head,
-            bytes,
-            names,
-            store,
-            seen,
-            journal,
-            observe,
-            old_key,
-            old_value,
-            ended: 0,
-            changed: false,
-        }
+        Join { head, bytes, names, store, seen, journal, observe, ended: 0, changed: false }
     }
 
     /// Takes the form's context in, at the end.
@@ -380,19 +368,19 @@ impl<O: Observe> Join<'_, O> {
     /// Joins the rows of a key that is here, whatever their number and the chain's.
     #[cold]
     fn join_chain(&mut self, head: u32, rows: &Rows, first: usize) {
-        self.watch(head);
+        let old = self.watch(head);
         self.add_rows(Some(head), 0, rows, first);
         self.end_dots(head);
-        self.report(head);
+        self.report(head, &old);
     }
 
     /// Ends the dots of a key that the form covers and has no row of.
     #[inline]
     fn end_chain(&mut self, head: u32) {
         if self.store.chain(head).any(|id| self.names.ends(self.store.slot(id).dot())) {
-            self.watch(head);
+            let old = self.watch(head);
             self.end_dots(head);
-            self.report(head);
+            self.report(head, &old);
         }
     }
 
@@ -411,25 +399,24 @@ impl<O: Observe> Join<'_, O> {
         self.changed |= ended > 0;
     }
 
-    /// Remembers what a key reads, to compare after it was joined.
+    /// What a key reads, to be compared when it was joined.
     #[inline]
-    fn watch(&mut self, head: u32) {
+    fn watch(&self, head: u32) -> (Vec<u8>, Vec<u8>) {
         if O::LISTENS {
             let slot = self.store.slot(head);
-            self.old_key.clear();
-            self.old_key.extend_from_slice(slot.key());
-            self.old_value.clear();
-            self.old_value.extend_from_slice(slot.value());
+            (slot.key().into(), slot.value().into())
+        } else {
+            (Vec::new(), Vec::new())
         }
     }
 
     #[inline]
-    fn report(&mut self, head: u32) {
+    fn report(&mut self, head: u32, (key, old): &(Vec<u8>, Vec<u8>)) {
         if O::LISTENS {
             let slot = self.store.slot(head);
             let new = slot.is_live().then(|| slot.value());
-            if new != Some(&self.old_value) {
-                self.observe.changed(&self.old_key, Some(&self.old_value), new);
+            if new != Some(old) {
+                self.observe.changed(key, Some(old), new);
             }
         }
     }

@@ -5,7 +5,8 @@
 
 use alloc::vec::Vec;
 
-use super::form::{FormActor, Row};
+use super::form::FormActor;
+use super::rows::Row;
 use crate::codec::DecodeError;
 use crate::context::Span;
 

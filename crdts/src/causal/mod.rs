@@ -10,6 +10,7 @@ mod form;
 mod join;
 mod journal;
 mod lookup;
+mod rows;
 mod writer;
 
 use alloc::boxed::Box;

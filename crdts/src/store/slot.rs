@@ -14,8 +14,6 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) const DEAD: u32 = u32::MAX;
 
 const INLINE: usize = 37;
-/// Where key and value are put together: both may be followed by what a wide move brings along.
-const ROOM: usize = 72;
 const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
@@ -38,11 +36,9 @@ impl Body {
     #[expect(clippy::cast_possible_truncation, reason = "keys and values were checked against their limits")]
     fn new(key: Window<'_>, value: Window<'_>) -> Self {
         if key.len() + value.len() <= INLINE {
-            let mut room = [0; ROOM];
-            key.copy_to(&mut room, 0);
-            value.copy_to(&mut room, key.len());
             let mut bytes = [0; INLINE];
-            bytes.copy_from_slice(&room[..INLINE]);
+            key.copy_to(&mut bytes, 0);
+            value.copy_to(&mut bytes, key.len());
             Self::Inline { key_len: key.len() as u8, value_len: value.len() as u8, bytes }
         } else {
             Self::Boxed { key_len: key.len() as u16, bytes: [key.bytes(), value.bytes()].concat().into() }
@@ -75,10 +71,7 @@ impl Body {
     fn set_value(&mut self, value: Window<'_>) {
         match self {
             Self::Inline { key_len, value_len, bytes } if usize::from(*key_len) + value.len() <= INLINE => {
-                let mut room = [0; ROOM];
-                room[..INLINE].copy_from_slice(bytes);
-                value.copy_to(&mut room, usize::from(*key_len));
-                bytes.copy_from_slice(&room[..INLINE]);
+                value.copy_to(bytes, usize::from(*key_len));
                 *value_len = value.len() as u8;
             }
             _ => *self = Self::new(self.key().into(), value),
