@@ -75,6 +75,12 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
+    /// Passes over bytes that were looked at in [`rest`](Self::rest).
+    #[inline]
+    pub(crate) fn skip(&mut self, len: usize) {
+        self.rest = self.rest.get(len..).unwrap_or_default();
+    }
+
     /// How many bytes are left.
     #[inline]
     pub(crate) const fn remaining(&self) -> usize {
@@ -157,7 +163,7 @@ const fn spread_varint(word: u64) -> Option<(u64, usize)> {
 }
 
 /// The varint at `at` in a window, if it is canonical, has 8 bytes at most and is followed by enough to tell.
-#[inline]
+#[inline(always)]
 pub(crate) fn word_varint<const N: usize>(window: &[u8; N], at: usize) -> Option<(u64, usize)> {
     let word = u64::from_le_bytes(*window.get(at..)?.first_chunk::<8>()?);
     if word & 0x80 == 0 {
@@ -212,7 +218,7 @@ impl<'a> Window<'a> {
     }
 
     /// Copies the bytes to `to[at..]`. What stands behind them there may be overwritten.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn copy_to(&self, to: &mut [u8], at: usize) {
         if !(self.len <= 16 && self.copy_wide::<16>(to, at)) && !(self.len <= 32 && self.copy_wide::<32>(to, at)) {
             to[at..at + self.len].copy_from_slice(self.bytes());
@@ -220,7 +226,7 @@ impl<'a> Window<'a> {
     }
 
     /// Copies `WIDE` bytes if both sides have them.
-    #[inline]
+    #[inline(always)]
     fn copy_wide<const WIDE: usize>(&self, to: &mut [u8], at: usize) -> bool {
         let Some(from) = self.run.get(self.start..).and_then(<[u8]>::first_chunk::<WIDE>) else { return false };
         let Some(to) = to.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<WIDE>) else { return false };
@@ -236,7 +242,7 @@ impl<'a> From<&'a [u8]> for Window<'a> {
 }
 
 /// Copies within one buffer, `from` before `at`, as [`Window::copy_to`].
-#[inline]
+#[inline(always)]
 pub(crate) fn copy_forward(buffer: &mut [u8], from: usize, len: usize, at: usize) {
     let wide = if len <= 32 { buffer.get(from..).and_then(<[u8]>::first_chunk::<32>).copied() } else { None };
     match (wide, buffer.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<32>)) {

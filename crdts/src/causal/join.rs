@@ -293,7 +293,7 @@ impl<O: Observe> Join<'_, O> {
 
     /// Joins the rows of one key, the first of them at `at`, with the key's chain here. Returns the id of the head
     /// if the key is new.
-    #[inline]
+    #[inline(always)]
     fn join_key(&mut self, head: Option<u32>, hash: u32, rows: &Rows, at: usize) -> Option<u32> {
         let row = &rows.block[at];
         let alone = rows.block.get(at + 1).is_none_or(|next| !next.sibling);

@@ -63,7 +63,11 @@ impl Lookup {
         match self.mode {
             Mode::Scan => {
                 for row in rows {
-                    check_covered(actors, spans, row)?;
+                    let actor = actors.get(row.actor as usize).ok_or(DecodeError::Uncovered)?;
+                    let own = spans.get(actor.spans.clone()).unwrap_or_default();
+                    if !own.iter().any(|span| span.contains(row.counter)) {
+                        return Err(DecodeError::Uncovered);
+                    }
                     if self.sorted.contains(&(row.actor, row.counter)) {
                         return Err(DecodeError::DuplicateDot);
                     }

@@ -41,9 +41,11 @@ impl Row {
 const BLOCK_ROWS: usize = 128;
 /// Room behind the last key of a block, so that wide moves have somewhere to go.
 const KEYS_SLACK: usize = 64;
-/// The window of a usual row: a lead, 14 bytes of key, a dot of 8 bytes and its actor, and 8 bytes each for what
-/// precedes a value.
-const WINDOW: usize = 48;
+/// The longest change of key in a usual row.
+const SUFFIX: usize = 32;
+/// The window of a usual row: a lead and its two lengths, a change of key, a dot of 8 bytes and its actor, and 8
+/// bytes for each of the three numbers that precede a value.
+const WINDOW: usize = 3 + SUFFIX + 9 + 3 * 8;
 
 /// Reads rows, and holds those of one block.
 #[derive(Clone, Debug, Default)]
@@ -127,7 +129,7 @@ impl Rows {
         self.block.clear();
         while state.left > 0 && (state.more || self.block.len() < BLOCK_ROWS) {
             let sibling = state.more;
-            let value_start = match self.read_usual(&mut reader, &mut state, kind)? {
+            let value_start = match self.read_usual(&mut reader, &mut state, kind) {
                 Some(value_start) => value_start,
                 None => self.read_any(&mut reader, &mut state, kind)?,
             };
@@ -155,59 +157,80 @@ impl Rows {
         Ok(())
     }
 
-    /// Reads a usual row and returns where its value starts; `None`, with nothing consumed, if it is not one.
+    /// Reads a usual row and returns where its value starts. `None`, with nothing consumed, if it is not one or if
+    /// there is anything wrong with it.
     #[deny(clippy::indexing_slicing)]
     #[inline]
-    fn read_usual(
-        &mut self,
-        reader: &mut Reader<'_>,
-        state: &mut State,
-        kind: Kind,
-    ) -> Result<Option<usize>, DecodeError> {
+    fn read_usual(&mut self, reader: &mut Reader<'_>, state: &mut State, kind: Kind) -> Option<usize> {
         #[cfg(test)]
         if self.general_only {
-            return Ok(None);
+            return None;
         }
-        let Some(window) = reader.rest().first_chunk::<WINDOW>() else { return Ok(None) };
-        let (drop, suffix) = (usize::from(window[0] >> 4), usize::from(window[0] & 15));
-        if state.more || drop == 15 || suffix == 15 {
-            return Ok(None);
+        let rest = reader.rest();
+        let padded;
+        let window = match rest.first_chunk::<WINDOW>() {
+            Some(window) => window,
+            None => {
+                padded = pad(rest);
+                &padded
+            }
+        };
+        if state.more {
+            return None;
         }
-        // Positions: the dot starts at 15 at most, each field behind it takes 8 at most.
-        let mut at = 1 + suffix;
-        let Some((dot, len)) = word_varint(window, at) else { return Ok(None) };
+        let [lead, ..] = *window;
+        let (mut drop, mut suffix, mut start) = (usize::from(lead >> 4), usize::from(lead & 15), 1);
+        if drop == 15 {
+            drop += usize::from(*window.get(start).filter(|more| **more < 0x80)?);
+            start += 1;
+        }
+        if suffix == 15 {
+            suffix += usize::from(*window.get(start)?);
+            start += 1;
+        }
+        if suffix > SUFFIX {
+            return None;
+        }
+        // Positions: the key's change ends at 35 at most, each field behind it takes 8 at most.
+        let mut at = start + suffix;
+        let (dot, len) = word_varint(window, at)?;
         at += len;
         let mut actor = state.actor;
         if dot & 2 != 0 {
-            let Some(&byte @ ..0x80) = window.get(at) else { return Ok(None) };
-            actor = u32::from(byte);
+            actor = u32::from(*window.get(at).filter(|actor| **actor < 0x80)?);
             at += 1;
         }
         let (mut stamp, mut value_len) = (state.stamp, state.value_len);
         if kind == Kind::Map {
-            let Some((head, len)) = word_varint(window, at) else { return Ok(None) };
+            let (head, len) = word_varint(window, at)?;
             at += len;
             let millis = (stamp >> 16).wrapping_add_signed(unzigzag(head >> 2));
             let mut logical = 0;
             if head & 2 != 0 {
-                let Some((read, len)) = word_varint(window, at) else { return Ok(None) };
+                let (read, len) = word_varint(window, at)?;
                 (logical, at) = (read, at + len);
             }
             if head & 1 != 0 {
-                let Some((read, len)) = word_varint(window, at) else { return Ok(None) };
+                let (read, len) = word_varint(window, at)?;
                 at += len;
-                value_len = check_value_len(read, value_len)?;
+                value_len = check_value_len(read, value_len).ok()?;
             }
-            stamp = check_stamp(millis, head & 2 != 0, logical)?;
+            stamp = check_stamp(millis, head & 2 != 0, logical).ok()?;
         }
-        self.check_key(state, reader.position(), drop, window.get(1..=suffix).unwrap_or_default())?;
-        let counter = self.check_dot(dot, actor, state)?;
-        self.append_key(state, drop, Window::new(window, 1, suffix));
+        let end = at + usize::from(value_len);
+        let change = Window::new(window, start, suffix);
+        if end > rest.len() || !self.is_next_key(state, reader.position(), drop, change.bytes()) {
+            return None;
+        }
+        let counter = self.counter(dot, actor, state)?;
+        // Nothing was changed up to here.
+        *self.last.get_mut(actor as usize)? = counter;
+        self.append_key(state, drop, change);
         *state = State { counter, stamp, actor, value_len, more: dot & 1 != 0, ..*state };
         state.decoded = state.decoded.saturating_add(usize::from(value_len));
         let value_start = reader.position() + at;
-        reader.take(at + usize::from(value_len))?;
-        Ok(Some(value_start))
+        reader.skip(end);
+        Some(value_start)
     }
 
     /// Reads a row of any shape and returns where its value starts.
@@ -226,7 +249,12 @@ impl Rows {
             let drop = read_nibble(reader, lead >> 4)?;
             let len = read_nibble(reader, lead & 15)?;
             let suffix = reader.window(len)?;
-            self.check_key(state, encoded, drop, suffix.bytes())?;
+            if drop > state.key_end.saturating_sub(state.key_start) || suffix.len() > KEY_BYTES_MAX {
+                return Err(DecodeError::Limit);
+            }
+            if !self.is_next_key(state, encoded, drop, suffix.bytes()) {
+                return Err(DecodeError::NotCanonical);
+            }
             self.append_key(state, drop, suffix);
         }
         let dot = reader.varint()?;
@@ -234,7 +262,9 @@ impl Rows {
         if dot & 2 != 0 {
             actor = u32::try_from(reader.varint()?).map_err(|_| DecodeError::NotCanonical)?;
         }
-        state.counter = self.check_dot(dot, actor, state)?;
+        let counter = self.counter(dot, actor, state).ok_or(DecodeError::NotCanonical)?;
+        *self.last.get_mut(actor as usize).ok_or(DecodeError::Uncovered)? = counter;
+        state.counter = counter;
         (state.actor, state.more) = (actor, dot & 1 != 0);
         if sibling && (state.actor, state.counter) <= before {
             return Err(DecodeError::NotCanonical);
@@ -254,23 +284,17 @@ impl Rows {
         Ok(value_start)
     }
 
-    /// Checks that a key lies strictly behind the last one and shares all it can with it: `drop` is how many of the
-    /// last key's bytes it does not share.
+    /// Whether a key lies strictly behind the last one and shares all it can with it, within the limit. `drop` is how
+    /// many of the last key's bytes it does not share.
     #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-    #[inline]
-    fn check_key(
-        &self,
-        state: &State,
-        encoded: usize,
-        drop: usize,
-        suffix: &[u8],
-    ) -> Result<(), DecodeError> {
-        let old = self.keys.get(state.key_start..state.key_end).unwrap_or_default();
-        let shared = old.len().checked_sub(drop).ok_or(DecodeError::NotCanonical)?;
+    #[inline(always)]
+    fn is_next_key(&self, state: &State, encoded: usize, drop: usize, suffix: &[u8]) -> bool {
+        let Some(old) = self.keys.get(state.key_start..state.key_end) else { return false };
+        let Some(shared) = old.len().checked_sub(drop) else { return false };
         if shared.saturating_add(suffix.len()) > KEY_BYTES_MAX {
-            return Err(DecodeError::Limit);
+            return false;
         }
-        let in_order = if state.first {
+        if state.first {
             // It stands whole, for what it would share with is empty; and it may be empty itself.
             true
         } else if sharing_allowed(state.decoded, encoded) {
@@ -282,12 +306,11 @@ impl Rows {
             }
         } else {
             shared == 0 && suffix > old
-        };
-        if in_order { Ok(()) } else { Err(DecodeError::NotCanonical) }
+        }
     }
 
     /// Appends a key that was checked.
-    #[inline]
+    #[inline(always)]
     fn append_key(&mut self, state: &mut State, drop: usize, suffix: Window<'_>) {
         let shared = state.key_end - state.key_start - drop;
         let start = state.key_end;
@@ -306,22 +329,25 @@ impl Rows {
         self.keys.resize(len.max(2 * self.keys.len()), 0);
     }
 
-    /// The counter of a dot, coded against the actor's last.
+    /// The counter of a dot, coded against the actor's last one.
     #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
     #[inline]
-    fn check_dot(&mut self, dot: u64, actor: u32, state: &State) -> Result<u64, DecodeError> {
-        if dot & 2 != 0 && actor == state.actor {
-            return Err(DecodeError::NotCanonical);
-        }
-        let last = self.last.get_mut(actor as usize).ok_or(DecodeError::Uncovered)?;
+    fn counter(&self, dot: u64, actor: u32, state: &State) -> Option<u64> {
+        let same_actor_named = dot & 2 != 0 && actor == state.actor;
         // Both are below 2^62: a sum out of range, below zero or above, is beyond the greatest counter.
-        let counter = last.wrapping_add_signed(unzigzag(dot >> 2));
-        if counter.wrapping_sub(1) >= COUNTER_MAX {
-            return Err(DecodeError::Limit);
-        }
-        *last = counter;
-        Ok(counter)
+        let counter = self.last.get(actor as usize)?.wrapping_add_signed(unzigzag(dot >> 2));
+        (!same_actor_named && counter.wrapping_sub(1) < COUNTER_MAX).then_some(counter)
     }
+}
+
+/// The last bytes as a window. Zeros behind them read as small numbers, and the row as longer than what is there.
+#[inline(never)]
+fn pad(rest: &[u8]) -> [u8; WINDOW] {
+    let mut window = [0; WINDOW];
+    if let Some(front) = window.get_mut(..rest.len()) {
+        front.copy_from_slice(rest);
+    }
+    window
 }
 
 /// The bits of a stamp.

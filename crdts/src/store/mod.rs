@@ -369,7 +369,7 @@ impl DotStore {
 
     /// Adds a key that is not there. The caller puts the id in the order. `hash` is looked at only if the index of
     /// keys is built.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add_key(
         &mut self,
         hash: u32,

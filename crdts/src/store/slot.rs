@@ -32,7 +32,7 @@ enum Body {
 impl Body {
     const EMPTY: Self = Self::Inline { key_len: 0, value_len: 0, bytes: [0; INLINE] };
 
-    #[inline]
+    #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "keys and values were checked against their limits")]
     fn new(key: Window<'_>, value: Window<'_>) -> Self {
         if key.len() + value.len() <= INLINE {
@@ -133,6 +133,15 @@ impl Slot {
     }
 }
 
+#[inline]
+fn slot_id(chunk: usize, place: usize) -> u32 {
+    match u32::try_from((chunk << CHUNK_BITS) + place) {
+        Ok(id) if id < NONE - 1 => id,
+        // 256 GiB of slots: the machine ran out of memory long before.
+        _ => unreachable!("an arena holds less than 2^32 slots"),
+    }
+}
+
 /// All slots, by id.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Arena {
@@ -154,7 +163,7 @@ impl Arena {
     }
 
     /// A new head.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn alloc(&mut self, dot: (u32, u64), stamp: u64, key: Window<'_>, value: Window<'_>) -> u32 {
         self.place(dot, stamp, Body::new(key, value))
     }
@@ -164,7 +173,7 @@ impl Arena {
         self.place(dot, stamp, Body::Behind { head, value: value.into() })
     }
 
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, (actor, counter): (u32, u64), stamp: u64, body: Body) -> u32 {
         self.boxed_bytes += body.boxed_bytes();
         let slot = Slot { stamp, counter, actor, next: NONE, body };
@@ -172,19 +181,23 @@ impl Arena {
             *self.slot_mut(id) = slot;
             return id;
         }
-        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
-            let capacity = if self.chunks.is_empty() { 4 } else { CHUNK };
-            self.chunks.push(Vec::with_capacity(capacity));
+        let last = self.chunks.len().wrapping_sub(1);
+        match self.chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK => {
+                let id = slot_id(last, chunk.len());
+                chunk.push(slot);
+                id
+            }
+            _ => self.push_chunk(slot),
         }
-        let last = self.chunks.len() - 1;
-        let chunk = &mut self.chunks[last];
-        let id = (last << CHUNK_BITS) + chunk.len();
+    }
+
+    #[cold]
+    fn push_chunk(&mut self, slot: Slot) -> u32 {
+        let mut chunk = Vec::with_capacity(if self.chunks.is_empty() { 4 } else { CHUNK });
         chunk.push(slot);
-        match u32::try_from(id) {
-            Ok(id) if id < NONE - 1 => id,
-            // 256 GiB of slots: the machine ran out of memory long before.
-            _ => unreachable!("an arena holds less than 2^32 slots"),
-        }
+        self.chunks.push(chunk);
+        slot_id(self.chunks.len() - 1, 0)
     }
 
     /// Replaces a slot's dot and value; the key stays.

@@ -1,0 +1,111 @@
+//! A made-up trace, for machines without one: agents that come one after the other, work mostly in an area of their
+//! own, meet in a few files that everybody touches, create, delete and bring back, and whose clocks disagree.
+
+use super::prng::Prng;
+use super::trace::{Change, Event, Trace};
+
+const AREAS: [&str; 10] =
+    ["api", "auth", "billing", "docs", "index", "plan", "search", "storage", "sync", "ui"];
+const KINDS: [&str; 6] = ["client", "config", "model", "queue", "state", "view"];
+/// Touched by everybody.
+const SHARED: [&str; 5] =
+    ["CHANGELOG.md", "README.md", "plan/goals.md", "plan/open-questions.md", "schema.json"];
+/// Agents at work from the beginning.
+const FOUNDERS: u64 = 6;
+/// 2024-01-01T08:00:00Z.
+const START_S: u64 = 1_704_096_000;
+const STREAM: u64 = 1;
+
+#[derive(Default)]
+struct Area {
+    live: Vec<String>,
+    deleted: Vec<String>,
+    made: u64,
+}
+
+impl Area {
+    fn create(&mut self, name: &str, prng: &mut Prng) -> Change {
+        let kind = prng.pick(&KINDS).unwrap_or(&"notes");
+        let path = format!("{name}/{kind}-{:02}.rs", self.made);
+        self.made += 1;
+        self.live.push(path.clone());
+        Change::Set(path.into_bytes())
+    }
+
+    /// What an agent does to one file of the area.
+    fn work(&mut self, name: &str, prng: &mut Prng) -> Change {
+        match prng.below(100) {
+            0..5 if self.live.len() > 4 => {
+                let at = usize::try_from(prng.below(self.live.len() as u64)).unwrap_or(0);
+                let path = self.live.remove(at);
+                self.deleted.push(path.clone());
+                Change::Remove(path.into_bytes())
+            }
+            5..7 if !self.deleted.is_empty() => {
+                let at = usize::try_from(prng.below(self.deleted.len() as u64)).unwrap_or(0);
+                let path = self.deleted.remove(at);
+                self.live.push(path.clone());
+                Change::Set(path.into_bytes())
+            }
+            7..15 => self.create(name, prng),
+            // The oldest files are the hottest.
+            _ => match self.live.get(usize::try_from(prng.skewed(self.live.len() as u64)).unwrap_or(0)) {
+                Some(path) => Change::Set(path.clone().into_bytes()),
+                None => self.create(name, prng),
+            },
+        }
+    }
+}
+
+pub(crate) fn generate(events: u64, agents: u64, seed: u64) -> Trace {
+    let mut prng = Prng::new(seed, STREAM);
+    let mut areas: Vec<Area> = AREAS.iter().map(|_| Area::default()).collect();
+    let mut now_s = START_S;
+    let mut trace = Trace { title: format!("a generated trace, seed {seed}"), ..Trace::default() };
+    for number in 0..events {
+        now_s += match prng.below(50) {
+            0 => prng.below(200_000),
+            1..11 => prng.below(20_000),
+            _ => prng.below(1_500),
+        };
+        // The last ones come when two thirds of the trace are over. A few agents do most of the work.
+        let arrived = agents.min(FOUNDERS + (agents * number * 3 / (events * 2)));
+        let agent = if prng.below(8) == 0 { prng.below(arrived) } else { prng.skewed(arrived) };
+        let mut changes: Vec<Change> = Vec::new();
+        for _ in 0..=prng.skewed(7) {
+            let home = usize::try_from(agent).unwrap_or(0);
+            let at = if prng.below(4) == 0 { usize::try_from(prng.next() >> 32).unwrap_or(0) } else { home };
+            let at = at % AREAS.len();
+            let change = match prng.pick(&SHARED) {
+                Some(path) if prng.below(20) == 0 => Change::Set(path.as_bytes().to_vec()),
+                _ => areas[at].work(AREAS[at], &mut prng),
+            };
+            // One event says one thing of a key.
+            changes.retain(|earlier| earlier.key() != change.key());
+            changes.push(change);
+        }
+        // Some clocks are up to an hour behind.
+        let behind_s = if prng.below(40) == 0 { prng.below(3_600) } else { 0 };
+        trace.events.push(Event { time_s: now_s - behind_s, agent, changes });
+    }
+    trace
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_trace_has_what_a_real_one_has() {
+        let trace = generate(2_000, 40, 3);
+        let changes = || trace.events.iter().flat_map(|event| &event.changes);
+        let removed = |key: &[u8]| changes().any(|change| *change == Change::Remove(key.to_vec()));
+        assert!(trace.events.windows(2).any(|pair| pair[1].time_s < pair[0].time_s));
+        assert!(changes().any(|change| matches!(change, Change::Remove(_))));
+        let sets = |key: &[u8]| changes().filter(|change| **change == Change::Set(key.to_vec())).count();
+        assert!(changes().any(|change| removed(change.key()) && sets(change.key()) > 1));
+        assert!(sets(b"README.md") > 50);
+        assert_eq!(trace.events, generate(2_000, 40, 3).events);
+        assert_ne!(trace.events, generate(2_000, 40, 4).events);
+    }
+}
