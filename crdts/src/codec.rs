@@ -69,6 +69,12 @@ impl<'a> Reader<'a> {
         self.bytes.len().wrapping_sub(self.rest.len())
     }
 
+    /// All bytes, read or not.
+    #[inline]
+    pub(crate) const fn all(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// What is left.
     #[inline]
     pub(crate) const fn rest(&self) -> &'a [u8] {
@@ -220,7 +226,9 @@ impl<'a> Window<'a> {
     /// Copies the bytes to `to[at..]`. What stands behind them there may be overwritten.
     #[inline(always)]
     pub(crate) fn copy_to(&self, to: &mut [u8], at: usize) {
-        if !(self.len <= 16 && self.copy_wide::<16>(to, at)) && !(self.len <= 32 && self.copy_wide::<32>(to, at)) {
+        if !(self.len <= 16 && self.copy_wide::<16>(to, at))
+            && !(self.len <= 32 && self.copy_wide::<32>(to, at))
+        {
             to[at..at + self.len].copy_from_slice(self.bytes());
         }
     }
@@ -228,7 +236,9 @@ impl<'a> Window<'a> {
     /// Copies `WIDE` bytes if both sides have them.
     #[inline(always)]
     fn copy_wide<const WIDE: usize>(&self, to: &mut [u8], at: usize) -> bool {
-        let Some(from) = self.run.get(self.start..).and_then(<[u8]>::first_chunk::<WIDE>) else { return false };
+        let Some(from) = self.run.get(self.start..).and_then(<[u8]>::first_chunk::<WIDE>) else {
+            return false;
+        };
         let Some(to) = to.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<WIDE>) else { return false };
         *to = *from;
         true

@@ -140,11 +140,15 @@ pub(crate) fn put_actor(out: &mut Vec<u8>, actor: &ActorId, spans: impl Iterator
     }
 }
 
-/// Reads one actor's name.
+/// Reads one actor's name: 1 to 32 bytes.
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
-pub(crate) fn read_actor(reader: &mut Reader<'_>) -> Result<ActorId, DecodeError> {
-    let len = reader.count(1)?;
-    ActorId::new(reader.take(len)?).ok_or(DecodeError::Limit)
+#[inline]
+pub(crate) fn read_name<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
+    let len = usize::from(reader.byte()?);
+    if len == 0 || len > ActorId::BYTES_MAX {
+        return Err(DecodeError::Limit);
+    }
+    reader.take(len)
 }
 
 /// Reads one actor's spans (at least one) and hands them out.
@@ -318,7 +322,7 @@ impl CausalContext {
         }
         let mut context = Self::new();
         for _ in 0..reader.count(4)? {
-            let actor = read_actor(&mut reader)?;
+            let actor = ActorId::new(read_name(&mut reader)?).ok_or(DecodeError::Limit)?;
             if context.actors.last_key_value().is_some_and(|(last, _)| *last >= actor) {
                 return Err(DecodeError::NotCanonical);
             }

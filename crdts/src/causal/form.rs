@@ -14,8 +14,7 @@ use core::ops::Range;
 use super::lookup::Lookup;
 use super::rows::Rows;
 use crate::codec::{DecodeError, Reader};
-use crate::context::{Span, read_actor, read_spans};
-use crate::dot::ActorId;
+use crate::context::{Span, read_name, read_spans};
 
 /// What the rows hold beside keys and dots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +41,8 @@ pub(crate) const fn sharing_allowed(decoded: usize, encoded: usize) -> bool {
 /// One actor of a form and its part of the form's context.
 #[derive(Clone, Debug)]
 pub(crate) struct FormActor {
-    pub(crate) id: ActorId,
+    /// Where its name lies in the form's bytes.
+    pub(crate) name: Range<usize>,
     /// Where its spans lie in [`Head::spans`].
     pub(crate) spans: Range<usize>,
     /// Its index in the state that the form is joined into.
@@ -88,14 +88,14 @@ impl Head {
         (self.dots, self.rows) = (0, 0);
     }
 
-    /// Adds an actor with its spans, which ascend and do not touch. Actors are added in the order of their names.
-    pub(crate) fn push_actor(&mut self, id: ActorId, spans: impl Iterator<Item = Span>) {
+    /// Adds an actor, whose name is known otherwise, with its spans, which ascend and do not touch.
+    pub(crate) fn push_actor(&mut self, spans: impl Iterator<Item = Span>) {
         let start = self.spans.len();
         for span in spans {
             self.dots = self.dots.saturating_add(span.count());
             self.spans.push(span);
         }
-        self.actors.push(FormActor { id, spans: start..self.spans.len(), local: 0 });
+        self.actors.push(FormActor { name: 0..0, spans: start..self.spans.len(), local: 0 });
     }
 
     /// Prepares [`covers`](Self::covers) once the actors are there.
@@ -110,17 +110,21 @@ impl Head {
             return Err(DecodeError::Kind);
         }
         // An actor takes at least four bytes: a length, a name, a count and a span.
+        let mut last: &[u8] = &[];
         for _ in 0..reader.count(4)? {
-            let id = read_actor(reader)?;
-            if self.actors.last().is_some_and(|last| last.id >= id) {
+            let name = read_name(reader)?;
+            if last >= name {
                 return Err(DecodeError::NotCanonical);
             }
+            last = name;
+            let end = reader.position();
+            let at = end.saturating_sub(name.len())..end;
             let start = self.spans.len();
             read_spans(reader, |span| {
                 self.dots = self.dots.saturating_add(span.count());
                 self.spans.push(span);
             })?;
-            self.actors.push(FormActor { id, spans: start..self.spans.len(), local: 0 });
+            self.actors.push(FormActor { name: at, spans: start..self.spans.len(), local: 0 });
         }
         // A row takes at least a byte: a set's sibling is only a dot.
         self.rows = reader.count(1)?;

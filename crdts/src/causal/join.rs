@@ -94,15 +94,15 @@ struct Walk {
 
 impl Causal {
     /// Gives the form's actors their indices here.
-    fn name_actors(&mut self, head: &mut Head) {
+    fn name_actors(&mut self, head: &mut Head, bytes: &[u8]) {
         for actor in &mut head.actors {
-            actor.local = self.intern(&actor.id);
+            actor.local = self.intern(&bytes[actor.name.clone()]);
         }
     }
 
     /// Joins checked `bytes`, which `form` has read, and says whether that changed anything.
     pub(super) fn join(&mut self, form: &mut Form, bytes: &[u8], observe: &mut impl Observe) -> bool {
-        self.name_actors(&mut form.head);
+        self.name_actors(&mut form.head, bytes);
         let mut remote = Vec::new();
         if form.head.actors.len() > 4 {
             remote.resize(self.store.actors.len(), NONE);
@@ -149,7 +149,7 @@ impl Causal {
     pub(super) fn fill(&mut self, bytes: &[u8], kind: Kind) -> Result<(), DecodeError> {
         let mut form = Form::default();
         form.open(bytes, kind)?;
-        self.name_actors(&mut form.head);
+        self.name_actors(&mut form.head, bytes);
         let mut walk = Walk::new(self.store.take_order(), form.head.rows);
         loop {
             form.read_block(bytes)?;
@@ -224,7 +224,7 @@ impl<O: Observe> Join<'_, O> {
     #[inline]
     fn look_up_block(&mut self, rows: &Rows) {
         if let [row] = rows.block.as_slice() {
-            let key = rows.key(row).bytes();
+            let key = rows.key(row, self.bytes).bytes();
             let hash = self.store.hash_key(key);
             let head = self.store.find_hashed(hash, key);
             if let Some(id) = self.join_key(head, hash, rows, 0) {
@@ -237,20 +237,21 @@ impl<O: Observe> Join<'_, O> {
         for at in (0..rows.block.len()).step_by(BATCH) {
             let batch = &rows.block[at..rows.block.len().min(at + BATCH)];
             for (hash, row) in hashes.iter_mut().zip(batch) {
-                *hash = self.store.hash_key(rows.key(row).bytes());
+                *hash = self.store.hash_key(rows.key(row, self.bytes).bytes());
             }
             for (head, hash) in heads.iter_mut().zip(&hashes[..batch.len()]) {
                 *head = self.store.guess(*hash).unwrap_or(NONE);
             }
             for (head, row) in heads.iter_mut().zip(batch) {
                 // The guess is by 32 bits of hash: only the slot knows.
-                if *head != NONE && self.store.slot(*head).key() != rows.key(row).bytes() {
+                if *head != NONE && self.store.slot(*head).key() != rows.key(row, self.bytes).bytes() {
                     *head = NONE;
                 }
             }
             for (i, row) in batch.iter().enumerate().filter(|(_, row)| !row.sibling) {
                 let guess = Some(heads[i]).filter(|head| *head != NONE);
-                let head = guess.or_else(|| self.store.find_hashed(hashes[i], rows.key(row).bytes()));
+                let head =
+                    guess.or_else(|| self.store.find_hashed(hashes[i], rows.key(row, self.bytes).bytes()));
                 if let Some(id) = self.join_key(head, hashes[i], rows, at + i) {
                     self.store.order_push(id);
                 }
@@ -261,7 +262,7 @@ impl<O: Observe> Join<'_, O> {
     /// Joins rows of a form of about the state's size, and everything here up to them.
     fn walk_block(&mut self, walk: &mut Walk, rows: &Rows) {
         for (at, row) in rows.block.iter().enumerate().filter(|(_, row)| !row.sibling) {
-            let key = rows.key(row).bytes();
+            let key = rows.key(row, self.bytes).bytes();
             let mut equal = None;
             while let Some(&head) = walk.here.peek() {
                 match self.store.slot(head).key().cmp(key) {
@@ -307,7 +308,7 @@ impl<O: Observe> Join<'_, O> {
             }
             self.changed = true;
             let value = row.value(self.bytes);
-            let key = rows.key(row);
+            let key = rows.key(row, self.bytes);
             if O::LISTENS {
                 self.observe.changed(key.bytes(), None, Some(value.bytes()));
             }
@@ -344,7 +345,7 @@ impl<O: Observe> Join<'_, O> {
     #[cold]
     fn add_rows(&mut self, had: Option<u32>, hash: u32, rows: &Rows, first: usize) -> Option<u32> {
         let mut head = had;
-        let key = rows.key(&rows.block[first]);
+        let key = rows.key(&rows.block[first], self.bytes);
         let (one, siblings) = rows.block[first..].split_first()?;
         let siblings = siblings.iter().take_while(|row| row.sibling);
         for row in core::iter::once(one).chain(siblings) {

@@ -63,7 +63,8 @@ impl Causal {
         Self { kind, store: DotStore::new(seed), ..Self::default() }
     }
 
-    fn intern(&mut self, actor: &ActorId) -> u32 {
+    #[inline]
+    fn intern(&mut self, actor: &[u8]) -> u32 {
         let index = self.store.actors.intern(actor);
         if self.seen.len() <= index as usize {
             self.seen.resize_with(index as usize + 1, Runs::default);
@@ -90,7 +91,7 @@ impl Causal {
         if counter > COUNTER_MAX {
             return Err(WriteError::Exhausted);
         }
-        let dot = (self.intern(actor), counter);
+        let dot = (self.intern(actor.as_bytes()), counter);
         self.store.build_keys();
         self.store.tidy();
         let hash = self.store.hash_key(key);
@@ -254,7 +255,7 @@ impl Causal {
         let mut ranks = alloc::vec![u32::MAX; actors.len()];
         for (rank, own) in (0_u32..).zip(changed.chunk_by(|a, b| a.1 == b.1)) {
             ranks[own[0].1 as usize] = rank;
-            about.push_actor(*own[0].0, joined(own.iter().map(|(_, _, span)| *span)).into_iter());
+            about.push_actor(joined(own.iter().map(|(_, _, span)| *span)).into_iter());
         }
         about.index();
         let covered = |(actor, counter): (u32, u64)| {
@@ -265,8 +266,8 @@ impl Causal {
         let rows = heads.iter().flat_map(|head| self.store.chain(*head));
         let rows = rows.filter(|id| covered(self.store.slot(*id).dot())).count();
         let mut writer = Writer::new(self.kind, about.actors.len());
-        for (rank, actor) in (0_u32..).zip(&about.actors) {
-            writer.actor(&actor.id, about.spans_of(rank).iter().copied());
+        for (rank, own) in (0_u32..).zip(changed.chunk_by(|a, b| a.1 == b.1)) {
+            writer.actor(own[0].0, about.spans_of(rank).iter().copied());
         }
         writer.rows(rows);
         self.write_rows(&mut writer, &ranks, heads.into_iter(), covered);

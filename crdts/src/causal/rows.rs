@@ -20,12 +20,13 @@ pub(crate) struct Row {
     pub(crate) stamp: u64,
     /// In the form's bytes.
     value_start: usize,
-    /// In the block's keys.
-    key_start: u32,
+    /// In the form's bytes if the key stands whole there, else in the block's keys.
+    key_start: usize,
     /// Index into [`Head::actors`].
     pub(crate) actor: u32,
     key_len: u16,
     value_len: u16,
+    whole: bool,
     pub(crate) sibling: bool,
 }
 
@@ -52,7 +53,7 @@ const WINDOW: usize = 3 + SUFFIX + 9 + 3 * 8;
 pub(crate) struct Rows {
     /// The block: whole keys, each with all its dots.
     pub(crate) block: Vec<Row>,
-    /// The block's keys, with room behind them.
+    /// Those of the block's keys that share a prefix with the key before, with room behind them.
     keys: Vec<u8>,
     state: State,
     /// Per actor, the counter that the next one is coded against.
@@ -70,9 +71,12 @@ struct State {
     left: usize,
     /// Bytes of keys and values decoded so far.
     decoded: usize,
-    /// Where the last key stands in [`Rows::keys`].
+    /// Where the last key stands: in the form's bytes if it is whole there, else in [`Rows::keys`].
     key_start: usize,
     key_end: usize,
+    whole: bool,
+    /// Where the block's keys end.
+    keys_end: usize,
     counter: u64,
     stamp: u64,
     actor: u32,
@@ -84,9 +88,10 @@ struct State {
 }
 
 impl Rows {
+    /// A row's key; `form` is what it was read from.
     #[inline]
-    pub(crate) fn key(&self, row: &Row) -> Window<'_> {
-        Window::new(&self.keys, row.key_start as usize, usize::from(row.key_len))
+    pub(crate) fn key<'a>(&'a self, row: &Row, form: &'a [u8]) -> Window<'a> {
+        Window::new(if row.whole { form } else { &self.keys }, row.key_start, usize::from(row.key_len))
     }
 
     /// Whether no rows follow this block's.
@@ -102,7 +107,9 @@ impl Rows {
 
     /// Heap bytes held.
     pub(super) const fn bytes(&self) -> usize {
-        self.block.capacity() * size_of::<Row>() + self.keys.capacity() + self.last.capacity() * size_of::<u64>()
+        self.block.capacity() * size_of::<Row>()
+            + self.keys.capacity()
+            + self.last.capacity() * size_of::<u64>()
     }
 
     /// Starts reading at the first row.
@@ -123,9 +130,12 @@ impl Rows {
         let mut state = self.state;
         let mut reader = Reader::at(bytes, state.at);
         // The last key goes to the front: the next one may share a prefix with it.
-        self.keys.copy_within(state.key_start..state.key_end, 0);
-        state.key_end = state.key_end.saturating_sub(state.key_start);
-        state.key_start = 0;
+        state.keys_end = 0;
+        if !state.whole {
+            self.keys.copy_within(state.key_start..state.key_end, 0);
+            state.key_end = state.key_end.saturating_sub(state.key_start);
+            (state.key_start, state.keys_end) = (0, state.key_end);
+        }
         self.block.clear();
         while state.left > 0 && (state.more || self.block.len() < BLOCK_ROWS) {
             let sibling = state.more;
@@ -138,10 +148,11 @@ impl Rows {
                 counter: state.counter,
                 stamp: state.stamp,
                 value_start,
-                key_start: u32::try_from(state.key_start).map_err(|_| DecodeError::Limit)?,
+                key_start: state.key_start,
                 actor: state.actor,
                 key_len: u16::try_from(key_len).map_err(|_| DecodeError::Limit)?,
                 value_len: state.value_len,
+                whole: state.whole,
                 sibling,
             });
             state.left = state.left.saturating_sub(1);
@@ -219,13 +230,13 @@ impl Rows {
         }
         let end = at + usize::from(value_len);
         let change = Window::new(window, start, suffix);
-        if end > rest.len() || !self.is_next_key(state, reader.position(), drop, change.bytes()) {
+        if end > rest.len() || !self.is_next_key(state, reader, reader.position(), drop, change.bytes()) {
             return None;
         }
         let counter = self.counter(dot, actor, state)?;
         // Nothing was changed up to here.
         *self.last.get_mut(actor as usize)? = counter;
-        self.append_key(state, drop, change);
+        self.append_key(state, reader, reader.position() + start, drop, change);
         *state = State { counter, stamp, actor, value_len, more: dot & 1 != 0, ..*state };
         state.decoded = state.decoded.saturating_add(usize::from(value_len));
         let value_start = reader.position() + at;
@@ -252,10 +263,10 @@ impl Rows {
             if drop > state.key_end.saturating_sub(state.key_start) || suffix.len() > KEY_BYTES_MAX {
                 return Err(DecodeError::Limit);
             }
-            if !self.is_next_key(state, encoded, drop, suffix.bytes()) {
+            if !self.is_next_key(state, reader, encoded, drop, suffix.bytes()) {
                 return Err(DecodeError::NotCanonical);
             }
-            self.append_key(state, drop, suffix);
+            self.append_key(state, reader, reader.position().saturating_sub(len), drop, suffix);
         }
         let dot = reader.varint()?;
         let mut actor = state.actor;
@@ -288,8 +299,16 @@ impl Rows {
     /// many of the last key's bytes it does not share.
     #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
     #[inline(always)]
-    fn is_next_key(&self, state: &State, encoded: usize, drop: usize, suffix: &[u8]) -> bool {
-        let Some(old) = self.keys.get(state.key_start..state.key_end) else { return false };
+    fn is_next_key(
+        &self,
+        state: &State,
+        reader: &Reader<'_>,
+        encoded: usize,
+        drop: usize,
+        suffix: &[u8],
+    ) -> bool {
+        let run = if state.whole { reader.all() } else { &self.keys };
+        let Some(old) = run.get(state.key_start..state.key_end) else { return false };
         let Some(shared) = old.len().checked_sub(drop) else { return false };
         if shared.saturating_add(suffix.len()) > KEY_BYTES_MAX {
             return false;
@@ -309,19 +328,37 @@ impl Rows {
         }
     }
 
-    /// Appends a key that was checked.
+    /// Takes a key that was checked; its change stands at `at` in the form's bytes.
     #[inline(always)]
-    fn append_key(&mut self, state: &mut State, drop: usize, suffix: Window<'_>) {
+    fn append_key(
+        &mut self,
+        state: &mut State,
+        reader: &Reader<'_>,
+        at: usize,
+        drop: usize,
+        suffix: Window<'_>,
+    ) {
         let shared = state.key_end - state.key_start - drop;
-        let start = state.key_end;
-        let end = start + shared + suffix.len();
+        let len = shared + suffix.len();
+        state.first = false;
+        state.decoded = state.decoded.saturating_add(len);
+        if shared == 0 {
+            (state.key_start, state.key_end, state.whole) = (at, at + len, true);
+            return;
+        }
+        let start = state.keys_end;
+        let end = start + len;
         if end + KEYS_SLACK > self.keys.len() {
             self.make_room(end + KEYS_SLACK);
         }
-        copy_forward(&mut self.keys, state.key_start, shared, start);
+        if state.whole {
+            Window::new(reader.all(), state.key_start, shared).copy_to(&mut self.keys, start);
+        } else {
+            copy_forward(&mut self.keys, state.key_start, shared, start);
+        }
         suffix.copy_to(&mut self.keys, start + shared);
-        (state.key_start, state.key_end, state.first) = (start, end, false);
-        state.decoded = state.decoded.saturating_add(end - start);
+        (state.key_start, state.key_end, state.whole) = (start, end, false);
+        state.keys_end = end;
     }
 
     #[cold]
@@ -397,8 +434,8 @@ mod tests {
         form.check(bytes, kind)?;
         let mut all = Vec::new();
         loop {
-            // Where in its block a key stands depends on the block only.
-            all.extend(form.rows.block.iter().map(|row| (*row, form.rows.key(row).bytes().to_vec())));
+            let rows = &form.rows;
+            all.extend(rows.block.iter().map(|row| (*row, rows.key(row, bytes).bytes().to_vec())));
             if !form.advance(bytes) {
                 return Ok(all);
             }
@@ -431,7 +468,11 @@ mod tests {
                     let mut changed = bytes.clone();
                     changed[at] ^= change;
                     // Which of several faults is named may differ.
-                    assert_eq!(read(&changed, kind, false).ok(), read(&changed, kind, true).ok(), "byte {at}");
+                    assert_eq!(
+                        read(&changed, kind, false).ok(),
+                        read(&changed, kind, true).ok(),
+                        "byte {at}"
+                    );
                 }
             }
         }

@@ -36,17 +36,23 @@ pub(crate) struct Actors {
 }
 
 impl Actors {
+    /// The index of a name of 1 to 32 bytes.
     #[inline]
-    pub(crate) fn intern(&mut self, actor: &ActorId) -> u32 {
+    pub(crate) fn intern(&mut self, name: &[u8]) -> u32 {
         // Runs of writes by one actor are the rule.
-        if self.ids.get(self.last as usize) == Some(actor) {
-            return self.last;
+        if self.ids.get(self.last as usize).is_none_or(|last| last.as_bytes() != name) {
+            self.last = self.look_up(name);
         }
-        self.last = match self.by_id.get(actor) {
-            Some(index) => *index,
-            None => self.add(*actor),
-        };
         self.last
+    }
+
+    #[inline(never)]
+    fn look_up(&mut self, name: &[u8]) -> u32 {
+        let Some(actor) = ActorId::new(name) else { unreachable!("names were checked") };
+        match self.by_id.get(&actor) {
+            Some(index) => *index,
+            None => self.add(actor),
+        }
     }
 
     #[cold]
@@ -145,7 +151,7 @@ impl DotStore {
         if dot.counter == 0 || dot.counter > COUNTER_MAX || self.contains(&dot) {
             return false;
         }
-        let actor = self.actors.intern(&dot.actor);
+        let actor = self.actors.intern(dot.actor.as_bytes());
         self.build_keys();
         let hash = self.hash_key(key);
         match self.find_hashed(hash, key) {
