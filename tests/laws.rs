@@ -1,9 +1,13 @@
 //! The lattice laws of map and set, and their equality with a naive model that remembers every operation, under
 //! random concurrent histories. `CONSILIENCE_CASES` sets the number of cases of each property.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+extern crate alloc;
+
 mod support;
 
-use std::collections::BTreeSet;
+use alloc::collections::BTreeSet;
 
 use consilience::crdts::{ActorId, Cursor, Dot, Hlc, LwwMap, OrSet, Timestamp};
 use proptest::prelude::*;
@@ -315,7 +319,7 @@ fn lossy_links_are_repaired<S: Subject>(steps: &[Step], fates: &[u8]) {
     let mut mesh = Mesh::<S>::run(3, steps);
     let mut receiver = S::new(4);
     let mut order: Vec<usize> = (0..mesh.deltas.len()).collect();
-    order.sort_by_key(|op| (fates[op % fates.len()].wrapping_mul(31).wrapping_add(*op as u8), *op));
+    order.sort_by_key(|op| ((usize::from(fates[op % fates.len()]) * 31 + op) % 256, *op));
     for op in order {
         let times = fates[op % fates.len()] % 3;
         for _ in 0..times {

@@ -226,9 +226,9 @@ impl<'a> Window<'a> {
     /// Copies the bytes to `to[at..]`. What stands behind them there may be overwritten.
     #[inline(always)]
     pub(crate) fn copy_to(&self, to: &mut [u8], at: usize) {
-        if !(self.len <= 16 && self.copy_wide::<16>(to, at))
-            && !(self.len <= 32 && self.copy_wide::<32>(to, at))
-        {
+        let short = self.len <= 16 && self.copy_wide::<16>(to, at);
+        let copied = short || (self.len <= 32 && self.copy_wide::<32>(to, at));
+        if !copied {
             to[at..at + self.len].copy_from_slice(self.bytes());
         }
     }

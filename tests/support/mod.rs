@@ -1,7 +1,10 @@
 //! What the tests of map and set share: one face for both, and the naive model they are held against.
 #![allow(dead_code, unreachable_pub, reason = "each test binary takes its part of it")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
-use std::collections::{BTreeMap, BTreeSet};
+extern crate alloc;
+
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use consilience::crdts::{ActorId, Cursor, DecodeError, Dot, Hlc, LwwMap, MapDelta, OrSet, SetDelta};
 
@@ -16,7 +19,7 @@ pub type Bytes = Vec<u8>;
 pub type Change = (Bytes, Option<Bytes>, Option<Bytes>);
 
 /// A map or a set. A set's values are empty.
-pub trait Subject: Clone + PartialEq + std::fmt::Debug {
+pub trait Subject: Clone + PartialEq + core::fmt::Debug {
     const HAS_VALUES: bool;
     fn new(seed: u64) -> Self;
     fn add(&mut self, actor: ActorId, key: &[u8], value: &[u8], stamp: Hlc) -> Bytes;
@@ -197,7 +200,7 @@ impl Heard {
             }
         }
         for writes in live.values_mut() {
-            writes.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+            writes.sort_by_key(|write| core::cmp::Reverse((write.0, write.1)));
         }
         live
     }

@@ -33,10 +33,10 @@ pub(crate) struct Lookup {
     sorted: Vec<(u32, u64)>,
 }
 
+/// The word and the mask of a bit.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "bit positions are bounded by the items received")]
-const fn place(bit: u64) -> (usize, u64) {
-    ((bit / 64) as usize, 1 << (bit % 64))
+fn place(bit: u64) -> (usize, u64) {
+    (usize::try_from(bit / 64).unwrap_or(usize::MAX), 1 << (bit % 64))
 }
 
 impl Lookup {

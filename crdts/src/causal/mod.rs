@@ -44,6 +44,15 @@ pub enum WriteError {
     Exhausted,
 }
 
+/// A local write.
+#[derive(Clone, Copy)]
+struct Write<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
+    dot: (u32, u64),
+    stamp: Hlc,
+}
+
 /// The most memory that is kept between merges for decoding, so that small deltas need no allocation.
 const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 
@@ -113,7 +122,7 @@ impl Causal {
         self.journal.push(dot.0, Span::single(counter));
         self.journal.trim(self.store.live_dots());
         self.observed.push(dot);
-        Ok(self.local_delta(Some((key, value, dot, stamp))))
+        Ok(self.local_delta(Some(Write { key, value, dot, stamp })))
     }
 
     /// Removes a key or element: ends the dots observed for it. Returns the delta's bytes.
@@ -136,7 +145,7 @@ impl Causal {
     }
 
     /// The delta about the dots in `observed`, with one row at most.
-    fn local_delta(&mut self, row: Option<(&[u8], &[u8], (u32, u64), Hlc)>) -> Vec<u8> {
+    fn local_delta(&mut self, row: Option<Write<'_>>) -> Vec<u8> {
         let actors = &self.store.actors;
         self.observed.sort_unstable_by_key(|(actor, counter)| (actors.id(*actor), *counter));
         let mut writer = Writer::new(self.kind, self.observed.chunk_by(|a, b| a.0 == b.0).count());
@@ -148,13 +157,13 @@ impl Causal {
                 Some(Span { start: *start, end: *end })
             });
             writer.actor(actors.id(dots[0].0), spans);
-            if row.is_some_and(|(_, _, dot, _)| dot.0 == dots[0].0) {
+            if row.is_some_and(|write| write.dot.0 == dots[0].0) {
                 author = rank;
             }
         }
         writer.rows(usize::from(row.is_some()));
-        if let Some((key, value, (_, counter), stamp)) = row {
-            writer.row(Some(key), false, (author, counter), stamp.to_bits(), value);
+        if let Some(Write { key, value, dot, stamp }) = row {
+            writer.row(Some(key), false, (author, dot.1), stamp.to_bits(), value);
         }
         writer.finish()
     }
@@ -276,7 +285,7 @@ impl Causal {
 
     /// The keys that may have dots in `about`, in order: looked up where they are few, else all there are.
     fn changed_heads(&self, about: &Head, ranks: &[u32]) -> Vec<u32> {
-        let few = usize::try_from(about.dots).is_ok_and(|dots| dots <= self.store.live_dots() / 16);
+        let few = usize::try_from(about.dots).is_ok_and(|dots| dots <= self.store.live_dots() / 4);
         if !few || !self.store.has_dots_index() {
             return self.store.heads().collect();
         }

@@ -1,9 +1,10 @@
 //! The works on last-writer-wins maps (`lww_…`) and observed-remove sets (`orset_…`).
 //!
 //! A library takes part through one file with a type that implements [`Peer`], a `mod` line and a line in
-//! [`PEERS`]. The place of `consilience` itself is `consilience.rs`.
+//! [`PEERS`]. `consilience` itself is one of them.
 
 mod automerge;
+mod consilience;
 mod crdt_kit;
 mod crdts;
 mod data;
@@ -88,6 +89,7 @@ const fn entry<P: Peer>() -> Entry {
 }
 
 const PEERS: &[Entry] = &[
+    entry::<consilience::Consilience>(),
     entry::<crdts::Crdts>(),
     entry::<crdt_kit::CrdtKit>(),
     entry::<yrs::Yrs>(),
