@@ -118,12 +118,17 @@ impl<'a> Reader<'a> {
     }
 
     /// A LEB128 varint in its shortest form.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
         if let [one @ ..0x80, rest @ ..] = self.rest {
             self.rest = rest;
             return Ok(u64::from(*one));
         }
+        self.varint_of_several()
+    }
+
+    #[inline(never)]
+    fn varint_of_several(&mut self) -> Result<u64, DecodeError> {
         if let Some(chunk) = self.rest.first_chunk::<8>()
             && let Some((value, len)) = spread_varint(u64::from_le_bytes(*chunk))
         {

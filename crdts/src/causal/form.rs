@@ -63,7 +63,7 @@ pub(crate) struct Head {
 
 impl Head {
     /// Whether the context covers the dot.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn covers(&self, actor: u32, counter: u64) -> bool {
         match self.spans_of(actor) {
             [only] => only.contains(counter),

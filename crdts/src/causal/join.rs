@@ -55,7 +55,7 @@ struct Names<'a> {
 
 impl Names<'_> {
     /// The form's index of an actor here.
-    #[inline]
+    #[inline(always)]
     fn remote(&self, actor: u32) -> Option<u32> {
         if self.remote.is_empty() {
             (0_u32..).zip(&self.head.actors).find(|(_, remote)| remote.local == actor).map(|(index, _)| index)
@@ -65,7 +65,7 @@ impl Names<'_> {
     }
 
     /// Whether the form says that a dot that is live here is dead.
-    #[inline]
+    #[inline(always)]
     fn ends(&self, dot: (u32, u64)) -> bool {
         self.remote(dot.0)
             .is_some_and(|actor| self.head.covers(actor, dot.1) && !self.head.lists(actor, dot.1))
