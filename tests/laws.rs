@@ -146,7 +146,14 @@ impl<S: Subject> Mesh<S> {
         let before = self.heard[to].reads(&self.history);
         self.heard[to].0.extend(ops);
         let after = self.heard[to].reads(&self.history);
-        let (_, changes) = self.replicas[to].merge_watched(bytes);
+        let mut unwatched = self.replicas[to].clone();
+        let changed = unwatched.merge(bytes).unwrap();
+        let (watched, changes) = self.replicas[to].merge_watched(bytes);
+        assert_eq!(
+            (changed, unwatched.encode()),
+            (watched, self.replicas[to].encode()),
+            "watching changes nothing"
+        );
         let reported: BTreeSet<_> = changes.iter().cloned().collect();
         assert_eq!(reported.len(), changes.len(), "each key is reported once");
         assert_eq!(reported, difference(&before, &after), "the changes reported are those made");

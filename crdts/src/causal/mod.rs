@@ -11,6 +11,7 @@ mod join;
 mod journal;
 mod lookup;
 mod rows;
+mod small;
 mod writer;
 
 use alloc::boxed::Box;
@@ -27,6 +28,7 @@ use form::{Form, Head};
 pub(crate) use join::{Observe, Unobserved};
 pub use journal::Cursor;
 use journal::Journal;
+use small::Small;
 use writer::Writer;
 
 /// Why a local write was refused. Nothing changed.
@@ -171,6 +173,17 @@ impl Causal {
     /// Decodes and joins. A refused input changes nothing.
     #[inline]
     pub(crate) fn merge(&mut self, bytes: &[u8], observe: &mut impl Observe) -> Result<bool, DecodeError> {
+        if let Some(small) = Small::read(bytes, self.kind)
+            && let Some(changed) = self.join_small(&small, observe)
+        {
+            return Ok(changed);
+        }
+        self.merge_any(bytes, observe)
+    }
+
+    /// [`merge`](Self::merge) for forms of any size.
+    #[inline(never)]
+    fn merge_any(&mut self, bytes: &[u8], observe: &mut impl Observe) -> Result<bool, DecodeError> {
         let mut form = self.scratch.take().unwrap_or_default();
         let checked = form.check(bytes, self.kind);
         let merged = checked.map(|()| self.join(&mut form, bytes, observe));

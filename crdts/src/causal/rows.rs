@@ -390,7 +390,7 @@ fn pad(rest: &[u8]) -> [u8; WINDOW] {
 /// The bits of a stamp.
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #[inline]
-fn check_stamp(millis: u64, has_logical: bool, logical: u64) -> Result<u64, DecodeError> {
+pub(super) fn check_stamp(millis: u64, has_logical: bool, logical: u64) -> Result<u64, DecodeError> {
     // A sum of a 48-bit and a 62-bit number that is out of range, on either side, has bits above the 48th.
     if millis >> 48 != 0 || logical > 0xffff {
         return Err(DecodeError::Limit);
@@ -401,7 +401,7 @@ fn check_stamp(millis: u64, has_logical: bool, logical: u64) -> Result<u64, Deco
 /// The length of a value that differs from the last one's.
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #[inline]
-fn check_value_len(len: u64, last: u16) -> Result<u16, DecodeError> {
+pub(super) fn check_value_len(len: u64, last: u16) -> Result<u16, DecodeError> {
     match u16::try_from(len) {
         Ok(len) if usize::from(len) > VALUE_BYTES_MAX => Err(DecodeError::Limit),
         Ok(len) if len == last => Err(DecodeError::NotCanonical),
@@ -412,7 +412,7 @@ fn check_value_len(len: u64, last: u16) -> Result<u16, DecodeError> {
 /// A length: four bits, and a varint for what lies beyond 14.
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #[inline]
-fn read_nibble(reader: &mut Reader<'_>, nibble: u8) -> Result<usize, DecodeError> {
+pub(super) fn read_nibble(reader: &mut Reader<'_>, nibble: u8) -> Result<usize, DecodeError> {
     if nibble < 15 {
         return Ok(usize::from(nibble));
     }
