@@ -116,6 +116,12 @@ impl Runs {
         }
     }
 
+    /// Heap bytes held, about.
+    pub(crate) fn bytes(&self) -> usize {
+        // A B-tree node is filled to two thirds or so.
+        self.cloud.len() * 3 * size_of::<u64>()
+    }
+
     /// The spans, ascending, not touching one another.
     pub(crate) fn spans(&self) -> impl Iterator<Item = Span> + '_ {
         let prefix = (self.upto > 0).then_some(Span { start: 1, end: self.upto });
@@ -197,7 +203,7 @@ impl VersionVector {
     /// Whether the dot has been seen.
     #[must_use]
     pub fn contains(&self, dot: &Dot) -> bool {
-        dot.counter <= self.get(&dot.actor)
+        dot.counter > 0 && dot.counter <= self.get(&dot.actor)
     }
 
     /// Raises an actor's count to at least `counter`, capped at [`COUNTER_MAX`].

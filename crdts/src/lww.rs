@@ -109,9 +109,7 @@ impl LwwMap {
 
     /// Joins a delta and reports each key whose value that changed, once.
     pub fn merge_with(&mut self, delta: &MapDelta, mut changed: impl FnMut(MapChange<'_>)) -> bool {
-        self.causal.merge_valid(&delta.bytes, &mut |key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>| {
-            changed(MapChange { key, old, new });
-        })
+        self.causal.merge_valid_watched(&delta.bytes, |key, old, new| changed(MapChange { key, old, new }))
     }
 
     /// [`merge_encoded`](Self::merge_encoded), and reports each key whose value that changed, once.
@@ -123,9 +121,7 @@ impl LwwMap {
         bytes: &[u8],
         mut changed: impl FnMut(MapChange<'_>),
     ) -> Result<bool, DecodeError> {
-        self.causal.merge(bytes, &mut |key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>| {
-            changed(MapChange { key, old, new });
-        })
+        self.causal.merge_watched(bytes, |key, old, new| changed(MapChange { key, old, new }))
     }
 }
 

@@ -98,14 +98,11 @@ impl OrSet {
         Elements(self.causal.store.range(range))
     }
 
-    /// Joins a delta and reports each element that came or went, once.
+    /// Joins a delta, and then reports each element that came or went, once.
     pub fn merge_with(&mut self, delta: &SetDelta, mut changed: impl FnMut(SetChange<'_>)) -> bool {
-        self.causal.merge_valid(
-            &delta.bytes,
-            &mut |element: &[u8], old: Option<&[u8]>, new: Option<&[u8]>| {
-                changed(SetChange { element, old: old.is_some(), new: new.is_some() });
-            },
-        )
+        self.causal.merge_valid_watched(&delta.bytes, |element, old, new| {
+            changed(SetChange { element, old: old.is_some(), new: new.is_some() });
+        })
     }
 
     /// [`merge_encoded`](Self::merge_encoded), and reports each element that came or went, once.
@@ -117,8 +114,8 @@ impl OrSet {
         bytes: &[u8],
         mut changed: impl FnMut(SetChange<'_>),
     ) -> Result<bool, DecodeError> {
-        self.causal.merge(bytes, &mut |element: &[u8], old: Option<&[u8]>, new: Option<&[u8]>| {
-            changed(SetChange { element, old: old.is_some(), new: new.is_some() });
+        self.causal.merge_watched(bytes, |element, old, new| {
+            changed(SetChange { element, old: old.is_some(), new: new.is_some() })
         })
     }
 }

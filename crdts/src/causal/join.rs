@@ -34,10 +34,25 @@ impl Observe for Unobserved {
     fn changed(&mut self, _: &[u8], _: Option<&[u8]>, _: Option<&[u8]>) {}
 }
 
-impl<F: FnMut(&[u8], Option<&[u8]>, Option<&[u8]>)> Observe for F {
+/// A key, what it read, and what it reads.
+type Change = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Keeps changes until the join is done: a callback that panics in the middle of one would leave half of it.
+#[derive(Debug, Default)]
+pub(crate) struct Held(Vec<Change>);
+
+impl Held {
+    pub(crate) fn report(&self, mut changed: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>)) {
+        for (key, old, new) in &self.0 {
+            changed(key, old.as_deref(), new.as_deref());
+        }
+    }
+}
+
+impl Observe for Held {
     const LISTENS: bool = true;
     fn changed(&mut self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
-        self(key, old, new);
+        self.0.push((key.to_vec(), old.map(<[u8]>::to_vec), new.map(<[u8]>::to_vec)));
     }
 }
 
@@ -103,13 +118,31 @@ impl Causal {
     /// Joins checked `bytes`, which `form` has read, and says whether that changed anything.
     pub(super) fn join(&mut self, form: &mut Form, bytes: &[u8], observe: &mut impl Observe) -> bool {
         self.name_actors(&mut form.head, bytes);
-        let mut remote = Vec::new();
-        if form.head.actors.len() > 4 {
+        let mut remote = core::mem::take(&mut self.remote);
+        let tabled = form.head.actors.len() > 4;
+        if tabled {
             remote.resize(self.store.actors.len(), NONE);
             for (index, actor) in (0_u32..).zip(&form.head.actors) {
                 remote[actor.local as usize] = index;
             }
         }
+        let changed = self.join_named(form, bytes, if tabled { &remote } else { &[] }, observe);
+        if tabled {
+            // Only what was set: the table is as long as all actors ever met.
+            form.head.actors.iter().for_each(|actor| remote[actor.local as usize] = NONE);
+        }
+        self.remote = remote;
+        changed
+    }
+
+    /// [`join`](Self::join), once the actors know one another.
+    fn join_named(
+        &mut self,
+        form: &mut Form,
+        bytes: &[u8],
+        remote: &[u32],
+        observe: &mut impl Observe,
+    ) -> bool {
         self.store.tidy();
         // Where the form has many rows for what is here, walking is quicker than looking up. So it is where no
         // index has been made yet, unless the form is so small that making one costs less.
@@ -122,7 +155,7 @@ impl Causal {
         let (mut ended, mut changed) = (0, false);
         loop {
             // The head is lent block by block, for reading the next one needs the form as a whole.
-            let mut join = self.joining(&form.head, bytes, &remote, observe);
+            let mut join = self.joining(&form.head, bytes, remote, observe);
             match &mut walk {
                 Some(walk) => join.walk_block(walk, &form.rows),
                 None => join.look_up_block(&form.rows),
@@ -135,7 +168,7 @@ impl Causal {
         }
         // What no row accounted for: keys behind the last row, or removals by name.
         if walk.is_some() || ended + (rows as u64) < form.head.dots {
-            let mut join = self.joining(&form.head, bytes, &remote, observe);
+            let mut join = self.joining(&form.head, bytes, remote, observe);
             match walk {
                 Some(walk) => join.finish_walk(walk),
                 None => join.end_unaccounted(),
@@ -371,7 +404,10 @@ impl<O: Observe> Join<'_, O> {
     fn join_chain(&mut self, head: u32, rows: &Rows, first: usize) {
         let old = self.watch(head);
         self.add_rows(Some(head), 0, rows, first);
-        self.end_dots(head);
+        // A form that names no more than its rows ends nothing, however long the chain.
+        if self.head.dots > self.head.rows as u64 {
+            self.end_dots(head);
+        }
         self.report(head, &old);
     }
 
@@ -424,43 +460,53 @@ impl<O: Observe> Join<'_, O> {
 
     /// Ends the dots that the form covers and that no row dealt with: removals.
     fn end_unaccounted(&mut self) {
-        // Only what has been seen here can be live here, so a context that reaches far beyond costs nothing.
-        let reachable = |(index, span): (u32, &Span)| {
-            let end = span.end.min(self.seen[index as usize].max());
-            (span.start <= end).then_some((index, Span { start: span.start, end }))
-        };
-        let spans =
-            self.head.actors.iter().flat_map(|actor| {
-                self.head.spans[actor.spans.clone()].iter().map(|span| (actor.local, span))
-            });
-        let spans = spans.filter_map(reachable);
-        let dots = spans.clone().fold(0_u64, |sum, (_, span)| sum.saturating_add(span.count()));
-        if dots == 0 {
-            return;
-        }
-        if dots > self.store.live_dots() as u64 {
-            // More names than there are dots here: go through the dots, in key order.
-            self.store.settle();
-            let heads: Vec<u32> = self.store.heads().collect();
-            for head in heads {
-                self.end_chain(head);
-            }
-            return;
-        }
-        self.store.build_dots();
         let head = self.head;
-        for actor in &head.actors {
-            let most = self.seen[actor.local as usize].max();
-            for span in &head.spans[actor.spans.clone()] {
-                for counter in span.start..=span.end.min(most) {
-                    let dot = (actor.local, counter);
-                    if let Some(slot) = self.store.find_dot(dot)
-                        && self.names.ends(dot)
-                    {
-                        self.end_chain(self.store.slot(slot).head().unwrap_or(slot));
-                    }
+        for (remote, actor) in (0_u32..).zip(&head.actors) {
+            // Only what is live here can end, and only what has been seen is live, so a context costs nothing where
+            // it reaches beyond that.
+            let (live, most) = (self.store.live_dots_of(actor.local), self.seen[actor.local as usize].max());
+            if live == 0 {
+                continue;
+            }
+            let reachable = head.spans_of(remote).iter().filter_map(|span| {
+                let end = span.end.min(most);
+                (span.start <= end).then_some(Span { start: span.start, end })
+            });
+            let dots = reachable.clone().fold(0_u64, |sum, span| sum.saturating_add(span.count()));
+            if dots > self.store.live_dots() as u64 {
+                // More names than there are dots here: go through the dots, in key order.
+                self.end_walking();
+                return;
+            }
+            if dots > 0 {
+                self.store.build_dots();
+            }
+            for counter in reachable.flat_map(|span| span.start..=span.end) {
+                let dot = (actor.local, counter);
+                if let Some(slot) = self.store.find_dot(dot)
+                    && self.names.ends(dot)
+                {
+                    self.end_slot(slot);
                 }
             }
         }
+    }
+
+    fn end_walking(&mut self) {
+        self.store.settle();
+        let heads: Vec<u32> = self.store.heads().collect();
+        for head in heads {
+            self.end_chain(head);
+        }
+    }
+
+    /// Ends the dot of one slot, and with a head's all of its chain that the form ends.
+    fn end_slot(&mut self, slot: u32) {
+        if self.store.slot(slot).head().is_none() {
+            return self.end_chain(slot);
+        }
+        // Behind the winner nothing is seen to change.
+        self.end(self.store.slot(slot).dot());
+        self.store.remove_slot(slot);
     }
 }

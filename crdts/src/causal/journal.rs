@@ -8,18 +8,27 @@ use alloc::collections::VecDeque;
 
 use crate::context::Span;
 
-/// How far a peer has followed one replica's changes. Of use only with the replica that gave it out.
+/// How far a peer has followed one replica's changes. Of use only with the very collection that gave it out: one
+/// that was decoded from bytes begins anew, so its peers do too.
 ///
 /// The default stands before everything: it gets the whole state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(pub(crate) u64);
 
-/// `len` dots of one actor with consecutive counters.
+/// Dots of one actor with consecutive counters.
 #[derive(Clone, Copy, Debug)]
 struct Record {
-    start: u64,
+    span: Span,
     actor: u32,
-    len: u32,
+}
+
+impl Record {
+    /// How far it moves the position: by its dots, so that a record can grow and a cursor stand within it; or by
+    /// one, if a peer named more dots at once than anybody can have written.
+    const fn weight(&self) -> u64 {
+        let dots = self.span.count();
+        if dots > u32::MAX as u64 { 1 } else { dots }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -46,31 +55,24 @@ impl Journal {
     /// Records that the dots changed.
     #[inline]
     pub(crate) fn push(&mut self, actor: u32, span: Span) {
-        let Ok(len) = u32::try_from(span.count()) else { return self.forget(span.count()) };
-        self.end = self.end.saturating_add(u64::from(len));
+        let new = Record { span, actor };
+        // 2^32 positions a change: the end of u64 is 2^32 changes of that size away, and is never reached.
+        self.end = self.end.saturating_add(new.weight());
         if let Some(last) = self.records.back_mut()
             && last.actor == actor
-            && last.start.saturating_add(u64::from(last.len)) == span.start
-            && let Some(longer) = last.len.checked_add(len)
+            && last.span.end.saturating_add(1) == span.start
+            && span.end.saturating_sub(last.span.start) < u64::from(u32::MAX)
         {
-            last.len = longer;
+            last.span.end = span.end;
             return;
         }
-        self.records.push_back(Record { start: span.start, actor, len });
-    }
-
-    /// A change too large to record: everybody starts anew.
-    #[cold]
-    fn forget(&mut self, count: u64) {
-        self.records.clear();
-        self.end = self.end.saturating_add(count);
-        self.floor = self.end;
+        self.records.push_back(new);
     }
 
     /// Keeps the journal in proportion to `live` dots.
     #[inline]
     pub(crate) fn trim(&mut self, live: usize) {
-        let most = 1_024 + live / 2;
+        let most = 1_024 + live / 4;
         if self.records.len() > most {
             self.drop_oldest(self.records.len() - most / 2);
         }
@@ -79,7 +81,7 @@ impl Journal {
     #[cold]
     fn drop_oldest(&mut self, count: usize) {
         for record in self.records.drain(..count) {
-            self.floor = self.floor.saturating_add(u64::from(record.len));
+            self.floor = self.floor.saturating_add(record.weight());
         }
         self.records.shrink_to(self.records.len() * 2);
     }
@@ -87,16 +89,17 @@ impl Journal {
     /// The dots that changed since, newest first; `None` if the journal does not reach back that far, or never was
     /// there.
     pub(crate) fn since(&self, cursor: Cursor) -> Option<impl Iterator<Item = (u32, Span)> + '_> {
-        if cursor.0 < self.floor || cursor.0 > self.end || self.end == u64::MAX {
+        if cursor.0 < self.floor || cursor.0 > self.end {
             return None;
         }
         let mut missing = self.end - cursor.0;
         Some(self.records.iter().rev().map_while(move |record| {
+            let weight = record.weight();
+            let taken = missing.min(weight);
+            missing -= taken;
             // Records grow at their end, so what is newer than the cursor is the record's tail.
-            let count = missing.min(u64::from(record.len));
-            missing -= count;
-            let end = record.start + u64::from(record.len) - 1;
-            (count > 0).then(|| (record.actor, Span { start: end + 1 - count, end }))
+            let start = if taken == weight { record.span.start } else { record.span.end + 1 - taken };
+            (taken > 0).then_some((record.actor, Span { start, end: record.span.end }))
         }))
     }
 

@@ -25,7 +25,7 @@ use crate::time::Hlc;
 pub(crate) use facade::causal_collection;
 pub(crate) use form::Kind;
 use form::{Form, Head};
-pub(crate) use join::{Observe, Unobserved};
+pub(crate) use join::{Held, Observe, Unobserved};
 pub use journal::Cursor;
 use journal::Journal;
 use small::Small;
@@ -66,6 +66,8 @@ pub(crate) struct Causal {
     seen: Vec<Runs>,
     journal: Journal,
     scratch: Option<Box<Form>>,
+    /// A table of joins, by the store's actor indices, all unset between them.
+    remote: Vec<u32>,
     observed: Vec<(u32, u64)>,
 }
 
@@ -181,6 +183,18 @@ impl Causal {
         self.merge_any(bytes, observe)
     }
 
+    /// [`merge`](Self::merge), and then reports what changed, each key once.
+    pub(crate) fn merge_watched(
+        &mut self,
+        bytes: &[u8],
+        changed: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>),
+    ) -> Result<bool, DecodeError> {
+        let mut held = Held::default();
+        let merged = self.merge(bytes, &mut held)?;
+        held.report(changed);
+        Ok(merged)
+    }
+
     /// [`merge`](Self::merge) for forms of any size.
     #[inline(never)]
     fn merge_any(&mut self, bytes: &[u8], observe: &mut impl Observe) -> Result<bool, DecodeError> {
@@ -199,6 +213,18 @@ impl Causal {
             Ok(changed) => changed,
             Err(error) => unreachable!("canonical bytes were refused: {error}"),
         }
+    }
+
+    /// [`merge_valid`](Self::merge_valid), and then reports what changed, each key once.
+    pub(crate) fn merge_valid_watched(
+        &mut self,
+        bytes: &[u8],
+        changed: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>),
+    ) -> bool {
+        let mut held = Held::default();
+        let merged = self.merge_valid(bytes, &mut held);
+        held.report(changed);
+        merged
     }
 
     /// From the bytes of a state (or of a delta, which makes a state that has seen only that).
@@ -327,7 +353,9 @@ impl Causal {
 
     pub(crate) fn stats(&self) -> Stats {
         let stats = self.store.stats();
-        let context = self.seen.capacity() * size_of::<Runs>();
+        let clouds: usize = self.seen.iter().map(Runs::bytes).sum();
+        let context =
+            self.seen.capacity() * size_of::<Runs>() + self.remote.capacity() * size_of::<u32>() + clouds;
         let kept = self.journal.bytes()
             + self.scratch.as_ref().map_or(0, |form| form.bytes())
             + self.observed.capacity() * size_of::<(u32, u64)>();

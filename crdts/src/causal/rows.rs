@@ -274,7 +274,7 @@ impl Rows {
             actor = u32::try_from(reader.varint()?).map_err(|_| DecodeError::NotCanonical)?;
         }
         let counter = self.counter(dot, actor, state).ok_or(DecodeError::NotCanonical)?;
-        *self.last.get_mut(actor as usize).ok_or(DecodeError::Uncovered)? = counter;
+        *self.last.get_mut(actor as usize).ok_or(DecodeError::NotCanonical)? = counter;
         state.counter = counter;
         (state.actor, state.more) = (actor, dot & 1 != 0);
         if sibling && (state.actor, state.counter) <= before {

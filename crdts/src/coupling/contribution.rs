@@ -74,6 +74,24 @@ pub(super) struct Contribution {
 }
 
 impl Contribution {
+    const fn new(part: &Part, origin: Origin) -> Self {
+        let (changed, written) = origin.versions();
+        Self { actor: part.actor, strengthened: part.strengthened, weakened: part.weakened, changed, written }
+    }
+
+    /// Takes the later of two instants each; says whether that changed one.
+    fn raise(&mut self, part: &Part, origin: Origin) -> bool {
+        if part.strengthened <= self.strengthened && part.weakened <= self.weakened {
+            return false;
+        }
+        let (changed, written) = origin.versions();
+        self.strengthened = self.strengthened.max(part.strengthened);
+        self.weakened = self.weakened.max(part.weakened);
+        self.changed = changed;
+        self.written = self.written.max(written);
+        true
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.strengthened == 0 && self.weakened == 0
     }
@@ -103,6 +121,16 @@ pub(super) enum Origin {
     Written(u64),
     /// A merge: peers hold it.
     Merged(u64),
+}
+
+impl Origin {
+    /// The versions of [`Contribution::changed`] and [`Contribution::written`].
+    const fn versions(self) -> (u64, u64) {
+        match self {
+            Self::Written(version) => (version, version),
+            Self::Merged(version) => (version, 0),
+        }
+    }
 }
 
 /// The contributions under one key, in the order of the contributors' names.
@@ -145,36 +173,47 @@ impl Row {
     /// The join of one part: the later of two instants each. `part.actor` is an index of `actors`. Returns whether
     /// anything changed.
     pub(super) fn raise(&mut self, actors: &Actors, part: &Part, origin: Origin) -> bool {
-        let (changed, written) = match origin {
-            Origin::Written(version) => (version, version),
-            Origin::Merged(version) => (version, 0),
-        };
         match self.place(actors, part.actor) {
-            Ok(place) => {
-                let own = &mut self.list[place];
-                if part.strengthened <= own.strengthened && part.weakened <= own.weakened {
-                    return false;
-                }
-                own.strengthened = own.strengthened.max(part.strengthened);
-                own.weakened = own.weakened.max(part.weakened);
-                own.changed = changed;
-                own.written = own.written.max(written);
-            }
+            Ok(place) => self.list[place].raise(part, origin),
             Err(place) => {
-                if part.strengthened == 0 && part.weakened == 0 {
+                let new = Contribution::new(part, origin);
+                if new.is_empty() {
                     return false;
                 }
                 // Exactly one more: a row of one would otherwise hold room for four.
                 if self.list.len() < 4 {
                     self.list.reserve_exact(1);
                 }
-                let (strengthened, weakened) = (part.strengthened, part.weakened);
-                self.list.insert(
-                    place,
-                    Contribution { actor: part.actor, strengthened, weakened, changed, written },
-                );
+                self.list.insert(place, new);
+                true
             }
         }
+    }
+
+    /// [`raise`](Self::raise) for parts of contributors that differ. New ones are put in together, not one by one:
+    /// each would move those behind it.
+    pub(super) fn raise_all(
+        &mut self,
+        actors: &Actors,
+        parts: impl Iterator<Item = Part>,
+        origin: Origin,
+    ) -> bool {
+        let mut changed = false;
+        let mut new = Vec::new();
+        for part in parts {
+            match self.place(actors, part.actor) {
+                Ok(place) => changed |= self.list[place].raise(&part, origin),
+                Err(_) => new.push(Contribution::new(&part, origin)),
+            }
+        }
+        new.retain(|contribution| !contribution.is_empty());
+        if new.is_empty() {
+            return changed;
+        }
+        self.list.reserve_exact(new.len());
+        self.list.append(&mut new);
+        // Two runs, each in order or nearly so: the sort merges them.
+        self.list.sort_by(|a, b| actors.id(a.actor).cmp(actors.id(b.actor)));
         true
     }
 

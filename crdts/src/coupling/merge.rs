@@ -155,16 +155,13 @@ impl Coupling {
         let Some(row) = self.rows.get_mut(key) else {
             let mut row = Row::default();
             let before = read(&row);
-            parts.for_each(|part| {
-                row.raise(&self.actors, &part, origin);
-            });
+            row.raise_all(&self.actors, parts, origin);
             report(key, before, read(&row));
             self.rows.insert(key.into(), row);
             return true;
         };
         let before = read(row);
-        let mut changed = false;
-        parts.for_each(|part| changed |= row.raise(&self.actors, &part, origin));
+        let changed = row.raise_all(&self.actors, parts, origin);
         if changed {
             report(key, before, read(row));
         }

@@ -14,18 +14,19 @@ mod slot;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::hash::{BuildHasher, Hasher};
+use core::hash::Hasher;
 use core::ops::{Bound, RangeBounds};
 
-use foldhash::fast::FixedState;
+use foldhash::SharedSeed;
+use foldhash::fast::FoldHasher;
 
-use crate::codec::Window;
+use crate::codec::{KEY_BYTES_MAX, VALUE_BYTES_MAX, Window};
 use crate::dot::{ActorId, COUNTER_MAX, Dot};
 use crate::time::Hlc;
 use index::Index;
 use order::{Order, Ordered};
 use slot::Arena;
-pub(crate) use slot::{DEAD, NONE, Slot};
+pub(crate) use slot::{NONE, Slot};
 
 /// The actors met, interned. Indices are local: never compared across replicas, never written to bytes.
 #[derive(Clone, Debug, Default)]
@@ -117,9 +118,13 @@ pub struct DotStore {
     order: Order,
     keys: Index,
     dots: Index,
-    hasher: FixedState,
+    seed: u64,
+    /// Made from the seed too: the hash is a product, and who knows one factor can make it zero.
+    factors: SharedSeed,
     live_keys: usize,
     live_dots: usize,
+    /// By actor: who has no live dots has none that a peer could end, however many it names.
+    live_by_actor: Vec<u32>,
 }
 
 impl Default for DotStore {
@@ -139,16 +144,26 @@ impl DotStore {
             order: Order::default(),
             keys: Index::default(),
             dots: Index::default(),
-            hasher: FixedState::with_seed(seed),
+            seed: seed ^ 0x1319_8a2e_0370_7344,
+            // From zero all factors would come out alike; the digits of pi have nothing to hide.
+            factors: SharedSeed::from_u64((seed ^ 0x243f_6a88_85a3_08d3) | 1),
             live_keys: 0,
             live_dots: 0,
+            live_by_actor: Vec::new(),
         }
     }
 
-    /// Makes `dot` live under `key`. Returns `false`, and changes nothing, if it is live already (under any key) or
-    /// if its counter is 0 or beyond [`COUNTER_MAX`].
+    /// Makes `dot` live under `key`. Returns `false`, and changes nothing, if it is live already (under any key), if
+    /// its counter is 0 or beyond [`COUNTER_MAX`], or if key or value are beyond [`KEY_BYTES_MAX`] or
+    /// [`VALUE_BYTES_MAX`].
     pub fn insert(&mut self, key: &[u8], value: &[u8], dot: Dot, stamp: Hlc) -> bool {
-        if dot.counter == 0 || dot.counter > COUNTER_MAX || self.contains(&dot) {
+        let counts = (1..=COUNTER_MAX).contains(&dot.counter);
+        if !counts || key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
+            return false;
+        }
+        self.tidy();
+        self.build_dots();
+        if self.contains(&dot) {
             return false;
         }
         let actor = self.actors.intern(dot.actor.as_bytes());
@@ -161,23 +176,21 @@ impl DotStore {
                 self.order.push(id);
             }
         }
-        self.tidy();
         true
     }
 
     /// Ends a dot. Returns `false` if it is not live.
     pub fn remove(&mut self, dot: &Dot) -> bool {
         let Some(actor) = self.actors.index(&dot.actor) else { return false };
-        self.build_dots();
-        let counter = dot.counter;
-        let Some(slot) = self.find_dot((actor, counter)) else { return false };
-        let head = self.slot(slot).head().unwrap_or(slot);
-        self.retain_chain(head, |dot| dot != (actor, counter), |_| {});
         self.tidy();
+        self.build_dots();
+        let Some(slot) = self.find_dot((actor, dot.counter)) else { return false };
+        self.remove_slot(slot);
         true
     }
 
-    /// Whether the dot is live. O(1) once dots have been removed by name, a pass over the arena before.
+    /// Whether the dot is live. O(1) once dots were inserted or removed by name, a pass over the arena
+    /// before.
     #[must_use]
     pub fn contains(&self, dot: &Dot) -> bool {
         let Some(actor) = self.actors.index(&dot.actor) else { return false };
@@ -238,7 +251,12 @@ impl DotStore {
         Stats {
             live: self.live_keys,
             dots: self.live_dots,
-            bytes: self.arena.bytes() + self.order.bytes() + self.keys.bytes() + self.dots.bytes() + actors,
+            bytes: self.arena.bytes()
+                + self.order.bytes()
+                + self.keys.bytes()
+                + self.dots.bytes()
+                + self.live_by_actor.capacity() * size_of::<u32>()
+                + actors,
         }
     }
 
@@ -279,7 +297,7 @@ impl DotStore {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "32 of the hash's bits are what the index keeps")]
     pub(crate) fn hash_key(&self, key: &[u8]) -> u32 {
-        let mut hasher = self.hasher.build_hasher();
+        let mut hasher = FoldHasher::with_seed(self.seed, &self.factors);
         hasher.write(key);
         hasher.finish() as u32
     }
@@ -287,7 +305,7 @@ impl DotStore {
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "32 of the hash's bits are what the index keeps")]
     fn hash_dot(&self, dot: (u32, u64)) -> u32 {
-        let mut hasher = self.hasher.build_hasher();
+        let mut hasher = FoldHasher::with_seed(self.seed, &self.factors);
         hasher.write_u32(dot.0);
         hasher.write_u64(dot.1);
         hasher.finish() as u32
@@ -357,16 +375,28 @@ impl DotStore {
         }
     }
 
+    /// How many live dots an actor has.
+    pub(crate) fn live_dots_of(&self, actor: u32) -> u32 {
+        self.live_by_actor.get(actor as usize).copied().unwrap_or(0)
+    }
+
+    /// Takes note of a dot that comes alive.
     #[inline]
     fn index_dot(&mut self, dot: (u32, u64), id: u32) {
+        if self.live_by_actor.len() <= dot.0 as usize {
+            self.live_by_actor.resize(dot.0 as usize + 1, 0);
+        }
+        self.live_by_actor[dot.0 as usize] += 1;
         if self.dots.is_built() {
             let hash = self.hash_dot(dot);
             self.dots.insert(hash, id);
         }
     }
 
+    /// Takes note of a dot that dies, or moves.
     #[inline]
     fn unindex_dot(&mut self, dot: (u32, u64), id: u32) {
+        self.live_by_actor[dot.0 as usize] -= 1;
         if self.dots.is_built() {
             let hash = self.hash_dot(dot);
             self.dots.remove(hash, id);
@@ -414,10 +444,19 @@ impl DotStore {
         let id = self.arena.alloc_behind(head, dot, stamp, value);
         self.index_dot(dot, id);
         self.live_dots += 1;
-        let next = core::mem::replace(&mut self.arena.slot_mut(head).next, id);
-        self.arena.slot_mut(id).next = next;
         if self.rank(id) > self.rank(head) {
             self.exchange(head, id);
+        }
+    }
+
+    /// Ends one dot. Behind a head that takes no walk along the chain.
+    pub(crate) fn remove_slot(&mut self, slot: u32) {
+        let dot = self.slot(slot).dot();
+        if self.slot(slot).head().is_some() {
+            self.end_dot(dot, slot);
+            self.arena.unlink(slot);
+        } else {
+            self.retain_chain(slot, |kept| kept != dot, |_| {});
         }
     }
 
@@ -429,24 +468,18 @@ impl DotStore {
         keep: impl Fn((u32, u64)) -> bool,
         mut ended: impl FnMut((u32, u64)),
     ) {
-        let (mut before, mut best) = (head, NONE);
-        loop {
-            let id = self.slot(before).next;
-            if id == NONE {
-                break;
-            }
+        let (mut id, mut best) = (self.slot(head).next, NONE);
+        while id != NONE {
+            let next = self.slot(id).next;
             let dot = self.slot(id).dot();
-            if keep(dot) {
-                if best == NONE || self.rank(id) > self.rank(best) {
-                    best = id;
-                }
-                before = id;
-            } else {
-                self.arena.slot_mut(before).next = self.slot(id).next;
+            if !keep(dot) {
                 self.end_dot(dot, id);
-                self.arena.free(id);
+                self.arena.unlink(id);
                 ended(dot);
+            } else if best == NONE || self.rank(id) > self.rank(best) {
+                best = id;
             }
+            id = next;
         }
         let dot = self.slot(head).dot();
         if keep(dot) {
@@ -457,11 +490,7 @@ impl DotStore {
             // The head's id stands for the key, so the best dot moves there and the slot it was in goes.
             self.exchange(head, best);
             self.end_dot(dot, best);
-            let previous = self.chain(head).find(|id| self.slot(*id).next == best);
-            if let Some(previous) = previous {
-                self.arena.slot_mut(previous).next = self.slot(best).next;
-            }
-            self.arena.free(best);
+            self.arena.unlink(best);
             return;
         }
         self.end_dot(dot, head);
@@ -471,7 +500,7 @@ impl DotStore {
             self.keys.remove(hash, head);
         }
         // The order still reads the key here; it frees the slot when it is merged.
-        self.arena.slot_mut(head).actor = DEAD;
+        self.arena.bury(head);
         self.order.bury();
     }
 
@@ -497,7 +526,7 @@ impl DotStore {
         (slot.stamp, self.actors.id(slot.actor), slot.counter)
     }
 
-    /// Merges the order's tail if reads or removals have earned it.
+    /// Takes over an order that a reader made, or makes one if too much is dead. Before changes, never amid them.
     #[inline]
     pub(crate) fn tidy(&mut self) {
         if self.order.wants_settling() {

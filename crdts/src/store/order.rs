@@ -2,18 +2,23 @@
 //! in order.
 //!
 //! Keeping a tree would cost every new key a search through cold slots; most writes are never followed by an ordered
-//! read of their own. So reads sort the tail for themselves and leave a note of what that cost them, and once the
-//! notes outweigh a merge of tail and run, the next write merges them: ordered reads pay at most about twice what
-//! they would have paid with the tail merged at the best time.
+//! read of their own. So a read sorts what it needs of the tail for itself and adds what that cost to a counter. Once
+//! the counter outweighs a merge of tail and run, the next read leaves the merged order behind for all reads, and the
+//! next write takes it over: ordered reads pay at most a few times what they would have paid with the tail merged at
+//! the best time, whether writes come between them or not.
 //!
-//! A removed key's slot stays in the run, dead but with its key readable, until the next merge frees it: the
-//! invariant is that the keys of `sorted` always ascend.
+//! Reads have `&self` and may run at once. The room for the merged order is made by writes; its slots are atomics,
+//! and whoever reads computes the same ids for the same places, so readers that fill it at once do no harm.
+//!
+//! A removed key's slot stays in the run, dead but with its key readable, until the order is merged: the invariant is
+//! that the keys of `sorted` always ascend.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
-use core::sync::atomic::{self, AtomicUsize};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
-use super::slot::Arena;
+use super::slot::{Arena, NONE};
 
 #[derive(Debug, Default)]
 pub(crate) struct Order {
@@ -21,43 +26,54 @@ pub(crate) struct Order {
     fresh: Vec<u32>,
     /// How many ids in either are dead.
     dead: usize,
-    /// Slots that ordered reads went through because the tail was not merged. A hint: lost updates do no harm.
+    /// Slots that ordered reads went through because tail and dead were not merged. A hint: lost updates do no harm.
     debt: AtomicUsize,
+    /// As long as `sorted` and `fresh` together, or longer. If `is_merged`, the live ids in order, then `NONE`.
+    merged: Vec<AtomicU32>,
+    is_merged: AtomicBool,
 }
 
 impl Clone for Order {
     fn clone(&self) -> Self {
-        Self {
-            sorted: self.sorted.clone(),
-            fresh: self.fresh.clone(),
-            dead: self.dead,
-            debt: AtomicUsize::new(0),
-        }
+        let (sorted, fresh) = (self.sorted.clone(), self.fresh.clone());
+        let mut clone = Self { sorted, fresh, dead: self.dead, ..Self::default() };
+        clone.make_room();
+        clone
     }
 }
 
 impl Order {
+    fn make_room(&mut self) {
+        let len = self.sorted.len() + self.fresh.len();
+        if self.merged.len() < len {
+            self.merged.resize_with(len, AtomicU32::default);
+        }
+    }
+
     /// A key that is not in the order.
     #[inline]
     pub(crate) fn push(&mut self, id: u32) {
+        *self.is_merged.get_mut() = false;
         self.fresh.push(id);
+        self.make_room();
     }
 
     /// One of the ids died.
     #[inline]
     pub(crate) fn bury(&mut self) {
+        *self.is_merged.get_mut() = false;
         self.dead += 1;
+        self.make_room();
     }
 
-    /// Whether the next write should merge: reads have paid for it, or dead slots pile up.
+    /// Whether the next write should settle: a read has done the work, or dead slots pile up.
     #[inline]
-    pub(crate) fn wants_settling(&self) -> bool {
-        let len = self.sorted.len() + self.fresh.len();
-        self.dead > 1_024 + len / 2 || self.debt.load(atomic::Ordering::Relaxed) > 64 + len / 16
+    pub(crate) fn wants_settling(&mut self) -> bool {
+        *self.is_merged.get_mut() || self.dead > 1_024 + (self.sorted.len() + self.fresh.len()) / 2
     }
 
     /// Whether everything is in one sorted run of live slots.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) const fn is_settled(&self) -> bool {
         self.fresh.is_empty() && self.dead == 0
     }
 
@@ -67,52 +83,51 @@ impl Order {
 
     /// Merges tail and run and frees what is dead.
     pub(crate) fn settle(&mut self, arena: &mut Arena) {
-        self.debt = AtomicUsize::new(0);
+        *self.debt.get_mut() = 0;
+        let was_merged = core::mem::take(self.is_merged.get_mut());
         if self.is_settled() {
             return;
         }
-        let mut dead = Vec::with_capacity(self.dead);
-        let mut keep_live = |ids: &mut Vec<u32>| {
-            ids.retain(|id| {
-                let live = arena.slot(*id).is_live();
-                if !live {
-                    dead.push(*id);
+        let merged = if was_merged { self.read_merged() } else { self.merge(arena) };
+        if self.dead > 0 {
+            for id in self.sorted.iter().chain(&self.fresh) {
+                if !arena.slot(*id).is_live() {
+                    arena.free(*id);
                 }
-                live
-            });
-        };
-        keep_live(&mut self.sorted);
-        keep_live(&mut self.fresh);
-        self.dead = 0;
-        sort_by_key(&mut self.fresh, arena);
-        if self.sorted.is_empty() {
-            self.sorted = core::mem::take(&mut self.fresh);
-            self.sorted.shrink_to_fit();
-        } else if !self.fresh.is_empty() {
-            self.merge_fresh(arena);
+            }
         }
-        for id in dead {
-            arena.free(id);
-        }
+        (self.sorted, self.dead) = (merged, 0);
+        self.fresh.clear();
+        self.fresh.shrink_to(self.sorted.len() / 8);
     }
 
-    /// Moves the sorted tail into the run from behind, each key to the place found by galloping.
-    fn merge_fresh(&mut self, arena: &Arena) {
-        let fresh = core::mem::take(&mut self.fresh);
-        let mut read = self.sorted.len();
-        let mut write = read + fresh.len();
-        // Exact: this list is four bytes of every key's memory.
-        self.sorted.reserve_exact(fresh.len());
-        self.sorted.resize(write, 0);
-        for id in fresh.into_iter().rev() {
-            let key = arena.slot(id).key();
-            let place = lower_bound_from_behind(&self.sorted[..read], arena, key);
-            let moved = read - place;
-            self.sorted.copy_within(place..read, write - moved);
-            write -= moved + 1;
-            read = place;
-            self.sorted[write] = id;
+    /// The live ids in order.
+    fn merge(&self, arena: &Arena) -> Vec<u32> {
+        let live = |id: &u32| arena.slot(*id).is_live();
+        let mut fresh: Vec<u32> = self.fresh.iter().copied().filter(live).collect();
+        sort_by_key(&mut fresh, arena);
+        if self.sorted.is_empty() {
+            fresh.shrink_to_fit();
+            return fresh;
         }
+        // Exact: this list is four bytes of every key's memory.
+        let mut merged = Vec::with_capacity(self.sorted.len() + fresh.len());
+        let mut rest = self.sorted.as_slice();
+        for id in fresh {
+            let (before, behind) = rest.split_at(lower_bound(rest, arena, arena.slot(id).key()));
+            merged.extend(before.iter().copied().filter(live));
+            merged.push(id);
+            rest = behind;
+        }
+        merged.extend(rest.iter().copied().filter(live));
+        merged
+    }
+
+    /// What a read has merged.
+    fn read_merged(&self) -> Vec<u32> {
+        let mut merged = Vec::with_capacity(self.sorted.len() + self.fresh.len() - self.dead);
+        merged.extend(self.merged.iter().map(|id| id.load(Relaxed)).take_while(|id| *id != NONE));
+        merged
     }
 
     /// The live head with this key, if there is no tail.
@@ -120,7 +135,6 @@ impl Order {
         debug_assert!(self.fresh.is_empty(), "a tail exists only beside an index");
         let at = self.sorted.partition_point(|id| arena.slot(*id).key() < key);
         let id = *self.sorted.get(at)?;
-        // A dead slot may carry the key of its successor in the tail, never of a live one in the run.
         (arena.slot(id).key() == key && arena.slot(id).is_live()).then_some(id)
     }
 
@@ -132,17 +146,36 @@ impl Order {
 
     /// Replaces the run by one of live heads in key order, after whatever was buried has been freed.
     pub(crate) fn replace_sorted(&mut self, sorted: Vec<u32>) {
+        *self.is_merged.get_mut() = false;
         self.dead = 0;
         self.sorted = sorted;
     }
 
-    /// The live heads for whose keys `before` (the key lies before the range) and `behind` do not hold, in order.
+    /// The live heads for whose keys neither `before` (the key lies before the range) nor `behind` holds, in order.
     pub(crate) fn range<'a>(
         &'a self,
         arena: &'a Arena,
         before: impl Fn(&[u8]) -> bool,
         behind: impl Fn(&[u8]) -> bool,
     ) -> Ordered<'a> {
+        let len = self.sorted.len() + self.fresh.len();
+        if !self.is_settled() && !self.is_merged.load(Acquire) && self.debt.load(Relaxed) > 64 + len / 16 {
+            let merged = self.merge(arena);
+            let ends = core::iter::repeat(NONE);
+            self.merged.iter().zip(merged.into_iter().chain(ends)).for_each(|(to, id)| to.store(id, Relaxed));
+            self.is_merged.store(true, Release);
+        }
+        if !self.is_settled() && self.is_merged.load(Acquire) {
+            let len = len - self.dead;
+            let ids = &self.merged[..len];
+            let start = ids.partition_point(|id| before(arena.slot(id.load(Relaxed)).key()));
+            let len = ids[start..].partition_point(|id| !behind(arena.slot(id.load(Relaxed)).key()));
+            return Ordered {
+                arena,
+                run: Run::Merged(ids[start..start + len].iter()),
+                fresh: Vec::new().into_iter(),
+            };
+        }
         let start = self.sorted.partition_point(|id| before(arena.slot(*id).key()));
         let len = self.sorted[start..].partition_point(|id| !behind(arena.slot(*id).key()));
         let mut fresh = Vec::new();
@@ -152,28 +185,30 @@ impl Order {
                 slot.is_live() && !before(slot.key()) && !behind(slot.key())
             }));
             sort_by_key(&mut fresh, arena);
-            let cost = self.fresh.len() + 4 * fresh.len();
-            let debt = self.debt.load(atomic::Ordering::Relaxed);
-            self.debt.store(debt.saturating_add(cost), atomic::Ordering::Relaxed);
+            self.owe(self.fresh.len() + 4 * fresh.len());
         }
-        Ordered { arena, sorted: self.sorted[start..start + len].iter(), fresh: fresh.into_iter() }
+        let run = Run::Sorted(self.sorted[start..start + len].iter(), self);
+        Ordered { arena, run, fresh: fresh.into_iter() }
+    }
+
+    fn owe(&self, cost: usize) {
+        self.debt.store(self.debt.load(Relaxed).saturating_add(cost), Relaxed);
     }
 
     /// Heap bytes held.
     pub(crate) const fn bytes(&self) -> usize {
-        (self.sorted.capacity() + self.fresh.capacity()) * size_of::<u32>()
+        (self.sorted.capacity() + self.fresh.capacity() + self.merged.capacity()) * size_of::<u32>()
     }
 }
 
-/// The first place in `run` whose key is not below `key`, searched from the end in doubling steps.
-fn lower_bound_from_behind(run: &[u32], arena: &Arena, key: &[u8]) -> usize {
-    let mut step = 1;
-    let mut high = run.len();
-    while step <= high && arena.slot(run[high - step]).key() >= key {
-        high -= step;
+/// The first place in `run` whose key is not below `key`, searched in doubling steps: the next is mostly near.
+fn lower_bound(run: &[u32], arena: &Arena, key: &[u8]) -> usize {
+    let (mut low, mut step) = (0, 1);
+    while low + step <= run.len() && arena.slot(run[low + step - 1]).key() < key {
+        low += step;
         step *= 2;
     }
-    let low = high.saturating_sub(step);
+    let high = run.len().min(low + step);
     low + run[low..high].partition_point(|id| arena.slot(*id).key() < key)
 }
 
@@ -210,8 +245,16 @@ fn sort_by_key(ids: &mut [u32], arena: &Arena) {
 #[derive(Clone, Debug)]
 pub(crate) struct Ordered<'a> {
     arena: &'a Arena,
-    sorted: core::slice::Iter<'a, u32>,
+    run: Run<'a>,
     fresh: alloc::vec::IntoIter<u32>,
+}
+
+#[derive(Clone, Debug)]
+enum Run<'a> {
+    /// Everything, merged by a read.
+    Merged(core::slice::Iter<'a, AtomicU32>),
+    /// The sorted run, dead ids among it.
+    Sorted(core::slice::Iter<'a, u32>, &'a Order),
 }
 
 impl Iterator for Ordered<'_> {
@@ -219,10 +262,15 @@ impl Iterator for Ordered<'_> {
 
     #[inline]
     fn next(&mut self) -> Option<u32> {
+        let (run, order) = match &mut self.run {
+            Run::Merged(run) => return run.next().map(|id| id.load(Relaxed)),
+            Run::Sorted(run, order) => (run, order),
+        };
         loop {
-            let Some(&sorted) = self.sorted.as_slice().first() else { return self.fresh.next() };
+            let Some(&sorted) = run.as_slice().first() else { return self.fresh.next() };
             if !self.arena.slot(sorted).is_live() {
-                self.sorted.next();
+                order.owe(1);
+                run.next();
                 continue;
             }
             if let Some(&fresh) = self.fresh.as_slice().first()
@@ -230,7 +278,7 @@ impl Iterator for Ordered<'_> {
             {
                 return self.fresh.next();
             }
-            self.sorted.next();
+            run.next();
             return Some(sorted);
         }
     }

@@ -24,9 +24,9 @@ enum Body {
     Inline { key_len: u8, value_len: u8, bytes: [u8; INLINE] },
     /// The same where they are longer.
     Boxed { key_len: u16, bytes: Box<[u8]> },
-    /// The value of a dot behind its key's head. The key is not repeated: many concurrent writes of one long key
+    /// The value of a dot behind its key's head, and the slot before it in the chain. The key is not repeated: many concurrent writes of one long key
     /// would unfold into many copies of it.
-    Behind { head: u32, value: Box<[u8]> },
+    Behind { head: u32, before: u32, value: Box<[u8]> },
 }
 
 impl Body {
@@ -168,9 +168,42 @@ impl Arena {
         self.place(dot, stamp, Body::new(key, value))
     }
 
-    /// A new slot behind a head, not yet in its chain.
+    /// A new slot in a chain, right behind the head.
     pub(crate) fn alloc_behind(&mut self, head: u32, dot: (u32, u64), stamp: u64, value: &[u8]) -> u32 {
-        self.place(dot, stamp, Body::Behind { head, value: value.into() })
+        let id = self.place(dot, stamp, Body::Behind { head, before: head, value: value.into() });
+        let next = core::mem::replace(&mut self.slot_mut(head).next, id);
+        self.link(id, next);
+        id
+    }
+
+    /// Lets `next` follow `id`.
+    fn link(&mut self, id: u32, next: u32) {
+        self.slot_mut(id).next = next;
+        if next != NONE
+            && let Body::Behind { before, .. } = &mut self.slot_mut(next).body
+        {
+            *before = id;
+        }
+    }
+
+    /// Takes a slot behind a head out of its chain and gives it back.
+    pub(crate) fn unlink(&mut self, id: u32) {
+        let slot = self.slot(id);
+        let next = slot.next;
+        if let Body::Behind { before, .. } = slot.body {
+            self.link(before, next);
+            self.free(id);
+        }
+    }
+
+    /// Ends a head: its key can still be read, for the order, but its value is gone.
+    pub(crate) fn bury(&mut self, id: u32) {
+        let slot = self.slot_mut(id);
+        slot.actor = DEAD;
+        let before = slot.body.boxed_bytes();
+        slot.body.set_value((&[][..]).into());
+        let after = slot.body.boxed_bytes();
+        self.boxed_bytes = self.boxed_bytes + after - before;
     }
 
     #[inline(always)]
@@ -225,6 +258,7 @@ impl Arena {
     pub(crate) fn exchange(&mut self, head: u32, behind: u32) {
         let slot = self.slot_mut(behind);
         let body = core::mem::replace(&mut slot.body, Body::EMPTY);
+        let Body::Behind { before: place, .. } = body else { unreachable!("only heads are not behind one") };
         let (actor, counter, stamp) = (slot.actor, slot.counter, slot.stamp);
         let first = self.slot_mut(head);
         let value: Box<[u8]> = first.value().into();
@@ -235,7 +269,7 @@ impl Arena {
         (first.actor, first.counter, first.stamp) = (actor, counter, stamp);
         let slot = self.slot_mut(behind);
         (slot.actor, slot.counter, slot.stamp) = old;
-        slot.body = Body::Behind { head, value };
+        slot.body = Body::Behind { head, before: place, value };
         self.boxed_bytes = self.boxed_bytes + after - before;
     }
 

@@ -1,0 +1,38 @@
+//! The format of the files beside this one. An entry is `name = bytes`, over as many lines as it takes. Bytes are in
+//! hex; `6b*4000` is one byte 4,000 times. What stands behind `#` is a comment.
+
+/// One entry: what stands before the `=`, and the bytes.
+pub(crate) struct Vector {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// All entries of a file. Panics on a line that is none.
+pub(crate) fn parse(text: &str) -> Vec<Vector> {
+    let mut vectors: Vec<Vector> = Vec::new();
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let tokens = match line.split_once('=') {
+            Some((name, tokens)) => {
+                vectors.push(Vector { name: name.trim().into(), bytes: Vec::new() });
+                tokens
+            }
+            None => line,
+        };
+        for token in tokens.split_whitespace() {
+            let vector = vectors.last_mut().unwrap_or_else(|| panic!("bytes before the first name: {line}"));
+            vector.bytes.extend(bytes(token).unwrap_or_else(|| panic!("{token} in {line}")));
+        }
+    }
+    vectors
+}
+
+fn bytes(token: &str) -> Option<Vec<u8>> {
+    let (hex, times) = token.split_once('*').unwrap_or((token, "1"));
+    if !hex.is_ascii() || hex.len() % 2 != 0 {
+        return None;
+    }
+    let once: Option<Vec<u8>> =
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect();
+    Some(once?.repeat(times.parse().ok()?))
+}
