@@ -295,20 +295,18 @@ impl DotStore {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "32 of the hash's bits are what the index keeps")]
     pub(crate) fn hash_key(&self, key: &[u8]) -> u32 {
         let mut hasher = FoldHasher::with_seed(self.seed, &self.factors);
         hasher.write(key);
-        hasher.finish() as u32
+        spread(hasher.finish())
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "32 of the hash's bits are what the index keeps")]
     fn hash_dot(&self, dot: (u32, u64)) -> u32 {
         let mut hasher = FoldHasher::with_seed(self.seed, &self.factors);
         hasher.write_u32(dot.0);
         hasher.write_u64(dot.1);
-        hasher.finish() as u32
+        spread(hasher.finish())
     }
 
     /// The head of a key. By the index, or by binary search as long as no point write has needed one.
@@ -560,6 +558,14 @@ impl DotStore {
         heads.shrink_to_fit();
         self.order.replace_sorted(heads);
     }
+}
+
+/// The 32 bits of a hash that the index keeps. It takes a place from the lowest of them, and those of the fast hash
+/// are its weakest: consecutive counters would crowd together.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits")]
+const fn spread(hash: u64) -> u32 {
+    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
 
 /// The winning dots of some keys, in key order.
