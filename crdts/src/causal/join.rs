@@ -184,6 +184,8 @@ impl Causal {
         form.open(bytes, kind)?;
         self.name_actors(&mut form.head, bytes);
         let mut walk = Walk::new(self.store.take_order(), form.head.rows);
+        // The slots are at hand now; the first delta would have to fetch them all again.
+        self.store.prepare(form.head.rows, kind == Kind::Set);
         loop {
             form.read_block(bytes)?;
             self.joining(&form.head, bytes, &[], &mut Unobserved).walk_block(&mut walk, &form.rows);

@@ -362,6 +362,15 @@ impl DotStore {
         }
     }
 
+    /// Prepares an empty store for `dots` dots, whose index is made along with them: keys' always, and dots' where
+    /// removals by name are the rule.
+    pub(crate) fn prepare(&mut self, dots: usize, by_name: bool) {
+        self.keys.build(dots);
+        if by_name {
+            self.dots.build(dots);
+        }
+    }
+
     /// Makes the index of dots, which removals by name need.
     pub(crate) fn build_dots(&mut self) {
         if !self.dots.is_built() {
