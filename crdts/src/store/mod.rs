@@ -572,7 +572,6 @@ impl DotStore {
 /// The 32 bits of a hash that the index keeps. It takes a place from the lowest of them, and those of the fast hash
 /// are its weakest: consecutive counters would crowd together.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "the upper half of 64 bits")]
 const fn spread(hash: u64) -> u32 {
     (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
 }
