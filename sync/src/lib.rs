@@ -1,17 +1,103 @@
 //! Signed logs, set reconciliation and the sessions that carry them, for whatever an application puts into its logs.
 //!
-//! What will live here:
+//! What is here so far is the logs:
 //!
-//! - **Signed logs**: append-only sequences, one writer each, in which one signature covers everything below it; ranges
-//!   of entries with their proofs, consistency proofs, and portable evidence of forks.
-//! - **Reconciliation**: finding what two peers do not share, at a cost that follows the difference and not the size:
-//!   a root for equality, a sketch for small differences, ranges for large ones.
-//! - **Sessions**: handshake, frames in, frames out. Nothing here opens a connection, reads a clock, draws randomness
-//!   or stores anything; the host does.
+//! - [`Log`]: one writer's append-only sequence. One signature covers everything below it, any part of it can be proven,
+//!   and what is no longer needed can be dropped from its front without harm to any later proof.
+//! - [`LogSet`]: the logs that one replica or relay holds; what of them counts, and what is evidence of a fork.
+//! - The identities behind them: [`MeshId`], [`AgentId`] and its keys, [`Topic`], [`LogId`].
 //!
-//! What does not: maps, sets, counters and what a payload means. A relay that passes on what it must not read needs
-//! only this crate.
+//! Reconciliation (finding what two peers do not share, at a cost that follows the difference) and sessions (handshake,
+//! frames in, frames out) come on top. Nothing here opens a connection, reads a clock, draws randomness or stores
+//! anything; the host does.
+//!
+//! What does not live here: maps, sets, counters and what a payload means. A relay that passes on what it must not read
+//! needs only this crate.
 //!
 //! The invariant: payloads are opaque. They are carried, hashed and compared as the bytes that were received, and no
 //! decision depends on what is in them.
+//!
+//! # A writer, a relay and a reader
+//!
+//! ```
+//! use consilience_crdts::{Hlc, Timestamp};
+//! use consilience_sync::{
+//!     Admission, Answer, Change, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, MeshId, NewEntry, Signer,
+//!     Topic, VerifyBudget,
+//! };
+//!
+//! let mesh = MeshId::from_bytes([7; 32]); // from a source of randomness, shared by the members
+//! let ada = Keypair::from_seed([1; 32]); // likewise, and kept secret
+//! let now = Timestamp::from_millis(1_700_000_000_000);
+//!
+//! // The writer appends, which only hashes, and signs once for all of it.
+//! let opening = LogOpening {
+//!     topic: Topic::new("team/planning")?,
+//!     kind: LogKind::Event,
+//!     agent: ada.agent(),
+//!     incarnation: Incarnation::next(None, now, [0x5e, 0xed]),
+//! };
+//! let mut writer = LogSet::new(mesh, Limits::default());
+//! let log = writer.open_local(&opening)?;
+//! let mut clock = Hlc::ZERO;
+//! for payload in [&b"draft"[..], b"review", b"send"] {
+//!     writer.append(&log, &NewEntry::new(clock.tick(now), payload))?;
+//! }
+//! writer.sign_head(&log, &ada, now)?;
+//!
+//! // A relay takes what it is given and can check all of it. The reader trusts neither.
+//! let mut relay = LogSet::new(mesh, Limits::default());
+//! let mut reader = LogSet::new(mesh, Limits::default());
+//! let mut budget = VerifyBudget::new();
+//! let carry = |from: &LogSet, to: &mut LogSet, budget: &mut VerifyBudget| -> Result<(), Box<dyn core::error::Error>> {
+//!     let opening = LogOpening::decode(&opening.encode(&mesh), &mesh)?;
+//!     let log = to.open(&opening, |_| Admission::Hold)?;
+//!     let have = from.have(&log).unwrap();
+//!     while let Some(want) = to.want(&log, &have) {
+//!         let Answer::Range { bytes, .. } = from.answer(&log, &want, 16 << 10) else { break };
+//!         budget.received(bytes.len());
+//!         to.receive(&log, &bytes, now, budget)?;
+//!     }
+//!     Ok(())
+//! };
+//! carry(&writer, &mut relay, &mut budget)?;
+//! carry(&relay, &mut reader, &mut budget)?;
+//!
+//! assert_eq!(reader.poll_change(), Some(Change::Applicable { log, from: 0, to: 3 }));
+//! let events: Vec<_> = reader.log(&log).unwrap().entries(0, 3).map(|entry| entry.payload().unwrap()).collect();
+//! assert_eq!(events, [&b"draft"[..], b"review", b"send"]);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! # Bytes
+//!
+//! Every form has one spelling, documented to the byte in `docs/WIRE.md`. Whatever is refused changes nothing.
+//!
+//! # Limits
+//!
+//! An entry has [`ENTRY_BYTES_MAX`] bytes, a log [`LOG_SIZE_MAX`] entries, a topic [`Topic::BYTES_MAX`] bytes: these
+//! decide validity and are the same for all. What a set is willing to hold is up to its host: [`Limits`].
 #![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+mod budget;
+mod codec;
+mod hash;
+mod identity;
+mod log;
+mod logset;
+
+pub use budget::VerifyBudget;
+pub use codec::DecodeError;
+pub use hash::Hash;
+pub use identity::{
+    AgentId, AgentKey, DiscoveryKey, Incarnation, KeyError, Keypair, LogId, LogKind, LogOpening, MeshId,
+    OpeningError, SignError, Signature, Signer, SigningTag, Topic, TopicError,
+};
+pub use log::{
+    Allowance, AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, Entry, EntryFlags, Evidence,
+    EvidenceError, ForkSearch, Gone, Have, HeadError, KeepError, LOG_SIZE_MAX, Log, NewEntry, RangeForm,
+    ReceiveError, Received, SearchStep, SignedHead, VerifiedRange, Want,
+};
+pub use logset::{Admission, Answer, Change, Limits, LogSet, OpenError, SetError, SetStats};

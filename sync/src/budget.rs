@@ -1,0 +1,60 @@
+//! [`VerifyBudget`]: how many signatures a peer may cause to be checked.
+
+/// A peer's allowance of signature checks: one for each 128 bytes received, and 128 ahead.
+///
+/// A check costs as much as hashing some fifty kilobytes, so a peer that sends many small messages could otherwise
+/// cause work out of all proportion. A check that was worth it, whose signature was good and brought what was not
+/// here, is free: that is a writer at work, whom the limits on what is held bound.
+///
+/// One for each session; whoever hands messages in notes their bytes with [`received`](Self::received) first.
+#[derive(Clone, Debug)]
+pub struct VerifyBudget {
+    /// In bytes.
+    credit: u32,
+    checks: u64,
+}
+
+impl VerifyBudget {
+    /// How many received bytes pay for a check.
+    pub const BYTES_PER_CHECK: u32 = 128;
+    const CREDIT_MAX: u32 = 128 * Self::BYTES_PER_CHECK;
+
+    /// With 128 checks ahead.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { credit: Self::CREDIT_MAX, checks: 0 }
+    }
+
+    /// Notes that so many bytes came from the peer, whatever they are.
+    pub fn received(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.credit = self.credit.saturating_add(bytes).min(Self::CREDIT_MAX);
+    }
+
+    /// How many signatures were checked for this peer.
+    #[must_use]
+    pub const fn checks(&self) -> u64 {
+        self.checks
+    }
+
+    /// Pays for `checks` checks; false if there is not enough.
+    pub(crate) const fn spend(&mut self, checks: u32) -> bool {
+        let price = checks.saturating_mul(Self::BYTES_PER_CHECK);
+        let Some(credit) = self.credit.checked_sub(price) else { return false };
+        self.credit = credit;
+        self.checks += checks as u64;
+        true
+    }
+
+    /// Gives the price of checks back that were worth it.
+    pub(crate) fn refund(&mut self, checks: u32) {
+        let price = checks.saturating_mul(Self::BYTES_PER_CHECK);
+        self.credit = self.credit.saturating_add(price).min(Self::CREDIT_MAX);
+    }
+}
+
+impl Default for VerifyBudget {
+    fn default() -> Self {
+        Self::new()
+    }
+}

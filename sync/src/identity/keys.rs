@@ -1,0 +1,188 @@
+//! Ed25519 keys and signatures (RFC 8032), with the strict reading of what is valid.
+//!
+//! Two things make a signature mean one thing to everybody. A public key is *admitted* once: its bytes are the
+//! canonical ones, and its point has no part of small order, so no signature verifies for messages it was not made
+//! for. And each signature is checked on its own with `verify_strict`: the equation without the cofactor, a reduced
+//! `s`, no small-order `R`. Batch verification is not used anywhere: it accepts, depending on the company, signatures
+//! that single verification refuses (Chalkias et al. 2020).
+
+use alloc::sync::Arc;
+use core::fmt;
+
+use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+
+use super::AgentId;
+use crate::hash::write_hex;
+
+/// What a signature is for. The 32 bytes of the tag begin the signed message, so no signature of one kind is one of
+/// another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum SigningTag {
+    /// A log's head: everything below its size.
+    Head,
+    /// The transcript of a session's handshake.
+    Handshake,
+    /// The naming of a device's key by an agent's key.
+    Delegation,
+}
+
+impl SigningTag {
+    /// The bytes that begin the message.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'static [u8; 32] {
+        match self {
+            Self::Head => b"consilience signed log head v1\0\0",
+            Self::Handshake => b"consilience signed handshake v1\0",
+            Self::Delegation => b"consilience signed delegation v1",
+        }
+    }
+}
+
+/// An Ed25519 signature: 64 bytes. Never an identity: an author can make many valid ones of one message.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Signature([u8; 64]);
+
+impl Signature {
+    /// How many bytes a signature has.
+    pub const LEN: usize = 64;
+
+    /// From its bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 64]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signature(")?;
+        write_hex(f, &self.0, 8)?;
+        f.write_str(")")
+    }
+}
+
+/// Why a signer did not sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignError {
+    /// The signer is out of reach or refused. Nothing changed; try again.
+    #[error("the signer is out of reach or refused")]
+    Unavailable,
+    /// The signer is of another agent than the log. Nothing changed.
+    #[error("the signer is of another agent than the log")]
+    OtherAgent,
+}
+
+/// Something that signs for one agent: a [`Keypair`], or the host's way to keys in hardware.
+pub trait Signer {
+    /// For whom it signs.
+    fn agent(&self) -> AgentId;
+
+    /// Signs these bytes as they are (Ed25519, no prehash). They begin with a [`SigningTag`].
+    ///
+    /// # Errors
+    ///
+    /// [`SignError::Unavailable`] when it cannot sign now.
+    fn sign(&self, message: &[u8]) -> Result<Signature, SignError>;
+}
+
+/// An agent's secret key in memory; wiped when dropped.
+#[derive(Clone)]
+pub struct Keypair(SigningKey);
+
+impl Keypair {
+    /// From the 32 secret bytes of RFC 8032. Draw them from a source of randomness, and keep them.
+    #[must_use]
+    pub fn from_seed(seed: [u8; 32]) -> Self {
+        Self(SigningKey::from_bytes(&seed))
+    }
+}
+
+impl Signer for Keypair {
+    fn agent(&self) -> AgentId {
+        AgentId::from_bytes(self.0.verifying_key().to_bytes())
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Signature, SignError> {
+        Ok(Signature(self.0.sign(message).to_bytes()))
+    }
+}
+
+impl fmt::Debug for Keypair {
+    /// The public half.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keypair of ")?;
+        self.agent().fmt(f)
+    }
+}
+
+/// Why a public key is not admitted. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The bytes are no point of the curve.
+    #[error("the bytes are no point of the curve")]
+    NotAPoint,
+    /// The bytes are another spelling of a point.
+    #[error("the key is not in its canonical bytes")]
+    NotCanonical,
+    /// The point is of small order: such a key signs anything.
+    #[error("the key is of small order")]
+    SmallOrder,
+    /// The point has a part of small order: verifiers disagree about its signatures.
+    #[error("the key has a part of small order")]
+    MixedOrder,
+}
+
+/// A public key that was admitted. Cheap to clone.
+#[derive(Clone)]
+pub struct AgentKey(Arc<VerifyingKey>);
+
+impl AgentKey {
+    /// Checks a key, once: this costs about as much as a signature.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it; see [`KeyError`].
+    pub fn admit(agent: &AgentId) -> Result<Self, KeyError> {
+        let key = VerifyingKey::from_bytes(agent.as_bytes()).map_err(|_| KeyError::NotAPoint)?;
+        let point = key.to_edwards();
+        // The key remembers the bytes it was given; only the point knows the canonical ones.
+        if point.compress().as_bytes() != agent.as_bytes() {
+            return Err(KeyError::NotCanonical);
+        }
+        if key.is_weak() {
+            return Err(KeyError::SmallOrder);
+        }
+        if !point.is_torsion_free() {
+            return Err(KeyError::MixedOrder);
+        }
+        Ok(Self(Arc::new(key)))
+    }
+
+    /// Whose key it is.
+    #[must_use]
+    pub fn agent(&self) -> AgentId {
+        AgentId::from_bytes(self.0.to_bytes())
+    }
+
+    /// Whether this is a signature of exactly these bytes under this key.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
+        self.0.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+    }
+}
+
+impl fmt::Debug for AgentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AgentKey of ")?;
+        self.agent().fmt(f)
+    }
+}

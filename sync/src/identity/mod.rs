@@ -1,0 +1,108 @@
+//! Who and where: meshes, agents and their keys, topics, and the names of logs.
+//!
+//! The invariant: what has a value of one of these types was checked. A [`Topic`] is well formed, an [`AgentKey`] is
+//! a key under which a signature means one thing; an [`AgentId`] is any 32 bytes until it is admitted.
+
+mod keys;
+mod opening;
+mod topic;
+
+use core::fmt;
+
+use crate::hash::write_hex;
+
+pub use keys::{AgentKey, KeyError, Keypair, SignError, Signature, Signer, SigningTag};
+pub use opening::{Incarnation, LogId, LogKind, LogOpening, OpeningError};
+pub use topic::{Topic, TopicError};
+
+/// A mesh: 32 secret bytes that its members share. Bound into the id of every log, so nothing of one mesh is valid
+/// in another.
+///
+/// Draw it from a source of randomness. It is no key for encryption.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MeshId([u8; 32]);
+
+impl MeshId {
+    /// From its bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes. Whoever has them is a member.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// What may be published to find members by.
+    #[must_use]
+    pub fn discovery_key(&self) -> DiscoveryKey {
+        DiscoveryKey(blake3::derive_key("consilience discovery v1", &self.0))
+    }
+}
+
+impl fmt::Debug for MeshId {
+    /// The discovery key: the id itself is a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MeshId of ")?;
+        self.discovery_key().fmt(f)
+    }
+}
+
+/// A hash of a [`MeshId`] that does not give it away.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DiscoveryKey([u8; 32]);
+
+impl DiscoveryKey {
+    /// From its bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Its first 8 bytes. They tell bytes of another mesh from bytes that somebody changed, and prove nothing.
+    pub(crate) fn tag(&self) -> [u8; 8] {
+        core::array::from_fn(|at| self.0[at])
+    }
+}
+
+impl fmt::Debug for DiscoveryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DiscoveryKey(")?;
+        write_hex(f, &self.0, 8)?;
+        f.write_str(")")
+    }
+}
+
+/// An agent: the 32 bytes of an Ed25519 public key, not checked yet. [`AgentKey::admit`] checks them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentId([u8; 32]);
+
+impl AgentId {
+    /// From the bytes of a public key.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AgentId(")?;
+        write_hex(f, &self.0, 8)?;
+        f.write_str(")")
+    }
+}

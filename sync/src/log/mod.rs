@@ -1,0 +1,479 @@
+//! Signed logs: one writer, one signature over everything so far, and proofs for any part of it.
+//!
+//! A [`Log`] is one copy of a log, the writer's own or a follower's. The writer [appends](Log::append), which only
+//! hashes, and [signs](Log::sign_head) when something is to be sent. Others [receive](Log::receive) ranges, each with
+//! its proof, and hold what was verified.
+//!
+//! What lives here knows one log at a time; [`LogSet`](crate::LogSet) holds many, and decides what may be held. Pieces:
+//! `shape` is the arithmetic of the tree, `entry` the spelling of entries, `run` the storage, `range` the wire,
+//! `receive` the taking in, `evidence` and `search` the forks.
+//!
+//! The invariants:
+//!
+//! - what is held was signed by the writer, or was appended by it here and is not signed yet;
+//! - an error changes nothing;
+//! - the entries that are *ready* are those with which a fold may work: without a gap from a base on, and none of them
+//!   from the future.
+
+pub(crate) mod entry;
+mod evidence;
+pub(crate) mod head;
+mod message;
+mod range;
+mod receive;
+mod run;
+mod search;
+mod shape;
+
+use alloc::vec::Vec;
+
+use consilience_crdts::{Hlc, Timestamp};
+
+pub use entry::{
+    AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, Entry, EntryFlags, LOG_SIZE_MAX, NewEntry,
+};
+pub use evidence::{Evidence, EvidenceError};
+pub use head::{HeadError, SignedHead};
+pub use message::{Gone, Have, Want};
+pub use range::RangeForm;
+pub use receive::{Allowance, ReceiveError, Received, VerifiedRange};
+pub use search::{ForkSearch, SearchStep};
+
+use crate::hash::{Hash, LogKeys};
+use crate::identity::{AgentKey, KeyError, LogId, LogKind, LogOpening, MeshId, SignError, Signer};
+use entry::write_citations;
+use head::HEAD_MILLIS_MAX;
+use run::Run;
+use shape::Subtree;
+
+/// A head with what ties a run to it: the cover of what lies between the run's end and the head's size.
+#[derive(Clone, Debug)]
+struct Proof {
+    head: SignedHead,
+    beyond: Vec<(Subtree, Hash)>,
+}
+
+/// Verified entries that do not follow on what is held: behind a gap, or a jump that is not complete.
+#[derive(Clone, Debug)]
+struct Staged {
+    run: Run,
+    proof: Proof,
+    /// Entries below are not from the future.
+    ready: u64,
+}
+
+/// One copy of a log.
+#[derive(Clone, Debug)]
+pub struct Log {
+    opening: LogOpening,
+    mesh: MeshId,
+    id: LogId,
+    keys: LogKeys,
+    key: AgentKey,
+    run: Run,
+    proof: Option<Proof>,
+    /// The verified head of the greatest size, where that lies beyond the run's proof.
+    furthest: Option<SignedHead>,
+    staged: Vec<Staged>,
+    /// Entries below are not from the future.
+    ready: u64,
+    /// What the others [cost](Entry::cost).
+    late_bytes: usize,
+}
+
+/// Why an entry cannot be erased, restored or dropped. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeepError {
+    /// Entries from this one on are still needed: the base has not passed them.
+    #[error("entries from {base} on are still needed")]
+    StillNeeded {
+        /// The base.
+        base: u64,
+    },
+    /// Only events can be erased: a state is made of all its entries.
+    #[error("only events can be erased")]
+    NotAnEvent,
+    /// There is no such entry here.
+    #[error("there is no such entry here")]
+    Unknown,
+    /// The payload is not the one that was erased.
+    #[error("the payload is not the one that was erased")]
+    OtherPayload,
+}
+
+impl Log {
+    /// An empty copy. Admits the writer's key.
+    ///
+    /// # Errors
+    ///
+    /// If the key is not admitted.
+    pub fn new(opening: LogOpening, mesh: &MeshId) -> Result<Self, KeyError> {
+        let key = AgentKey::admit(&opening.agent)?;
+        Ok(Self::with_key(opening, mesh, key))
+    }
+
+    /// An empty copy of a log whose writer's key is admitted already.
+    pub(crate) fn with_key(opening: LogOpening, mesh: &MeshId, key: AgentKey) -> Self {
+        debug_assert_eq!(key.agent(), opening.agent, "the key of the log's writer");
+        let id = opening.log_id(mesh);
+        let run = Run::new(opening.kind);
+        let keys = LogKeys::new(&id);
+        Self {
+            opening,
+            mesh: *mesh,
+            id,
+            keys,
+            key,
+            run,
+            proof: None,
+            furthest: None,
+            staged: Vec::new(),
+            ready: 0,
+            late_bytes: 0,
+        }
+    }
+
+    /// What opened it.
+    #[must_use]
+    pub const fn opening(&self) -> &LogOpening {
+        &self.opening
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn id(&self) -> &LogId {
+        &self.id
+    }
+
+    /// The writer's key.
+    #[must_use]
+    pub const fn key(&self) -> &AgentKey {
+        &self.key
+    }
+
+    /// The first entry that is here. Those before were dropped, or never came.
+    #[must_use]
+    pub const fn start(&self) -> u64 {
+        self.run.start()
+    }
+
+    /// How many entries the log has as far as this copy goes: the number of the next one.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.run.end()
+    }
+
+    /// Entries below this number are ready; those from it on carry a stamp from the future, or follow one that does.
+    #[must_use]
+    pub const fn ready(&self) -> u64 {
+        self.ready
+    }
+
+    /// The base as of the last entry that is here: entries below it are no longer needed by anybody.
+    #[must_use]
+    pub const fn base(&self) -> u64 {
+        self.run.last().base
+    }
+
+    /// The base as of the last entry that is ready. What lies below it may be dropped.
+    #[must_use]
+    pub fn ready_base(&self) -> u64 {
+        self.base_at(self.ready)
+    }
+
+    /// The base as of the entry before `end`, for an end among what is held; the start where that is not known.
+    pub(crate) fn base_at(&self, end: u64) -> u64 {
+        self.run.before(end).map_or(self.run.start(), |before| before.base)
+    }
+
+    /// The stamp of the last entry that is here.
+    #[must_use]
+    pub const fn last_hlc(&self) -> Hlc {
+        self.run.last().hlc
+    }
+
+    /// The root over all entries that are here; `None` for an empty log.
+    #[must_use]
+    pub fn root(&self) -> Option<Hash> {
+        self.run.peaks().root(&self.keys)
+    }
+
+    /// The root over the first `size` entries, for any size from [`start`](Self::start) to [`size`](Self::size).
+    /// `None` for others, and for 0.
+    #[must_use]
+    pub fn root_at(&self, size: u64) -> Option<Hash> {
+        self.run.proofs(&self.keys, &[]).root(size)
+    }
+
+    /// The signed head that covers what is here. For the writer: the last one signed.
+    #[must_use]
+    pub fn head(&self) -> Option<&SignedHead> {
+        self.proof.as_ref().map(|proof| &proof.head)
+    }
+
+    /// The signed head of the greatest size that was seen, which may lie beyond what is here.
+    #[must_use]
+    pub fn furthest_head(&self) -> Option<&SignedHead> {
+        self.furthest.as_ref().or_else(|| self.head())
+    }
+
+    /// The bytes that its entries and hashes take in memory, tables included.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.run.memory() + self.staged_memory()
+    }
+
+    pub(crate) fn staged_memory(&self) -> usize {
+        self.staged.iter().map(|staged| staged.run.memory()).sum()
+    }
+
+    /// The entry with this number, if it is here.
+    #[must_use]
+    pub fn entry(&self, seq: u64) -> Option<Entry<'_>> {
+        self.run.entry(seq)
+    }
+
+    /// The entries of `[from, to)` that are here, in order.
+    pub fn entries(&self, from: u64, to: u64) -> impl Iterator<Item = Entry<'_>> {
+        self.run.entries(from, to)
+    }
+
+    /// The hash of the entry with this number.
+    #[must_use]
+    pub fn leaf(&self, seq: u64) -> Option<Hash> {
+        self.run.entry(seq).map(|entry| entry.leaf(&self.keys))
+    }
+
+    /// The ranges of entries that are here and verified: what is held, then what waits for a gap to be filled or for a
+    /// jump to be complete. Ascending and disjoint.
+    pub fn held(&self) -> impl Iterator<Item = (u64, u64)> {
+        let run = (self.run.start(), self.run.end());
+        let staged = self.staged.iter().map(|staged| (staged.run.start(), staged.run.end()));
+        core::iter::once(run).chain(staged).filter(|(from, to)| from < to)
+    }
+
+    /// The ranges that lie between what is [held](Self::held), up to the furthest head that was seen.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<(u64, u64)> {
+        let mut gaps = Vec::new();
+        let mut at = self.run.end();
+        let to = self.furthest_head().map_or(0, |head| head.size);
+        for (from, end) in self.held().skip_while(|(_, end)| *end <= self.run.end()).chain([(to, to)]) {
+            if at < from {
+                gaps.push((at, from));
+            }
+            at = at.max(end);
+        }
+        gaps
+    }
+
+    /// What to ask a holder for that has this: the first thing that is missing here. `None` if nothing is.
+    #[must_use]
+    pub fn want(&self, have: &Have) -> Option<Want> {
+        let end = self.run.end();
+        if have.size <= end {
+            return None;
+        }
+        if have.start <= end {
+            let staged = self.staged.iter().map(|staged| staged.run.start()).find(|&start| start > end);
+            let to = staged.unwrap_or(have.size).min(have.size);
+            return Some(Want { from: end, to, form: RangeForm::Follow });
+        }
+        // What lies between is gone: go on with the jump that has begun, or begin one.
+        let begun = self.staged.iter().map(|staged| (staged.run.start(), staged.run.end()));
+        let begun =
+            begun.filter(|&(start, end)| start <= have.start && have.start <= end).map(|(_, end)| end);
+        let want = match begun.max() {
+            Some(from) => Want { from, to: have.size, form: RangeForm::Follow },
+            None => Want { from: have.start, to: have.size, form: RangeForm::Alone },
+        };
+        (want.from < want.to).then_some(want)
+    }
+
+    /// Appends an entry: hashes it, and signs nothing. Gives its number.
+    ///
+    /// For the writer. A copy that received entries becomes the writer's by signing the next head.
+    ///
+    /// # Errors
+    ///
+    /// If the entry breaks a rule of the log; see [`AppendError`].
+    pub fn append(&mut self, entry: &NewEntry<'_>) -> Result<u64, AppendError> {
+        let seq = self.run.end();
+        if seq >= LOG_SIZE_MAX {
+            return Err(AppendError::Full);
+        }
+        // A writer that knows of entries beyond its own copy would fork its log.
+        if self.furthest.is_some() || self.proof.as_ref().is_some_and(|proof| proof.head.size > seq) {
+            return Err(AppendError::NotWritable);
+        }
+        let kind = self.opening.kind;
+        let cites = write_citations(entry.citations, kind)?;
+        let entry = self.run.last().make(seq, kind, entry, &cites)?;
+        self.run.push(&self.keys, &entry);
+        if self.ready == seq {
+            self.ready = self.run.end();
+        } else {
+            self.late_bytes += entry.cost();
+        }
+        Ok(seq)
+    }
+
+    /// Signs everything so far. Without new entries this is a heartbeat; at the time of the last head or earlier, the
+    /// last head itself.
+    ///
+    /// # Errors
+    ///
+    /// If the signer is of another agent or does not answer. An empty log has no head: [`SignError::Unavailable`].
+    pub fn sign_head(&mut self, signer: &dyn Signer, now: Timestamp) -> Result<SignedHead, SignError> {
+        if signer.agent() != self.opening.agent {
+            return Err(SignError::OtherAgent);
+        }
+        let size = self.run.end();
+        let last = self.head().copied();
+        let time = now.as_millis().min(HEAD_MILLIS_MAX).max(last.map_or(0, |head| head.time.as_millis()));
+        let time = Timestamp::from_millis(time);
+        if let Some(head) = last
+            && head.size == size
+            && head.time == time
+        {
+            return Ok(head);
+        }
+        let root = self.root().ok_or(SignError::Unavailable)?;
+        let head = SignedHead::sign(signer, &self.id, (size, self.run.last().base, time), root)?;
+        self.proof = Some(Proof { head, beyond: Vec::new() });
+        Ok(head)
+    }
+
+    /// The entries `[from, to)` with their proof, cut to about `bytes_max` bytes but not below one entry; and where
+    /// they end. `from == to` gives a proof without entries. Layout: `docs/WIRE.md`.
+    ///
+    /// `None` if `[from, to)` is not all here and signed, or, in the form [`Follow`](RangeForm::Follow), if the entry
+    /// before `from` never was here.
+    #[must_use]
+    pub fn range(&self, from: u64, to: u64, form: RangeForm, bytes_max: usize) -> Option<(Vec<u8>, u64)> {
+        let proof = self.proof.as_ref()?;
+        range::write(&self.run, &self.keys, (&proof.head, &proof.beyond), (from, to), form, bytes_max)
+    }
+
+    /// The hashes that show that the log of `size` entries continues that of `from`, for `0 < from ≤ size` and both
+    /// not below [`start`](Self::start). Those of RFC 9162 §2.1.4, from left to right.
+    #[must_use]
+    pub fn consistency(&self, from: u64, size: u64) -> Option<Vec<Hash>> {
+        if from == 0 || size > self.run.end() {
+            return None;
+        }
+        let mut proofs = self.run.proofs(&self.keys, &[]);
+        let mut hashes = proofs.peaks(from)?;
+        hashes.extend(proofs.right_cover(from, size)?.iter().map(|(_, hash)| *hash));
+        Some(hashes)
+    }
+
+    /// Checks what [`consistency`](Self::consistency) gave, here or elsewhere.
+    #[must_use]
+    pub fn is_consistent(&self, from: (u64, &Hash), size: (u64, &Hash), hashes: &[Hash]) -> bool {
+        from.0 <= size.0 && shape::consistent(&self.keys, from, size, hashes)
+    }
+
+    /// Drops the entries below `seq`. What is left proves as before, and so does consistency from any size not below.
+    ///
+    /// # Errors
+    ///
+    /// [`KeepError::StillNeeded`] above the base of what is ready.
+    pub fn drop_below(&mut self, seq: u64) -> Result<(), KeepError> {
+        let base = self.ready_base();
+        if seq > base {
+            return Err(KeepError::StillNeeded { base });
+        }
+        self.run.drop_below(&self.keys, seq);
+        Ok(())
+    }
+
+    /// Drops entries whatever the base says: for logs that are retired or void.
+    pub(crate) fn drop_all_below(&mut self, seq: u64) {
+        let seq = seq.min(self.run.end());
+        self.run.drop_below(&self.keys, seq);
+        self.ready = self.ready.max(seq);
+        self.count_late();
+    }
+
+    /// Drops the entries from `size` on: what lies behind the first difference of a forked event log.
+    pub(crate) fn truncate(&mut self, size: u64) {
+        let Some(proof) = &mut self.proof else { return };
+        let cover = self.run.proofs(&self.keys, &proof.beyond).right_cover(size, proof.head.size);
+        if let Some(beyond) = cover {
+            proof.beyond = beyond;
+            self.run.truncate(&self.keys, size);
+            self.ready = self.ready.min(size);
+            self.staged.clear();
+            self.count_late();
+        }
+    }
+
+    /// Erases the payload of one event, here only. Its hash stays, so everything verifies as before; others that ask
+    /// for the event get the hash.
+    ///
+    /// # Errors
+    ///
+    /// If this is a state log, or there is no such entry here.
+    pub fn erase(&mut self, seq: u64) -> Result<(), KeepError> {
+        if self.opening.kind != LogKind::Event {
+            return Err(KeepError::NotAnEvent);
+        }
+        self.run.entry(seq).ok_or(KeepError::Unknown)?;
+        self.run.rewrite(&self.keys, seq, None);
+        Ok(())
+    }
+
+    /// Puts the payload of an erased event back. It comes from anywhere: the hash decides.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such entry here, or it had another payload.
+    pub fn restore(&mut self, seq: u64, payload: &[u8]) -> Result<(), KeepError> {
+        let entry = self.run.entry(seq).ok_or(KeepError::Unknown)?;
+        if payload.len() != entry.payload_len as usize
+            || self.keys.payload(payload) != entry.payload_hash(&self.keys)
+        {
+            return Err(KeepError::OtherPayload);
+        }
+        self.run.rewrite(&self.keys, seq, Some(payload));
+        Ok(())
+    }
+
+    /// Takes in that time has passed: entries with stamps up to `limit` are ready. Gives the stamp of the first that
+    /// is not, if there is one.
+    pub(crate) fn advance(&mut self, limit: Hlc) -> Option<Hlc> {
+        for entry in self.run.entries(self.ready, self.run.end()) {
+            if entry.hlc > limit {
+                return Some(entry.hlc);
+            }
+            self.ready = entry.seq + 1;
+            self.late_bytes = self.late_bytes.saturating_sub(entry.cost());
+        }
+        None
+    }
+
+    /// [`advance`](Self::advance), with the stamp that anything of this log waits for, staged entries included.
+    pub(crate) fn wait(&mut self, limit: Hlc) -> Option<Hlc> {
+        let staged =
+            self.staged.iter().filter_map(|staged| staged.run.entry(staged.ready)).map(|entry| entry.hlc);
+        let first = staged.min();
+        self.advance(limit).into_iter().chain(first).min()
+    }
+
+    /// Drops everything but the name.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::with_key(self.opening.clone(), &self.mesh, self.key.clone());
+    }
+
+    /// What the entries that are not ready [cost](Entry::cost).
+    pub(crate) const fn late_bytes(&self) -> usize {
+        self.late_bytes
+    }
+
+    fn count_late(&mut self) {
+        let late = self.run.entries(self.ready, self.run.end());
+        self.late_bytes = late.map(|entry| entry.cost()).sum();
+    }
+}

@@ -1,0 +1,265 @@
+//! Ranges on the wire: some entries, a signed head, and the hashes that tie the one to the other.
+//!
+//! ```text
+//! kind     0x20, +1 with the peaks on the left, +2 if the head's size lies behind the entries
+//! from     varint
+//! count    varint
+//! peaks    of [0, from)                          only with +1
+//! entries  each behind the one before; the first behind entry from − 1, or behind nothing if the peaks are there
+//! beyond   varint, size − end                    only with +2
+//! base     varint, the head's                    only with +2, or with +1 and no entry
+//! time     varint, zigzag from the last stamp's milliseconds
+//! signature
+//! hashes   the cover of [end, size)
+//! ```
+//!
+//! A follower that holds everything below `from` needs no peaks, and at the tip no hashes at all; the root is never
+//! there, for whoever checks computes it. Without entries and with peaks, a range is a consistency proof; with one
+//! entry, a sparse read; with neither, a heartbeat.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::vec::Vec;
+
+use consilience_crdts::{Hlc, Timestamp};
+
+use super::entry::{Before, LOG_SIZE_MAX};
+use super::head::{HEAD_MILLIS_MAX, SignedHead};
+use super::run::{Grown, Run};
+use super::shape::{self, Peaks, Subtree};
+use crate::codec::{DecodeError, Reader, put_varint, unzigzag, zigzag};
+use crate::hash::{Hash, LogKeys};
+use crate::identity::{LogKind, Signature};
+
+const KIND: u8 = 0x20;
+const PEAKS: u8 = 1;
+const BEYOND: u8 = 2;
+
+/// What of a range stands before its entries.
+#[derive(Clone, Debug)]
+pub(crate) struct Header<'a> {
+    /// The peaks of `[0, from)`, if the range brings them.
+    pub(crate) peaks: Option<Vec<Hash>>,
+    beyond: bool,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    reader: Reader<'a>,
+}
+
+impl<'a> Header<'a> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let kind = reader.byte()?;
+        if kind & !(PEAKS | BEYOND) != KIND {
+            return Err(DecodeError::Kind);
+        }
+        let from = reader.varint_max(LOG_SIZE_MAX)?;
+        let count = reader.count(1)?;
+        let to = from.checked_add(count as u64).filter(|&to| to <= LOG_SIZE_MAX).ok_or(DecodeError::Limit)?;
+        let peaks =
+            if kind & PEAKS == 0 { None } else { Some(read_hashes(&mut reader, shape::peaks_len(from))?) };
+        Ok(Self { peaks, beyond: kind & BEYOND != 0, from, to, reader })
+    }
+
+    /// The base of the first entry, where it is written behind nothing.
+    pub(crate) fn first_base(&self, kind: LogKind) -> Option<u64> {
+        let entry = Before::default().read(self.from, kind, &mut self.reader.clone()).ok()?;
+        (self.peaks.is_some() && self.from < self.to).then_some(entry.base)
+    }
+}
+
+fn read_hashes(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Hash>, DecodeError> {
+    let mut hashes = Vec::with_capacity(count);
+    for _ in 0..count {
+        hashes.push(Hash::from_bytes(reader.array()?));
+    }
+    Ok(hashes)
+}
+
+/// What the receiver brings to the point where a range begins.
+#[derive(Debug, Default)]
+pub(crate) struct Footing<'a> {
+    /// Base and stamp of the entry before; for a range without peaks.
+    pub(crate) before: Before,
+    /// The peaks of `[0, from)`; for a range without peaks.
+    pub(crate) peaks: Vec<Hash>,
+    /// Entries below are known: of them nothing is noted.
+    pub(crate) known: u64,
+    /// The sizes, ascending, at which the root is to be noted where the entries reach them.
+    pub(crate) sizes: &'a [u64],
+    /// Later stamps are late.
+    pub(crate) limit: Hlc,
+}
+
+/// A range whose parts are well formed and whose root was computed. The signature is not checked yet.
+#[derive(Debug)]
+pub(crate) struct Checked<'a> {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) head: SignedHead,
+    /// The bytes of the entries.
+    pub(crate) entries: &'a [u8],
+    /// What the first of them is written behind.
+    pub(crate) before: Before,
+    /// Position and predecessor of the first entry that is not known.
+    pub(crate) fresh: (usize, Before),
+    /// The peaks of `[0, from)`.
+    pub(crate) left: Vec<Hash>,
+    /// The cover of what lies behind, in the tree of the head's size.
+    pub(crate) beyond: Vec<(Subtree, Hash)>,
+    pub(crate) grown: Grown,
+    /// The roots at the sizes that were asked for.
+    pub(crate) roots: Vec<(u64, Hash)>,
+    /// What the entries that are not known [cost](super::Entry::cost).
+    pub(crate) fresh_cost: usize,
+    /// The first late one of them, and what those from there on cost.
+    pub(crate) late: Option<(u64, usize)>,
+}
+
+/// Reads the rest of a range and computes its root.
+pub(crate) fn check<'a>(
+    keys: &LogKeys,
+    kind: LogKind,
+    header: Header<'a>,
+    footing: Footing<'_>,
+) -> Result<Checked<'a>, DecodeError> {
+    let Header { peaks, beyond, from, to, mut reader } = header;
+    let alone = peaks.is_some();
+    let start = reader.position();
+    let before = if alone { Before::default() } else { footing.before };
+    let left = peaks.unwrap_or(footing.peaks);
+    if left.len() != shape::peaks_len(from) {
+        return Err(DecodeError::NotCanonical);
+    }
+
+    let known = footing.known.clamp(from, to);
+    let mut grown = Grown::with_room(known, to, Peaks::new(from, left.clone()), before);
+    let mut sizes = footing.sizes.iter().copied().skip_while(|&size| size < from).peekable();
+    let mut roots = Vec::new();
+    let mut late = None;
+    let mut fresh_cost = 0_usize;
+    let mut fresh = (0, before);
+    let mut behind = before;
+    for seq in from..to {
+        let at = reader.position().wrapping_sub(start);
+        if sizes.next_if_eq(&seq).is_some() {
+            roots.extend(grown.peaks.root(keys).map(|root| (seq, root)));
+        }
+        if seq == known {
+            fresh = (at, behind);
+        }
+        let entry = behind.read(seq, kind, &mut reader)?;
+        if seq >= known {
+            if late.is_none() && entry.hlc > footing.limit {
+                late = Some((seq, fresh_cost));
+            }
+            fresh_cost = fresh_cost.saturating_add(entry.cost());
+        }
+        grown.push(keys, &entry, reader.position().wrapping_sub(start), known);
+    }
+    if sizes.next_if_eq(&to).is_some() {
+        roots.extend(grown.peaks.root(keys).map(|root| (to, root)));
+    }
+    let entries = reader.since(start);
+    if known == to {
+        fresh = (entries.len(), behind);
+    }
+    let late = late.map(|(seq, cost_before)| (seq, fresh_cost.saturating_sub(cost_before)));
+
+    let mut size = to;
+    if beyond {
+        let more = reader.varint()?;
+        size = to.checked_add(more).filter(|&size| size <= LOG_SIZE_MAX).ok_or(DecodeError::Limit)?;
+        if more == 0 {
+            return Err(DecodeError::NotCanonical);
+        }
+    }
+    let base = if beyond || (alone && from == to) { reader.varint()? } else { behind.base };
+    // The base of the last entry does not lie above it.
+    if base >= size {
+        return Err(DecodeError::Base);
+    }
+    let time = unzigzag(behind.hlc.time().as_millis(), reader.varint()?, HEAD_MILLIS_MAX);
+    let time = Timestamp::from_millis(time.ok_or(DecodeError::Limit)?);
+    let signature = Signature::from_bytes(reader.array()?);
+    let cover = shape::right_cover(to, size);
+    let right = read_hashes(&mut reader, cover.len())?;
+    reader.finish()?;
+    let root = shape::fold(keys, size, to, grown.peaks.hashes(), &right).ok_or(DecodeError::NotCanonical)?;
+    let head = SignedHead { size, base, time, root, signature };
+    let beyond = cover.into_iter().zip(right).collect();
+    Ok(Checked { from, to, head, entries, before, fresh, left, beyond, grown, roots, fresh_cost, late })
+}
+
+/// How much a range brings along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeForm {
+    /// For a follower that holds the log up to where the range begins.
+    Follow,
+    /// With the peaks of what lies before, for whoever holds nothing or another branch.
+    Alone,
+}
+
+/// Writes `[from, to)`, cut to `bytes_max` but not below one entry, with the proof up to `head`; and says where it
+/// ends. `None` if the run does not hold `[from, to)` or what proves it.
+pub(crate) fn write(
+    run: &Run,
+    keys: &LogKeys,
+    (head, beyond): (&SignedHead, &[(Subtree, Hash)]),
+    (from, to): (u64, u64),
+    form: RangeForm,
+    bytes_max: usize,
+) -> Option<(Vec<u8>, u64)> {
+    if from < run.start() || to > run.end().min(head.size) || from > to {
+        return None;
+    }
+    let mut proofs = run.proofs(keys, beyond);
+    let alone = form == RangeForm::Alone;
+    let left = if alone { proofs.peaks(from)? } else { Vec::new() };
+    let before = if alone { Before::default() } else { run.before(from)? };
+
+    let mut behind = before;
+    let mut entries = Vec::new();
+    // Room for what is not entries: numbers, signature, hashes.
+    let room = bytes_max.saturating_sub(128).saturating_sub(left.len().saturating_mul(Hash::LEN));
+    let mut at = run.entries(from, to);
+    let mut end = from;
+    if let Some(first) = at.next() {
+        behind.write(&first, &mut entries);
+        end = end.wrapping_add(1);
+    }
+    while end < to {
+        // The cover of the rest is at most so long.
+        let cover = (run.end().max(head.size).ilog2() as usize).saturating_mul(Hash::LEN);
+        let left_over = room.saturating_sub(cover).saturating_sub(entries.len());
+        let (bytes, count) = at.take_bytes(left_over);
+        if count == 0 {
+            break;
+        }
+        entries.extend_from_slice(bytes);
+        end = end.saturating_add(count);
+    }
+    let behind = if end == from { before } else { run.before(end)? };
+    let right = proofs.right_cover(end, head.size)?;
+
+    let more = head.size > end;
+    let mut bytes = Vec::with_capacity(entries.len().saturating_add(bytes_max.min(2_048)));
+    bytes.push(KIND | if alone { PEAKS } else { 0 } | if more { BEYOND } else { 0 });
+    put_varint(&mut bytes, from);
+    put_varint(&mut bytes, end.saturating_sub(from));
+    for hash in &left {
+        bytes.extend_from_slice(hash.as_bytes());
+    }
+    bytes.extend_from_slice(&entries);
+    if more {
+        put_varint(&mut bytes, head.size.saturating_sub(end));
+    }
+    if more || (alone && from == end) {
+        put_varint(&mut bytes, head.base);
+    }
+    put_varint(&mut bytes, zigzag(behind.hlc.time().as_millis(), head.time.as_millis()));
+    bytes.extend_from_slice(head.signature.as_bytes());
+    for (_, hash) in &right {
+        bytes.extend_from_slice(hash.as_bytes());
+    }
+    Some((bytes, end))
+}

@@ -1,0 +1,595 @@
+//! Taking ranges in: checking them against what is held, and appending, staging or refusing what they bring.
+//!
+//! A range is checked whole before anything changes. Where it begins decides what it can be:
+//!
+//! - within or at the end of what is held, it extends that;
+//! - behind it, and with its own peaks, it is *staged*: kept, verified, until the gap before it is filled, or until it
+//!   holds the entry that raises the base to its start or above. Then nothing before it is needed any more, and it
+//!   replaces what is held (a *jump*). So a cut transfer leaves the old copy, never half of a new one.
+//!
+//! An entry whose base is below that of the entry before can only begin a staged range, never extend anything: what
+//! such a range replaces is no longer needed by then, so all copies end alike whether they saw the fall or not.
+//!
+//! Forks show as two roots at one size: the computed one and the one that is known here, from the entries or from a
+//! head.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use consilience_crdts::Hlc;
+
+use super::entry::{Before, Entry};
+use super::evidence::{Evidence, Side};
+use super::head::SignedHead;
+use super::range::{Checked, Footing, Header, check};
+use super::run::Run;
+use super::{Log, Proof, Staged};
+use crate::budget::VerifyBudget;
+use crate::codec::{DecodeError, Reader};
+use crate::hash::{Hash, LogKeys};
+use crate::identity::LogKind;
+
+/// Staged ranges of one log: enough for the chunks of a jump to arrive in any order within a window.
+const STAGED_MAX: usize = 8;
+
+/// What a receiver is willing to hold. It delays what is applied, and never decides what is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Entries with later stamps are not ready: usually now and `max_drift`.
+    pub latest: Hlc,
+    /// Bytes of entries that are not ready, at most.
+    pub late_bytes_max: usize,
+    /// Bytes of entries that wait behind a gap, at most.
+    pub staged_bytes_max: usize,
+}
+
+impl Allowance {
+    /// Everything is ready, and a mebibyte may wait behind gaps.
+    pub const ANY: Self = Self { latest: Hlc::MAX, late_bytes_max: usize::MAX, staged_bytes_max: 1 << 20 };
+}
+
+/// What a range has brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Received {
+    /// Nothing that was not known.
+    Nothing,
+    /// A later head.
+    Head,
+    /// Entries `[from, to)` follow on what was held.
+    Extended {
+        /// The first of them.
+        from: u64,
+        /// Behind the last of them.
+        to: u64,
+    },
+    /// Entries `[from, to)` wait for the gap before them to be filled, or for the base to reach them.
+    Staged {
+        /// The first of them.
+        from: u64,
+        /// Behind the last of them.
+        to: u64,
+    },
+    /// Entries `[from, to)` replace what was held, which is no longer needed.
+    Jumped {
+        /// The first of them.
+        from: u64,
+        /// Behind the last of them.
+        to: u64,
+    },
+    /// The writer signed two histories. The copy is as it was; what becomes of it is for its holder to decide.
+    Forked(Box<Evidence>),
+    /// The writer signed something else than the entries that were appended here and not signed yet. Nobody has seen
+    /// those; they belong into the writer's next incarnation.
+    Conflict,
+}
+
+/// Why a range was refused. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The bytes are no range: the sender's fault.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// It begins behind what is held and cannot be checked from there. Ask from `have`, or in the form `Alone`.
+    #[error("it follows on entries that are not here: ask from {have}")]
+    Gap {
+        /// How many entries are here.
+        have: u64,
+    },
+    /// It begins before what is held, where nothing is left to check it against. Ask from `have`.
+    #[error("it begins before the entries that are kept: ask from {have}")]
+    Stale {
+        /// How many entries are here.
+        have: u64,
+    },
+    /// What is held and the range together are not what the head's signature covers: somebody changed it, or the
+    /// writer has another history than the one here. The form `Alone` tells which.
+    #[error("it does not prove against what is held: ask for it with its peaks")]
+    Unproven,
+    /// The signature is not the writer's, of just this range: somebody changed it.
+    #[error("the signature is not the writer's")]
+    BadSignature,
+    /// More entries from the future than are kept. Those before `ready_to` can be asked for alone.
+    #[error("entries from {ready_to} on are from the future, and no more of those are kept")]
+    TooLate {
+        /// The first entry of the range that is from the future.
+        ready_to: u64,
+    },
+    /// More entries behind gaps than are kept. Ask for the gaps first.
+    #[error("no more entries are kept behind a gap")]
+    TooManyStaged,
+    /// The peer has caused more signature checks than its bytes pay for. Try again when more has come.
+    #[error("the peer's allowance of signature checks is used up")]
+    Budget,
+}
+
+/// Entries that were checked and are not held.
+#[derive(Clone, Debug)]
+pub struct VerifiedRange<'a> {
+    kind: LogKind,
+    from: u64,
+    to: u64,
+    head: SignedHead,
+    entries: &'a [u8],
+}
+
+impl<'a> VerifiedRange<'a> {
+    /// The head under which they stand.
+    #[must_use]
+    pub const fn head(&self) -> &SignedHead {
+        &self.head
+    }
+
+    /// The entries, in order.
+    pub fn entries(&self) -> impl Iterator<Item = Entry<'a>> {
+        let mut reader = Reader::new(self.entries);
+        let mut behind = Before::default();
+        let kind = self.kind;
+        // They were read once already.
+        (self.from..self.to).map_while(move |seq| behind.read(seq, kind, &mut reader).ok())
+    }
+}
+
+/// Which run a range belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Held,
+    Staged(usize),
+    New,
+}
+
+/// A root that is known here, and the head that vouches for it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    size: u64,
+    root: Hash,
+    /// `None` for entries that are not signed yet.
+    head: Option<SignedHead>,
+}
+
+impl Log {
+    /// Takes a range in.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused; see [`ReceiveError`]. Nothing changed then.
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        allowance: &Allowance,
+        budget: &mut VerifyBudget,
+    ) -> Result<Received, ReceiveError> {
+        self.receive_forked(bytes, allowance, budget, u64::MAX)
+    }
+
+    /// [`receive`](Self::receive) for a log that is known to be forked at size `forked`: differences there and behind
+    /// are nothing new.
+    pub(crate) fn receive_forked(
+        &mut self,
+        bytes: &[u8],
+        allowance: &Allowance,
+        budget: &mut VerifyBudget,
+        forked: u64,
+    ) -> Result<Received, ReceiveError> {
+        let header = Header::read(bytes)?;
+        let alone = header.peaks.is_some();
+        let place = self.place(&header)?;
+        let known = self.known_roots(place, &header);
+        let sizes: Vec<u64> = known.iter().map(|known| known.size).collect();
+        let footing = self.footing(place, &header, &sizes, allowance.latest)?;
+        let checked = check(&self.keys, self.opening.kind, header, footing)?;
+        self.check_room(place, &checked, allowance)?;
+
+        let paid = !self.is_known(&checked.head);
+        if paid {
+            if !budget.spend(1) {
+                return Err(ReceiveError::Budget);
+            }
+            if !checked.head.verifies(&self.id, &self.key) {
+                return Err(if alone { ReceiveError::BadSignature } else { ReceiveError::Unproven });
+            }
+        }
+        let differs = |known: &&Known| {
+            let theirs = if known.size == checked.head.size {
+                Some(checked.head.root)
+            } else {
+                checked.roots.iter().find(|(size, _)| *size == known.size).map(|(_, root)| *root)
+            };
+            known.size < forked && theirs.is_some_and(|root| root != known.root)
+        };
+        let received = match known.iter().find(differs) {
+            Some(Known { head: None, .. }) => Received::Conflict,
+            Some(known) => match self.evidence_at(known, &checked) {
+                Some(evidence) => Received::Forked(Box::new(evidence)),
+                None => Received::Conflict,
+            },
+            None => self.take(place, checked, allowance.latest),
+        };
+        if paid && received != Received::Nothing {
+            budget.refund(1);
+        }
+        Ok(received)
+    }
+
+    /// Checks a range that brings its peaks, whatever is held here, and keeps nothing of it: a sparse read, or a look
+    /// at another branch of a forked log.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not prove. A range without peaks is [`ReceiveError::Unproven`].
+    pub fn verify<'a>(
+        &self,
+        bytes: &'a [u8],
+        budget: &mut VerifyBudget,
+    ) -> Result<VerifiedRange<'a>, ReceiveError> {
+        let checked = self.verify_alone(bytes, &[], budget)?;
+        let Checked { from, to, head, entries, .. } = checked;
+        Ok(VerifiedRange { kind: self.opening.kind, from, to, head, entries })
+    }
+
+    fn verify_alone<'a>(
+        &self,
+        bytes: &'a [u8],
+        sizes: &[u64],
+        budget: &mut VerifyBudget,
+    ) -> Result<Checked<'a>, ReceiveError> {
+        let header = Header::read(bytes)?;
+        if header.peaks.is_none() {
+            return Err(ReceiveError::Unproven);
+        }
+        let footing = Footing { sizes, known: header.to, limit: Hlc::MAX, ..Footing::default() };
+        let checked = check(&self.keys, self.opening.kind, header, footing)?;
+        if !self.is_known(&checked.head) {
+            if !budget.spend(1) {
+                return Err(ReceiveError::Budget);
+            }
+            if !checked.head.verifies(&self.id, &self.key) {
+                return Err(ReceiveError::BadSignature);
+            }
+        }
+        Ok(checked)
+    }
+
+    /// Compares a proof without entries at `size` with what is held there: evidence if they differ.
+    pub(super) fn compare(
+        &self,
+        bytes: &[u8],
+        size: u64,
+        budget: &mut VerifyBudget,
+    ) -> Result<Option<Evidence>, ReceiveError> {
+        let checked = self.verify_alone(bytes, &[size], budget)?;
+        let (Some(root), Some((_, theirs))) = (self.root_at(size), checked.roots.first()) else {
+            return Err(ReceiveError::Stale { have: self.size() });
+        };
+        if root == *theirs {
+            return Ok(None);
+        }
+        let head = self.head().copied().filter(|head| head.size >= size);
+        Ok(self.evidence_at(&Known { size, root, head }, &checked))
+    }
+
+    fn place(&self, header: &Header<'_>) -> Result<Place, ReceiveError> {
+        let (start, end) = (self.run.start(), self.run.end());
+        let within = |run: &Run| {
+            // A base that falls begins something else.
+            let falls = header.from == run.end()
+                && header.first_base(self.opening.kind).is_some_and(|base| base < run.last().base);
+            run.start() <= header.from && header.from <= run.end() && !falls
+        };
+        if within(&self.run) {
+            return Ok(Place::Held);
+        }
+        if header.from < start {
+            return Err(ReceiveError::Stale { have: end });
+        }
+        match self.staged.iter().position(|staged| within(&staged.run)) {
+            Some(at) => Ok(Place::Staged(at)),
+            None if header.peaks.is_some() && header.from < header.to => Ok(Place::New),
+            // A proof without entries still shows a head.
+            None if header.peaks.is_some() => Ok(Place::New),
+            None => Err(ReceiveError::Gap { have: end }),
+        }
+    }
+
+    fn run_at(&self, place: Place) -> Option<&Run> {
+        match place {
+            Place::Held => Some(&self.run),
+            Place::Staged(at) => self.staged.get(at).map(|staged| &staged.run),
+            Place::New => None,
+        }
+    }
+
+    /// The roots with which a range can be compared, by size: at both its ends as far as they are held, and those of
+    /// the heads that were seen.
+    fn known_roots(&self, place: Place, header: &Header<'_>) -> Vec<Known> {
+        let mut known = Vec::new();
+        let signed = self.head().copied();
+        if place == Place::Held {
+            let mut proofs = self.run.proofs(&self.keys, &[]);
+            let to = header.to.min(self.run.end());
+            // Without peaks, the range is computed from ours: they cannot differ where it begins.
+            let from = (header.peaks.is_some() || to < header.from).then_some(header.from);
+            for size in from.into_iter().chain((to > header.from).then_some(to)) {
+                let head = signed.filter(|head| head.size >= size);
+                known.extend(proofs.root(size).map(|root| Known { size, root, head }));
+            }
+        }
+        for head in [signed, self.furthest].into_iter().flatten() {
+            known.push(Known { size: head.size, root: head.root, head: Some(head) });
+        }
+        for staged in &self.staged {
+            let head = staged.proof.head;
+            known.push(Known { size: head.size, root: head.root, head: Some(head) });
+        }
+        known.sort_by_key(|known| known.size);
+        known.dedup_by_key(|known| (known.size, known.root));
+        known
+    }
+
+    fn footing<'a>(
+        &self,
+        place: Place,
+        header: &Header<'_>,
+        sizes: &'a [u64],
+        limit: Hlc,
+    ) -> Result<Footing<'a>, ReceiveError> {
+        let mut footing = Footing { sizes, limit, ..Footing::default() };
+        let Some(run) = self.run_at(place) else {
+            footing.known = header.from;
+            return Ok(footing);
+        };
+        footing.known = run.end();
+        if header.peaks.is_none() {
+            footing.before = run.before(header.from).ok_or(ReceiveError::Unproven)?;
+            footing.peaks = run.proofs(&self.keys, &[]).peaks(header.from).ok_or(ReceiveError::Unproven)?;
+        }
+        Ok(footing)
+    }
+
+    fn check_room(
+        &self,
+        place: Place,
+        checked: &Checked<'_>,
+        allowance: &Allowance,
+    ) -> Result<(), ReceiveError> {
+        if checked.to <= checked.from.max(self.run_at(place).map_or(0, Run::end)) {
+            return Ok(());
+        }
+        if place != Place::Held {
+            let staged = self.staged_memory().saturating_add(checked.entries.len());
+            let full = place == Place::New && self.staged.len() >= STAGED_MAX;
+            if full || staged > allowance.staged_bytes_max {
+                return Err(ReceiveError::TooManyStaged);
+            }
+            return Ok(());
+        }
+        // Behind an entry that is late, all are.
+        let late = if self.ready < self.run.end() {
+            Some((self.run.end(), checked.fresh_cost))
+        } else {
+            checked.late
+        };
+        match late {
+            Some((ready_to, cost)) if self.late_bytes.saturating_add(cost) > allowance.late_bytes_max => {
+                Err(ReceiveError::TooLate { ready_to })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether just this head was verified before.
+    fn is_known(&self, head: &SignedHead) -> bool {
+        let staged = self.staged.iter().map(|staged| &staged.proof.head);
+        self.head().into_iter().chain(self.furthest.as_ref()).chain(staged).any(|known| known == head)
+    }
+
+    /// Takes in what was verified and differs in nothing from what is held.
+    fn take(&mut self, place: Place, checked: Checked<'_>, latest: Hlc) -> Received {
+        let Checked {
+            from,
+            to,
+            head,
+            entries,
+            fresh: (at, before),
+            fresh_cost,
+            beyond,
+            grown,
+            left,
+            late,
+            ..
+        } = checked;
+        let fresh = entries.get(at..).unwrap_or_default();
+        let proof = Proof { head, beyond };
+        match place {
+            Place::Held if to > self.run.end() => {
+                let end = self.run.end();
+                self.run.grow(fresh, at, before, grown);
+                let (ready, cost) =
+                    if self.ready < end { (self.ready, fresh_cost) } else { late.unwrap_or((to, 0)) };
+                self.ready = ready;
+                self.late_bytes = self.late_bytes.saturating_add(cost);
+                self.replace_proof(proof);
+                match self.settle(latest) {
+                    Some(settled @ (Received::Forked(_) | Received::Jumped { .. })) => settled,
+                    _ => Received::Extended { from: end, to: self.run.end() },
+                }
+            }
+            Place::Held => self.take_head(to, proof),
+            Place::New | Place::Staged(_) if from == to => self.take_head(to, proof),
+            Place::Staged(index) => {
+                let Some(staged) = self.staged.get_mut(index) else { return Received::Nothing };
+                let end = staged.run.end();
+                if to <= end {
+                    return Received::Nothing;
+                }
+                staged.run.grow(fresh, at, before, grown);
+                staged.proof = proof;
+                self.settle(latest).unwrap_or(Received::Staged { from: end, to })
+            }
+            Place::New => {
+                let mut run = Run::starting_at(self.opening.kind, from, left, None);
+                run.grow(fresh, at, before, grown);
+                let index = self.staged.partition_point(|staged| staged.run.start() < from);
+                self.staged.insert(index, Staged { run, proof, ready: from });
+                self.settle(latest).unwrap_or(Received::Staged { from, to })
+            }
+        }
+    }
+
+    /// Takes a head in that brought no entries.
+    fn take_head(&mut self, to: u64, proof: Proof) -> Received {
+        let head = proof.head;
+        let (size, time) = self.head().map_or((0, head.time), |held| (held.size, held.time));
+        let seen = self.furthest_head().map_or(0, |head| head.size);
+        if head.size == size && head.time > time {
+            // The same root at a later time.
+            if let Some(held) = &mut self.proof {
+                held.head = head;
+            }
+            return Received::Head;
+        }
+        if to == self.run.end() && head.size > size {
+            // It ties what is held to a later head.
+            self.replace_proof(proof);
+            return Received::Head;
+        }
+        if head.size > seen {
+            self.furthest = Some(head);
+            return Received::Head;
+        }
+        Received::Nothing
+    }
+
+    /// Takes the proof that ties the run to a head, and remembers the furthest head.
+    fn replace_proof(&mut self, proof: Proof) {
+        let heads = [self.furthest, self.head().copied()];
+        let size = proof.head.size;
+        self.furthest =
+            heads.into_iter().flatten().filter(|head| head.size > size).max_by_key(|head| head.size);
+        self.proof = Some(proof);
+    }
+
+    /// Moves staged runs to what is held where they now follow on it or replace it. Says what came of it.
+    pub(crate) fn settle(&mut self, latest: Hlc) -> Option<Received> {
+        let mut settled = None;
+        let mut index = 0;
+        while let Some(staged) = self.staged.get_mut(index) {
+            let end = self.run.end();
+            let jumps = staged.jumps(latest);
+            let from = staged.run.start();
+            if from <= end {
+                // It overlaps: the trees must agree where the shorter one ends.
+                let size = end.min(staged.run.end());
+                let theirs = staged.run.proofs(&self.keys, &[]).root(size);
+                if theirs != self.run.proofs(&self.keys, &[]).root(size) {
+                    let staged = self.staged.remove(index);
+                    let evidence = self.staged_evidence(size, &staged);
+                    return evidence.map(|evidence| Received::Forked(Box::new(evidence)));
+                }
+            }
+            let falls =
+                from == end && staged.run.entry(end).is_some_and(|entry| entry.base < self.run.last().base);
+            if from > end || falls {
+                if !jumps {
+                    index = index.saturating_add(1);
+                    continue;
+                }
+                let Staged { run, proof, ready } = self.staged.remove(index);
+                settled = Some(Received::Jumped { from, to: run.end() });
+                self.run = run;
+                self.ready = ready;
+                self.replace_proof(proof);
+                self.count_late();
+            } else {
+                let Staged { run, proof, .. } = self.staged.remove(index);
+                for entry in run.entries(end, run.end()) {
+                    self.run.push(&self.keys, &entry);
+                    self.late_bytes = self.late_bytes.saturating_add(entry.cost());
+                }
+                if self.run.end() > end {
+                    self.replace_proof(proof);
+                    settled = settled.or(Some(Received::Extended { from: end, to: self.run.end() }));
+                }
+                self.advance(latest);
+            }
+            index = 0;
+        }
+        settled
+    }
+
+    /// What shows that the writer signed both what is known here and what came.
+    fn evidence_at(&self, known: &Known, checked: &Checked<'_>) -> Option<Evidence> {
+        let size = known.size;
+        let ours = match known.head? {
+            head if head.size == size => Side::whole(head),
+            head => {
+                let proof = self.proof.as_ref().filter(|proof| proof.head == head)?;
+                Side::within(&self.run, &self.keys, proof, size)?
+            }
+        };
+        let theirs = if checked.head.size == size {
+            Side::whole(checked.head)
+        } else {
+            let run = rebuilt(&self.keys, self.opening.kind, checked);
+            let proof = Proof { head: checked.head, beyond: checked.beyond.clone() };
+            Side::within(&run, &self.keys, &proof, size)?
+        };
+        Evidence::of(&self.opening, &self.mesh, size, ours, theirs)
+    }
+
+    fn staged_evidence(&self, size: u64, staged: &Staged) -> Option<Evidence> {
+        let proof = self.proof.as_ref().filter(|proof| proof.head.size >= size)?;
+        let ours = Side::within(&self.run, &self.keys, proof, size)?;
+        let theirs = Side::within(&staged.run, &self.keys, &staged.proof, size)?;
+        Evidence::of(&self.opening, &self.mesh, size, ours, theirs)
+    }
+}
+
+/// The run of a range that was checked, with all its hashes.
+fn rebuilt(keys: &LogKeys, kind: LogKind, checked: &Checked<'_>) -> Run {
+    let mut run = Run::starting_at(kind, checked.from, checked.left.clone(), Some(checked.before));
+    let mut reader = Reader::new(checked.entries);
+    let mut behind = checked.before;
+    for seq in checked.from..checked.to {
+        let Ok(entry) = behind.read(seq, kind, &mut reader) else { break };
+        run.push(keys, &entry);
+    }
+    run
+}
+
+impl Staged {
+    /// Whether its ready part has its base at its start or above: then nothing before it is needed.
+    fn jumps(&mut self, latest: Hlc) -> bool {
+        for entry in self.run.entries(self.ready, self.run.end()) {
+            if entry.hlc > latest {
+                break;
+            }
+            self.ready = entry.seq.saturating_add(1);
+        }
+        // Bases do not fall within a run.
+        self.ready > self.run.start()
+            && self.run.before(self.ready).is_some_and(|before| before.base >= self.run.start())
+    }
+}

@@ -1,0 +1,514 @@
+//! [`Run`]: consecutive verified entries of a log, with as much of the tree as it takes to prove any of them.
+//!
+//! Entries are kept in blocks of 64, as the bytes that came from the wire. Of the tree, the full nodes over whole blocks
+//! are kept and those below are hashed again when somebody asks for them: one hash for each entry would take four
+//! times what is kept beside the payloads now (32 bytes a block and 64 for its nodes; 1.5 bytes an entry, before the
+//! slack of growing tables).
+//!
+//! A run may begin anywhere. What came before it is present as the peaks of the tree at its start, so a proof of what
+//! is left never needs what was dropped.
+//!
+//! The invariant: `start ≤ end`, the peaks are those of the tree over `[0, end)`, and the blocks hold exactly
+//! `[start, end)`.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::entry::{Before, Entry};
+use super::shape::{self, Node, Peaks, Subtree, bag};
+use crate::codec::Reader;
+use crate::hash::{Hash, LogKeys};
+use crate::identity::LogKind;
+
+/// The level of the nodes over whole blocks.
+const LEVEL: u32 = 6;
+/// Entries in a block. A larger one saves a byte an entry at most, and makes a proof hash more of them.
+const BLOCK: u64 = 1 << LEVEL;
+
+#[derive(Clone, Debug)]
+struct Block {
+    /// What the first entry's header depends on.
+    before: Before,
+    bytes: Box<[u8]>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    kind: LogKind,
+    start: u64,
+    /// Base and stamp of the entry before `start`; `None` where they never came along.
+    before: Option<Before>,
+    start_peaks: Vec<Hash>,
+    /// Whole blocks. The first may lack its front.
+    blocks: VecDeque<Block>,
+    /// The entries behind the last whole block.
+    tail: Vec<u8>,
+    tail_before: Before,
+    /// By level from `LEVEL` up: the full nodes that end above `start`.
+    levels: Vec<VecDeque<Hash>>,
+    peaks: Peaks,
+    last: Before,
+}
+
+/// Where a checked piece of the wire crosses from one block into the next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crossing {
+    /// Position in the bytes of the entries.
+    pub(crate) at: usize,
+    pub(crate) before: Before,
+}
+
+/// What checking a piece of the wire has found out, so that appending it need not hash again.
+#[derive(Debug)]
+pub(crate) struct Grown {
+    /// Where each whole block ends.
+    pub(crate) crossings: Vec<Crossing>,
+    /// The full nodes over blocks that were completed, in that order.
+    pub(crate) nodes: Vec<(u8, Hash)>,
+    pub(crate) peaks: Peaks,
+    pub(crate) last: Before,
+}
+
+impl Grown {
+    /// Room for exactly what `[from, to)` completes, so that memory follows the input.
+    pub(crate) fn with_room(from: u64, to: u64, peaks: Peaks, last: Before) -> Self {
+        let room = |level: u32| usize::try_from((to >> level).saturating_sub(from >> level)).unwrap_or(0);
+        let nodes = (LEVEL..u64::BITS).map(room).sum();
+        Self { crossings: Vec::with_capacity(room(LEVEL)), nodes: Vec::with_capacity(nodes), peaks, last }
+    }
+
+    /// Takes the next entry in, which ends at `at`. Only what lies behind the entry `known` is noted.
+    #[inline]
+    pub(crate) fn push(&mut self, keys: &LogKeys, entry: &Entry<'_>, at: usize, known: u64) {
+        self.last = Before { base: entry.base, hlc: entry.hlc };
+        let nodes = &mut self.nodes;
+        let noted = entry.seq >= known;
+        self.peaks.push(keys, entry.leaf(keys), |level, hash| {
+            if level >= LEVEL
+                && noted
+                && let Ok(level) = u8::try_from(level)
+            {
+                nodes.push((level, hash));
+            }
+        });
+        if noted && self.peaks.size().is_multiple_of(BLOCK) {
+            self.crossings.push(Crossing { at, before: self.last });
+        }
+    }
+}
+
+impl Run {
+    /// An empty run at the start of a log.
+    pub(crate) fn new(kind: LogKind) -> Self {
+        Self::starting_at(kind, 0, Vec::new(), Some(Before::default()))
+    }
+
+    /// An empty run behind `start` entries whose peaks these are.
+    pub(crate) fn starting_at(kind: LogKind, start: u64, peaks: Vec<Hash>, before: Option<Before>) -> Self {
+        let last = before.unwrap_or_default();
+        Self {
+            kind,
+            start,
+            before,
+            start_peaks: peaks.clone(),
+            blocks: VecDeque::new(),
+            tail: Vec::new(),
+            tail_before: last,
+            levels: Vec::new(),
+            peaks: Peaks::new(start, peaks),
+            last,
+        }
+    }
+
+    pub(crate) const fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub(crate) const fn end(&self) -> u64 {
+        self.peaks.size()
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.start == self.end()
+    }
+
+    pub(crate) const fn peaks(&self) -> &Peaks {
+        &self.peaks
+    }
+
+    /// Base and stamp as of the last entry.
+    pub(crate) const fn last(&self) -> Before {
+        self.last
+    }
+
+    /// The bytes that are held: entries, hashes, and the tables that find them.
+    pub(crate) fn memory(&self) -> usize {
+        let blocks = self.blocks.iter().map(|block| block.bytes.len()).sum::<usize>();
+        let hashes = self.levels.iter().map(VecDeque::capacity).sum::<usize>()
+            + self.start_peaks.capacity()
+            + self.peaks.hashes().len();
+        blocks
+            + self.tail.capacity()
+            + self.blocks.capacity() * size_of::<Block>()
+            + hashes * Hash::LEN
+            + self.levels.capacity() * size_of::<VecDeque<Hash>>()
+    }
+
+    /// Appends one entry, whose `seq` is [`end`](Self::end).
+    pub(crate) fn push(&mut self, keys: &LogKeys, entry: &Entry<'_>) {
+        let leaf = entry.leaf(keys);
+        self.write(entry);
+        let levels = &mut self.levels;
+        self.peaks.push(keys, leaf, |level, hash| keep(levels, level, hash));
+        self.seal();
+    }
+
+    fn write(&mut self, entry: &Entry<'_>) {
+        if self.tail.is_empty() {
+            self.tail_before = self.last;
+        }
+        self.last.write(entry, &mut self.tail);
+    }
+
+    /// Closes the tail if it is a whole block.
+    fn seal(&mut self) {
+        if self.end().is_multiple_of(BLOCK) && !self.tail.is_empty() {
+            let bytes = core::mem::take(&mut self.tail).into_boxed_slice();
+            self.blocks.push_back(Block { before: self.tail_before, bytes });
+        }
+    }
+
+    /// Appends what was checked: `bytes` are the entries from [`end`](Self::end) on, `offset` is the position in the
+    /// piece at which they begin, and `before` what the first of them is written behind there.
+    pub(crate) fn grow(&mut self, bytes: &[u8], offset: usize, before: Before, grown: Grown) {
+        let end = grown.peaks.size();
+        let from = self.end();
+        // Up to the next block boundary, entry by entry: the first header may depend on something else here.
+        let boundary = end.min((from / BLOCK + 1) * BLOCK);
+        let mut reader = Reader::new(bytes);
+        let mut behind = before;
+        for seq in from..boundary {
+            let Ok(entry) = behind.read(seq, self.kind, &mut reader) else { break };
+            self.write(&entry);
+        }
+        self.peaks = grown.peaks;
+        if boundary.is_multiple_of(BLOCK) && !self.tail.is_empty() {
+            let bytes = core::mem::take(&mut self.tail).into_boxed_slice();
+            self.blocks.push_back(Block { before: self.tail_before, bytes });
+        }
+        if let [first, crossings @ ..] = &grown.crossings[..] {
+            let mut last = *first;
+            for &crossing in crossings {
+                let block = &bytes[last.at - offset..crossing.at - offset];
+                self.blocks.push_back(Block { before: last.before, bytes: block.into() });
+                last = crossing;
+            }
+            self.tail_before = last.before;
+            self.tail = bytes[last.at - offset..].to_vec();
+        }
+        for (level, hash) in grown.nodes {
+            keep(&mut self.levels, level.into(), hash);
+        }
+        self.last = grown.last;
+    }
+
+    /// The entry with this number.
+    pub(crate) fn entry(&self, seq: u64) -> Option<Entry<'_>> {
+        self.entries(seq, seq.checked_add(1)?).next()
+    }
+
+    /// The entries of `[from, to)` that are here, in order.
+    pub(crate) fn entries(&self, from: u64, to: u64) -> Entries<'_> {
+        let (from, to) = (from.max(self.start), to.min(self.end()));
+        let mut entries = Entries {
+            run: self,
+            seq: from,
+            end: to,
+            before: Before::default(),
+            reader: Reader::new(&[]),
+            base: &[],
+        };
+        if from < to {
+            let first = (from / BLOCK * BLOCK).max(self.start);
+            entries.enter(first);
+            entries.seq = first;
+            while entries.seq < from {
+                entries.next();
+            }
+        }
+        entries
+    }
+
+    /// Base and stamp of the entry before `seq`, if they are known.
+    pub(crate) fn before(&self, seq: u64) -> Option<Before> {
+        if seq == self.end() && (self.before.is_some() || !self.is_empty()) {
+            return Some(self.last);
+        }
+        if seq <= self.start {
+            return self.before.filter(|_| seq == self.start);
+        }
+        self.entry(seq - 1).map(|entry| Before { base: entry.base, hlc: entry.hlc })
+    }
+
+    /// Which of the blocks an entry is in; beyond the last, it is in the tail.
+    fn number(&self, seq: u64) -> usize {
+        usize::try_from(seq / BLOCK - self.start / BLOCK).unwrap_or(usize::MAX)
+    }
+
+    fn block(&self, seq: u64) -> (Before, &[u8]) {
+        match self.blocks.get(self.number(seq)) {
+            Some(block) => (block.before, &block.bytes),
+            None => (self.tail_before, &self.tail),
+        }
+    }
+
+    /// Drops the entries below `seq`, which is at most [`end`](Self::end). What is left proves as before.
+    pub(crate) fn drop_below(&mut self, keys: &LogKeys, seq: u64) {
+        if seq <= self.start || seq > self.end() {
+            return;
+        }
+        let Some(peaks) = self.proofs(keys, &[]).peaks(seq) else { return };
+        let before = self.before(seq);
+        // What the first block loses of its front. The rest of it is written behind the entry that goes, as it was.
+        let skip = if seq == self.end() {
+            0
+        } else {
+            let entries = self.entries(seq, self.end());
+            entries.position()
+        };
+        self.blocks.drain(..self.number(seq).min(self.blocks.len()));
+        if seq == self.end() {
+            self.blocks.clear();
+            self.tail.clear();
+            self.tail_before = self.last;
+        } else if skip > 0 {
+            let behind = before.unwrap_or_default();
+            match self.blocks.front_mut() {
+                Some(first) => *first = Block { before: behind, bytes: first.bytes[skip..].into() },
+                None => {
+                    self.tail.drain(..skip);
+                    self.tail.shrink_to_fit();
+                    self.tail_before = behind;
+                }
+            }
+        }
+        for (level, nodes) in (LEVEL..).zip(&mut self.levels) {
+            let gone = usize::try_from((seq >> level) - (self.start >> level)).unwrap_or(usize::MAX);
+            nodes.drain(..gone.min(nodes.len()));
+            nodes.shrink_to(nodes.len() * 2);
+        }
+        self.blocks.shrink_to(self.blocks.len() * 2);
+        self.start = seq;
+        self.start_peaks = peaks;
+        self.before = before;
+    }
+
+    /// Drops the entries from `size` on, which is not below [`start`](Self::start).
+    pub(crate) fn truncate(&mut self, keys: &LogKeys, size: u64) {
+        if size < self.start || size >= self.end() {
+            return;
+        }
+        let Some(peaks) = self.proofs(keys, &[]).peaks(size) else { return };
+        let last = self.before(size).unwrap_or_default();
+        let (behind, bytes) = self.block(size);
+        let cut = self.entries(size, self.end()).position();
+        let tail = bytes[..cut].to_vec();
+        let blocks = self.number(size);
+        self.tail_before = if tail.is_empty() { last } else { behind };
+        self.tail = tail;
+        self.blocks.truncate(blocks);
+        for (level, nodes) in (LEVEL..).zip(&mut self.levels) {
+            let kept = (size >> level).saturating_sub(self.start >> level);
+            nodes.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        }
+        self.peaks = Peaks::new(size, peaks);
+        self.last = last;
+    }
+
+    /// Keeps the payload's hash in place of the payload of `seq`, or, given the payload, the other way round. Nothing
+    /// that is hashed differs.
+    pub(crate) fn rewrite(&mut self, keys: &LogKeys, seq: u64, payload: Option<&[u8]>) {
+        let Some(entry) = self.entry(seq) else { return };
+        let entry = payload.map_or_else(|| entry.erased(keys), |payload| entry.restored(payload));
+        let mut bytes = Vec::new();
+        // Where nothing is known of the entry before, it is written behind nothing.
+        self.before(seq).unwrap_or_default().write(&entry, &mut bytes);
+        let mut entries = self.entries(seq, self.end());
+        let from = entries.position();
+        entries.next();
+        let to = entries.reader.position();
+        match self.blocks.get_mut(self.number(seq)) {
+            Some(block) => block.bytes = [&block.bytes[..from], &bytes, &block.bytes[to..]].concat().into(),
+            None => {
+                self.tail.splice(from..to, bytes);
+            }
+        }
+    }
+
+    /// Hashes of this run's tree, with those of a tree that it is the front of.
+    pub(crate) const fn proofs<'a>(&'a self, keys: &'a LogKeys, beyond: &'a [(Subtree, Hash)]) -> Proofs<'a> {
+        Proofs { run: self, keys, beyond, block: None }
+    }
+}
+
+fn keep(levels: &mut Vec<VecDeque<Hash>>, level: u32, hash: Hash) {
+    let Some(at) = level.checked_sub(LEVEL) else { return };
+    let at = at as usize;
+    while levels.len() <= at {
+        levels.push(VecDeque::new());
+    }
+    levels[at].push_back(hash);
+}
+
+/// Entries in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Entries<'a> {
+    run: &'a Run,
+    seq: u64,
+    end: u64,
+    before: Before,
+    reader: Reader<'a>,
+    base: &'a [u8],
+}
+
+impl<'a> Entries<'a> {
+    fn enter(&mut self, seq: u64) {
+        let (before, bytes) = self.run.block(seq);
+        self.before = before;
+        self.base = bytes;
+        self.reader = Reader::new(bytes);
+    }
+
+    /// Where the next entry begins in the bytes of its block.
+    pub(crate) fn position(&self) -> usize {
+        if self.seq.is_multiple_of(BLOCK) && self.seq > self.run.start { 0 } else { self.reader.position() }
+    }
+
+    /// The bytes of as many whole entries, at least one, as fit `room` bytes, from where this stands to the end of
+    /// its block; with how many they are. Moves behind them.
+    pub(crate) fn take_bytes(&mut self, room: usize) -> (&'a [u8], u64) {
+        if self.seq < self.end && self.seq.is_multiple_of(BLOCK) {
+            self.enter(self.seq);
+        }
+        let from = self.reader.position();
+        let first = self.seq;
+        let mut to = from;
+        let stop = self.end.min((self.seq / BLOCK + 1) * BLOCK);
+        while self.seq < stop {
+            let mark = self.clone();
+            if self.next().is_none() {
+                break;
+            }
+            if self.reader.position() - from > room {
+                *self = mark;
+                break;
+            }
+            to = self.reader.position();
+        }
+        (&self.base[from..to], self.seq - first)
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Entry<'a>> {
+        if self.seq >= self.end {
+            return None;
+        }
+        if self.seq.is_multiple_of(BLOCK) && self.seq > self.run.start {
+            self.enter(self.seq);
+        }
+        // What is kept was checked when it came.
+        let entry = self.before.read(self.seq, self.run.kind, &mut self.reader).ok()?;
+        self.seq += 1;
+        Some(entry)
+    }
+}
+
+/// Hashes of a run's tree. Keeps the leaves of the block that was asked for last.
+#[derive(Debug)]
+pub(crate) struct Proofs<'a> {
+    run: &'a Run,
+    keys: &'a LogKeys,
+    /// The cover of what lies behind the run, in the tree of a larger size.
+    beyond: &'a [(Subtree, Hash)],
+    block: Option<(u64, Vec<Hash>)>,
+}
+
+impl Proofs<'_> {
+    /// The hash of a full subtree within the run or below its start; `None` where it is not to be had.
+    fn node(&mut self, node: Node) -> Option<Hash> {
+        if node.end() <= self.run.start {
+            let at = shape::peaks(self.run.start).position(|peak| peak == node)?;
+            return self.run.start_peaks.get(at).copied();
+        }
+        if node.end() > self.run.end() {
+            return None;
+        }
+        if let Some(level) = node.level.checked_sub(LEVEL) {
+            let at = usize::try_from(node.index - (self.run.start >> node.level)).ok()?;
+            return self.run.levels.get(level as usize)?.get(at).copied();
+        }
+        if node.level == 0 {
+            return self.leaf(node.index);
+        }
+        let (left, right) = node.children();
+        let left = self.node(left)?;
+        let right = self.node(right)?;
+        Some(self.keys.node(&left, &right))
+    }
+
+    /// The hash of one entry.
+    pub(crate) fn leaf(&mut self, seq: u64) -> Option<Hash> {
+        let number = seq / BLOCK;
+        let first = (number * BLOCK).max(self.run.start);
+        if self.block.as_ref().is_none_or(|(block, _)| *block != number) {
+            let entries = self.run.entries(first, (number + 1) * BLOCK);
+            self.block = Some((number, entries.map(|entry| entry.leaf(self.keys)).collect()));
+        }
+        let (_, leaves) = self.block.as_ref()?;
+        leaves.get(usize::try_from(seq.checked_sub(first)?).ok()?).copied()
+    }
+
+    /// The hash of any subtree of a tree that the run and what is beyond it make up.
+    pub(crate) fn subtree(&mut self, subtree: Subtree) -> Option<Hash> {
+        if subtree.start >= self.run.end() {
+            let at = self.beyond.iter().find(|(there, _)| *there == subtree);
+            return at.map(|(_, hash)| *hash);
+        }
+        if subtree.end <= self.run.end()
+            && let Some(node) = subtree.full()
+        {
+            return self.node(node);
+        }
+        let (left, right) = subtree.halves();
+        let left = self.subtree(left)?;
+        let right = self.subtree(right)?;
+        Some(self.keys.node(&left, &right))
+    }
+
+    /// The peaks of the tree over `[0, size)`; `None` below the start or beyond the end.
+    pub(crate) fn peaks(&mut self, size: u64) -> Option<Vec<Hash>> {
+        if size == self.run.end() {
+            return Some(self.run.peaks.hashes().to_vec());
+        }
+        if size < self.run.start || size > self.run.end() {
+            return None;
+        }
+        shape::peaks(size).map(|peak| self.node(peak)).collect()
+    }
+
+    /// The root over `[0, size)`; `None` as for [`peaks`](Self::peaks), and for 0.
+    pub(crate) fn root(&mut self, size: u64) -> Option<Hash> {
+        bag(self.keys, &self.peaks(size)?)
+    }
+
+    /// The hashes that cover `[from, size)` in a tree of `size` leaves.
+    pub(crate) fn right_cover(&mut self, from: u64, size: u64) -> Option<Vec<(Subtree, Hash)>> {
+        let cover = shape::right_cover(from, size);
+        cover.into_iter().map(|subtree| Some((subtree, self.subtree(subtree)?))).collect()
+    }
+}

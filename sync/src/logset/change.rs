@@ -1,0 +1,86 @@
+//! What a [`LogSet`](super::LogSet) tells its caller.
+
+use crate::identity::LogId;
+
+/// Something that a fold over the logs has to take in. Changes of one log come in an order in which each makes sense;
+/// those that were not polled yet are joined, so they take no more room than there are logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// Entries `[from, to)` became applicable. They follow on what was told before, or on what was
+    /// [dropped](Self::Dropped).
+    Applicable {
+        /// Of which log.
+        log: LogId,
+        /// The first of them.
+        from: u64,
+        /// Behind the last of them.
+        to: u64,
+    },
+    /// The base rose: entries below no longer count. They can be read until the next change is polled.
+    Dropped {
+        /// Of which log.
+        log: LogId,
+        /// The new base.
+        below: u64,
+    },
+    /// As [`Dropped`](Self::Dropped), by the word of the writer's next incarnation ([`LogSet::retire`]).
+    ///
+    /// [`LogSet::retire`]: super::LogSet::retire
+    Retired {
+        /// Of which log.
+        log: LogId,
+        /// The new base.
+        below: u64,
+    },
+    /// Another part of the log took the place of what was told: nothing of that counts any more. What is applicable
+    /// begins at `from`.
+    Replaced {
+        /// Of which log.
+        log: LogId,
+        /// Where it begins now.
+        from: u64,
+    },
+    /// A state log is forked: nothing of it counts, here or anywhere.
+    Voided {
+        /// Which log.
+        log: LogId,
+    },
+    /// An event log is forked: its events from `valid_below` on do not count, here or anywhere.
+    Cut {
+        /// Which log.
+        log: LogId,
+        /// The first event that may differ.
+        valid_below: u64,
+    },
+    /// A local writer's log has another history elsewhere: a backup or a clone. It must go on in its next
+    /// incarnation. Comes beside [`Voided`](Self::Voided) or [`Cut`](Self::Cut) if both were signed.
+    SelfForked {
+        /// Which log.
+        log: LogId,
+    },
+    /// Entries from `from` on have stamps from the future and wait.
+    Deferred {
+        /// Of which log.
+        log: LogId,
+        /// The first that waits.
+        from: u64,
+    },
+}
+
+impl Change {
+    /// Of which log.
+    #[must_use]
+    pub const fn log(&self) -> &LogId {
+        match self {
+            Self::Applicable { log, .. }
+            | Self::Dropped { log, .. }
+            | Self::Retired { log, .. }
+            | Self::Replaced { log, .. }
+            | Self::Voided { log }
+            | Self::Cut { log, .. }
+            | Self::SelfForked { log }
+            | Self::Deferred { log, .. } => log,
+        }
+    }
+}

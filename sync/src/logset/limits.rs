@@ -1,0 +1,48 @@
+//! What a [`LogSet`](super::LogSet) is willing to hold.
+
+/// Limits of one replica or relay. They delay what is applied or refuse to hold it, and never decide what is valid:
+/// two sets with different limits differ in what they hold, not in what it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// How far ahead of `now` a stamp may be before its entry is deferred, in milliseconds. 120,000.
+    pub max_drift_ms: u64,
+    /// Logs in all. 65,536.
+    pub logs_max: usize,
+    /// Logs of one agent. 1,024.
+    pub logs_per_agent_max: usize,
+    /// Bytes of deferred entries in one log. 256 KiB.
+    pub late_bytes_per_log_max: usize,
+    /// Bytes of deferred entries in all. 8 MiB.
+    pub late_bytes_max: usize,
+    /// Bytes of entries behind gaps in one log. 4 MiB.
+    pub staged_bytes_per_log_max: usize,
+    /// Bytes of entries behind gaps in all. 32 MiB.
+    pub staged_bytes_max: usize,
+    /// For how long the entries of a void log are kept for its owner, in milliseconds. 30 days.
+    pub void_keep_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_drift_ms: 120_000,
+            logs_max: 65_536,
+            logs_per_agent_max: 1_024,
+            late_bytes_per_log_max: 256 << 10,
+            late_bytes_max: 8 << 20,
+            staged_bytes_per_log_max: 4 << 20,
+            staged_bytes_max: 32 << 20,
+            void_keep_ms: 30 * 24 * 60 * 60 * 1_000,
+        }
+    }
+}
+
+/// What the host says to a log that it has not held yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Hold it.
+    Hold,
+    /// Do not. The same question comes again with the next peer that has the log.
+    Ignore,
+}

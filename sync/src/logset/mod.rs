@@ -1,0 +1,573 @@
+//! [`LogSet`]: the logs that one replica or relay holds.
+//!
+//! It decides what is held (admission, quotas, what may wait), keeps the verdicts about forked logs, and tells its
+//! caller what became applicable and what ceased to count. Payloads are opaque to it, so a relay that must not read
+//! them needs nothing else.
+//!
+//! What does not live here: proofs (those are the [`Log`]'s), what payloads mean, and who the peers are.
+//!
+//! The invariants: what two sets hold of the same logs means the same to both, whatever came in which order; limits
+//! and clocks only delay; an error changes nothing.
+
+mod change;
+mod limits;
+mod slot;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use consilience_crdts::{Hlc, Timestamp};
+
+pub use change::Change;
+pub use limits::{Admission, Limits};
+
+use crate::budget::VerifyBudget;
+use crate::identity::{AgentId, AgentKey, KeyError, LogId, LogOpening, MeshId, SignError, Signer, Topic};
+use crate::log::{
+    Allowance, AppendError, Evidence, EvidenceError, Gone, Have, KeepError, Log, NewEntry, RangeForm,
+    ReceiveError, Received, SignedHead, Want,
+};
+use slot::Slot;
+
+/// Why a log is not held. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The writer's key is not admitted.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The host does not want it.
+    #[error("the host does not hold this log")]
+    Ignored,
+    /// There are as many logs, of this agent or in all, as the limits allow.
+    #[error("no more logs are held, of this agent or in all")]
+    Quota,
+}
+
+/// Why something about a log was refused. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetError {
+    /// No such log is held.
+    #[error("no such log is held")]
+    Unknown,
+    /// The log is forked, and entries from `valid_below` on do not count. There is [evidence](LogSet::evidence).
+    #[error("the log is forked: entries from {valid_below} on do not count")]
+    Forked {
+        /// 0 for a state log.
+        valid_below: u64,
+    },
+    /// The range was refused.
+    #[error(transparent)]
+    Receive(#[from] ReceiveError),
+    /// The evidence was refused.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
+    /// The log of the evidence is not held.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The entry was refused.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The head was not signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The entry has to be kept, or is not there.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+}
+
+/// What there is to send to somebody who wants entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A range that ends at `end`; less than was wanted if the bytes did not suffice.
+    Range {
+        /// What [`LogSet::receive`] takes.
+        bytes: Vec<u8>,
+        /// Behind its last entry.
+        end: u64,
+    },
+    /// What was wanted is no longer here.
+    Gone(Gone),
+    /// Nothing that was wanted is here.
+    Nothing,
+}
+
+/// What a set holds, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetStats {
+    /// Logs.
+    pub logs: usize,
+    /// Bytes of their entries, hashes and tables.
+    pub bytes: usize,
+    /// Of those, what waits behind gaps.
+    pub staged_bytes: usize,
+    /// Payload bytes of deferred entries, and 16 for each.
+    pub late_bytes: usize,
+}
+
+/// The logs of one replica or relay.
+#[derive(Clone, Debug)]
+pub struct LogSet {
+    mesh: MeshId,
+    limits: Limits,
+    slots: BTreeMap<LogId, Slot>,
+    by_topic: BTreeSet<(Topic, LogId)>,
+    /// Each agent's key, admitted once, and how many of its logs are held.
+    agents: BTreeMap<AgentId, (AgentKey, usize)>,
+    /// Logs with something untold, each once.
+    changed: VecDeque<LogId>,
+    /// The log whose change was polled last: what it was told of may go.
+    polled: Option<LogId>,
+    waiting: BTreeSet<(Hlc, LogId)>,
+    void: BTreeSet<(Timestamp, LogId)>,
+    late: usize,
+    staged: usize,
+}
+
+impl LogSet {
+    /// Without logs.
+    #[must_use]
+    pub const fn new(mesh: MeshId, limits: Limits) -> Self {
+        Self {
+            mesh,
+            limits,
+            slots: BTreeMap::new(),
+            by_topic: BTreeSet::new(),
+            agents: BTreeMap::new(),
+            changed: VecDeque::new(),
+            polled: None,
+            waiting: BTreeSet::new(),
+            void: BTreeSet::new(),
+            late: 0,
+            staged: 0,
+        }
+    }
+
+    /// The mesh that all logs belong to.
+    #[must_use]
+    pub const fn mesh(&self) -> &MeshId {
+        &self.mesh
+    }
+
+    /// Holds a log from now on, if it is not held already, the quotas allow it, and the host wants it. `admit` is asked
+    /// last, and only for logs that could be held.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not held; see [`OpenError`].
+    pub fn open(
+        &mut self,
+        opening: &LogOpening,
+        admit: impl FnOnce(&LogOpening) -> Admission,
+    ) -> Result<LogId, OpenError> {
+        let id = opening.log_id(&self.mesh);
+        if self.slots.contains_key(&id) {
+            return Ok(id);
+        }
+        let of_agent = self.agents.get(&opening.agent).map_or(0, |(_, logs)| *logs);
+        if self.slots.len() >= self.limits.logs_max || of_agent >= self.limits.logs_per_agent_max {
+            return Err(OpenError::Quota);
+        }
+        if admit(opening) == Admission::Ignore {
+            return Err(OpenError::Ignored);
+        }
+        self.insert(opening, id, false)?;
+        Ok(id)
+    }
+
+    /// Opens a log for a local writer, whatever the quotas say; or takes a held one over.
+    ///
+    /// # Errors
+    ///
+    /// If the key is not admitted.
+    pub fn open_local(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
+        let id = opening.log_id(&self.mesh);
+        match self.slots.get_mut(&id) {
+            Some(slot) => slot.local = true,
+            None => self.insert(opening, id, true)?,
+        }
+        Ok(id)
+    }
+
+    fn insert(&mut self, opening: &LogOpening, id: LogId, local: bool) -> Result<(), OpenError> {
+        let key = match self.agents.get_mut(&opening.agent) {
+            Some((key, logs)) => {
+                *logs += 1;
+                key.clone()
+            }
+            None => {
+                let key = AgentKey::admit(&opening.agent)?;
+                self.agents.insert(opening.agent, (key.clone(), 1));
+                key
+            }
+        };
+        let log = Log::with_key(opening.clone(), &self.mesh, key);
+        self.by_topic.insert((opening.topic.clone(), id));
+        self.slots.insert(id, Slot::new(log, local));
+        Ok(())
+    }
+
+    /// Forgets a log and everything about it, without a word to the caller.
+    pub fn remove(&mut self, log: &LogId) -> bool {
+        let Some(slot) = self.slots.remove(log) else { return false };
+        let opening = slot.log.opening();
+        self.by_topic.remove(&(opening.topic.clone(), *log));
+        if let Some((_, logs)) = self.agents.get_mut(&opening.agent) {
+            *logs -= 1;
+            if *logs == 0 {
+                self.agents.remove(&opening.agent);
+            }
+        }
+        self.changed.retain(|changed| changed != log);
+        self.waiting.retain(|(_, waiting)| waiting != log);
+        self.void.retain(|(_, void)| void != log);
+        self.late -= slot.late;
+        self.staged -= slot.staged;
+        true
+    }
+
+    /// A log that is held.
+    #[must_use]
+    pub fn log(&self, log: &LogId) -> Option<&Log> {
+        self.slots.get(log).map(|slot| &slot.log)
+    }
+
+    /// All logs, by topic and then by id.
+    pub fn logs(&self) -> impl Iterator<Item = &Log> {
+        self.by_topic.iter().filter_map(|(_, id)| self.log(id))
+    }
+
+    /// The logs of a topic, by id.
+    pub fn logs_in(&self, topic: &Topic) -> impl Iterator<Item = &Log> {
+        self.logs_within(topic).take_while(move |log| log.opening().topic == *topic)
+    }
+
+    /// The logs of a topic and of all topics below it, by topic and then by id.
+    pub fn logs_within(&self, topic: &Topic) -> impl Iterator<Item = &Log> {
+        let first = (topic.clone(), LogId::from_bytes([0; 32]));
+        let from = self.by_topic.range(first..);
+        from.take_while(move |(there, _)| there.is_within(topic)).filter_map(|(_, id)| self.log(id))
+    }
+
+    /// What shows that a log is forked, if it is.
+    #[must_use]
+    pub fn evidence(&self, log: &LogId) -> Option<&Evidence> {
+        self.slots.get(log)?.evidence.as_ref()
+    }
+
+    /// The entries `[from, to)` of a log that count: not from the future, not below the base, not of a fork.
+    #[must_use]
+    pub fn applicable(&self, log: &LogId) -> Option<(u64, u64)> {
+        let slot = self.slots.get(log)?;
+        Some(if slot.is_void() { (0, 0) } else { slot.applicable() })
+    }
+
+    /// What is held, in numbers. Looks at every log.
+    #[must_use]
+    pub fn stats(&self) -> SetStats {
+        SetStats {
+            logs: self.slots.len(),
+            bytes: self.slots.values().map(|slot| slot.log.memory()).sum(),
+            staged_bytes: self.staged,
+            late_bytes: self.late,
+        }
+    }
+
+    /// Appends to a local writer's log.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Forked`] if the writer has to go on in its next incarnation, else what is wrong with the entry.
+    pub fn append(&mut self, log: &LogId, entry: &NewEntry<'_>) -> Result<u64, SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        if let Some(valid_below) = slot.valid_below() {
+            return Err(SetError::Forked { valid_below });
+        }
+        if !slot.local || slot.self_forked {
+            return Err(AppendError::NotWritable.into());
+        }
+        let seq = slot.log.append(entry)?;
+        self.note(log);
+        Ok(seq)
+    }
+
+    /// Signs everything that a local writer has appended so far.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Forked`] as for [`append`](Self::append), else why nothing was signed.
+    pub fn sign_head(
+        &mut self,
+        log: &LogId,
+        signer: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<SignedHead, SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        if let Some(valid_below) = slot.valid_below() {
+            return Err(SetError::Forked { valid_below });
+        }
+        if !slot.local || slot.self_forked {
+            return Err(AppendError::NotWritable.into());
+        }
+        Ok(slot.log.sign_head(signer, now)?)
+    }
+
+    /// What is held of a log.
+    #[must_use]
+    pub fn have(&self, log: &LogId) -> Option<Have> {
+        let log = self.log(log)?;
+        Some(Have { start: log.start(), size: log.size(), base: log.base() })
+    }
+
+    /// What to ask a peer for that has this of a log: the first thing that is missing here. `None` if nothing is.
+    #[must_use]
+    pub fn want(&self, log: &LogId, have: &Have) -> Option<Want> {
+        let slot = self.slots.get(log)?;
+        if slot.valid_below().is_some_and(|valid_below| slot.log.size() >= valid_below) {
+            return None;
+        }
+        slot.log.want(have)
+    }
+
+    /// What there is for somebody who wants entries of a log, in about `bytes_max` bytes.
+    #[must_use]
+    pub fn answer(&self, log: &LogId, want: &Want, bytes_max: usize) -> Answer {
+        let Some(log) = self.log(log) else { return Answer::Nothing };
+        let signed = log.size().min(log.head().map_or(0, |head| head.size));
+        if want.from < log.start() {
+            return Answer::Gone(Gone { below: log.start() });
+        }
+        let to = want.to.min(signed);
+        if want.from > to || (want.from == to && want.to > to) {
+            return Answer::Nothing;
+        }
+        // Where the entry before is not known, the peaks have to stand in.
+        let range = log
+            .range(want.from, to, want.form, bytes_max)
+            .or_else(|| log.range(want.from, to, RangeForm::Alone, bytes_max));
+        range.map_or(Answer::Nothing, |(bytes, end)| Answer::Range { bytes, end })
+    }
+
+    /// Takes in a range of a log that is held.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused; see [`SetError`]. Nothing changed then.
+    pub fn receive(
+        &mut self,
+        log: &LogId,
+        range: &[u8],
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+    ) -> Result<Received, SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        let mut forked_at = u64::MAX;
+        if let Some(evidence) = &slot.evidence {
+            let valid_below = evidence.valid_below();
+            forked_at = evidence.size();
+            if slot.log.size() >= valid_below {
+                return Err(SetError::Forked { valid_below });
+            }
+        }
+        let room =
+            |per_log: usize, max: usize, all: usize, own: usize| per_log.min(max.saturating_sub(all - own));
+        let limits = &self.limits;
+        let allowance = Allowance {
+            latest: latest(limits, now),
+            late_bytes_max: room(limits.late_bytes_per_log_max, limits.late_bytes_max, self.late, slot.late),
+            staged_bytes_max: room(
+                limits.staged_bytes_per_log_max,
+                limits.staged_bytes_max,
+                self.staged,
+                slot.staged,
+            ),
+        };
+        let received = slot.log.receive_forked(range, &allowance, budget, forked_at)?;
+        match &received {
+            Received::Forked(evidence) => {
+                let evidence = (**evidence).clone();
+                self.judge(log, evidence, now);
+            }
+            Received::Conflict => slot.self_forked = slot.local,
+            Received::Jumped { .. } => slot.generation = slot.generation.wrapping_add(1),
+            _ => {}
+        }
+        self.wait(log, now);
+        self.note(log);
+        Ok(received)
+    }
+
+    /// Takes in evidence of a fork that came from anywhere. Opens the log if it is not held and the host wants it. True
+    /// if it says more than what was known.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused; see [`SetError`]. Nothing changed then.
+    pub fn receive_evidence(
+        &mut self,
+        bytes: &[u8],
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+        admit: impl FnOnce(&LogOpening) -> Admission,
+    ) -> Result<bool, SetError> {
+        // What is known already costs nothing.
+        let opening = Evidence::read_opening(bytes, &self.mesh)?;
+        let known = self.evidence(&opening.log_id(&self.mesh));
+        if known.is_some_and(|known| known.as_bytes() == bytes) {
+            return Ok(false);
+        }
+        let key = self.agents.get(&opening.agent).map(|(key, _)| key.clone());
+        let evidence = Evidence::decode_with(bytes, &self.mesh, budget, key)?;
+        let log = self.open(evidence.opening(), admit)?;
+        Ok(self.judge(&log, evidence, now))
+    }
+
+    /// Joins evidence with what is known of a log.
+    fn judge(&mut self, log: &LogId, evidence: Evidence, now: Timestamp) -> bool {
+        let Some(slot) = self.slots.get_mut(log) else { return false };
+        if slot.evidence.as_ref().is_some_and(|known| *known <= evidence) {
+            return false;
+        }
+        slot.evidence = Some(evidence);
+        slot.self_forked = slot.local;
+        if slot.void_until.is_none() {
+            let until = now.saturating_add_millis(self.limits.void_keep_ms);
+            slot.void_until = Some(until);
+            self.void.insert((until, *log));
+        }
+        self.note(log);
+        true
+    }
+
+    /// Records that a later incarnation of the writer has taken a log over up to `below`: that is its base now, as if
+    /// the writer had raised it. Never falls. What the writer wrote from there on still counts.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Unknown`].
+    pub fn retire(&mut self, log: &LogId, below: u64) -> Result<(), SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        slot.retired = slot.retired.max(below);
+        self.note(log);
+        Ok(())
+    }
+
+    /// Erases the payload of one event here; see [`Log::erase`].
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Unknown`], or why it cannot be erased.
+    pub fn erase(&mut self, log: &LogId, seq: u64) -> Result<(), SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        Ok(slot.log.erase(seq)?)
+    }
+
+    /// Puts the payload of an erased event back; see [`Log::restore`].
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Unknown`], or why it cannot be restored.
+    pub fn restore(&mut self, log: &LogId, seq: u64, payload: &[u8]) -> Result<(), SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        Ok(slot.log.restore(seq, payload)?)
+    }
+
+    /// What has changed for a fold over the logs. Poll until there is nothing, after anything that changes the set. The
+    /// entries that a change speaks of can be read until the next is polled.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        if let Some(slot) = self.polled.take().and_then(|log| self.slots.get_mut(&log)) {
+            slot.drop_told();
+        }
+        while let Some(log) = self.changed.front().copied() {
+            if let Some(slot) = self.slots.get_mut(&log) {
+                if let Some(change) = slot.next_change() {
+                    self.polled = Some(log);
+                    return Some(change);
+                }
+                slot.queued = false;
+                slot.drop_told();
+            }
+            self.changed.pop_front();
+        }
+        None
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do, if ever.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let applies = self.waiting.first().map(|(hlc, _)| {
+            let millis = hlc.time().as_millis().saturating_sub(self.limits.max_drift_ms);
+            Timestamp::from_millis(millis)
+        });
+        let expires = self.void.first().map(|(until, _)| *until);
+        applies.into_iter().chain(expires).min()
+    }
+
+    /// Takes in that time has passed: what was deferred may become applicable, and the entries of void logs expire.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        let latest = latest(&self.limits, now);
+        while let Some((hlc, log)) = self.waiting.first().copied() {
+            if hlc > latest {
+                break;
+            }
+            self.wait(&log, now);
+            self.note(&log);
+        }
+        while let Some((until, log)) = self.void.first().copied() {
+            if until > now {
+                break;
+            }
+            self.void.pop_first();
+            let Some(slot) = self.slots.get_mut(&log) else { continue };
+            match slot.valid_below() {
+                Some(0) => slot.log.forget(),
+                Some(valid_below) => slot.log.truncate(valid_below),
+                None => {}
+            }
+            self.wait(&log, now);
+        }
+    }
+
+    /// Makes a log's entries ready as far as time allows, and notes what it waits for and holds back.
+    fn wait(&mut self, log: &LogId, now: Timestamp) {
+        let latest = latest(&self.limits, now);
+        let Some(slot) = self.slots.get_mut(log) else { return };
+        let mut evidence = None;
+        match slot.log.settle(latest) {
+            Some(Received::Jumped { .. }) => slot.generation = slot.generation.wrapping_add(1),
+            Some(Received::Forked(found)) => evidence = Some(found),
+            _ => {}
+        }
+        let waiting = slot.log.wait(latest);
+        if waiting != slot.waiting {
+            if let Some(hlc) = slot.waiting {
+                self.waiting.remove(&(hlc, *log));
+            }
+            slot.waiting = waiting;
+            self.waiting.extend(waiting.map(|hlc| (hlc, *log)));
+        }
+        let (late, staged) = (slot.log.late_bytes(), slot.log.staged_memory());
+        self.late = self.late - slot.late + late;
+        self.staged = self.staged - slot.staged + staged;
+        (slot.late, slot.staged) = (late, staged);
+        if let Some(evidence) = evidence {
+            self.judge(log, *evidence, now);
+        }
+    }
+
+    /// Queues a log for [`poll_change`](Self::poll_change).
+    fn note(&mut self, log: &LogId) {
+        if let Some(slot) = self.slots.get_mut(log)
+            && !core::mem::replace(&mut slot.queued, true)
+        {
+            self.changed.push_back(*log);
+        }
+    }
+}
+
+/// The latest stamp that is not from the future.
+fn latest(limits: &Limits, now: Timestamp) -> Hlc {
+    Hlc::new(now.saturating_add_millis(limits.max_drift_ms), u16::MAX)
+}

@@ -1,0 +1,156 @@
+//! One log in a set: the copy, its verdict, and what of it the caller was told.
+//!
+//! The invariant: [`Slot::next_change`] compares what is with what was told, and nothing else remembers changes.
+
+use consilience_crdts::{Hlc, Timestamp};
+
+use super::change::Change;
+use crate::identity::LogKind;
+use crate::log::{Evidence, Log};
+
+/// Entries that may lie below the base before they are dropped: dropping rewrites the front of a block.
+const DROP_LAG: u64 = 8;
+
+/// What the caller knows.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    /// Applicable entries `[base, end)`.
+    base: u64,
+    end: u64,
+    generation: u32,
+    void: bool,
+    valid_below: Option<u64>,
+    self_forked: bool,
+    deferred: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) log: Log,
+    /// A local writer appends to it.
+    pub(super) local: bool,
+    pub(super) evidence: Option<Evidence>,
+    /// When the entries of a void log are dropped.
+    pub(super) void_until: Option<Timestamp>,
+    /// The base that the writer's next incarnation recorded.
+    pub(super) retired: u64,
+    /// Counts jumps.
+    pub(super) generation: u32,
+    /// A local writer must not go on.
+    pub(super) self_forked: bool,
+    /// The stamp for which something of it waits.
+    pub(super) waiting: Option<Hlc>,
+    /// It is in the queue of changed logs.
+    pub(super) queued: bool,
+    /// What it counts in the set's totals.
+    pub(super) late: usize,
+    pub(super) staged: usize,
+    told: Told,
+}
+
+impl Slot {
+    pub(super) const fn new(log: Log, local: bool) -> Self {
+        Self {
+            log,
+            local,
+            evidence: None,
+            void_until: None,
+            retired: 0,
+            generation: 0,
+            self_forked: false,
+            waiting: None,
+            queued: false,
+            late: 0,
+            staged: 0,
+            told: Told {
+                base: 0,
+                end: 0,
+                generation: 0,
+                void: false,
+                valid_below: None,
+                self_forked: false,
+                deferred: None,
+            },
+        }
+    }
+
+    /// Whether nothing of it counts.
+    pub(super) fn is_void(&self) -> bool {
+        self.evidence.is_some() && self.log.opening().kind == LogKind::State
+    }
+
+    /// Entries from here on do not count, in a forked event log.
+    pub(super) fn valid_below(&self) -> Option<u64> {
+        self.evidence.as_ref().map(Evidence::valid_below)
+    }
+
+    /// The applicable entries.
+    pub(super) fn applicable(&self) -> (u64, u64) {
+        let end = self.log.ready().min(self.valid_below().unwrap_or(u64::MAX));
+        let base = self.log.base_at(end).max(self.log.start()).max(self.retired).min(end);
+        (base, end)
+    }
+
+    /// Drops what the caller was told of and nobody needs.
+    pub(super) fn drop_told(&mut self) {
+        let below = self.told.base.min(self.applicable().0);
+        let lag = if self.retired >= below || below == self.log.size() { 0 } else { DROP_LAG };
+        if !self.is_void() && below >= self.log.start() + lag {
+            self.log.drop_all_below(below);
+        }
+    }
+
+    /// The next thing that the caller has not been told.
+    pub(super) fn next_change(&mut self) -> Option<Change> {
+        let log = *self.log.id();
+        if self.self_forked && !self.told.self_forked {
+            self.told.self_forked = true;
+            return Some(Change::SelfForked { log });
+        }
+        if self.is_void() {
+            let told = core::mem::replace(&mut self.told.void, true);
+            return (!told).then_some(Change::Voided { log });
+        }
+        let valid_below = self.valid_below();
+        if valid_below != self.told.valid_below {
+            self.told.valid_below = valid_below;
+            if let Some(valid_below) = valid_below {
+                self.told.end = self.told.end.min(valid_below);
+                self.told.base = self.told.base.min(self.told.end);
+                return Some(Change::Cut { log, valid_below });
+            }
+        }
+        let (base, end) = self.applicable();
+        if self.generation != self.told.generation {
+            self.told.generation = self.generation;
+            let nothing = self.told.base == self.told.end;
+            self.told.base = base;
+            self.told.end = base;
+            if !nothing {
+                return Some(Change::Replaced { log, from: base });
+            }
+        }
+        if base > self.told.base {
+            let told = core::mem::replace(&mut self.told.base, base);
+            let counted = told < self.told.end;
+            self.told.end = self.told.end.max(base);
+            if counted {
+                return Some(if self.retired >= base {
+                    Change::Retired { log, below: base }
+                } else {
+                    Change::Dropped { log, below: base }
+                });
+            }
+        }
+        if end > self.told.end {
+            let from = core::mem::replace(&mut self.told.end, end);
+            return Some(Change::Applicable { log, from, to: end });
+        }
+        let deferred = (self.log.late_bytes() > 0).then(|| self.log.ready());
+        if deferred != self.told.deferred {
+            self.told.deferred = deferred;
+            return deferred.map(|from| Change::Deferred { log, from });
+        }
+        None
+    }
+}
