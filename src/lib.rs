@@ -4,9 +4,10 @@
 //! come to the same conclusion. This crate is what a host program links. It reads no clock, opens no socket and
 //! starts no thread: the host gives bytes and the time, and takes bytes away.
 //!
-//! What is here so far is the data: [`crdts`], the last-writer-wins map, the observed-remove set and the decaying
-//! coupling counters, with deltas that can be lost, repeated and reordered. Signed logs and their reconciliation
-//! belong to [`sync`]; the replica that folds logs into collections belongs to this crate. Neither is there yet.
+//! What is here so far is the data, [`crdts`]: the last-writer-wins map, the observed-remove set and the decaying
+//! coupling counters, with deltas that can be lost, repeated and reordered; and signed logs, in [`sync`], which another
+//! machine can check without trusting whoever handed them over. The replica that folds logs into collections belongs to
+//! this crate, and is not there yet.
 //!
 //! ```
 //! use consilience::crdts::{ActorId, Hlc, LwwMap, Timestamp};

@@ -3,8 +3,8 @@
 /// A peer's allowance of signature checks: one for each 128 bytes received, and 128 ahead.
 ///
 /// A check costs as much as hashing some fifty kilobytes, so a peer that sends many small messages could otherwise
-/// cause work out of all proportion. A check that was worth it, whose signature was good and brought what was not
-/// here, is free: that is a writer at work, whom the limits on what is held bound.
+/// cause work out of all proportion. A check whose signature was good and brought entries that were not here is free:
+/// that is a writer at work, whom the limits on what is held bound.
 ///
 /// One for each session; whoever hands messages in notes their bytes with [`received`](Self::received) first.
 #[derive(Clone, Debug)]

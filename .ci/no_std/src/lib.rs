@@ -11,8 +11,10 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use consilience_crdts::coupling::{Coupling, CouplingSchema, Units};
 use consilience_crdts::{ActorId, Hlc, LwwMap, OrSet, Timestamp};
-// Nothing to call yet: named so that it is linked.
-use consilience_sync as _;
+use consilience_sync::{
+    Admission, Answer, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, MeshId, NewEntry, Signer,
+    Topic, VerifyBudget,
+};
 
 const ARENA_BYTES: usize = 1 << 20;
 
@@ -88,8 +90,36 @@ fn converges() -> Option<bool> {
     Some(maps && sets && couplings)
 }
 
+/// A log is written and signed, crosses as bytes, and is checked; changed bytes are refused.
+fn verifies() -> Option<bool> {
+    let (mesh, ada) = (MeshId::from_bytes([7; 32]), Keypair::from_seed([1; 32]));
+    let now = Timestamp::from_secs(1_700_000_000);
+    let opening = LogOpening {
+        topic: Topic::new("team").ok()?,
+        kind: LogKind::Event,
+        agent: ada.agent(),
+        incarnation: Incarnation::next(None, now, [1, 2]),
+    };
+    let mut here = LogSet::new(mesh, Limits::default());
+    let log = here.open_local(&opening).ok()?;
+    here.append(&log, &NewEntry::new(Hlc::new(now, 0), b"draft")).ok()?;
+    here.append(&log, &NewEntry::new(Hlc::new(now, 1), b"done")).ok()?;
+    here.sign_head(&log, &ada, now).ok()?;
+
+    let mut there = LogSet::new(mesh, Limits::default());
+    there.open(&opening, |_| Admission::Hold).ok()?;
+    let want = there.want(&log, &here.have(&log)?)?;
+    let Answer::Range { mut bytes, .. } = here.answer(&log, &want, 4_096) else { return None };
+    let mut budget = VerifyBudget::new();
+    bytes[8] ^= 1;
+    let refused = there.receive(&log, &bytes, now, &mut budget).is_err();
+    bytes[8] ^= 1;
+    there.receive(&log, &bytes, now, &mut budget).ok()?;
+    Some(refused && there.log(&log)?.entry(1)?.payload() == Some(&b"done"[..]))
+}
+
 /// What `main.c` calls: 0 if all went well.
 #[unsafe(no_mangle)]
 pub extern "C" fn consilience_no_std_check() -> i32 {
-    i32::from(converges() != Some(true))
+    i32::from(converges() != Some(true) || verifies() != Some(true))
 }

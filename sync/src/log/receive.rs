@@ -227,7 +227,9 @@ impl Log {
             },
             None => self.take(place, checked, allowance.latest),
         };
-        if paid && received != Received::Nothing {
+        let worth =
+            matches!(received, Received::Extended { .. } | Received::Staged { .. } | Received::Jumped { .. });
+        if paid && worth {
             budget.refund(1);
         }
         Ok(received)

@@ -432,11 +432,10 @@ impl LogSet {
         }
         slot.evidence = Some(evidence);
         slot.self_forked = slot.local;
-        if slot.void_until.is_none() {
-            let until = now.saturating_add_millis(self.limits.void_keep_ms);
-            slot.void_until = Some(until);
-            self.void.insert((until, *log));
-        }
+        // Better evidence does not begin the time anew, but what it voids has to go as well.
+        let until = now.saturating_add_millis(self.limits.void_keep_ms);
+        let until = *slot.void_until.get_or_insert(until);
+        self.void.insert((until, *log));
         self.note(log);
         true
     }
