@@ -1,10 +1,13 @@
-//! Published CRDT libraries measured on the same work in one run.
+//! Published libraries measured on the same work in one run: CRDTs, and signed logs.
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml -- crdt` prints a table, with `--json` one
-//! line for each figure. `--help` lists the options.
+//! line for each figure; `log` instead of `crdt` measures the logs. `--help` lists the options.
 
 mod crdt;
+mod group;
+mod log;
 mod measure;
+mod random;
 
 use std::process::ExitCode;
 
@@ -18,6 +21,7 @@ usage: consilience-peers-bench [GROUP]... [OPTION]...
 
 groups (all of them when none is named):
   crdt            last-writer-wins maps and observed-remove sets
+  log             signed logs
 
 options:
   --json          one JSON line for each figure instead of a table
@@ -68,12 +72,20 @@ struct Group {
     run: fn(&Options, &mut dyn FnMut(Figure)),
 }
 
-const GROUPS: &[Group] = &[Group {
-    name: "crdt",
-    peers: crdt::peer_names,
-    works: crdt::work_names,
-    run: crdt::run,
-}];
+const GROUPS: &[Group] = &[
+    Group {
+        name: "crdt",
+        peers: crdt::peer_names,
+        works: crdt::work_names,
+        run: crdt::run,
+    },
+    Group {
+        name: "log",
+        peers: log::peer_names,
+        works: log::work_names,
+        run: log::run,
+    },
+];
 
 /// The options, or `None` when only the help was asked for.
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {

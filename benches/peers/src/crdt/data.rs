@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::random::Random;
+
 /// A value of a map: 16 random bytes.
 pub type Value = [u8; 16];
 
@@ -69,7 +71,7 @@ pub fn apply_to(model: &mut Model, changes: &[Change]) {
 /// The source of changes for one work: a random generator and a clock.
 pub struct Source {
     kind: Kind,
-    random: u64,
+    random: Random,
     stamp: u64,
     /// The index of the next element no one has inserted yet.
     fresh: usize,
@@ -79,24 +81,15 @@ impl Source {
     pub fn new(kind: Kind) -> Self {
         Source {
             kind,
-            random: 0x5EED_0F0B_5E55_1075,
+            random: Random::new(0x5EED_0F0B_5E55_1075),
             stamp: START,
             fresh: 0,
         }
     }
 
-    /// SplitMix64.
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     /// A number below `limit`; the bias is far below what a benchmark could notice.
     fn below(&mut self, limit: usize) -> usize {
-        (self.random() % limit as u64) as usize
+        (self.random.next() % limit as u64) as usize
     }
 
     fn shuffle<T>(&mut self, items: &mut [T]) {
@@ -114,8 +107,8 @@ impl Source {
 
     pub fn put(&mut self, key: String) -> Change {
         let mut value = Value::default();
-        value[..8].copy_from_slice(&self.random().to_le_bytes());
-        value[8..].copy_from_slice(&self.random().to_le_bytes());
+        value[..8].copy_from_slice(&self.random.next().to_le_bytes());
+        value[8..].copy_from_slice(&self.random.next().to_le_bytes());
         self.stamp += 1;
         Change {
             key,

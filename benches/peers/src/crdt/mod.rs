@@ -13,9 +13,9 @@ mod works;
 mod yrs;
 
 use crate::Options;
-use crate::measure::{Figure, median, seconds};
-use data::{Change, Scale, Value};
-use works::Run;
+use crate::group::{self, Entry};
+use crate::measure::Figure;
+use data::{Change, Value};
 
 /// A library under measurement.
 pub trait Peer {
@@ -73,13 +73,6 @@ pub trait Replica: Sized + 'static {
     fn holds(&self, key: &str, value: &Value) -> bool;
 }
 
-/// A peer as the list below keeps it.
-struct Entry {
-    name: &'static str,
-    skips: &'static [&'static str],
-    prepare: fn(&str, &Scale) -> Run,
-}
-
 const fn entry<P: Peer>() -> Entry {
     Entry {
         name: P::NAME,
@@ -97,10 +90,6 @@ const PEERS: &[Entry] = &[
     entry::<automerge::Automerge>(),
 ];
 
-/// After this many seconds in one work a library makes no further runs of it, so that one slow case does not
-/// hold up the rest. Said on stderr when it happens.
-const PATIENCE: f64 = 15.0;
-
 /// The names `--peer` knows.
 pub fn peer_names() -> Vec<&'static str> {
     PEERS.iter().map(|peer| peer.name).collect()
@@ -111,46 +100,7 @@ pub fn work_names() -> Vec<&'static str> {
     works::WORKS.iter().map(|work| work.name).collect()
 }
 
-/// Measures what the options ask for and hands out each figure as soon as it is known.
+/// Measures what the options ask for.
 pub fn run(options: &Options, emit: &mut dyn FnMut(Figure)) {
-    let scale = Scale::new(options.quick());
-    for work in works::WORKS.iter().filter(|work| options.wants_work(work.name)) {
-        let mut peers: Vec<(&Entry, Run, Vec<f64>)> = Vec::new();
-        for peer in PEERS {
-            if options.wants_peer(peer.name) && !peer.skips.contains(&work.name) {
-                peers.push((peer, (peer.prepare)(work.name, &scale), Vec::new()));
-            }
-        }
-        // Sizes and byte counts come out the same every time: once is enough.
-        let runs = if work.timed { options.runs() } else { 1 };
-        // The peers take turns within a run, so that a drift of the machine hits all alike.
-        let mut spent = vec![0.0; peers.len()];
-        for _ in 0..runs {
-            for ((_, run, values), spent) in peers.iter_mut().zip(&mut spent) {
-                if *spent < PATIENCE {
-                    let (value, took) = seconds(run);
-                    values.push(value);
-                    *spent += took;
-                }
-            }
-        }
-        for (peer, _, values) in peers {
-            if values.len() < runs {
-                eprintln!(
-                    "{} of {}: {} of {runs} runs, it takes long",
-                    work.name,
-                    peer.name,
-                    values.len()
-                );
-            }
-            let value = median(values);
-            emit(Figure {
-                group: "crdt",
-                work: work.name,
-                peer: peer.name,
-                value,
-                unit: work.unit,
-            });
-        }
-    }
+    group::measure("crdt", works::WORKS, PEERS, options, emit);
 }

@@ -5,34 +5,8 @@ use std::collections::BTreeSet;
 
 use super::data::{Change, Kind, Model, Scale, Source, apply_to};
 use super::{Peer, Replica};
+use crate::group::{Run, Work, size, timed};
 use crate::measure::{held_bytes, seconds};
-
-/// One run of a prepared work.
-pub type Run = Box<dyn FnMut() -> f64>;
-
-/// What a work is called and what its figure counts.
-pub struct Work {
-    pub name: &'static str,
-    pub unit: &'static str,
-    /// Whether runs differ.
-    pub timed: bool,
-}
-
-const fn timed(name: &'static str, unit: &'static str) -> Work {
-    Work {
-        name,
-        unit,
-        timed: true,
-    }
-}
-
-const fn size(name: &'static str) -> Work {
-    Work {
-        name,
-        unit: "B",
-        timed: false,
-    }
-}
 
 /// All works in the order of the output.
 pub const WORKS: &[Work] = &[
@@ -57,7 +31,8 @@ pub const WORKS: &[Work] = &[
 ];
 
 /// Builds the input of a work for a peer.
-pub fn prepare<P: Peer>(work: &str, scale: &Scale) -> Run {
+pub fn prepare<P: Peer>(work: &str, quick: bool) -> Run {
+    let scale = &Scale::new(quick);
     if work == "growth_bytes" {
         growth::<P::Set>(Kind::Set, scale)
     } else if let Some(work) = work.strip_prefix("lww_") {
