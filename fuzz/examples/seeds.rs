@@ -1,4 +1,5 @@
-//! Writes the golden and the malformed vectors to where the decoders' targets look for seeds.
+//! Writes the golden and the malformed vectors to where the decoders' targets look for seeds; for ranges, those of the
+//! logs too that the target holds them against.
 
 #[path = "../../tests/vectors/parse.rs"]
 mod parse;
@@ -6,20 +7,59 @@ mod parse;
 use std::path::Path;
 use std::{fs, io};
 
-use parse::parse;
+use consilience_fuzz::logs::written;
+use consilience_sync::{LogKind, RangeForm};
+use parse::{Vector, parse};
+
+/// A target, the files with golden vectors for it, the file with malformed ones, and how the names in them begin.
+type Target = (&'static str, &'static [&'static str], &'static str, &'static [&'static str]);
+
+const TARGETS: [Target; 7] = [
+    ("decode_map", &["map"], "malformed", &["map"]),
+    ("decode_set", &["set"], "malformed", &["set"]),
+    ("decode_context", &["context"], "malformed", &["context"]),
+    ("decode_coupling", &["coupling"], "malformed", &["coupling"]),
+    ("decode_range", &["log"], "malformed_log", &["range", "event", "state", "verify"]),
+    ("decode_evidence", &["evidence"], "malformed_log", &["evidence"]),
+    ("decode_head_opening", &["log"], "malformed_log", &["opening", "head", "have", "want", "gone"]),
+];
 
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let vectors = root.join("../tests/vectors");
-    let malformed = parse(&fs::read_to_string(vectors.join("malformed.txt"))?);
-    for collection in ["map", "set", "context", "coupling"] {
-        let corpus = root.join("corpus").join(format!("decode_{collection}"));
+    let read =
+        |file: &str| fs::read_to_string(root.join("../tests/vectors").join(file).with_extension("txt"));
+    for (target, golden, malformed, names) in TARGETS {
+        let corpus = root.join("corpus").join(target);
         fs::create_dir_all(&corpus)?;
-        let golden = parse(&fs::read_to_string(vectors.join(collection).with_extension("txt"))?);
-        let near = malformed.iter().filter(|vector| vector.name.starts_with(collection));
-        for vector in golden.iter().chain(near) {
+        let begins = |vector: &Vector| names.iter().any(|name| vector.name.starts_with(name));
+        let mut vectors: Vec<Vector> = parse(&read(malformed)?).into_iter().filter(begins).collect();
+        for file in golden {
+            // The file of a collection has nothing else.
+            vectors.extend(parse(&read(file)?).into_iter().filter(|vector| *file != "log" || begins(vector)));
+        }
+        if target == "decode_range" {
+            vectors.extend(ranges());
+        }
+        for vector in vectors {
             fs::write(corpus.join(vector.name.replace(' ', "_")), &vector.bytes)?;
         }
     }
     Ok(())
+}
+
+fn ranges() -> Vec<Vector> {
+    let mut ranges = Vec::new();
+    for kind in [LogKind::Event, LogKind::State] {
+        let log = written(kind);
+        for (from, to) in
+            [(0, 5), (0, 70), (5, 20), (5, 70), (48, 70), (60, 70), (20, 30), (69, 70), (70, 70), (5, 5)]
+        {
+            for form in [RangeForm::Follow, RangeForm::Alone] {
+                if let Some((bytes, _)) = log.range(from, to, form, usize::MAX) {
+                    ranges.push(Vector { name: format!("{kind:?} {form:?} {from} {to}"), bytes });
+                }
+            }
+        }
+    }
+    ranges
 }

@@ -100,4 +100,4 @@ pub use log::{
     EvidenceError, ForkSearch, Gone, Have, HeadError, KeepError, LOG_SIZE_MAX, Log, NewEntry, RangeForm,
     ReceiveError, Received, SearchStep, SignedHead, VerifiedRange, Want,
 };
-pub use logset::{Admission, Answer, Change, Limits, LogSet, OpenError, SetError, SetStats};
+pub use logset::{Admission, Answer, Change, Limits, LogSet, Move, Offer, OpenError, SetError, SetStats};

@@ -78,6 +78,10 @@ pub enum SignError {
     /// The signer is of another agent than the log. Nothing changed.
     #[error("the signer is of another agent than the log")]
     OtherAgent,
+    /// The writer has signed more of this log than is here: it was restored from a backup. Nothing changed; receive the
+    /// rest from others, or go on in the next incarnation.
+    #[error("the writer has signed more of this log than is here")]
+    Behind,
 }
 
 /// Something that signs for one agent: a [`Keypair`], or the host's way to keys in hardware.

@@ -104,6 +104,8 @@ pub struct Evidence {
     opening: LogOpening,
     log: LogId,
     size: u64,
+    /// The greater base of the two heads.
+    base: u64,
     bytes: Vec<u8>,
 }
 
@@ -154,7 +156,8 @@ impl Evidence {
             bytes.extend_from_slice(hash.as_bytes());
         }
         bytes.extend(sides.concat());
-        Some(Self { opening: opening.clone(), log, size, bytes })
+        let base = one.head.base.max(other.head.base);
+        Some(Self { opening: opening.clone(), log, size, base, bytes })
     }
 
     /// Reads and checks evidence: its form, the writer's key, and both signatures. Costs two signature checks, and
@@ -165,7 +168,7 @@ impl Evidence {
     /// [`OpeningError::WrongMesh`] where the bytes belong elsewhere, [`EvidenceError::NoFork`] where they show none,
     /// else what is wrong with them.
     pub fn decode(bytes: &[u8], mesh: &MeshId, budget: &mut VerifyBudget) -> Result<Self, EvidenceError> {
-        Self::decode_with(bytes, mesh, budget, None)
+        Ok(Self::decode_with(bytes, mesh, budget, None)?.0)
     }
 
     /// Which log evidence is about, before anything of it is checked.
@@ -177,13 +180,13 @@ impl Evidence {
         Ok(LogOpening::read(&mut reader, mesh)?)
     }
 
-    /// [`decode`](Self::decode) with a key that may be admitted already.
+    /// [`decode`](Self::decode) with a key that may be admitted already, and is afterwards.
     pub(crate) fn decode_with(
         bytes: &[u8],
         mesh: &MeshId,
         budget: &mut VerifyBudget,
         admitted: Option<AgentKey>,
-    ) -> Result<Self, EvidenceError> {
+    ) -> Result<(Self, AgentKey), EvidenceError> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != KIND {
             return Err(DecodeError::Kind.into());
@@ -231,7 +234,8 @@ impl Evidence {
         if !one.head.verifies(&log, &key) || !other.head.verifies(&log, &key) {
             return Err(EvidenceError::BadSignature);
         }
-        Ok(Self { opening, log, size, bytes: bytes.to_vec() })
+        let base = one.head.base.max(other.head.base);
+        Ok((Self { opening, log, size, base, bytes: bytes.to_vec() }, key))
     }
 
     /// The canonical bytes, at most some 1.5 kB for logs of up to a million entries. Layout: `docs/WIRE.md`.
@@ -256,6 +260,13 @@ impl Evidence {
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Entries below do not count either, in an event log: the writer has signed in one of its histories that nobody
+    /// needs them. Not above [`valid_below`](Self::valid_below).
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.base.min(self.valid_below())
     }
 
     /// Entries below are valid as far as this evidence goes: none of a state log; of an event log those before the

@@ -24,6 +24,7 @@ mod receive;
 mod run;
 mod search;
 mod shape;
+mod staging;
 
 use alloc::vec::Vec;
 
@@ -60,6 +61,9 @@ struct Staged {
     proof: Proof,
     /// Entries below are not from the future.
     ready: u64,
+    /// What all its entries [cost](Entry::cost), and those that are not ready.
+    cost: usize,
+    late: usize,
 }
 
 /// One copy of a log.
@@ -79,6 +83,8 @@ pub struct Log {
     ready: u64,
     /// What the others [cost](Entry::cost).
     late_bytes: usize,
+    /// Entries below are not needed, by the word of the writer's next incarnation.
+    floor: u64,
 }
 
 /// Why an entry cannot be erased, restored or dropped. Nothing changed.
@@ -131,6 +137,7 @@ impl Log {
             staged: Vec::new(),
             ready: 0,
             late_bytes: 0,
+            floor: 0,
         }
     }
 
@@ -221,11 +228,31 @@ impl Log {
     /// The bytes that its entries and hashes take in memory, tables included.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.run.memory() + self.staged_memory()
+        self.run.memory() + self.staged.iter().map(|staged| staged.run.memory()).sum::<usize>()
     }
 
-    pub(crate) fn staged_memory(&self) -> usize {
-        self.staged.iter().map(|staged| staged.run.memory()).sum()
+    /// How many entries are here and signed: what others can be given.
+    #[must_use]
+    pub fn signed_size(&self) -> u64 {
+        self.run.end().min(self.head().map_or(0, |head| head.size))
+    }
+
+    fn has_unsigned(&self) -> bool {
+        self.signed_size() < self.run.end()
+    }
+
+    /// Drops what was appended and not signed, which nobody else has seen. Gives the first number that is free again.
+    pub fn discard_unsigned(&mut self) -> u64 {
+        let size = self.signed_size().max(self.run.start());
+        self.run.truncate(&self.keys, size);
+        self.ready = self.ready.min(size);
+        self.count_late();
+        size
+    }
+
+    /// Notes that entries below are not needed, by the word of the writer's next incarnation.
+    pub(crate) const fn set_floor(&mut self, floor: u64) {
+        self.floor = floor;
     }
 
     /// The entry with this number, if it is here.
@@ -242,7 +269,7 @@ impl Log {
     /// The hash of the entry with this number.
     #[must_use]
     pub fn leaf(&self, seq: u64) -> Option<Hash> {
-        self.run.entry(seq).map(|entry| entry.leaf(&self.keys))
+        self.run.entry(seq).map(|entry| self.run.leaf(&self.keys, &entry))
     }
 
     /// The ranges of entries that are here and verified: what is held, then what waits for a gap to be filled or for a
@@ -331,6 +358,10 @@ impl Log {
         }
         let size = self.run.end();
         let last = self.head().copied();
+        // A head over less than the writer has signed already would be the beginning of a fork.
+        if self.furthest_head().is_some_and(|head| head.size > size) {
+            return Err(SignError::Behind);
+        }
         let time = now.as_millis().min(HEAD_MILLIS_MAX).max(last.map_or(0, |head| head.time.as_millis()));
         let time = Timestamp::from_millis(time);
         if let Some(head) = last
@@ -341,7 +372,7 @@ impl Log {
         }
         let root = self.root().ok_or(SignError::Unavailable)?;
         let head = SignedHead::sign(signer, &self.id, (size, self.run.last().base, time), root)?;
-        self.proof = Some(Proof { head, beyond: Vec::new() });
+        self.replace_proof(Proof { head, beyond: Vec::new() });
         Ok(head)
     }
 
@@ -360,7 +391,7 @@ impl Log {
     /// not below [`start`](Self::start). Those of RFC 9162 §2.1.4, from left to right.
     #[must_use]
     pub fn consistency(&self, from: u64, size: u64) -> Option<Vec<Hash>> {
-        if from == 0 || size > self.run.end() {
+        if from == 0 || from > size || size > self.run.end() {
             return None;
         }
         let mut proofs = self.run.proofs(&self.keys, &[]);
@@ -379,9 +410,9 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// [`KeepError::StillNeeded`] above the base of what is ready.
+    /// [`KeepError::StillNeeded`] above the base of what is ready and signed.
     pub fn drop_below(&mut self, seq: u64) -> Result<(), KeepError> {
-        let base = self.ready_base();
+        let base = self.base_at(self.ready.min(self.signed_size()));
         if seq > base {
             return Err(KeepError::StillNeeded { base });
         }
@@ -399,13 +430,16 @@ impl Log {
 
     /// Drops the entries from `size` on: what lies behind the first difference of a forked event log.
     pub(crate) fn truncate(&mut self, size: u64) {
-        let Some(proof) = &mut self.proof else { return };
+        self.staged.clear();
+        if size < self.run.start() {
+            self.forget();
+        }
+        let Some(proof) = self.proof.as_mut().filter(|_| size < self.run.end()) else { return };
         let cover = self.run.proofs(&self.keys, &proof.beyond).right_cover(size, proof.head.size);
         if let Some(beyond) = cover {
             proof.beyond = beyond;
             self.run.truncate(&self.keys, size);
             self.ready = self.ready.min(size);
-            self.staged.clear();
             self.count_late();
         }
     }
@@ -443,7 +477,7 @@ impl Log {
 
     /// Takes in that time has passed: entries with stamps up to `limit` are ready. Gives the stamp of the first that
     /// is not, if there is one.
-    pub(crate) fn advance(&mut self, limit: Hlc) -> Option<Hlc> {
+    pub fn make_ready(&mut self, limit: Hlc) -> Option<Hlc> {
         for entry in self.run.entries(self.ready, self.run.end()) {
             if entry.hlc > limit {
                 return Some(entry.hlc);
@@ -454,17 +488,19 @@ impl Log {
         None
     }
 
-    /// [`advance`](Self::advance), with the stamp that anything of this log waits for, staged entries included.
+    /// [`make_ready`](Self::make_ready), with the stamp that anything of this log waits for, staged entries included.
     pub(crate) fn wait(&mut self, limit: Hlc) -> Option<Hlc> {
         let staged =
             self.staged.iter().filter_map(|staged| staged.run.entry(staged.ready)).map(|entry| entry.hlc);
         let first = staged.min();
-        self.advance(limit).into_iter().chain(first).min()
+        self.make_ready(limit).into_iter().chain(first).min()
     }
 
     /// Drops everything but the name.
     pub(crate) fn forget(&mut self) {
+        let floor = self.floor;
         *self = Self::with_key(self.opening.clone(), &self.mesh, self.key.clone());
+        self.floor = floor;
     }
 
     /// What the entries that are not ready [cost](Entry::cost).

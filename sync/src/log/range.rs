@@ -1,13 +1,13 @@
 //! Ranges on the wire: some entries, a signed head, and the hashes that tie the one to the other.
 //!
 //! ```text
-//! kind     0x20, +1 with the peaks on the left, +2 if the head's size lies behind the entries
+//! kind     0x20, +1 with the peaks on the left (never from 0), +2 if the head's size lies behind the entries
 //! from     varint
 //! count    varint
 //! peaks    of [0, from)                          only with +1
 //! entries  each behind the one before; the first behind entry from − 1, or behind nothing if the peaks are there
 //! beyond   varint, size − end                    only with +2
-//! base     varint, the head's                    only with +2, or with +1 and no entry
+//! base     varint, the head's                    only with +2, or with +1 or from 0 and no entry
 //! time     varint, zigzag from the last stamp's milliseconds
 //! signature
 //! hashes   the cover of [end, size)
@@ -55,8 +55,13 @@ impl<'a> Header<'a> {
         let from = reader.varint_max(LOG_SIZE_MAX)?;
         let count = reader.count(1)?;
         let to = from.checked_add(count as u64).filter(|&to| to <= LOG_SIZE_MAX).ok_or(DecodeError::Limit)?;
-        let peaks =
-            if kind & PEAKS == 0 { None } else { Some(read_hashes(&mut reader, shape::peaks_len(from))?) };
+        let peaks = match (from, kind & PEAKS) {
+            // There is nothing on the left, and the bit would be a second spelling.
+            (0, 0) => Some(Vec::new()),
+            (0, _) => return Err(DecodeError::NotCanonical),
+            (_, 0) => None,
+            _ => Some(read_hashes(&mut reader, shape::peaks_len(from))?),
+        };
         Ok(Self { peaks, beyond: kind & BEYOND != 0, from, to, reader })
     }
 
@@ -115,21 +120,41 @@ pub(crate) struct Checked<'a> {
     pub(crate) late: Option<(u64, usize)>,
 }
 
+/// Why a range was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Its own.
+    Form(DecodeError),
+    /// It breaks a rule behind what the receiver brought to it. Behind another history it may be sound.
+    Footing,
+}
+
+impl From<DecodeError> for Fault {
+    fn from(error: DecodeError) -> Self {
+        Self::Form(error)
+    }
+}
+
 /// Reads the rest of a range and computes its root.
 pub(crate) fn check<'a>(
     keys: &LogKeys,
     kind: LogKind,
     header: Header<'a>,
     footing: Footing<'_>,
-) -> Result<Checked<'a>, DecodeError> {
+) -> Result<Checked<'a>, Fault> {
     let Header { peaks, beyond, from, to, mut reader } = header;
     let alone = peaks.is_some();
     let start = reader.position();
     let before = if alone { Before::default() } else { footing.before };
     let left = peaks.unwrap_or(footing.peaks);
     if left.len() != shape::peaks_len(from) {
-        return Err(DecodeError::NotCanonical);
+        return Err(DecodeError::NotCanonical.into());
     }
+    // Stamps and bases of such a range are distances from an entry of ours.
+    let fault = |error| match error {
+        DecodeError::NotCanonical | DecodeError::Base | DecodeError::Limit if !alone => Fault::Footing,
+        error => Fault::Form(error),
+    };
 
     let known = footing.known.clamp(from, to);
     let mut grown = Grown::with_room(known, to, Peaks::new(from, left.clone()), before);
@@ -147,7 +172,7 @@ pub(crate) fn check<'a>(
         if seq == known {
             fresh = (at, behind);
         }
-        let entry = behind.read(seq, kind, &mut reader)?;
+        let entry = behind.read(seq, kind, &mut reader).map_err(fault)?;
         if seq >= known {
             if late.is_none() && entry.hlc > footing.limit {
                 late = Some((seq, fresh_cost));
@@ -170,16 +195,16 @@ pub(crate) fn check<'a>(
         let more = reader.varint()?;
         size = to.checked_add(more).filter(|&size| size <= LOG_SIZE_MAX).ok_or(DecodeError::Limit)?;
         if more == 0 {
-            return Err(DecodeError::NotCanonical);
+            return Err(DecodeError::NotCanonical.into());
         }
     }
     let base = if beyond || (alone && from == to) { reader.varint()? } else { behind.base };
     // The base of the last entry does not lie above it.
     if base >= size {
-        return Err(DecodeError::Base);
+        return Err(if beyond { DecodeError::Base.into() } else { fault(DecodeError::Base) });
     }
     let time = unzigzag(behind.hlc.time().as_millis(), reader.varint()?, HEAD_MILLIS_MAX);
-    let time = Timestamp::from_millis(time.ok_or(DecodeError::Limit)?);
+    let time = Timestamp::from_millis(time.ok_or_else(|| fault(DecodeError::Limit))?);
     let signature = Signature::from_bytes(reader.array()?);
     let cover = shape::right_cover(to, size);
     let right = read_hashes(&mut reader, cover.len())?;
@@ -213,7 +238,8 @@ pub(crate) fn write(
         return None;
     }
     let mut proofs = run.proofs(keys, beyond);
-    let alone = form == RangeForm::Alone;
+    // From the start on, a range stands alone anyway.
+    let alone = form == RangeForm::Alone || from == 0;
     let left = if alone { proofs.peaks(from)? } else { Vec::new() };
     let before = if alone { Before::default() } else { run.before(from)? };
 
@@ -243,7 +269,7 @@ pub(crate) fn write(
 
     let more = head.size > end;
     let mut bytes = Vec::with_capacity(entries.len().saturating_add(bytes_max.min(2_048)));
-    bytes.push(KIND | if alone { PEAKS } else { 0 } | if more { BEYOND } else { 0 });
+    bytes.push(KIND | if alone && from > 0 { PEAKS } else { 0 } | if more { BEYOND } else { 0 });
     put_varint(&mut bytes, from);
     put_varint(&mut bytes, end.saturating_sub(from));
     for hash in &left {

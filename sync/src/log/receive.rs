@@ -3,12 +3,7 @@
 //! A range is checked whole before anything changes. Where it begins decides what it can be:
 //!
 //! - within or at the end of what is held, it extends that;
-//! - behind it, and with its own peaks, it is *staged*: kept, verified, until the gap before it is filled, or until it
-//!   holds the entry that raises the base to its start or above. Then nothing before it is needed any more, and it
-//!   replaces what is held (a *jump*). So a cut transfer leaves the old copy, never half of a new one.
-//!
-//! An entry whose base is below that of the entry before can only begin a staged range, never extend anything: what
-//! such a range replaces is no longer needed by then, so all copies end alike whether they saw the fall or not.
+//! - behind it, and with its own peaks, it is [staged](super::staging).
 //!
 //! Forks show as two roots at one size: the computed one and the one that is known here, from the entries or from a
 //! head.
@@ -22,7 +17,7 @@ use consilience_crdts::Hlc;
 use super::entry::{Before, Entry};
 use super::evidence::{Evidence, Side};
 use super::head::SignedHead;
-use super::range::{Checked, Footing, Header, check};
+use super::range::{Checked, Fault, Footing, Header, check};
 use super::run::Run;
 use super::{Log, Proof, Staged};
 use crate::budget::VerifyBudget;
@@ -125,6 +120,15 @@ pub enum ReceiveError {
     Budget,
 }
 
+impl From<Fault> for ReceiveError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Form(error) => Self::Decode(error),
+            Fault::Footing => Self::Unproven,
+        }
+    }
+}
+
 /// Entries that were checked and are not held.
 #[derive(Clone, Debug)]
 pub struct VerifiedRange<'a> {
@@ -170,17 +174,19 @@ struct Known {
 }
 
 impl Log {
-    /// Takes a range in.
+    /// Takes a range in. First of all, entries with stamps up to `allowance.latest` are [made
+    /// ready](Self::make_ready), whatever becomes of the range.
     ///
     /// # Errors
     ///
-    /// Why it was refused; see [`ReceiveError`]. Nothing changed then.
+    /// Why it was refused; see [`ReceiveError`]. Nothing else changed then.
     pub fn receive(
         &mut self,
         bytes: &[u8],
         allowance: &Allowance,
         budget: &mut VerifyBudget,
     ) -> Result<Received, ReceiveError> {
+        self.make_ready(allowance.latest);
         self.receive_forked(bytes, allowance, budget, u64::MAX)
     }
 
@@ -196,7 +202,7 @@ impl Log {
         let header = Header::read(bytes)?;
         let alone = header.peaks.is_some();
         let place = self.place(&header)?;
-        let known = self.known_roots(place, &header);
+        let mut known = self.known_roots(place, &header);
         let sizes: Vec<u64> = known.iter().map(|known| known.size).collect();
         let footing = self.footing(place, &header, &sizes, allowance.latest)?;
         let checked = check(&self.keys, self.opening.kind, header, footing)?;
@@ -211,21 +217,31 @@ impl Log {
                 return Err(if alone { ReceiveError::BadSignature } else { ReceiveError::Unproven });
             }
         }
+        if paid && let Some(root) = self.root_at(checked.head.size) {
+            let size = checked.head.size;
+            let head = self.head().copied().filter(|head| head.size >= size);
+            known.insert(known.partition_point(|known| known.size < size), Known { size, root, head });
+        }
         let differs = |known: &&Known| {
             let theirs = if known.size == checked.head.size {
                 Some(checked.head.root)
             } else {
                 checked.roots.iter().find(|(size, _)| *size == known.size).map(|(_, root)| *root)
             };
-            known.size < forked && theirs.is_some_and(|root| root != known.root)
+            theirs.is_some_and(|root| root != known.root)
         };
         let received = match known.iter().find(differs) {
+            // Behind a fork that is known, what differs from heads is nothing new; what waits is not mixed with it.
+            Some(known) if known.size >= forked && place == Place::Held => {
+                self.take(place, checked, allowance)
+            }
+            Some(known) if known.size >= forked => Received::Nothing,
             Some(Known { head: None, .. }) => Received::Conflict,
             Some(known) => match self.evidence_at(known, &checked) {
                 Some(evidence) => Received::Forked(Box::new(evidence)),
                 None => Received::Conflict,
             },
-            None => self.take(place, checked, allowance.latest),
+            None => self.take(place, checked, allowance),
         };
         let worth =
             matches!(received, Received::Extended { .. } | Received::Staged { .. } | Received::Jumped { .. });
@@ -323,8 +339,8 @@ impl Log {
         }
     }
 
-    /// The roots with which a range can be compared, by size: at both its ends as far as they are held, and those of
-    /// the heads that were seen.
+    /// The roots with which a range can be compared, by size: at its ends and those of what is held and staged, and
+    /// those of the heads that were seen.
     fn known_roots(&self, place: Place, header: &Header<'_>) -> Vec<Known> {
         let mut known = Vec::new();
         let signed = self.head().copied();
@@ -344,6 +360,13 @@ impl Log {
         for staged in &self.staged {
             let head = staged.proof.head;
             known.push(Known { size: head.size, root: head.root, head: Some(head) });
+            let run = &staged.run;
+            let mut proofs = run.proofs(&self.keys, &[]);
+            for size in [run.start(), header.from, header.to, run.end()] {
+                if header.from <= size && size <= header.to {
+                    known.extend(proofs.root(size).map(|root| Known { size, root, head: Some(head) }));
+                }
+            }
         }
         known.sort_by_key(|known| known.size);
         known.dedup_by_key(|known| (known.size, known.root));
@@ -380,9 +403,12 @@ impl Log {
             return Ok(());
         }
         if place != Place::Held {
-            let staged = self.staged_memory().saturating_add(checked.entries.len());
+            let start = self.run_at(place).map_or(checked.from, Run::start);
+            // A jump that its writer has declared is as large as what the log retains.
+            let declared = checked.head.base >= start;
+            let waits = self.staged_bytes().saturating_add(checked.fresh_cost);
             let full = place == Place::New && self.staged.len() >= STAGED_MAX;
-            if full || staged > allowance.staged_bytes_max {
+            if full || (!declared && waits > allowance.staged_bytes_max) {
                 return Err(ReceiveError::TooManyStaged);
             }
             return Ok(());
@@ -408,7 +434,7 @@ impl Log {
     }
 
     /// Takes in what was verified and differs in nothing from what is held.
-    fn take(&mut self, place: Place, checked: Checked<'_>, latest: Hlc) -> Received {
+    fn take(&mut self, place: Place, checked: Checked<'_>, allowance: &Allowance) -> Received {
         let Checked {
             from,
             to,
@@ -433,14 +459,17 @@ impl Log {
                 self.ready = ready;
                 self.late_bytes = self.late_bytes.saturating_add(cost);
                 self.replace_proof(proof);
-                match self.settle(latest) {
-                    Some(settled @ (Received::Forked(_) | Received::Jumped { .. })) => settled,
-                    _ => Received::Extended { from: end, to: self.run.end() },
+                match self.settle(allowance) {
+                    None | Some(Received::Extended { .. }) => {
+                        Received::Extended { from: end, to: self.run.end() }
+                    }
+                    Some(settled) => settled,
                 }
             }
             Place::Held => self.take_head(to, proof),
             Place::New | Place::Staged(_) if from == to => self.take_head(to, proof),
             Place::Staged(index) => {
+                self.see(head);
                 let Some(staged) = self.staged.get_mut(index) else { return Received::Nothing };
                 let end = staged.run.end();
                 if to <= end {
@@ -448,14 +477,18 @@ impl Log {
                 }
                 staged.run.grow(fresh, at, before, grown);
                 staged.proof = proof;
-                self.settle(latest).unwrap_or(Received::Staged { from: end, to })
+                staged.count(fresh_cost);
+                self.join_staged(index);
+                self.settle(allowance).unwrap_or(Received::Staged { from: end, to })
             }
             Place::New => {
+                self.see(head);
                 let mut run = Run::starting_at(self.opening.kind, from, left, None);
                 run.grow(fresh, at, before, grown);
                 let index = self.staged.partition_point(|staged| staged.run.start() < from);
-                self.staged.insert(index, Staged { run, proof, ready: from });
-                self.settle(latest).unwrap_or(Received::Staged { from, to })
+                self.staged.insert(index, Staged::new(run, proof, fresh_cost));
+                self.join_staged(index);
+                self.settle(allowance).unwrap_or(Received::Staged { from, to })
             }
         }
     }
@@ -463,82 +496,51 @@ impl Log {
     /// Takes a head in that brought no entries.
     fn take_head(&mut self, to: u64, proof: Proof) -> Received {
         let head = proof.head;
-        let (size, time) = self.head().map_or((0, head.time), |held| (held.size, held.time));
         let seen = self.furthest_head().map_or(0, |head| head.size);
-        if head.size == size && head.time > time {
-            // The same root at a later time.
-            if let Some(held) = &mut self.proof {
-                held.head = head;
+        let held = self.head().copied();
+        // At the tip, a head states the base of the last entry. One that does not would spoil what is sent from here.
+        let sound = head.size != self.run.end() || head.base == self.run.last().base;
+        if let Some(held) = held
+            && (held.size, held.base, held.root) == (head.size, head.base, head.root)
+        {
+            // The same at a later time, or an earlier one.
+            if head.time <= held.time {
+                return Received::Nothing;
+            }
+            if let Some(proof) = &mut self.proof {
+                proof.head = head;
             }
             return Received::Head;
         }
-        if to == self.run.end() && head.size > size {
+        let later = head.size > held.map_or(0, |held| held.size);
+        if to == self.run.end() && later && sound {
             // It ties what is held to a later head.
             self.replace_proof(proof);
             return Received::Head;
         }
-        if head.size > seen {
-            self.furthest = Some(head);
+        if head.size < self.run.end() && later && head.base == self.base_at(head.size) {
+            // The writer signed elsewhere what was appended here, as far as it goes.
+            self.replace_proof(Proof { head, beyond: Vec::new() });
             return Received::Head;
         }
-        Received::Nothing
+        self.see(head);
+        if head.size > seen { Received::Head } else { Received::Nothing }
+    }
+
+    /// Remembers a verified head if it is the furthest.
+    fn see(&mut self, head: SignedHead) {
+        if self.furthest_head().is_none_or(|seen| seen.size < head.size) {
+            self.furthest = Some(head);
+        }
     }
 
     /// Takes the proof that ties the run to a head, and remembers the furthest head.
-    fn replace_proof(&mut self, proof: Proof) {
+    pub(super) fn replace_proof(&mut self, proof: Proof) {
         let heads = [self.furthest, self.head().copied()];
         let size = proof.head.size;
         self.furthest =
             heads.into_iter().flatten().filter(|head| head.size > size).max_by_key(|head| head.size);
         self.proof = Some(proof);
-    }
-
-    /// Moves staged runs to what is held where they now follow on it or replace it. Says what came of it.
-    pub(crate) fn settle(&mut self, latest: Hlc) -> Option<Received> {
-        let mut settled = None;
-        let mut index = 0;
-        while let Some(staged) = self.staged.get_mut(index) {
-            let end = self.run.end();
-            let jumps = staged.jumps(latest);
-            let from = staged.run.start();
-            if from <= end {
-                // It overlaps: the trees must agree where the shorter one ends.
-                let size = end.min(staged.run.end());
-                let theirs = staged.run.proofs(&self.keys, &[]).root(size);
-                if theirs != self.run.proofs(&self.keys, &[]).root(size) {
-                    let staged = self.staged.remove(index);
-                    let evidence = self.staged_evidence(size, &staged);
-                    return evidence.map(|evidence| Received::Forked(Box::new(evidence)));
-                }
-            }
-            let falls =
-                from == end && staged.run.entry(end).is_some_and(|entry| entry.base < self.run.last().base);
-            if from > end || falls {
-                if !jumps {
-                    index = index.saturating_add(1);
-                    continue;
-                }
-                let Staged { run, proof, ready } = self.staged.remove(index);
-                settled = Some(Received::Jumped { from, to: run.end() });
-                self.run = run;
-                self.ready = ready;
-                self.replace_proof(proof);
-                self.count_late();
-            } else {
-                let Staged { run, proof, .. } = self.staged.remove(index);
-                for entry in run.entries(end, run.end()) {
-                    self.run.push(&self.keys, &entry);
-                    self.late_bytes = self.late_bytes.saturating_add(entry.cost());
-                }
-                if self.run.end() > end {
-                    self.replace_proof(proof);
-                    settled = settled.or(Some(Received::Extended { from: end, to: self.run.end() }));
-                }
-                self.advance(latest);
-            }
-            index = 0;
-        }
-        settled
     }
 
     /// What shows that the writer signed both what is known here and what came.
@@ -547,8 +549,10 @@ impl Log {
         let ours = match known.head? {
             head if head.size == size => Side::whole(head),
             head => {
-                let proof = self.proof.as_ref().filter(|proof| proof.head == head)?;
-                Side::within(&self.run, &self.keys, proof, size)?
+                let held = self.proof.iter().map(|proof| (&self.run, proof));
+                let staged = self.staged.iter().map(|staged| (&staged.run, &staged.proof));
+                let mut vouched = held.chain(staged).filter(|(_, proof)| proof.head == head);
+                vouched.find_map(|(run, proof)| Side::within(run, &self.keys, proof, size))?
             }
         };
         let theirs = if checked.head.size == size {
@@ -558,13 +562,6 @@ impl Log {
             let proof = Proof { head: checked.head, beyond: checked.beyond.clone() };
             Side::within(&run, &self.keys, &proof, size)?
         };
-        Evidence::of(&self.opening, &self.mesh, size, ours, theirs)
-    }
-
-    fn staged_evidence(&self, size: u64, staged: &Staged) -> Option<Evidence> {
-        let proof = self.proof.as_ref().filter(|proof| proof.head.size >= size)?;
-        let ours = Side::within(&self.run, &self.keys, proof, size)?;
-        let theirs = Side::within(&staged.run, &self.keys, &staged.proof, size)?;
         Evidence::of(&self.opening, &self.mesh, size, ours, theirs)
     }
 }
@@ -579,19 +576,4 @@ fn rebuilt(keys: &LogKeys, kind: LogKind, checked: &Checked<'_>) -> Run {
         run.push(keys, &entry);
     }
     run
-}
-
-impl Staged {
-    /// Whether its ready part has its base at its start or above: then nothing before it is needed.
-    fn jumps(&mut self, latest: Hlc) -> bool {
-        for entry in self.run.entries(self.ready, self.run.end()) {
-            if entry.hlc > latest {
-                break;
-            }
-            self.ready = entry.seq.saturating_add(1);
-        }
-        // Bases do not fall within a run.
-        self.ready > self.run.start()
-            && self.run.before(self.ready).is_some_and(|before| before.base >= self.run.start())
-    }
 }

@@ -47,9 +47,14 @@ pub(crate) struct Run {
     tail_before: Before,
     /// By level from `LEVEL` up: the full nodes that end above `start`.
     levels: Vec<VecDeque<Hash>>,
+    /// The leaves of entries with large payloads, by number: hashing those again would take long.
+    large: VecDeque<(u64, Hash)>,
     peaks: Peaks,
     last: Before,
 }
+
+/// Payloads above have their leaf kept: so a proof hashes at most 64 KiB again.
+const LARGE_BYTES: u32 = 1 << 10;
 
 /// Where a checked piece of the wire crosses from one block into the next.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +71,8 @@ pub(crate) struct Grown {
     pub(crate) crossings: Vec<Crossing>,
     /// The full nodes over blocks that were completed, in that order.
     pub(crate) nodes: Vec<(u8, Hash)>,
+    /// The leaves of large entries.
+    large: Vec<(u64, Hash)>,
     pub(crate) peaks: Peaks,
     pub(crate) last: Before,
 }
@@ -75,7 +82,13 @@ impl Grown {
     pub(crate) fn with_room(from: u64, to: u64, peaks: Peaks, last: Before) -> Self {
         let room = |level: u32| usize::try_from((to >> level).saturating_sub(from >> level)).unwrap_or(0);
         let nodes = (LEVEL..u64::BITS).map(room).sum();
-        Self { crossings: Vec::with_capacity(room(LEVEL)), nodes: Vec::with_capacity(nodes), peaks, last }
+        Self {
+            crossings: Vec::with_capacity(room(LEVEL)),
+            nodes: Vec::with_capacity(nodes),
+            large: Vec::new(),
+            peaks,
+            last,
+        }
     }
 
     /// Takes the next entry in, which ends at `at`. Only what lies behind the entry `known` is noted.
@@ -84,7 +97,11 @@ impl Grown {
         self.last = Before { base: entry.base, hlc: entry.hlc };
         let nodes = &mut self.nodes;
         let noted = entry.seq >= known;
-        self.peaks.push(keys, entry.leaf(keys), |level, hash| {
+        let leaf = entry.leaf(keys);
+        if noted && entry.payload_len > LARGE_BYTES {
+            self.large.push((entry.seq, leaf));
+        }
+        self.peaks.push(keys, leaf, |level, hash| {
             if level >= LEVEL
                 && noted
                 && let Ok(level) = u8::try_from(level)
@@ -116,6 +133,7 @@ impl Run {
             tail: Vec::new(),
             tail_before: last,
             levels: Vec::new(),
+            large: VecDeque::new(),
             peaks: Peaks::new(start, peaks),
             last,
         }
@@ -152,12 +170,16 @@ impl Run {
             + self.tail.capacity()
             + self.blocks.capacity() * size_of::<Block>()
             + hashes * Hash::LEN
+            + self.large.capacity() * size_of::<(u64, Hash)>()
             + self.levels.capacity() * size_of::<VecDeque<Hash>>()
     }
 
     /// Appends one entry, whose `seq` is [`end`](Self::end).
     pub(crate) fn push(&mut self, keys: &LogKeys, entry: &Entry<'_>) {
         let leaf = entry.leaf(keys);
+        if entry.payload_len > LARGE_BYTES {
+            self.large.push_back((entry.seq, leaf));
+        }
         self.write(entry);
         let levels = &mut self.levels;
         self.peaks.push(keys, leaf, |level, hash| keep(levels, level, hash));
@@ -210,12 +232,23 @@ impl Run {
         for (level, hash) in grown.nodes {
             keep(&mut self.levels, level.into(), hash);
         }
+        self.large.extend(grown.large);
         self.last = grown.last;
     }
 
     /// The entry with this number.
     pub(crate) fn entry(&self, seq: u64) -> Option<Entry<'_>> {
         self.entries(seq, seq.checked_add(1)?).next()
+    }
+
+    /// The hash of an entry of this run.
+    pub(crate) fn leaf(&self, keys: &LogKeys, entry: &Entry<'_>) -> Hash {
+        if entry.payload_len > LARGE_BYTES
+            && let Ok(at) = self.large.binary_search_by_key(&entry.seq, |(seq, _)| *seq)
+        {
+            return self.large[at].1;
+        }
+        entry.leaf(keys)
     }
 
     /// The entries of `[from, to)` that are here, in order.
@@ -299,6 +332,7 @@ impl Run {
             nodes.shrink_to(nodes.len() * 2);
         }
         self.blocks.shrink_to(self.blocks.len() * 2);
+        self.large.drain(..self.large.partition_point(|(large, _)| *large < seq));
         self.start = seq;
         self.start_peaks = peaks;
         self.before = before;
@@ -322,6 +356,7 @@ impl Run {
             let kept = (size >> level).saturating_sub(self.start >> level);
             nodes.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         }
+        self.large.truncate(self.large.partition_point(|(large, _)| *large < size));
         self.peaks = Peaks::new(size, peaks);
         self.last = last;
     }
@@ -462,12 +497,12 @@ impl Proofs<'_> {
     }
 
     /// The hash of one entry.
-    pub(crate) fn leaf(&mut self, seq: u64) -> Option<Hash> {
+    fn leaf(&mut self, seq: u64) -> Option<Hash> {
         let number = seq / BLOCK;
         let first = (number * BLOCK).max(self.run.start);
         if self.block.as_ref().is_none_or(|(block, _)| *block != number) {
             let entries = self.run.entries(first, (number + 1) * BLOCK);
-            self.block = Some((number, entries.map(|entry| entry.leaf(self.keys)).collect()));
+            self.block = Some((number, entries.map(|entry| self.run.leaf(self.keys, &entry)).collect()));
         }
         let (_, leaves) = self.block.as_ref()?;
         leaves.get(usize::try_from(seq.checked_sub(first)?).ok()?).copied()

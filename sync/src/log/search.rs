@@ -12,6 +12,8 @@ use crate::budget::VerifyBudget;
 pub struct ForkSearch {
     /// Roots are equal at all sizes below that can be compared.
     low: u64,
+    /// Sizes from here on cannot be compared here.
+    end: u64,
     /// They differ here.
     evidence: Evidence,
 }
@@ -29,13 +31,13 @@ impl ForkSearch {
     /// Begins from evidence that a range has shown ([`Received::Forked`](super::Received::Forked)).
     #[must_use]
     pub fn new(log: &Log, evidence: Evidence) -> Self {
-        Self { low: log.start().max(1), evidence }
+        Self { low: log.start().max(1), end: log.size().saturating_add(1), evidence }
     }
 
     /// What to do next. The same until an answer is handled.
     #[must_use]
     pub fn step(&self) -> SearchStep {
-        let high = self.evidence.size();
+        let high = self.evidence.size().min(self.end);
         if self.low >= high {
             return SearchStep::Done(self.evidence.clone());
         }

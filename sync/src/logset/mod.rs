@@ -11,6 +11,7 @@
 
 mod change;
 mod limits;
+mod offer;
 mod slot;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,8 +21,10 @@ use consilience_crdts::{Hlc, Timestamp};
 
 pub use change::Change;
 pub use limits::{Admission, Limits};
+pub use offer::{Move, Offer};
 
 use crate::budget::VerifyBudget;
+use crate::hash::Hash;
 use crate::identity::{AgentId, AgentKey, KeyError, LogId, LogOpening, MeshId, SignError, Signer, Topic};
 use crate::log::{
     Allowance, AppendError, Evidence, EvidenceError, Gone, Have, KeepError, Log, NewEntry, RangeForm,
@@ -101,7 +104,8 @@ pub struct SetStats {
     pub logs: usize,
     /// Bytes of their entries, hashes and tables.
     pub bytes: usize,
-    /// Of those, what waits behind gaps.
+    /// Payload bytes of entries that wait behind gaps, and 16 for each; but for jumps that their writer has declared by
+    /// the base of a signed head, which are as large as what the log retains.
     pub staged_bytes: usize,
     /// Payload bytes of deferred entries, and 16 for each.
     pub late_bytes: usize,
@@ -124,6 +128,8 @@ pub struct LogSet {
     void: BTreeSet<(Timestamp, LogId)>,
     late: usize,
     staged: usize,
+    /// The latest time that was passed in.
+    now: Timestamp,
 }
 
 impl LogSet {
@@ -142,6 +148,7 @@ impl LogSet {
             void: BTreeSet::new(),
             late: 0,
             staged: 0,
+            now: Timestamp::EPOCH,
         }
     }
 
@@ -162,6 +169,15 @@ impl LogSet {
         opening: &LogOpening,
         admit: impl FnOnce(&LogOpening) -> Admission,
     ) -> Result<LogId, OpenError> {
+        self.open_with(opening, None, admit)
+    }
+
+    fn open_with(
+        &mut self,
+        opening: &LogOpening,
+        key: Option<AgentKey>,
+        admit: impl FnOnce(&LogOpening) -> Admission,
+    ) -> Result<LogId, OpenError> {
         let id = opening.log_id(&self.mesh);
         if self.slots.contains_key(&id) {
             return Ok(id);
@@ -173,7 +189,7 @@ impl LogSet {
         if admit(opening) == Admission::Ignore {
             return Err(OpenError::Ignored);
         }
-        self.insert(opening, id, false)?;
+        self.insert(opening, id, key, false)?;
         Ok(id)
     }
 
@@ -185,20 +201,30 @@ impl LogSet {
     pub fn open_local(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
         let id = opening.log_id(&self.mesh);
         match self.slots.get_mut(&id) {
-            Some(slot) => slot.local = true,
-            None => self.insert(opening, id, true)?,
+            Some(slot) => {
+                slot.local = true;
+                slot.self_forked = slot.evidence.is_some();
+                self.note(&id);
+            }
+            None => self.insert(opening, id, None, true)?,
         }
         Ok(id)
     }
 
-    fn insert(&mut self, opening: &LogOpening, id: LogId, local: bool) -> Result<(), OpenError> {
+    fn insert(
+        &mut self,
+        opening: &LogOpening,
+        id: LogId,
+        admitted: Option<AgentKey>,
+        local: bool,
+    ) -> Result<(), OpenError> {
         let key = match self.agents.get_mut(&opening.agent) {
             Some((key, logs)) => {
                 *logs += 1;
                 key.clone()
             }
             None => {
-                let key = AgentKey::admit(&opening.agent)?;
+                let key = admitted.map_or_else(|| AgentKey::admit(&opening.agent), Ok)?;
                 self.agents.insert(opening.agent, (key.clone(), 1));
                 key
             }
@@ -314,28 +340,27 @@ impl LogSet {
         Ok(slot.log.sign_head(signer, now)?)
     }
 
-    /// What is held of a log.
+    /// What is held of a log and signed.
     #[must_use]
     pub fn have(&self, log: &LogId) -> Option<Have> {
         let log = self.log(log)?;
-        Some(Have { start: log.start(), size: log.size(), base: log.base() })
+        let size = log.signed_size().max(log.start());
+        Some(Have { start: log.start(), size, base: log.base_at(size) })
     }
 
     /// What to ask a peer for that has this of a log: the first thing that is missing here. `None` if nothing is.
     #[must_use]
     pub fn want(&self, log: &LogId, have: &Have) -> Option<Want> {
         let slot = self.slots.get(log)?;
-        if slot.valid_below().is_some_and(|valid_below| slot.log.size() >= valid_below) {
-            return None;
-        }
-        slot.log.want(have)
+        let valid_below = slot.valid_below().unwrap_or(u64::MAX);
+        slot.log.want(&Have { size: have.size.min(valid_below), ..*have })
     }
 
     /// What there is for somebody who wants entries of a log, in about `bytes_max` bytes.
     #[must_use]
     pub fn answer(&self, log: &LogId, want: &Want, bytes_max: usize) -> Answer {
         let Some(log) = self.log(log) else { return Answer::Nothing };
-        let signed = log.size().min(log.head().map_or(0, |head| head.size));
+        let signed = log.signed_size();
         if want.from < log.start() {
             return Answer::Gone(Gone { below: log.start() });
         }
@@ -348,6 +373,33 @@ impl LogSet {
             .range(want.from, to, want.form, bytes_max)
             .or_else(|| log.range(want.from, to, RangeForm::Alone, bytes_max));
         range.map_or(Answer::Nothing, |(bytes, end)| Answer::Range { bytes, end })
+    }
+
+    /// Drops what a local writer has appended and not signed: what to do after [`Change::SelfForked`] without evidence,
+    /// when somebody else's copy goes on otherwise. The writer may then take that copy over and go on in the same log.
+    /// The consumer is told anew what is applicable ([`Change::Replaced`]).
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Unknown`].
+    pub fn discard_unsigned(&mut self, log: &LogId) -> Result<u64, SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        let size = slot.log.size();
+        let kept = slot.log.discard_unsigned();
+        if kept < size {
+            slot.generation = slot.generation.wrapping_add(1);
+            slot.allow_again();
+            self.wait(log, self.now);
+            self.note(log);
+        }
+        Ok(kept)
+    }
+
+    /// How much of a log counts for reconciliation, and the root over that.
+    fn counted(&self, log: &Log) -> (u64, Option<Hash>) {
+        let valid_below = self.evidence(log.id()).map_or(u64::MAX, Evidence::valid_below);
+        let size = log.signed_size().min(valid_below);
+        (size, log.root_at(size))
     }
 
     /// Takes in a range of a log that is held.
@@ -371,19 +423,13 @@ impl LogSet {
                 return Err(SetError::Forked { valid_below });
             }
         }
-        let room =
-            |per_log: usize, max: usize, all: usize, own: usize| per_log.min(max.saturating_sub(all - own));
-        let limits = &self.limits;
-        let allowance = Allowance {
-            latest: latest(limits, now),
-            late_bytes_max: room(limits.late_bytes_per_log_max, limits.late_bytes_max, self.late, slot.late),
-            staged_bytes_max: room(
-                limits.staged_bytes_per_log_max,
-                limits.staged_bytes_max,
-                self.staged,
-                slot.staged,
-            ),
-        };
+        if slot.waiting.is_some_and(|hlc| hlc <= latest(&self.limits, now)) {
+            // Time has passed for what waited here.
+            self.wait(log, now);
+            self.note(log);
+        }
+        let Some(slot) = self.slots.get_mut(log) else { return Err(SetError::Unknown) };
+        let allowance = allowance(&self.limits, (self.late, self.staged), slot, now);
         let received = slot.log.receive_forked(range, &allowance, budget, forked_at)?;
         match &received {
             Received::Forked(evidence) => {
@@ -391,7 +437,7 @@ impl LogSet {
                 self.judge(log, evidence, now);
             }
             Received::Conflict => slot.self_forked = slot.local,
-            Received::Jumped { .. } => slot.generation = slot.generation.wrapping_add(1),
+            Received::Jumped { .. } => slot.jumped(),
             _ => {}
         }
         self.wait(log, now);
@@ -419,8 +465,8 @@ impl LogSet {
             return Ok(false);
         }
         let key = self.agents.get(&opening.agent).map(|(key, _)| key.clone());
-        let evidence = Evidence::decode_with(bytes, &self.mesh, budget, key)?;
-        let log = self.open(evidence.opening(), admit)?;
+        let (evidence, key) = Evidence::decode_with(bytes, &self.mesh, budget, key)?;
+        let log = self.open_with(evidence.opening(), Some(key), admit)?;
         Ok(self.judge(&log, evidence, now))
     }
 
@@ -432,10 +478,13 @@ impl LogSet {
         }
         slot.evidence = Some(evidence);
         slot.self_forked = slot.local;
+        // What waits may belong to either history.
+        slot.log.drop_staged();
         // Better evidence does not begin the time anew, but what it voids has to go as well.
         let until = now.saturating_add_millis(self.limits.void_keep_ms);
         let until = *slot.void_until.get_or_insert(until);
         self.void.insert((until, *log));
+        self.count(log, latest(&self.limits, now));
         self.note(log);
         true
     }
@@ -449,6 +498,9 @@ impl LogSet {
     pub fn retire(&mut self, log: &LogId, below: u64) -> Result<(), SetError> {
         let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
         slot.retired = slot.retired.max(below);
+        slot.log.set_floor(slot.retired);
+        // A jump may have waited for just that.
+        self.wait(log, self.now);
         self.note(log);
         Ok(())
     }
@@ -531,14 +583,27 @@ impl LogSet {
 
     /// Makes a log's entries ready as far as time allows, and notes what it waits for and holds back.
     fn wait(&mut self, log: &LogId, now: Timestamp) {
-        let latest = latest(&self.limits, now);
+        self.now = self.now.max(now);
         let Some(slot) = self.slots.get_mut(log) else { return };
+        let allowance = allowance(&self.limits, (self.late, self.staged), slot, now);
         let mut evidence = None;
-        match slot.log.settle(latest) {
-            Some(Received::Jumped { .. }) => slot.generation = slot.generation.wrapping_add(1),
+        // First what is held: what it no longer holds back is room for what waits.
+        slot.log.make_ready(allowance.latest);
+        match slot.log.settle(&allowance) {
+            Some(Received::Jumped { .. }) => slot.jumped(),
+            Some(Received::Conflict) => slot.self_forked = slot.local,
             Some(Received::Forked(found)) => evidence = Some(found),
             _ => {}
         }
+        self.count(log, allowance.latest);
+        if let Some(evidence) = evidence {
+            self.judge(log, *evidence, now);
+        }
+    }
+
+    /// Notes what a log waits for and holds back.
+    fn count(&mut self, log: &LogId, latest: Hlc) {
+        let Some(slot) = self.slots.get_mut(log) else { return };
         let waiting = slot.log.wait(latest);
         if waiting != slot.waiting {
             if let Some(hlc) = slot.waiting {
@@ -547,13 +612,10 @@ impl LogSet {
             slot.waiting = waiting;
             self.waiting.extend(waiting.map(|hlc| (hlc, *log)));
         }
-        let (late, staged) = (slot.log.late_bytes(), slot.log.staged_memory());
+        let (late, staged) = (slot.log.late_bytes(), slot.log.staged_bytes());
         self.late = self.late - slot.late + late;
         self.staged = self.staged - slot.staged + staged;
         (slot.late, slot.staged) = (late, staged);
-        if let Some(evidence) = evidence {
-            self.judge(log, *evidence, now);
-        }
     }
 
     /// Queues a log for [`poll_change`](Self::poll_change).
@@ -563,6 +625,20 @@ impl LogSet {
         {
             self.changed.push_back(*log);
         }
+    }
+}
+
+/// What one log may hold back, given what all do.
+fn allowance(limits: &Limits, (late, staged): (usize, usize), slot: &Slot, now: Timestamp) -> Allowance {
+    let room = |per_log: usize, max: usize, others: usize| per_log.min(max.saturating_sub(others));
+    Allowance {
+        latest: latest(limits, now),
+        late_bytes_max: room(limits.late_bytes_per_log_max, limits.late_bytes_max, late - slot.late),
+        staged_bytes_max: room(
+            limits.staged_bytes_per_log_max,
+            limits.staged_bytes_max,
+            staged - slot.staged,
+        ),
     }
 }
 

@@ -87,13 +87,34 @@ impl Slot {
     /// The applicable entries.
     pub(super) fn applicable(&self) -> (u64, u64) {
         let end = self.log.ready().min(self.valid_below().unwrap_or(u64::MAX));
-        let base = self.log.base_at(end).max(self.log.start()).max(self.retired).min(end);
+        let forked = self.evidence.as_ref().map_or(0, Evidence::base);
+        // What was told to be below the base stays so, even if the entry that raised it turns out not to count.
+        let told = self.told.base.max(self.retired).max(forked);
+        let base = self.log.base_at(end).max(self.log.start()).max(told).min(end);
         (base, end)
+    }
+
+    /// Notes that another part of the log took the place of what was held. A local writer does not go on from there: what
+    /// it wrote itself cannot be compared with what came, and has to be written again in its next incarnation.
+    pub(super) const fn jumped(&mut self) {
+        self.generation = self.generation.wrapping_add(1);
+        self.self_forked = self.self_forked || self.local;
+    }
+
+    /// Lets a local writer go on whose log has no other signed history.
+    pub(super) const fn allow_again(&mut self) {
+        self.self_forked = self.evidence.is_some();
+        self.told.self_forked = self.self_forked;
     }
 
     /// Drops what the caller was told of and nobody needs.
     pub(super) fn drop_told(&mut self) {
-        let below = self.told.base.min(self.applicable().0);
+        let mut below = self.told.base.min(self.applicable().0);
+        if self.local {
+            // Others still need what only an unsigned entry has given up.
+            below =
+                below.min(self.log.base_at(self.log.ready().min(self.log.signed_size())).max(self.retired));
+        }
         let lag = if self.retired >= below || below == self.log.size() { 0 } else { DROP_LAG };
         if !self.is_void() && below >= self.log.start() + lag {
             self.log.drop_all_below(below);

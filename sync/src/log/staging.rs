@@ -1,0 +1,166 @@
+//! What waits: verified entries that do not follow on what is held.
+//!
+//! A staged run is kept until the gap before it is filled, or until it holds the entry that raises the base to its start
+//! or above. Then nothing before it is needed any more, and it replaces what is held (a *jump*). So a cut transfer leaves
+//! the old copy, never half of a new one.
+//!
+//! An entry whose base is below that of the entry before can only begin a staged run, never extend anything: what such a
+//! run replaces is no longer needed by then, so all copies end alike whether they saw the fall or not.
+//!
+//! The invariant: staged runs are ascending and disjoint, begin behind what is held, and those that touch what they could
+//! join differ from it in nothing.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::boxed::Box;
+
+use consilience_crdts::Hlc;
+
+use super::evidence::{Evidence, Side};
+use super::receive::{Allowance, Received};
+use super::run::Run;
+use super::{Log, Proof, Staged};
+
+impl Staged {
+    pub(super) const fn new(run: Run, proof: Proof, cost: usize) -> Self {
+        Self { ready: run.start(), cost, late: cost, run, proof }
+    }
+
+    /// Notes that entries were added that [cost](super::Entry::cost) so much.
+    pub(super) const fn count(&mut self, cost: usize) {
+        self.cost = self.cost.saturating_add(cost);
+        self.late = self.late.saturating_add(cost);
+    }
+
+    /// Whether its writer has signed that nothing before it is needed. Then it is as large as what the log retains, and
+    /// no limit of what waits applies.
+    pub(super) const fn is_declared(&self) -> bool {
+        self.proof.head.base >= self.run.start()
+    }
+
+    /// Whether nothing before it is needed: its ready part has its base at its start or above, or a successor of the
+    /// writer has said so (`floor`).
+    fn jumps(&mut self, latest: Hlc, floor: u64) -> bool {
+        for entry in self.run.entries(self.ready, self.run.end()) {
+            if entry.hlc > latest {
+                break;
+            }
+            self.ready = entry.seq.saturating_add(1);
+            self.late = self.late.saturating_sub(entry.cost());
+        }
+        let start = self.run.start();
+        // Bases do not fall within a run.
+        let raised =
+            self.ready > start && self.run.before(self.ready).is_some_and(|before| before.base >= start);
+        raised || floor >= start
+    }
+}
+
+impl Log {
+    /// What the entries that wait behind gaps [cost](super::Entry::cost), but for jumps that their writer has declared.
+    pub(crate) fn staged_bytes(&self) -> usize {
+        let waiting = self.staged.iter().filter(|staged| !staged.is_declared());
+        waiting.map(|staged| staged.cost).sum()
+    }
+
+    pub(crate) fn drop_staged(&mut self) {
+        self.staged.clear();
+    }
+
+    /// Takes the staged runs behind this one that it reaches into it. They were compared when it came.
+    pub(super) fn join_staged(&mut self, index: usize) {
+        let next = index.saturating_add(1);
+        while let (Some(one), Some(other)) = (self.staged.get(index), self.staged.get(next)) {
+            let touches = other.run.start() == one.run.end()
+                && other.run.entry(one.run.end()).is_some_and(|entry| entry.base >= one.run.last().base);
+            if other.run.start() >= one.run.end() && !touches {
+                break;
+            }
+            let Staged { run, proof, .. } = self.staged.remove(next);
+            let Some(one) = self.staged.get_mut(index) else { break };
+            let end = one.run.end();
+            for entry in run.entries(end, run.end()) {
+                one.run.push(&self.keys, &entry);
+                one.count(entry.cost());
+            }
+            if one.run.end() > end {
+                one.proof = proof;
+            }
+        }
+    }
+
+    /// Moves staged runs to what is held where they now follow on it or replace it. Says what came of it.
+    pub(crate) fn settle(&mut self, allowance: &Allowance) -> Option<Received> {
+        let mut settled = None;
+        let mut index = 0_usize;
+        while let Some(staged) = self.staged.get_mut(index) {
+            let (start, end) = (self.run.start(), self.run.end());
+            let (from, to) = (staged.run.start(), staged.run.end());
+            if to <= start {
+                // A jump has passed it.
+                self.staged.remove(index);
+                continue;
+            }
+            let jumps = staged.jumps(allowance.latest, self.floor);
+            if from <= end {
+                // It overlaps: the trees must agree where the shorter one ends.
+                let size = end.min(to);
+                let theirs = staged.run.proofs(&self.keys, &[]).root(size);
+                if theirs != self.run.proofs(&self.keys, &[]).root(size) {
+                    let staged = self.staged.remove(index);
+                    let evidence = self.staged_evidence(size, &staged);
+                    return Some(
+                        evidence.map_or(Received::Conflict, |found| Received::Forked(Box::new(found))),
+                    );
+                }
+                if to <= end {
+                    self.staged.remove(index);
+                    continue;
+                }
+            }
+            let falls =
+                from == end && staged.run.entry(end).is_some_and(|entry| entry.base < self.run.last().base);
+            let replaces = from > end || falls;
+            let late = if replaces {
+                staged.late
+            } else if self.ready < end {
+                self.late_bytes.saturating_add(staged.cost)
+            } else {
+                self.late_bytes.saturating_add(staged.late)
+            };
+            if (replaces && !jumps) || late > allowance.late_bytes_max {
+                index = index.saturating_add(1);
+                continue;
+            }
+            if replaces && self.has_unsigned() {
+                // What was appended here would be lost.
+                settled = settled.or(Some(Received::Conflict));
+                index = index.saturating_add(1);
+                continue;
+            }
+            let Staged { run, proof, ready, late, .. } = self.staged.remove(index);
+            if replaces {
+                settled = Some(Received::Jumped { from, to });
+                self.run = run;
+                self.ready = ready;
+                self.late_bytes = late;
+            } else {
+                for entry in run.entries(end, to) {
+                    self.run.push(&self.keys, &entry);
+                    self.late_bytes = self.late_bytes.saturating_add(entry.cost());
+                }
+                settled = settled.or(Some(Received::Extended { from: end, to }));
+            }
+            self.replace_proof(proof);
+            self.make_ready(allowance.latest);
+            index = 0;
+        }
+        settled
+    }
+
+    fn staged_evidence(&self, size: u64, staged: &Staged) -> Option<Evidence> {
+        let proof = self.proof.as_ref().filter(|proof| proof.head.size >= size)?;
+        let ours = Side::within(&self.run, &self.keys, proof, size)?;
+        let theirs = Side::within(&staged.run, &self.keys, &staged.proof, size)?;
+        Evidence::of(&self.opening, &self.mesh, size, ours, theirs)
+    }
+}

@@ -1,0 +1,162 @@
+//! What two sets have to send each other once they know in which logs they differ.
+//!
+//! Reconciliation finds the heads that differ; for each of them, its holder says what it has in an [`Offer`]. From its
+//! own logs and the other's offers each side works out the same [`Plan`], its own half of it to be done: no further
+//! question is asked where both sizes are known, and a log that the other did not offer is one that it does not hold.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::LogSet;
+use crate::codec::{DecodeError, Reader, put_varint};
+use crate::identity::{LogId, LogKind};
+use crate::log::{LOG_SIZE_MAX, Log, RangeForm, Want};
+
+const KIND: u8 = 0x2f;
+
+/// What a holder has of one log whose head differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// Which log.
+    pub log: LogId,
+    /// The first entry that is there.
+    pub start: u64,
+    /// Behind the last that is there and signed.
+    pub size: u64,
+    /// The first 8 bytes of the root at that size. They tell equal copies from different ones, and prove nothing.
+    pub root: [u8; 8],
+    /// The first 8 bytes of a hash of the evidence that the log is forked, if there is any.
+    pub evidence: Option<[u8; 8]>,
+}
+
+/// One thing to do about one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// Send the opening first: the other does not hold the log.
+    Open(LogId),
+    /// Send evidence of a fork.
+    Evidence(LogId),
+    /// Send this range, whatever it is cut to; an empty one for its proof.
+    Send(LogId, Want),
+    /// The other is about to send this. Ask for it if it does not come.
+    Expect(LogId, Want),
+}
+
+impl Offer {
+    /// Its canonical bytes, about 50.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.push(KIND);
+        bytes.extend_from_slice(self.log.as_bytes());
+        put_varint(&mut bytes, self.start);
+        put_varint(&mut bytes, self.size.saturating_sub(self.start));
+        bytes.extend_from_slice(&self.root);
+        bytes.extend(self.evidence.iter().flatten());
+        bytes
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        if reader.byte()? != KIND {
+            return Err(DecodeError::Kind);
+        }
+        let log = LogId::from_bytes(reader.array()?);
+        let start = reader.varint_max(LOG_SIZE_MAX)?;
+        let size = start.checked_add(reader.varint()?).filter(|&size| size <= LOG_SIZE_MAX);
+        let size = size.ok_or(DecodeError::Limit)?;
+        let root = reader.array()?;
+        let evidence = if reader.remaining() == 0 { None } else { Some(reader.array()?) };
+        reader.finish()?;
+        Ok(Self { log, start, size, root, evidence })
+    }
+
+    fn of(set: &LogSet, log: &Log) -> Self {
+        let evidence =
+            set.evidence(log.id()).map(|evidence| first(blake3::hash(evidence.as_bytes()).as_bytes()));
+        let (size, root) = set.counted(log);
+        Self {
+            log: *log.id(),
+            start: log.start().min(size),
+            size,
+            root: root.map_or([0; 8], |root| first(root.as_bytes())),
+            evidence,
+        }
+    }
+}
+
+const fn first(hash: &[u8; 32]) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = *hash;
+    [a, b, c, d, e, f, g, h]
+}
+
+impl LogSet {
+    /// What this set has of a log.
+    #[must_use]
+    pub fn offer(&self, log: &LogId) -> Option<Offer> {
+        self.log(log).map(|log| Offer::of(self, log))
+    }
+
+    /// What to do after reconciliation has named `ours`, the logs of this set whose heads the other lacks, and the
+    /// other has made its offers, all of them. In the order of the logs' ids.
+    #[must_use]
+    pub fn plan(&self, ours: &[LogId], theirs: &[Offer]) -> Vec<Move> {
+        let theirs: BTreeMap<LogId, &Offer> = theirs.iter().map(|offer| (offer.log, offer)).collect();
+        let logs: BTreeSet<LogId> = ours.iter().copied().chain(theirs.keys().copied()).collect();
+        let mut moves = Vec::new();
+        for id in logs {
+            let offer = theirs.get(&id).copied();
+            match self.log(&id) {
+                Some(log) => self.plan_log(log, offer, &mut moves),
+                None => moves.extend(offer.map(|offer| {
+                    let want = Want { from: offer.start, to: offer.size, form: form_from(offer.start) };
+                    Move::Expect(id, want)
+                })),
+            }
+        }
+        moves
+    }
+
+    fn plan_log(&self, log: &Log, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
+        let id = *log.id();
+        let ours = Offer::of(self, log);
+        if theirs.is_none() {
+            moves.push(Move::Open(id));
+        }
+        let known = theirs.and_then(|offer| offer.evidence);
+        if ours.evidence.is_some() && ours.evidence != known {
+            moves.push(Move::Evidence(id));
+        }
+        // Of a void log there is nothing to say but that.
+        if log.opening().kind == LogKind::State && (ours.evidence.is_some() || known.is_some()) {
+            return;
+        }
+        let size = theirs.map_or(0, |offer| offer.size);
+        if ours.size > size {
+            let from = if size >= ours.start { size } else { ours.start };
+            let form = if size >= ours.start { RangeForm::Follow } else { RangeForm::Alone };
+            moves.push(Move::Send(id, Want { from, to: ours.size, form }));
+        } else if let Some(offer) = theirs {
+            if offer.size > ours.size {
+                let follows = ours.size >= offer.start;
+                let from = if follows { ours.size } else { offer.start };
+                let form = if follows { RangeForm::Follow } else { RangeForm::Alone };
+                moves.push(Move::Expect(id, Want { from, to: offer.size, form }));
+            } else if offer.root != ours.root && size > 0 {
+                // Two histories of one length: the proof shows it.
+                moves.push(Move::Send(id, Want { from: size, to: size, form: RangeForm::Alone }));
+            }
+        }
+    }
+}
+
+/// How somebody who holds nothing has to be sent a range.
+const fn form_from(start: u64) -> RangeForm {
+    if start == 0 { RangeForm::Follow } else { RangeForm::Alone }
+}

@@ -1,0 +1,27 @@
+//! Sets of logs among several replicas: forks in every order of delivery, backups that were restored, random histories
+//! against a consumer that only follows the changes, and the bounds that hostile peers meet.
+//!
+//! `CONSILIENCE_CASES` sets the number of random histories a property runs; a failure prints the seed that replays it.
+
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
+#![expect(unreachable_pub, reason = "one binary, and its modules share a world")]
+#![expect(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "tests have a standard library"
+)]
+
+#[path = "logset/admission.rs"]
+mod admission;
+#[path = "logset/bounds.rs"]
+mod bounds;
+#[path = "logset/forks.rs"]
+mod forks;
+#[path = "logset/model.rs"]
+mod model;
+#[path = "logset/quotas.rs"]
+mod quotas;
+#[path = "logset/restored.rs"]
+mod restored;
+#[path = "logset/world.rs"]
+mod world;

@@ -1,0 +1,288 @@
+//! An honest owner whose copy was restored from an older one: what it wrote twice is a fork, and nothing that anybody
+//! has seen is lost by it.
+
+use std::collections::BTreeSet;
+
+use consilience::sync::{
+    Answer, AppendError, Change, Incarnation, LogId, LogKind, LogOpening, LogSet, NewEntry, Received,
+    SetError,
+};
+
+use crate::world::{
+    KINDS, Replica, START, alone, append, append_based, converge, follow, head_proof, holder, keys, later,
+    meaning, opening, payloads, range, receive, rich, stamp, tell, tell_in, write, writer,
+};
+
+fn replicas(opening: &LogOpening, count: usize) -> Vec<Replica> {
+    (0..count).map(|_| Replica::new(holder(&[opening]))).collect()
+}
+
+fn tell_all(from: &LogSet, to: &mut [Replica], log: &LogId) {
+    for replica in to {
+        tell(from, &mut replica.set, log, START);
+        replica.follow();
+    }
+}
+
+/// The payloads that count, of all replicas.
+fn visible(replicas: &[Replica], log: &LogId) -> BTreeSet<Vec<u8>> {
+    replicas.iter().flat_map(|replica| payloads(&replica.set, log).into_values()).collect()
+}
+
+/// Every payload of a log that somebody else holds, proven to the owner in pieces and not kept.
+fn read_from(owner: &LogSet, peer: &LogSet, log: &LogId) -> BTreeSet<Vec<u8>> {
+    let mut read = BTreeSet::new();
+    let have = peer.have(log).unwrap();
+    let mut from = have.start;
+    while from < have.size {
+        let Answer::Range { bytes, end } = peer.answer(log, &alone(from, have.size), 300) else { break };
+        let verified = owner.log(log).unwrap().verify(&bytes, &mut rich()).unwrap();
+        read.extend(verified.entries().map(|entry| entry.payload().unwrap().to_vec()));
+        from = end;
+    }
+    read
+}
+
+/// The owner goes on in its next incarnation with everything that its own branch and its peers' hold.
+fn reopen(replicas: &mut [Replica], opening: &LogOpening, log: &LogId) -> LogId {
+    let owner = &replicas[0].set;
+    let mut all: BTreeSet<Vec<u8>> =
+        owner.log(log).unwrap().entries(0, u64::MAX).map(|entry| entry.payload().unwrap().to_vec()).collect();
+    for peer in &replicas[1..] {
+        all.extend(read_from(owner, &peer.set, log));
+    }
+    let incarnation = Incarnation::next(Some(opening.incarnation), later(5), [1, 2]);
+    assert!(incarnation > opening.incarnation);
+    let next = LogOpening { incarnation, ..opening.clone() };
+    let owner = &mut replicas[0].set;
+    let id = owner.open_local(&next).unwrap();
+    for payload in &all {
+        append(owner, &id, payload, later(5));
+    }
+    owner.sign_head(&id, &keys(1), later(5)).unwrap();
+    for replica in &mut replicas[1..] {
+        replica.set.open(&next, |_| consilience::sync::Admission::Hold).unwrap();
+    }
+    id
+}
+
+/// The owner writes, peers copy it, and an older copy of the owner writes on and meets them.
+fn diverge(kind: LogKind) -> (LogOpening, LogId, Vec<Replica>) {
+    let opening = opening(kind, 1);
+    let (mut owner, log) = writer(&opening);
+    write(&mut owner, &log, 1, "shared", 5);
+    let backup = owner.clone();
+    write(&mut owner, &log, 1, "lost", 4);
+    let mut all = replicas(&opening, 3);
+    tell_all(&owner, &mut all, &log);
+    all.insert(0, Replica::new(backup));
+    write(&mut all[0].set, &log, 1, "again", 6);
+    all[0].follow();
+    (opening, log, all)
+}
+
+#[test]
+fn an_owner_that_wrote_on_from_a_backup_loses_nothing_in_its_next_incarnation() {
+    for kind in KINDS {
+        let (opening, log, mut all) = diverge(kind);
+        let seen = visible(&all, &log);
+        assert_eq!(seen.len(), 15);
+        converge(&mut all, &log, START);
+        for replica in &all {
+            let told = &replica.consumer.told;
+            match kind {
+                LogKind::State => assert!(told.contains(&Change::Voided { log }), "{told:?}"),
+                LogKind::Event => assert!(told.contains(&Change::Cut { log, valid_below: 5 }), "{told:?}"),
+            }
+            assert_eq!(meaning(&replica.set, &log), meaning(&all[0].set, &log));
+        }
+        assert!(all[0].consumer.self_forked.contains(&log));
+        assert!(all[1].consumer.self_forked.is_empty(), "only its owner can do something about it");
+        let valid_below = if kind == LogKind::State { 0 } else { 5 };
+        let refused = SetError::Forked { valid_below };
+        let entry = NewEntry::new(stamp(9), b"more");
+        assert_eq!(all[0].set.append(&log, &entry), Err(refused));
+        assert_eq!(all[0].set.sign_head(&log, &keys(1), later(9)), Err(refused));
+
+        let next = reopen(&mut all, &opening, &log);
+        converge(&mut all, &next, later(5));
+        for replica in &all {
+            let now: BTreeSet<_> = payloads(&replica.set, &next).into_values().collect();
+            assert!(now.is_superset(&seen), "{:?} are lost", seen.difference(&now).collect::<Vec<_>>());
+            assert_eq!(replica.set.evidence(&next), None);
+        }
+    }
+}
+
+#[test]
+fn the_events_below_the_first_difference_stay_and_those_behind_are_written_again() {
+    let (opening, log, mut all) = diverge(LogKind::Event);
+    let seen = visible(&all, &log);
+    converge(&mut all, &log, START);
+    let next = reopen(&mut all, &opening, &log);
+    converge(&mut all, &next, later(5));
+    for replica in &all {
+        let old: Vec<_> = payloads(&replica.set, &log).into_values().collect();
+        assert_eq!(old, (0..5).map(|number| format!("shared{number}").into_bytes()).collect::<Vec<_>>());
+        let cut = seen.iter().filter(|payload| !old.contains(payload));
+        let again: BTreeSet<_> = payloads(&replica.set, &next).into_values().collect();
+        assert!(cut.into_iter().all(|payload| again.contains(payload)));
+    }
+}
+
+#[test]
+fn a_restored_owner_that_meets_a_peer_first_continues_its_log() {
+    for kind in KINDS {
+        let opening = opening(kind, 1);
+        let (mut owner, log) = writer(&opening);
+        write(&mut owner, &log, 1, "shared", 5);
+        let backup = owner.clone();
+        write(&mut owner, &log, 1, "later", 40);
+        let mut all = replicas(&opening, 3);
+        tell_all(&owner, &mut all, &log);
+
+        let mut owner = Replica::new(backup);
+        tell(&all[1].set, &mut owner.set, &log, START);
+        owner.follow();
+        assert_eq!(owner.set.have(&log).unwrap().size, 45);
+        write(&mut owner.set, &log, 1, "more", 3);
+        all.insert(0, owner);
+        converge(&mut all, &log, START);
+        for replica in &all {
+            assert_eq!(replica.set.evidence(&log), None);
+            assert_eq!(payloads(&replica.set, &log).len(), 48);
+            assert!(replica.consumer.self_forked.is_empty());
+        }
+    }
+}
+
+/// A backup of 5 entries, and a peer that holds 45, in pieces of at most so many.
+fn behind(kind: LogKind, base: u64) -> (LogId, LogSet, LogSet) {
+    let (mut owner, log) = writer(&opening(kind, 1));
+    write(&mut owner, &log, 1, "shared", 5);
+    let backup = owner.clone();
+    write(&mut owner, &log, 1, "later", 39);
+    append_based(&mut owner, &log, b"last", base, START);
+    owner.sign_head(&log, &keys(1), START).unwrap();
+    let mut peer = holder(&[&opening(kind, 1)]);
+    tell(&owner, &mut peer, &log, START);
+    (log, backup, peer)
+}
+
+#[test]
+fn an_owner_that_has_half_of_what_it_wrote_does_not_write() {
+    for kind in KINDS {
+        let (log, mut owner, peer) = behind(kind, 0);
+        receive(&mut owner, &log, &range(&peer, &log, follow(5, 20))).unwrap();
+        let entry = NewEntry::new(stamp(9), b"more");
+        assert_eq!(owner.append(&log, &entry), Err(AppendError::NotWritable.into()));
+        tell(&peer, &mut owner, &log, START);
+        assert_eq!(owner.append(&log, &entry), Ok(45));
+    }
+}
+
+#[test]
+fn an_owner_that_has_half_of_what_it_wrote_does_not_forget_it_by_signing() {
+    for kind in KINDS {
+        let (log, mut owner, peer) = behind(kind, 0);
+        receive(&mut owner, &log, &range(&peer, &log, follow(5, 20))).unwrap();
+        let _ = owner.sign_head(&log, &keys(1), later(9));
+        let entry = NewEntry::new(stamp(9), b"more");
+        assert_eq!(owner.append(&log, &entry), Err(AppendError::NotWritable.into()));
+        assert_eq!(owner.log(&log).unwrap().furthest_head().unwrap().size, 45);
+    }
+}
+
+#[test]
+fn an_owner_that_has_seen_a_longer_head_of_its_own_does_not_write() {
+    for kind in KINDS {
+        let (log, mut owner, peer) = behind(kind, 0);
+        receive(&mut owner, &log, &head_proof(&peer, &log).unwrap()).unwrap();
+        let entry = NewEntry::new(stamp(9), b"more");
+        assert_eq!(owner.append(&log, &entry), Err(AppendError::NotWritable.into()));
+        let _ = owner.sign_head(&log, &keys(1), later(9));
+        assert_eq!(owner.append(&log, &entry), Err(AppendError::NotWritable.into()));
+    }
+}
+
+#[test]
+fn an_owner_that_has_entries_of_its_own_behind_a_gap_does_not_write() {
+    for kind in KINDS {
+        let (log, mut owner, peer) = behind(kind, 0);
+        receive(&mut owner, &log, &range(&peer, &log, alone(20, 30))).unwrap();
+        let entry = NewEntry::new(stamp(9), b"more");
+        assert_eq!(owner.append(&log, &entry), Err(AppendError::NotWritable.into()));
+        assert_eq!(owner.log(&log).unwrap().furthest_head().unwrap().size, 45, "it was seen");
+    }
+}
+
+#[test]
+fn an_unsigned_tail_conflicts_with_what_was_signed_before_and_is_no_fork() {
+    for kind in KINDS {
+        let (log, owner, peer) = behind(kind, 0);
+        let mut owner = Replica::new(owner);
+        append(&mut owner.set, &log, b"tail", START);
+        owner.follow();
+        let received = receive(&mut owner.set, &log, &range(&peer, &log, follow(5, 45)));
+        assert_eq!(received, Ok(Received::Conflict), "{kind:?}");
+        owner.follow();
+        assert_eq!(owner.consumer.self_forked, BTreeSet::from([log]));
+        assert!(owner.consumer.voided.is_empty());
+        assert_eq!(owner.set.evidence(&log), None);
+        let entry = NewEntry::new(stamp(9), b"more");
+        assert_eq!(owner.set.append(&log, &entry), Err(AppendError::NotWritable.into()));
+        assert_eq!(owner.set.sign_head(&log, &keys(1), later(9)), Err(AppendError::NotWritable.into()));
+        // The tail is still there to be written into the next incarnation.
+        assert_eq!(owner.set.log(&log).unwrap().entry(5).unwrap().payload(), Some(&b"tail"[..]));
+
+        // Then the owner takes its log from the others.
+        owner.set.remove(&log);
+        owner.set.open(&opening(kind, 1), |_| consilience::sync::Admission::Hold).unwrap();
+        tell(&peer, &mut owner.set, &log, START);
+        assert_eq!(payloads(&owner.set, &log), payloads(&peer, &log));
+    }
+}
+
+#[test]
+fn a_jump_does_not_swallow_an_unsigned_tail() {
+    for kind in KINDS {
+        let (log, owner, mut peer) = behind(kind, 40);
+        while peer.poll_change().is_some() {}
+        let mut owner = Replica::new(owner);
+        append(&mut owner.set, &log, b"tail", START);
+        owner.follow();
+        let jump = range(&peer, &log, alone(40, 45));
+        let received = receive(&mut owner.set, &log, &jump);
+        owner.follow();
+        assert_eq!(owner.consumer.self_forked, BTreeSet::from([log]), "{kind:?}: {received:?}");
+        assert_eq!(owner.set.log(&log).unwrap().entry(5).unwrap().payload(), Some(&b"tail"[..]));
+    }
+}
+
+#[test]
+fn a_local_log_that_was_forked_before_it_was_taken_over_says_so() {
+    for kind in KINDS {
+        let (opening, log, mut all) = diverge(kind);
+        converge(&mut all, &log, START);
+        let mut late = Replica::new(holder(&[&opening]));
+        tell(&all[1].set, &mut late.set, &log, START);
+        late.set.open_local(&opening).unwrap();
+        late.follow();
+        assert_eq!(late.consumer.self_forked, BTreeSet::from([log]), "{kind:?}");
+    }
+}
+
+#[test]
+fn what_a_writer_has_not_signed_is_offered_to_nobody() {
+    for kind in KINDS {
+        let (mut owner, log) = writer(&opening(kind, 1));
+        write(&mut owner, &log, 1, "x", 5);
+        append(&mut owner, &log, b"not yet", START);
+        let have = owner.have(&log).unwrap();
+        let mut peer = holder(&[&opening(kind, 1)]);
+        tell_in(&owner, &mut peer, &log, START, 4_096);
+        assert_eq!(peer.have(&log).unwrap().size, 5);
+        let want = peer.want(&log, &have);
+        assert_eq!(want, None, "{kind:?}: what cannot be answered is asked for");
+    }
+}

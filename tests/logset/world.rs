@@ -1,0 +1,406 @@
+//! What these tests share: writers and sets with fixed keys, how one set tells another everything it can, and a
+//! consumer that knows of a set only what it was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consilience::crdts::{Hlc, Timestamp};
+use consilience::sync::{
+    Admission, Answer, Change, ForkSearch, Hash, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening,
+    LogSet, MeshId, NewEntry, RangeForm, ReceiveError, Received, SearchStep, SetError, Signer, Topic,
+    VerifyBudget, Want,
+};
+
+pub const KINDS: [LogKind; 2] = [LogKind::State, LogKind::Event];
+/// When everything begins.
+pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+/// Enough for any answer here.
+pub const WHOLE: usize = 1 << 24;
+
+pub fn mesh() -> MeshId {
+    MeshId::from_bytes([7; 32])
+}
+
+pub fn keys(agent: u8) -> Keypair {
+    Keypair::from_seed([agent; 32])
+}
+
+pub fn later(ms: u64) -> Timestamp {
+    START.saturating_add_millis(ms)
+}
+
+pub fn opening_in(topic: &str, kind: LogKind, agent: u8, incarnation: u64) -> LogOpening {
+    LogOpening {
+        topic: Topic::new(topic).unwrap(),
+        kind,
+        agent: keys(agent).agent(),
+        incarnation: Incarnation::from_u64(incarnation),
+    }
+}
+
+pub fn opening(kind: LogKind, agent: u8) -> LogOpening {
+    opening_in("team/planning", kind, agent, 1)
+}
+
+pub fn set() -> LogSet {
+    LogSet::new(mesh(), Limits::default())
+}
+
+pub fn limited(change: impl FnOnce(&mut Limits)) -> LogSet {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    LogSet::new(mesh(), limits)
+}
+
+/// A set that holds these logs, with nothing in them.
+pub fn holder(openings: &[&LogOpening]) -> LogSet {
+    let mut set = set();
+    for opening in openings {
+        set.open(opening, |_| Admission::Hold).unwrap();
+    }
+    set
+}
+
+/// A set in which `opening` is a local writer's.
+pub fn writer(opening: &LogOpening) -> (LogSet, LogId) {
+    let mut set = set();
+    let log = set.open_local(opening).unwrap();
+    (set, log)
+}
+
+/// Appends an entry with the base where it is, at the next stamp from `now` on.
+pub fn append(set: &mut LogSet, log: &LogId, payload: &[u8], now: Timestamp) -> u64 {
+    let base = set.log(log).unwrap().base();
+    append_based(set, log, payload, base, now)
+}
+
+pub fn append_based(set: &mut LogSet, log: &LogId, payload: &[u8], base: u64, now: Timestamp) -> u64 {
+    let mut hlc = set.log(log).unwrap().last_hlc();
+    hlc.tick(now);
+    set.append(log, &NewEntry { base, ..NewEntry::new(hlc, payload) }).unwrap()
+}
+
+/// `count` entries named after `name`, signed.
+pub fn write(set: &mut LogSet, log: &LogId, agent: u8, name: &str, count: u64) {
+    for number in 0..count {
+        append(set, log, format!("{name}{number}").as_bytes(), START);
+    }
+    set.sign_head(log, &keys(agent), START).unwrap();
+}
+
+pub fn stamp(ms: u64) -> Hlc {
+    Hlc::new(later(ms), 0)
+}
+
+/// Plenty of signature checks, for tests that are not about them.
+pub fn rich() -> VerifyBudget {
+    let mut budget = VerifyBudget::new();
+    budget.received(1 << 20);
+    budget
+}
+
+pub fn alone(from: u64, to: u64) -> Want {
+    Want { from, to, form: RangeForm::Alone }
+}
+
+pub fn follow(from: u64, to: u64) -> Want {
+    Want { from, to, form: RangeForm::Follow }
+}
+
+/// The bytes of a range that is there.
+pub fn range(set: &LogSet, log: &LogId, want: Want) -> Vec<u8> {
+    match set.answer(log, &want, WHOLE) {
+        Answer::Range { bytes, .. } => bytes,
+        other => panic!("{want:?} was answered with {other:?}"),
+    }
+}
+
+pub fn receive(set: &mut LogSet, log: &LogId, bytes: &[u8]) -> Result<Received, SetError> {
+    set.receive(log, bytes, START, &mut rich())
+}
+
+/// The proof of the head that a set holds, without entries.
+pub fn head_proof(set: &LogSet, log: &LogId) -> Option<Vec<u8>> {
+    let held = set.log(log)?;
+    let size = held.head()?.size.min(held.size());
+    match set.answer(log, &alone(size, size), WHOLE) {
+        Answer::Range { bytes, .. } => Some(bytes),
+        _ => None,
+    }
+}
+
+/// Everything that `from` can say of a log is said to `to`: evidence, what is missing, and the head; where the log
+/// is forked, the two look for the first difference.
+pub fn tell(from: &LogSet, to: &mut LogSet, log: &LogId, now: Timestamp) {
+    tell_in(from, to, log, now, 512);
+}
+
+pub fn tell_in(from: &LogSet, to: &mut LogSet, log: &LogId, now: Timestamp, chunk: usize) {
+    let Some(have) = from.have(log) else { return };
+    tell_evidence(from, to, log, now);
+    let mut last = None;
+    while let Some(mut want) = to.want(log, &have) {
+        if last.replace(want) == Some(want) {
+            break;
+        }
+        let mut received = ask(from, to, log, &want, now, chunk);
+        if let Some(Err(SetError::Receive(ReceiveError::Unproven))) = received {
+            want.form = RangeForm::Alone;
+            received = ask(from, to, log, &want, now, chunk);
+        }
+        if !matches!(received, Some(Ok(_))) {
+            break;
+        }
+    }
+    if let Some(proof) = head_proof(from, log) {
+        let _ = to.receive(log, &proof, now, &mut rich());
+    }
+    search(from, to, log, now);
+}
+
+fn ask(
+    from: &LogSet,
+    to: &mut LogSet,
+    log: &LogId,
+    want: &Want,
+    now: Timestamp,
+    chunk: usize,
+) -> Option<Result<Received, SetError>> {
+    let Answer::Range { bytes, .. } = from.answer(log, want, chunk) else { return None };
+    Some(to.receive(log, &bytes, now, &mut rich()))
+}
+
+pub fn tell_evidence(from: &LogSet, to: &mut LogSet, log: &LogId, now: Timestamp) {
+    if let Some(evidence) = from.evidence(log) {
+        let bytes = evidence.as_bytes().to_vec();
+        to.receive_evidence(&bytes, now, &mut rich(), |_| Admission::Hold).unwrap();
+    }
+}
+
+/// Looks for the first difference between two copies; gives the number of questions.
+pub fn search(from: &LogSet, to: &mut LogSet, log: &LogId, now: Timestamp) -> usize {
+    let Some(evidence) = to.evidence(log).cloned() else { return 0 };
+    let mut search = ForkSearch::new(to.log(log).unwrap(), evidence);
+    for asked in 0..64 {
+        match search.step() {
+            SearchStep::Done(found) => {
+                to.receive_evidence(found.as_bytes(), now, &mut rich(), |_| Admission::Hold).unwrap();
+                return asked;
+            }
+            SearchStep::Ask(want) => match from.answer(log, &want, WHOLE) {
+                Answer::Range { bytes, .. } => {
+                    if search.handle(to.log(log).unwrap(), &bytes, &mut rich()).is_err() {
+                        return asked;
+                    }
+                }
+                Answer::Gone(gone) => search.handle_gone(gone),
+                Answer::Nothing => return asked,
+            },
+        }
+    }
+    panic!("the search does not end");
+}
+
+/// A set, and a consumer that follows it.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    pub set: LogSet,
+    pub consumer: Consumer,
+}
+
+impl Replica {
+    pub fn new(set: LogSet) -> Self {
+        Self { set, consumer: Consumer::default() }
+    }
+
+    pub fn follow(&mut self) {
+        self.consumer.follow(&mut self.set);
+        self.consumer.check(&self.set);
+    }
+}
+
+/// All replicas tell each other everything, both ways, until nobody learns anything.
+pub fn converge(replicas: &mut [Replica], log: &LogId, now: Timestamp) {
+    for _ in 0..16 {
+        let before: Vec<_> = replicas.iter().map(|replica| outline(&replica.set, log)).collect();
+        for from in 0..replicas.len() {
+            for to in (0..replicas.len()).filter(|to| *to != from) {
+                let [source, target] = replicas.get_disjoint_mut([from, to]).unwrap();
+                tell(&source.set, &mut target.set, log, now);
+            }
+        }
+        replicas.iter_mut().for_each(Replica::follow);
+        if before == replicas.iter().map(|replica| outline(&replica.set, log)).collect::<Vec<_>>() {
+            return;
+        }
+    }
+    panic!("the replicas go on telling each other news");
+}
+
+/// What can be learnt of a log.
+fn outline(set: &LogSet, log: &LogId) -> impl PartialEq + use<> {
+    let held = set.log(log).unwrap();
+    let evidence = set.evidence(log).map(|evidence| evidence.as_bytes().to_vec());
+    (held.held().collect::<Vec<_>>(), held.root(), held.furthest_head().copied(), evidence)
+}
+
+/// What a log means to a set: whether it is forked and what shows it, and the entries that count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    pub evidence: Option<(u64, Vec<u8>)>,
+    pub entries: BTreeMap<u64, Vec<u8>>,
+}
+
+pub fn meaning(set: &LogSet, log: &LogId) -> Meaning {
+    let evidence = set.evidence(log).map(|found| (found.size(), found.as_bytes().to_vec()));
+    Meaning { evidence, entries: payloads(set, log) }
+}
+
+/// The payloads that count, by number.
+pub fn payloads(set: &LogSet, log: &LogId) -> BTreeMap<u64, Vec<u8>> {
+    let (from, to) = set.applicable(log).unwrap();
+    let entries: BTreeMap<u64, Vec<u8>> = set
+        .log(log)
+        .unwrap()
+        .entries(from, to)
+        .map(|entry| (entry.seq, entry.payload().unwrap_or(b"erased").to_vec()))
+        .collect();
+    assert_eq!(entries.len() as u64, to - from, "what is applicable is there");
+    entries
+}
+
+/// A consumer that follows the changes of one set and looks at nothing else but the entries that they speak of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consumer {
+    pub logs: BTreeMap<LogId, BTreeMap<u64, Hash>>,
+    pub voided: BTreeSet<LogId>,
+    pub self_forked: BTreeSet<LogId>,
+    pub told: Vec<Change>,
+}
+
+impl Consumer {
+    /// Takes in all that changed.
+    pub fn follow(&mut self, set: &mut LogSet) {
+        while let Some(change) = set.poll_change() {
+            self.take(set, change);
+        }
+    }
+
+    fn take(&mut self, set: &LogSet, change: Change) {
+        self.told.push(change);
+        let log = *change.log();
+        let entries = self.logs.entry(log).or_default();
+        match change {
+            Change::Applicable { from, to, .. } => {
+                assert!(from < to, "{change:?} says something");
+                let follows = entries.last_key_value().is_none_or(|(last, _)| last + 1 == from);
+                assert!(follows, "{change:?} follows on {:?}", entries.last_key_value());
+                let held = set.log(&log).unwrap();
+                for seq in from..to {
+                    let leaf = held.leaf(seq);
+                    entries.insert(seq, leaf.unwrap_or_else(|| panic!("{change:?}: {seq} is not there")));
+                }
+            }
+            Change::Dropped { below, .. } | Change::Retired { below, .. } => {
+                *entries = entries.split_off(&below);
+            }
+            Change::Replaced { .. } => entries.clear(),
+            Change::Voided { .. } => {
+                entries.clear();
+                self.voided.insert(log);
+            }
+            Change::Cut { valid_below, .. } => {
+                entries.split_off(&valid_below);
+            }
+            Change::SelfForked { .. } => {
+                self.self_forked.insert(log);
+            }
+            Change::Deferred { .. } => {}
+            _ => panic!("{change:?} is unknown here"),
+        }
+    }
+
+    /// What it believes is what the set says.
+    pub fn check(&self, set: &LogSet) {
+        for log in set.logs() {
+            let (from, to) = set.applicable(log.id()).unwrap();
+            let there: BTreeMap<u64, Hash> = (from..to).map(|seq| (seq, log.leaf(seq).unwrap())).collect();
+            let believed = self.logs.get(log.id()).cloned().unwrap_or_default();
+            let (believed_seqs, seqs): (Vec<_>, Vec<_>) = (believed.keys().collect(), there.keys().collect());
+            assert_eq!(believed_seqs, seqs, "{:?} {:?}", log.opening().kind, log.id());
+            assert!(believed == there, "the consumer has other entries of {:?}", log.id());
+        }
+    }
+}
+
+/// Xorshift: random enough for histories, and replayed by its seed.
+#[derive(Clone, Debug)]
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        for _ in 0..4 {
+            dice.roll(2);
+        }
+        dice
+    }
+
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % sides
+    }
+
+    pub fn index(&mut self, len: usize) -> usize {
+        self.roll(len as u64) as usize
+    }
+
+    pub fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.index(at + 1));
+        }
+    }
+}
+
+/// Runs seeds 0 to `cases`; `CONSILIENCE_CASES` sets another number, and `CONSILIENCE_SEED` replays one.
+pub fn seeds(cases: u64, mut run: impl FnMut(u64)) {
+    struct Failing(u64);
+    impl Drop for Failing {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("replay with CONSILIENCE_SEED={}", self.0);
+            }
+        }
+    }
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
+    let all = match number("CONSILIENCE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("CONSILIENCE_CASES").unwrap_or(cases),
+    };
+    for seed in all {
+        let failing = Failing(seed);
+        run(seed);
+        drop(failing);
+    }
+}
+
+/// All orders of `0..n`.
+pub fn permutations(n: usize) -> Vec<Vec<usize>> {
+    if n == 0 {
+        return vec![vec![]];
+    }
+    let mut all = Vec::new();
+    for shorter in permutations(n - 1) {
+        for at in 0..n {
+            let mut longer = shorter.clone();
+            longer.insert(at, n - 1);
+            all.push(longer);
+        }
+    }
+    all
+}
