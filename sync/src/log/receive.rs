@@ -469,11 +469,11 @@ impl Log {
             Place::Held => self.take_head(to, proof),
             Place::New | Place::Staged(_) if from == to => self.take_head(to, proof),
             Place::Staged(index) => {
-                self.see(head);
+                let later = self.see(head);
                 let Some(staged) = self.staged.get_mut(index) else { return Received::Nothing };
                 let end = staged.run.end();
                 if to <= end {
-                    return Received::Nothing;
+                    return if later { Received::Head } else { Received::Nothing };
                 }
                 staged.run.grow(fresh, at, before, grown);
                 staged.proof = proof;
@@ -496,7 +496,6 @@ impl Log {
     /// Takes a head in that brought no entries.
     fn take_head(&mut self, to: u64, proof: Proof) -> Received {
         let head = proof.head;
-        let seen = self.furthest_head().map_or(0, |head| head.size);
         let held = self.head().copied();
         // At the tip, a head states the base of the last entry. One that does not would spoil what is sent from here.
         let sound = head.size != self.run.end() || head.base == self.run.last().base;
@@ -523,15 +522,16 @@ impl Log {
             self.replace_proof(Proof { head, beyond: Vec::new() });
             return Received::Head;
         }
-        self.see(head);
-        if head.size > seen { Received::Head } else { Received::Nothing }
+        if self.see(head) { Received::Head } else { Received::Nothing }
     }
 
     /// Remembers a verified head if it is the furthest.
-    fn see(&mut self, head: SignedHead) {
-        if self.furthest_head().is_none_or(|seen| seen.size < head.size) {
+    fn see(&mut self, head: SignedHead) -> bool {
+        let further = self.furthest_head().is_none_or(|seen| seen.size < head.size);
+        if further {
             self.furthest = Some(head);
         }
+        further
     }
 
     /// Takes the proof that ties the run to a head, and remembers the furthest head.

@@ -12,7 +12,7 @@ use crate::budget::VerifyBudget;
 pub struct ForkSearch {
     /// Roots are equal at all sizes below that can be compared.
     low: u64,
-    /// Sizes from here on cannot be compared here.
+    /// Sizes from here on cannot be compared here, or no head here vouches for them.
     end: u64,
     /// They differ here.
     evidence: Evidence,
@@ -31,7 +31,7 @@ impl ForkSearch {
     /// Begins from evidence that a range has shown ([`Received::Forked`](super::Received::Forked)).
     #[must_use]
     pub fn new(log: &Log, evidence: Evidence) -> Self {
-        Self { low: log.start().max(1), end: log.size().saturating_add(1), evidence }
+        Self { low: log.start().max(1), end: log.signed_size().saturating_add(1), evidence }
     }
 
     /// What to do next. The same until an answer is handled.

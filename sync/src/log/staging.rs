@@ -19,6 +19,7 @@ use super::evidence::{Evidence, Side};
 use super::receive::{Allowance, Received};
 use super::run::Run;
 use super::{Log, Proof, Staged};
+use crate::hash::LogKeys;
 
 impl Staged {
     pub(super) const fn new(run: Run, proof: Proof, cost: usize) -> Self {
@@ -29,6 +30,13 @@ impl Staged {
     pub(super) const fn count(&mut self, cost: usize) {
         self.cost = self.cost.saturating_add(cost);
         self.late = self.late.saturating_add(cost);
+    }
+
+    fn drop_below(&mut self, keys: &LogKeys, seq: u64) {
+        self.run.drop_below(keys, seq);
+        self.ready = self.ready.max(seq);
+        let entries = |from| self.run.entries(from, self.run.end()).map(|entry| entry.cost()).sum();
+        (self.cost, self.late) = (entries(seq), entries(self.ready));
     }
 
     /// Whether its writer has signed that nothing before it is needed. Then it is as large as what the log retains, and
@@ -128,6 +136,10 @@ impl Log {
                 self.late_bytes.saturating_add(staged.late)
             };
             if (replaces && !jumps) || late > allowance.late_bytes_max {
+                if from < end {
+                    // What it shares with what is held need not wait twice.
+                    staged.drop_below(&self.keys, end);
+                }
                 index = index.saturating_add(1);
                 continue;
             }
