@@ -15,3 +15,7 @@
 //! The invariant: payloads are opaque. They are carried, hashed and compared as the bytes that were received, and no
 //! decision depends on what is in them.
 #![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod reconcile;
