@@ -42,6 +42,17 @@ fn hint_of(bound: &[u8]) -> u32 {
     u32::from_be_bytes(bytes)
 }
 
+/// Whether an entry stands before the bound.
+#[inline]
+fn below<'a>(slots: &'a Slots, bound: &'a [u8]) -> impl Fn(&Entry) -> bool + 'a {
+    let hint = hint_of(bound);
+    // A padded hint of a bound can equal an item's although the bound is shorter: the full comparison decides.
+    move |entry| match entry.hint.cmp(&hint) {
+        Ordering::Equal => slots.compare(entry.handle, bound) == Ordering::Less,
+        unequal => unequal == Ordering::Less,
+    }
+}
+
 impl Order {
     pub(super) const fn new() -> Self {
         Self { blocks: Vec::new(), lens: Vec::new() }
@@ -50,15 +61,10 @@ impl Order {
     /// The first place whose item is not below `bound`.
     #[inline]
     pub(super) fn lower_bound(&self, slots: &Slots, bound: &[u8]) -> Place {
-        let hint = hint_of(bound);
-        // A padded hint of a bound can equal an item's although the bound is shorter: the full comparison decides.
-        let below = |entry: &Entry| match entry.hint.cmp(&hint) {
-            Ordering::Equal => slots.compare(entry.handle, bound) == Ordering::Less,
-            unequal => unequal == Ordering::Less,
-        };
+        let below = below(slots, bound);
         // The last block whose first item is below the bound is the only one that can hold the place inside.
-        let block = self.blocks.partition_point(|block| block.first().is_some_and(below)).saturating_sub(1);
-        let at = self.blocks.get(block).map_or(0, |entries| entries.partition_point(below));
+        let block = self.blocks.partition_point(|block| block.first().is_some_and(&below)).saturating_sub(1);
+        let at = self.blocks.get(block).map_or(0, |entries| entries.partition_point(&below));
         Place { block, at }
     }
 
@@ -125,6 +131,38 @@ impl Order {
     pub(super) fn rank_of(&self, place: Place) -> usize {
         let before: u64 = self.lens.iter().take(place.block).map(|&len| u64::from(len)).sum();
         usize::try_from(before).unwrap_or(usize::MAX) + place.at
+    }
+
+    /// How many items stand before a bound that is at or behind a place of known rank: cheap if it is close.
+    pub(super) fn rank_from(&self, slots: &Slots, place: Place, rank: usize, bound: &[u8]) -> usize {
+        let mut before = rank;
+        let mut from = place.at;
+        // Most ranges are short: the bound is in this block or the next few.
+        for entries in self.blocks.iter().skip(place.block).take(3) {
+            let entries = entries.get(from..).unwrap_or(&[]);
+            let below = Self::count_below(slots, entries, bound);
+            before += below;
+            if below < entries.len() {
+                return before;
+            }
+            from = 0;
+        }
+        if self.blocks.len() <= place.block + 3 {
+            return before;
+        }
+        self.rank_of(self.lower_bound(slots, bound))
+    }
+
+    /// How many of these entries are below the bound, looking near the front first.
+    fn count_below(slots: &Slots, entries: &[Entry], bound: &[u8]) -> usize {
+        let below = below(slots, bound);
+        let mut end = 8;
+        while end < entries.len() && below(&entries[end]) {
+            end *= 2;
+        }
+        let from = if end == 8 { 0 } else { end / 2 };
+        let to = end.min(entries.len());
+        from + entries[from..to].partition_point(below)
     }
 
     /// The place of the item with this many before it.

@@ -54,6 +54,17 @@ impl KeyRange {
         self.lower.is_empty() && self.upper.is_none()
     }
 
+    /// Whether all of `other` lies inside.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        let ends_inside = match (&self.upper, &other.upper) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(own), Some(other)) => other <= own,
+        };
+        self.lower <= other.lower && ends_inside
+    }
+
     /// The first place inside.
     #[must_use]
     pub fn lower(&self) -> &[u8] {

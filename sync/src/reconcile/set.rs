@@ -14,7 +14,7 @@ use super::sketch::{Cell, Sketch};
 use super::slots::{ITEMS_MAX, Slots};
 
 /// The longest order key, in bytes: a topic, a separator and the id of a log, with room to spare.
-pub const KEY_BYTES_MAX: usize = 192;
+pub const KEY_BYTES_MAX: usize = 176;
 
 /// Why an item was refused. The set is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -214,6 +214,24 @@ impl ReconcileSet {
 
     pub(super) fn from_place(&self, place: Place) -> impl Iterator<Item = (&[u8], &[u8; 32])> + '_ {
         self.order.from(place).map(|handle| (self.slots.key(handle), self.slots.id(handle)))
+    }
+
+    /// The first place at or behind a bound, and its rank.
+    pub(super) fn locate(&self, bound: &[u8]) -> (Place, usize) {
+        let place = self.order.lower_bound(&self.slots, bound);
+        (place, self.order.rank_of(place))
+    }
+
+    /// The rank of a bound that is at or behind a place of known rank.
+    pub(super) fn rank_from(&self, place: Place, rank: usize, bound: &[u8]) -> usize {
+        self.order.rank_from(&self.slots, place, rank, bound)
+    }
+
+    /// Whether an id that is in the set lies in the range.
+    pub(super) fn is_in(&self, id: &[u8; 32], range: &KeyRange) -> bool {
+        let Some(key) = self.key_of(id) else { return false };
+        let at_least = super::slots::compare(key, id, &range.lower).is_ge();
+        at_least && range.upper.as_ref().is_none_or(|upper| super::slots::compare(key, id, upper).is_lt())
     }
 
     /// The cached cells of the sketch.
