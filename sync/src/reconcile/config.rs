@@ -57,8 +57,9 @@ pub enum Status {
     /// The peer's next frame is to be handled.
     #[default]
     Waiting,
-    /// The granted work is used up: [`grant`](super::Reconciliation::grant) more and
-    /// [`resume`](super::Reconciliation::resume), or drop the reconciliation.
+    /// The granted work is used up, or the step already holds 65,536 ids: take what it holds,
+    /// [`grant`](super::Reconciliation::grant) more and [`resume`](super::Reconciliation::resume), or drop the
+    /// reconciliation.
     NeedsBudget,
     /// It has ended. A frame of this step still has to be sent.
     Done(Report),

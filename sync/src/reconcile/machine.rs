@@ -36,6 +36,8 @@ pub struct Reconciliation {
     pub(super) number: u64,
     /// Whether the peer has more to say on earlier ranges.
     pub(super) peer_more: bool,
+    /// Whether this side's last frame said that more would come, so that the peer waits for it.
+    pub(super) promised: bool,
     /// Whether the last frame has to be answered.
     pub(super) question: bool,
     /// Ranges to be answered, the lowest last: a stack, so that what a frame brought is answered before what waited
@@ -104,6 +106,7 @@ impl Reconciliation {
             phase: Phase::Accepting,
             number: 0,
             peer_more: false,
+            promised: false,
             question: false,
             tasks: Vec::new(),
             asks: VecDeque::new(),

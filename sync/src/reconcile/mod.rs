@@ -18,6 +18,7 @@ mod set;
 mod short;
 mod sketch;
 mod slots;
+mod state;
 
 pub use codec::FrameError;
 pub use config::{Config, Mode, Outcome, Report, Status, Step, StopReason};

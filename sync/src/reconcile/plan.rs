@@ -34,8 +34,8 @@ fn cells_for(differences: u64, available: usize) -> Option<usize> {
 
 /// How many cells to ask for when `have` did not do.
 pub(super) fn more_cells(guess: Option<u64>, have: usize, available: usize) -> Option<usize> {
-    // A tenth more at least, so that the number of rounds is bounded whatever the counts say.
-    let least = have.saturating_add(have.div_ceil(10)).min(available);
+    // A tenth and a frame's overhead more at least: the number of rounds is bounded whatever the counts say.
+    let least = have.saturating_add((have / 10).max(32)).min(available);
     let cells = cells_for(guess?, available)?.max(least);
     (cells > have).then_some(cells)
 }

@@ -63,6 +63,10 @@ struct Filling {
 const PUSHES_MAX: usize = 65_536;
 
 impl Filling {
+    fn is_empty(&self) -> bool {
+        self.writer.count() == 0 && self.asks.is_empty() && self.tells.is_empty()
+    }
+
     fn room_left(&self) -> usize {
         let ids = (self.asks.len() + self.tells.len()) * 8;
         self.room.saturating_sub(self.writer.len() + ids)
@@ -130,9 +134,9 @@ impl Reconciliation {
             if !filling.writer.may_follow(task.lower()) {
                 break;
             }
-            if self.work_left == 0 {
-                // What was put into the frame is forgotten with it, so it must be empty.
-                if filling.writer.count() == 0 && filling.asks.is_empty() && filling.tells.is_empty() {
+            if self.work_left == 0 || filling.pushes_left == 0 {
+                // A frame that has something in it is sent; only an empty one can wait.
+                if filling.is_empty() {
                     self.phase = Phase::Paused;
                     step.status = Status::NeedsBudget;
                     return;
@@ -143,7 +147,9 @@ impl Reconciliation {
             self.spend(1);
             if let Some(rest) = self.answer(set, task, &mut filling, step) {
                 self.tasks.push(rest);
-                break;
+                if filling.pushes_left > 0 {
+                    break;
+                }
             }
         }
         self.send_filled(&filling, step);
@@ -165,18 +171,19 @@ impl Reconciliation {
     fn send_filled(&mut self, filling: &Filling, step: &mut Step) {
         let more = !self.tasks.is_empty() || !self.asks.is_empty() || !self.tells.is_empty();
         let entries = filling.writer.count() > 0;
-        let silent = !entries && filling.asks.is_empty() && filling.tells.is_empty();
+        let silent = filling.is_empty();
         if silent && more {
             // Not even one thing fits: the bytes that may be sent are used up.
             self.stop(step, StopReason::Limit);
             return;
         }
-        if silent && !self.question {
+        if silent && !self.question && !self.promised {
             self.finish(step, Outcome::Differences);
             return;
         }
         let bytes = encode_ranges(self.number, more, &filling.asks, &filling.tells, &filling.writer);
         self.count_sent(&bytes);
+        self.promised = more;
         self.report.ranges |= entries;
         step.frame = Some(bytes);
         if !entries && !more && !self.peer_more {
