@@ -163,7 +163,7 @@ mod tests {
             long.push(0);
             assert_eq!(Reader::new(&long).varint(), Err(FrameError::Varint));
             for cut in 0..bytes.len() {
-                assert_eq!(Reader::new(&bytes[..cut]).varint(), Err(FrameError::Truncated));
+                assert_eq!(Reader::new(bytes.get(..cut).unwrap()).varint(), Err(FrameError::Truncated));
             }
         }
         assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(FrameError::Varint));

@@ -57,12 +57,14 @@ pub(super) fn differences(counts: &[i8], delta: i64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::super::mapping::Mapping;
     use super::super::short::mix;
     use super::*;
 
     /// The counts of a difference of this many items, a share of which only they have.
-    fn counts(theirs: u64, ours: u64, cells: usize, seed: u64) -> alloc::vec::Vec<i8> {
+    fn counts(theirs: u64, ours: u64, cells: usize, seed: u64) -> Vec<i8> {
         let mut counts = alloc::vec![0_i8; cells];
         for n in 0..theirs + ours {
             let sign = if n < theirs { 1 } else { -1 };

@@ -97,6 +97,25 @@ pub(super) fn product<'a>(salts: &Salts, ids: impl Iterator<Item = &'a [u8; 32]>
     ids.fold(1, |product, id| times(product, salts.element(id)))
 }
 
+/// The product of a full stride, in one number. The ids are fetched before any is used: they lie anywhere in memory,
+/// and so the waits for them overlap.
+fn stride<'a>(salts: &Salts, ids: &mut impl Iterator<Item = &'a [u8; 32]>) -> u64 {
+    let mut fetched = [[0; 32]; STRIDE];
+    let mut len = 0;
+    for (to, id) in fetched.iter_mut().zip(ids) {
+        *to = *id;
+        len += 1;
+    }
+    // Four chains, as a product waits for the one before it.
+    let mut chains = [1; 4];
+    for four in fetched[..len].chunks(4) {
+        for (chain, id) in chains.iter_mut().zip(four) {
+            *chain = times(*chain, salts.element(id));
+        }
+    }
+    chains.into_iter().fold(1, times)
+}
+
 /// Prefix products of a stretch of a set at every thirty-second item, for one generation of the set. A cache: it can
 /// be dropped at any time.
 #[derive(Clone, Debug)]
@@ -126,15 +145,12 @@ impl Marks {
         let len = last.saturating_sub(first);
         let mut products = Vec::with_capacity(len / STRIDE + 1);
         let mut so_far = 1;
-        for (at, (_, id)) in set.from_rank(first).take(len).enumerate() {
-            if at % STRIDE == 0 {
-                products.push(so_far);
-            }
-            so_far = times(so_far, salts.element(id));
-        }
-        if len.is_multiple_of(STRIDE) {
+        let mut ids = set.iter_rank(first).take(len).map(|item| item.1);
+        for _ in 0..len / STRIDE {
             products.push(so_far);
+            so_far = times(so_far, stride(salts, &mut ids));
         }
+        products.push(so_far);
         Self { generation: set.generation(), first, last, products }
     }
 
@@ -153,14 +169,14 @@ impl Marks {
         let low = self.grid().round_up(from);
         let high = to - (to - self.first) % STRIDE;
         if low >= high {
-            return (product(salts, set.from_rank(from).take(to - from).map(|item| item.1)), to - from);
+            return (product(salts, set.iter_rank(from).take(to - from).map(|item| item.1)), to - from);
         }
         let edges = (low - from) + (to - high);
         let mark = |rank: usize| self.products.get((rank - self.first) / STRIDE).copied().unwrap_or(1);
         let mut result = times(mark(high), inverse(mark(low)));
         for (rank, len) in [(from, low - from), (high, to - high)] {
             if len > 0 {
-                result = times(result, product(salts, set.from_rank(rank).take(len).map(|item| item.1)));
+                result = times(result, product(salts, set.iter_rank(rank).take(len).map(|item| item.1)));
             }
         }
         (result, edges)

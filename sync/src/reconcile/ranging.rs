@@ -242,7 +242,7 @@ impl Reconciliation {
     fn fingerprint_of(&mut self, set: &ReconcileSet, at: &Located) -> u64 {
         if at.len() <= 96 {
             self.spend(at.len() as u64);
-            return product(&self.salts, set.from_place(at.place).take(at.len()).map(|item| item.1));
+            return product(&self.salts, set.iter_place(at.place).take(at.len()).map(|item| item.1));
         }
         let salts = self.salts;
         let (result, visited) = self.marks(set, at.first, at.last).range(set, &salts, at.first, at.last);
@@ -309,7 +309,7 @@ impl Reconciliation {
         let grid = (own / children > 64).then(|| self.marks(set, at.first, at.last).grid());
         let mut lower = range.lower;
         let mut from = at.first;
-        let mut items = set.from_place(at.place).peekable();
+        let mut items = set.iter_place(at.place).peekable();
         for child in 1..=children {
             let mut to = at.first + own * child / children;
             let inner = child < children;
@@ -352,7 +352,7 @@ impl Reconciliation {
     fn list(&mut self, set: &ReconcileSet, range: KeyRange, filling: &mut Filling) -> Option<Task> {
         let (part, rest) = self.portion(set, &range, 8, filling);
         let Some((part, at)) = part else { return Some(Task::List { range }) };
-        let ids = set.from_place(at.place).take(at.len()).map(|item| set.short_id(item.1).0);
+        let ids = set.iter_place(at.place).take(at.len()).map(|item| set.short_id(item.1).0);
         let body = Body::List(ids.collect());
         if filling.entry(&Entry { range: part, body }) {
             rest.map(|range| Task::List { range })
@@ -365,7 +365,7 @@ impl Reconciliation {
     fn list_full(&mut self, set: &ReconcileSet, range: KeyRange, filling: &mut Filling) -> Option<Task> {
         let (part, rest) = self.portion(set, &range, 32, filling);
         let Some((part, at)) = part else { return Some(Task::Full { range }) };
-        let ids = set.from_place(at.place).take(at.len()).map(|item| *item.1);
+        let ids = set.iter_place(at.place).take(at.len()).map(|item| *item.1);
         let body = Body::Full(ids.collect());
         if filling.entry(&Entry { range: part, body }) {
             rest.map(|range| Task::Full { range })
@@ -375,7 +375,6 @@ impl Reconciliation {
     }
 
     /// The beginning of a range whose items, at so many bytes each, fit into the frame, and the rest of it.
-    #[expect(clippy::type_complexity, reason = "two results that belong together, in one place")]
     fn portion(
         &mut self,
         set: &ReconcileSet,
@@ -487,7 +486,7 @@ impl Reconciliation {
     ) -> (Option<KeyRange>, bool) {
         let at = Self::locate(set, range);
         let mut pushed = 0_u64;
-        for (visited, (key, id)) in set.from_place(at.place).take(at.len()).enumerate() {
+        for (visited, (key, id)) in set.iter_place(at.place).take(at.len()).enumerate() {
             let short = set.short_id(id).0;
             if !lacks(short, id) {
                 continue;
@@ -523,6 +522,6 @@ fn separator(before: (&[u8], &[u8; 32]), after: (&[u8], &[u8; 32])) -> Vec<u8> {
 
 /// The shortest bound before the item of this rank, which is not the first.
 fn separator_at(set: &ReconcileSet, rank: usize) -> Option<Vec<u8>> {
-    let mut items = set.from_rank(rank.checked_sub(1)?);
+    let mut items = set.iter_rank(rank.checked_sub(1)?);
     Some(separator(items.next()?, items.next()?))
 }

@@ -204,15 +204,15 @@ impl ReconcileSet {
 
     /// All keys and ids, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8; 32])> + '_ {
-        self.from_rank(0)
+        self.iter_rank(0)
     }
 
     /// The keys and ids from a rank on.
-    pub(super) fn from_rank(&self, rank: usize) -> impl Iterator<Item = (&[u8], &[u8; 32])> + '_ {
-        self.from_place(self.order.place_of(rank))
+    pub(super) fn iter_rank(&self, rank: usize) -> impl Iterator<Item = (&[u8], &[u8; 32])> + '_ {
+        self.iter_place(self.order.place_of(rank))
     }
 
-    pub(super) fn from_place(&self, place: Place) -> impl Iterator<Item = (&[u8], &[u8; 32])> + '_ {
+    pub(super) fn iter_place(&self, place: Place) -> impl Iterator<Item = (&[u8], &[u8; 32])> + '_ {
         self.order.from(place).map(|handle| (self.slots.key(handle), self.slots.id(handle)))
     }
 
