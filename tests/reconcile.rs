@@ -15,9 +15,7 @@ mod vectors;
 
 use consilience::sync::reconcile::{Config, KeyRange, Limits, Mode, Outcome, Reconciliation, StopReason};
 use proptest::prelude::*;
-use support::{
-    Dice, Item, Side, assert_exact, cases, config, exchange, id, ids, lacks, pass, plain, set_of,
-};
+use support::{Dice, Item, Side, assert_exact, cases, config, exchange, id, ids, lacks, pass, plain, set_of};
 
 const MODES: [Mode; 2] = [Mode::Auto, Mode::Ranges];
 const FRAMES: [usize; 6] = [512, 777, 1_200, 4_096, 65_536, 1 << 20];

@@ -88,7 +88,8 @@ fn sets_with_one_xor_are_told_apart() {
         rows.push((row, members));
     }
     let members = kernel.expect("258 vectors of 257 bits are dependent");
-    let chosen: Vec<Id> = hashes.iter().zip(members).filter(|(_, member)| *member).map(|(id, _)| *id).collect();
+    let chosen: Vec<Id> =
+        hashes.iter().zip(members).filter(|(_, member)| *member).map(|(id, _)| *id).collect();
     let (left, right) = chosen.split_at(chosen.len() / 2);
     assert_eq!((left.len(), xor(left)), (right.len(), xor(right)), "the sets collide under XOR");
     told_apart(left, right);
@@ -123,7 +124,9 @@ fn sets_with_one_sum_are_told_apart() {
         let (one, other) = (pair[0], pair[1]);
         one.0 == other.0 && one.1 != other.1 && one.2 != other.2 && one.1 != other.2 && one.2 != other.1
     });
-    let [(_, a, b), (_, c, d)] = *equal.expect("four million pairs of 40 bits collide") else { unreachable!() };
+    let [(_, a, b), (_, c, d)] = *equal.expect("four million pairs of 40 bits collide") else {
+        unreachable!()
+    };
     assert_eq!((word(a) + word(b)) & MASK, (word(c) + word(d)) & MASK);
     told_apart(&[id(a), id(b)], &[id(c), id(d)]);
 }
@@ -134,7 +137,10 @@ fn sets_with_one_256_bit_sum_are_told_apart_if_a_file_of_them_is_given() {
     let Ok(path) = std::env::var("CONSILIENCE_SUM_COLLISION") else { return };
     let text = std::fs::read_to_string(path).unwrap();
     let side = |sign: &str| -> Vec<Id> {
-        text.lines().filter_map(|line| line.strip_prefix(sign)).map(|n| id(n.trim().parse().unwrap())).collect()
+        text.lines()
+            .filter_map(|line| line.strip_prefix(sign))
+            .map(|n| id(n.trim().parse().unwrap()))
+            .collect()
     };
     let sum = |ids: &[Id]| {
         ids.iter().fold([0_u8; 32], |sum, id| {
@@ -279,7 +285,8 @@ fn cells_that_peel_for_ever_end_in_ranges() {
         for at in 0..2_000_u64 {
             // Ours, as far as the opening shows them, plus the lie.
             let ours = opening.get(40 + at as usize * 13..53 + at as usize * 13);
-            let mut cell: [u8; 13] = ours.filter(|_| at < 24).map_or([0; 13], |ours| ours.try_into().unwrap());
+            let mut cell: [u8; 13] =
+                ours.filter(|_| at < 24).map_or([0; 13], |ours| ours.try_into().unwrap());
             let lie: [u8; 13] = match kind {
                 0 => [0; 13],
                 1 => core::array::from_fn(|_| dice.roll(256) as u8),
@@ -325,7 +332,10 @@ fn little_is_sent_to_a_peer_that_is_not_authenticated() {
             }
             frame = ranges(number * 2, 0, &question());
         }
-        assert!(matches!(machine.report().outcome, Outcome::Stopped(StopReason::Limit)), "{name}: it never ends");
+        assert!(
+            matches!(machine.report().outcome, Outcome::Stopped(StopReason::Limit)),
+            "{name}: it never ends"
+        );
     }
     // A root alone is answered by an opening, and a sketch by cells.
     let mut a = plain(0..50_000);
@@ -363,6 +373,42 @@ fn work_is_bounded_by_the_bytes_received_and_sent() {
             assert!(report.work <= bound, "{} for {report:?}", report.work);
         }
     }
+}
+
+#[test]
+fn ranges_that_pile_up_are_bounded_in_memory() {
+    // Each frame asks for more than a thousand lists behind long bounds, and a frame is all that is answered.
+    let key = |n: u64| [&[0x55; 174][..], &((n % 1_500) as u16).to_be_bytes()].concat();
+    let items: Vec<Item> = (0..50_000).map(|n| (key(n), id(n))).collect();
+    let mut b = set_of(&items);
+    let limits = Limits { frame_bytes: 8_192, waiting_bytes: 1 << 20, ..Limits::default() };
+    let mut machine = Reconciliation::accept(Config { limits, ..config(Mode::Auto, 8_192, 1) });
+    let mut frame = open_ranges(60_000);
+    let mut most = 0;
+    for turn in 1..10_000_u64 {
+        let step = machine.handle(&mut b, &frame).unwrap();
+        most = most.max(machine.to_bytes().len());
+        if let Status::Done(report) = step.status {
+            assert_eq!(report.outcome, Outcome::Stopped(StopReason::Limit));
+            assert!(most <= 1 << 20, "{most} bytes waited");
+            return;
+        }
+        // Bounds of 176 bytes that rise in their last two.
+        let mut entries = vec![31, 0xb0, 0x01, 0];
+        entries.extend([0x55; 174]);
+        entries.extend([0, 1]);
+        for n in 2..1_500_u16 {
+            let [high, low] = n.to_be_bytes();
+            let fresh = low == 0;
+            entries.extend(if fresh {
+                vec![3 << 5 | 2, 0xae, 1, high, low]
+            } else {
+                vec![3 << 5 | 1, 0xaf, 1, low]
+            });
+        }
+        frame = ranges(turn * 2, 0, &entries);
+    }
+    panic!("it goes on for ever");
 }
 
 /// Entries of one kind between ascending bounds, in the only form there is.

@@ -5,6 +5,7 @@
 
 mod crdt;
 mod measure;
+mod reconcile;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ usage: consilience-peers-bench [GROUP]... [OPTION]...
 
 groups (all of them when none is named):
   crdt            last-writer-wins maps and observed-remove sets
+  reconcile       finding what two sets of 32-byte ids do not share
 
 options:
   --json          one JSON line for each figure instead of a table
@@ -68,12 +70,20 @@ struct Group {
     run: fn(&Options, &mut dyn FnMut(Figure)),
 }
 
-const GROUPS: &[Group] = &[Group {
-    name: "crdt",
-    peers: crdt::peer_names,
-    works: crdt::work_names,
-    run: crdt::run,
-}];
+const GROUPS: &[Group] = &[
+    Group {
+        name: "crdt",
+        peers: crdt::peer_names,
+        works: crdt::work_names,
+        run: crdt::run,
+    },
+    Group {
+        name: "reconcile",
+        peers: reconcile::peer_names,
+        works: reconcile::work_names,
+        run: reconcile::run,
+    },
+];
 
 /// The options, or `None` when only the help was asked for.
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {

@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn the_guess_is_within_a_few_standard_deviations() {
-        for (theirs, ours) in [(30, 30), (50, 50), (100, 0), (500, 500), (10, 900), (5_000, 5_000), (15_000, 10_000)] {
+        for (theirs, ours) in
+            [(30, 30), (50, 50), (100, 0), (500, 500), (10, 900), (5_000, 5_000), (15_000, 10_000)]
+        {
             let d = theirs + ours;
             let mut sum = 0;
             for seed in 0..20 {

@@ -44,8 +44,13 @@ impl Salts {
     pub(super) fn element(&self, id: &[u8; 32]) -> u64 {
         const LIMB: u64 = (1 << 52) - 1;
         let [a, b, c, d] = words(id);
-        let limbs =
-            [a & LIMB, (a >> 52 | b << 12) & LIMB, (b >> 40 | c << 24) & LIMB, (c >> 28 | d << 36) & LIMB, d >> 16];
+        let limbs = [
+            a & LIMB,
+            (a >> 52 | b << 12) & LIMB,
+            (b >> 40 | c << 24) & LIMB,
+            (c >> 28 | d << 36) & LIMB,
+            d >> 16,
+        ];
         let [constant, salts @ ..] = &self.0;
         // Five products of 61 and 52 bits and one number of 61: below 2^116.
         let sum = salts

@@ -141,7 +141,8 @@ mod tests {
                 index.insert(shorts[at], handle, short_of);
             }
             live[at] = !live[at];
-            let found: Vec<u32> = index.candidates(shorts[at]).filter(|&h| short_of(h) == shorts[at]).collect();
+            let found: Vec<u32> =
+                index.candidates(shorts[at]).filter(|&h| short_of(h) == shorts[at]).collect();
             let expected = (0..).zip(&live).filter(|(h, live)| **live && short_of(*h) == shorts[at]);
             let mut found_sorted = found.clone();
             found_sorted.sort_unstable();

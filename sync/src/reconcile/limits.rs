@@ -10,12 +10,14 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// The most cells to send or accept in all. Default 16,384.
     pub cells: usize,
-    /// The most ranges in a frame that is accepted. Default 65,536.
+    /// The most ranges in a frame, sent or accepted. Their bounds unfold to at most some 500 bytes each. Default
+    /// 16,384.
     pub ranges: usize,
-    /// The most ids in a frame that is accepted, short or whole. Default 131,072.
+    /// The most ids in a frame, sent or accepted, short or whole. Default 131,072.
     pub ids: usize,
-    /// The most ranges that may wait to be answered. Beyond it the reconciliation ends. Default 262,144.
-    pub ranges_waiting: usize,
+    /// The most bytes that ranges and lists which wait to be answered may take in memory. Beyond it the
+    /// reconciliation ends. Default 16 MiB.
+    pub waiting_bytes: usize,
     /// Work granted at the start, in items or cells visited. When it is used up the step says so, and the host grants
     /// more or drops the reconciliation. Default 67,108,864: some seconds.
     pub work: u64,
@@ -40,9 +42,9 @@ impl Default for Limits {
         Self {
             frame_bytes: 65_536,
             cells: 16_384,
-            ranges: 65_536,
+            ranges: 16_384,
             ids: 131_072,
-            ranges_waiting: 262_144,
+            waiting_bytes: 1 << 24,
             work: 1 << 26,
             rounds: 1 << 20,
             bytes: 1 << 32,

@@ -43,6 +43,8 @@ pub struct Reconciliation {
     /// Ranges to be answered, the lowest last: a stack, so that what a frame brought is answered before what waited
     /// longer, and little waits.
     pub(super) tasks: Vec<Task>,
+    /// What they take in memory.
+    pub(super) waiting_bytes: usize,
     pub(super) asks: VecDeque<u64>,
     pub(super) tells: VecDeque<u64>,
     pub(super) peeler: Peeler,
@@ -109,6 +111,7 @@ impl Reconciliation {
             promised: false,
             question: false,
             tasks: Vec::new(),
+            waiting_bytes: 0,
             asks: VecDeque::new(),
             tells: VecDeque::new(),
             peeler: Peeler::default(),
@@ -148,6 +151,8 @@ impl Reconciliation {
             self.stop(&mut step, StopReason::Limit);
             return Ok(step);
         }
+        // All but range frames, which say so themselves, are waited for with an answer.
+        self.question = true;
         match frame {
             Frame::Open(open) => self.handle_open(set, open, &mut step),
             Frame::Cells { len, start: _, cells } => self.handle_cells(set, len, &cells, changed, &mut step),
@@ -205,9 +210,7 @@ impl Reconciliation {
             }
             (Frame::More { end }, Phase::Serving(sent)) => *end > sent,
             (Frame::Same, Phase::Opened | Phase::OpenedWithRoot) => true,
-            (Frame::Ranges(_), phase) => {
-                !matches!(phase, Phase::Accepting | Phase::Paused | Phase::Done)
-            }
+            (Frame::Ranges(_), phase) => !matches!(phase, Phase::Accepting | Phase::Paused | Phase::Done),
             (Frame::Stop { .. }, phase) => phase != Phase::Accepting,
             _ => false,
         }
@@ -303,9 +306,9 @@ impl Reconciliation {
             return;
         }
         let more = counts.iter().zip(ours.iter().skip(cells.len()));
-        peeler.counts.extend(more.map(|(&theirs, ours)| {
-            theirs.wrapping_sub(ours.count.to_le_bytes()[0]).cast_signed()
-        }));
+        peeler.counts.extend(
+            more.map(|(&theirs, ours)| theirs.wrapping_sub(ours.count.to_le_bytes()[0]).cast_signed()),
+        );
         let guess = estimate::differences(&peeler.counts, difference(their_len, set.len()));
         let available = self.cells_available(set).min(available as usize);
         match plan::first_cells(guess, available) {
@@ -408,7 +411,7 @@ impl Reconciliation {
     fn go_to_ranges(&mut self, set: &ReconcileSet, their_len: u64, guess: Option<u64>, step: &mut Step) {
         self.peeler = Peeler::default();
         self.phase = Phase::Ranging;
-        self.tasks.push(Task::Split { range: self.scope.clone(), theirs: their_len, guess });
+        self.push_task(Task::Split { range: self.scope.clone(), theirs: their_len, guess });
         self.compose(set, step);
     }
 
@@ -421,10 +424,6 @@ impl Reconciliation {
         if ranges.more && ranges.entries.is_empty() && ranges.asks.is_empty() && ranges.tells.is_empty() {
             // More is promised by who says something now.
             self.stop(step, StopReason::Stalled);
-            return;
-        }
-        if self.tasks.len().saturating_add(ranges.entries.len()) > self.config.limits.ranges_waiting {
-            self.stop(step, StopReason::Limit);
             return;
         }
         self.spend(ranges.asks.len().saturating_add(ranges.tells.len()) as u64);
@@ -441,7 +440,7 @@ impl Reconciliation {
         }
         for entry in ranges.entries.into_iter().rev() {
             let range = entry.range;
-            self.tasks.push(match entry.body {
+            self.push_task(match entry.body {
                 Body::Fingerprint { count, fingerprint } => Task::Compare { range, count, fingerprint },
                 Body::List(mut shorts) => {
                     shorts.sort_unstable();
@@ -456,7 +455,22 @@ impl Reconciliation {
                 }
             });
         }
+        if self.waiting_bytes > self.config.limits.waiting_bytes {
+            self.stop(step, StopReason::Limit);
+            return;
+        }
         self.compose(set, step);
+    }
+
+    pub(super) fn push_task(&mut self, task: Task) {
+        self.waiting_bytes = self.waiting_bytes.saturating_add(task.memory());
+        self.tasks.push(task);
+    }
+
+    pub(super) fn pop_task(&mut self) -> Option<Task> {
+        let task = self.tasks.pop()?;
+        self.waiting_bytes = self.waiting_bytes.saturating_sub(task.memory());
+        Some(task)
     }
 
     /// Notes work done.

@@ -187,7 +187,8 @@ impl Order {
 
     /// The handles from a place on.
     pub(super) fn from(&self, place: Place) -> impl Iterator<Item = u32> + '_ {
-        let first = self.blocks.get(place.block).map_or(&[][..], |block| block.get(place.at..).unwrap_or(&[]));
+        let first =
+            self.blocks.get(place.block).map_or(&[][..], |block| block.get(place.at..).unwrap_or(&[]));
         let rest = self.blocks.get(place.block + 1..).unwrap_or(&[]);
         first.iter().chain(rest.iter().flatten()).map(|entry| entry.handle)
     }

@@ -7,7 +7,7 @@ pub(super) const OPENING_CELLS: usize = 24;
 pub(super) const OPENING_COUNTS: usize = 136;
 
 /// Ranges of up to this many own items are listed.
-pub(super) const LIST_MAX: usize = 16;
+pub(super) const LIST_MAX: usize = 8;
 /// Children of a range that is split.
 pub(super) const BRANCH: usize = 16;
 /// The least items in a child.
@@ -17,7 +17,7 @@ pub(super) const BRANCH_FIRST_MAX: usize = 4_096;
 
 /// Cells that decode about nine in ten differences of this size, in 1/64 of a cell a difference.
 const CELLS_FOR: [(u64, u64); 8] =
-    [(10, 200), (20, 160), (50, 125), (100, 115), (200, 104), (500, 96), (2_000, 92), (u64::MAX, 90)];
+    [(10, 220), (20, 175), (50, 142), (100, 126), (200, 112), (500, 101), (2_000, 93), (u64::MAX, 90)];
 
 /// How many cells to send for a difference that was guessed from an opening; `None` where cells do not reach.
 pub(super) fn first_cells(guess: Option<u64>, available: usize) -> Option<usize> {

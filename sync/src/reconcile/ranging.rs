@@ -34,16 +34,26 @@ pub(super) enum Task {
 }
 
 impl Task {
-    /// Where the next entry for it would begin.
-    fn lower(&self) -> &[u8] {
+    pub(super) const fn range(&self) -> &KeyRange {
         match self {
             Self::Compare { range, .. }
             | Self::Split { range, .. }
             | Self::List { range }
             | Self::Match { range, .. }
             | Self::Full { range }
-            | Self::MatchFull { range, .. } => &range.lower,
+            | Self::MatchFull { range, .. } => range,
         }
+    }
+
+    /// The bytes it takes in memory, about.
+    pub(super) fn memory(&self) -> usize {
+        let bounds = |range: &KeyRange| range.lower.len() + range.upper.as_ref().map_or(0, Vec::len);
+        let lists = match self {
+            Self::Match { rest, shorts, .. } => bounds(rest) + shorts.len() * 8,
+            Self::MatchFull { rest, ids, .. } => bounds(rest) + ids.len() * 32,
+            _ => 0,
+        };
+        size_of::<Self>() + bounds(self.range()) + lists
     }
 }
 
@@ -78,7 +88,11 @@ impl Filling {
     }
 
     fn id(&mut self, short: u64, asked: bool) {
-        if asked { self.asks.push(short) } else { self.tells.push(short) }
+        if asked {
+            self.asks.push(short)
+        } else {
+            self.tells.push(short)
+        }
         self.ids_left = self.ids_left.saturating_sub(1);
     }
 
@@ -131,7 +145,7 @@ impl Reconciliation {
         self.drain_ids(&mut filling);
         while self.asks.is_empty() && self.tells.is_empty() {
             let Some(task) = self.tasks.last() else { break };
-            if !filling.writer.may_follow(task.lower()) {
+            if !filling.writer.may_follow(&task.range().lower) {
                 break;
             }
             if self.work_left == 0 || filling.pushes_left == 0 {
@@ -143,10 +157,10 @@ impl Reconciliation {
                 }
                 break;
             }
-            let Some(task) = self.tasks.pop() else { break };
+            let Some(task) = self.pop_task() else { break };
             self.spend(1);
             if let Some(rest) = self.answer(set, task, &mut filling, step) {
-                self.tasks.push(rest);
+                self.push_task(rest);
                 if filling.pushes_left > 0 {
                     break;
                 }
@@ -280,8 +294,9 @@ impl Reconciliation {
             return self.list(set, range, filling);
         }
         if theirs == 0 {
-            let task = Task::Match { rest: range.clone(), range, shorts: Vec::new(), asked: 0, differs: true };
-            self.tasks.push(task);
+            let task =
+                Task::Match { rest: range.clone(), range, shorts: Vec::new(), asked: 0, differs: true };
+            self.push_task(task);
             return None;
         }
         if theirs <= plan::LIST_MAX as u64 || mostly {

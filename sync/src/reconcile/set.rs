@@ -120,7 +120,8 @@ impl ReconcileSet {
         let Self { slots, index, short_key, .. } = self;
         index.insert(short, handle, |handle| short_key.short(slots.id(handle)));
         self.sketch.change(short, 1);
-        let shorts = (self.order.from(self.order.place_of(0))).map(|h| self.short_key.short(self.slots.id(h)));
+        let shorts =
+            (self.order.from(self.order.place_of(0))).map(|h| self.short_key.short(self.slots.id(h)));
         self.sketch.fit(self.slots.len(), shorts);
         self.changed(id, true);
         Ok(true)
@@ -242,7 +243,10 @@ impl ReconcileSet {
 
 impl fmt::Debug for ReconcileSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReconcileSet").field("len", &self.len()).field("generation", &self.generation).finish()
+        f.debug_struct("ReconcileSet")
+            .field("len", &self.len())
+            .field("generation", &self.generation)
+            .finish()
     }
 }
 

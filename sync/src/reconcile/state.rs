@@ -89,7 +89,8 @@ impl Reconciliation {
         this.asks = reader.words(usize::MAX)?.into();
         this.tells = reader.words(usize::MAX)?.into();
         for _ in 0..reader.count(1, usize::MAX)? {
-            this.tasks.push(task(reader)?);
+            let task = task(reader)?;
+            this.push_task(task);
         }
         let cells = reader.count(CELL_BYTES, usize::MAX)?;
         let cells = reader.take(cells.saturating_mul(CELL_BYTES))?;
@@ -122,16 +123,15 @@ fn range(reader: &mut Reader<'_>) -> Result<KeyRange, FrameError> {
 }
 
 fn put_task(out: &mut Vec<u8>, task: &Task) {
-    let (kind, range) = match task {
-        Task::Compare { range, .. } => (0, range),
-        Task::Split { range, .. } => (1, range),
-        Task::List { range } => (2, range),
-        Task::Match { range, .. } => (3, range),
-        Task::Full { range } => (4, range),
-        Task::MatchFull { range, .. } => (5, range),
-    };
-    out.push(kind);
-    put_range(out, range);
+    out.push(match task {
+        Task::Compare { .. } => 0,
+        Task::Split { .. } => 1,
+        Task::List { .. } => 2,
+        Task::Match { .. } => 3,
+        Task::Full { .. } => 4,
+        Task::MatchFull { .. } => 5,
+    });
+    put_range(out, task.range());
     match task {
         Task::Compare { count, fingerprint, .. } => {
             put_varint(out, *count);

@@ -150,6 +150,7 @@ pub fn run(options: &Options, emit: &mut dyn FnMut(Figure)) {
                 peer: peer.name,
                 value,
                 unit: work.unit,
+                labels: vec![],
             });
         }
     }
