@@ -275,3 +275,38 @@ fn ten_thousand_differences_in_sixty_kilobyte_frames_take_tens_of_messages() {
         assert!(result.frames.len() <= most, "{} messages", result.frames.len());
     }
 }
+
+#[test]
+fn bytes_and_messages_are_within_what_was_promised() {
+    // Bytes do not depend on the size of the sets, but for the count of the items: these are the figures for a million.
+    let (mut a, mut b) = (plain(0..70_000), plain(0..70_000));
+    let equal = pass(&mut a, &mut b, config(Mode::Auto, 65_536, 1), config(Mode::Auto, 65_536, 1));
+    assert!(equal.bytes() <= 470 && equal.frames.len() == 2);
+    let mut fresh = 1 << 40;
+    for (d, draws, mean_bytes, worst_bytes, messages) in
+        [(10, 100, 700, 2_000, 3), (100, 100, 4_000, 5_000, 3), (1_000, 30, 30_000, 38_000, 5)]
+    {
+        let (mut bytes, mut turns) = (vec![], vec![]);
+        for draw in 0..draws {
+            let alone: Vec<_> = (fresh..fresh + d).map(id).collect();
+            fresh += d;
+            let (left, right) = alone.split_at(alone.len() / 2);
+            left.iter().for_each(|id| assert_eq!(a.insert(&[], id), Ok(true)));
+            right.iter().for_each(|id| assert_eq!(b.insert(&[], id), Ok(true)));
+            let config = || config(Mode::Auto, 65_536, draw as u8);
+            let result = pass(&mut a, &mut b, config(), config());
+            assert_eq!((result.opener.push.len(), result.other.push.len()), (left.len(), right.len()));
+            bytes.push(result.bytes());
+            turns.push(result.frames.len());
+            left.iter().for_each(|id| assert!(a.remove(id)));
+            right.iter().for_each(|id| assert!(b.remove(id)));
+        }
+        bytes.sort_unstable();
+        turns.sort_unstable();
+        let mean = bytes.iter().sum::<usize>() / bytes.len();
+        assert!(mean <= mean_bytes, "{mean} bytes for {d}");
+        assert!(bytes[bytes.len() - 1] <= worst_bytes, "{bytes:?} for {d}");
+        let most = turns[turns.len() * 9 / 10 - 1];
+        assert!(most <= messages, "{most} messages for {d} in nine of ten draws");
+    }
+}

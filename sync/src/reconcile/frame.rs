@@ -488,3 +488,82 @@ fn read_bound(reader: &mut Reader<'_>, tag: u8, from: &[u8]) -> Result<Option<Ve
 pub(super) const fn fingerprint_bytes(count: u64) -> usize {
     varint_bytes(count).saturating_add(8)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn frames() -> Vec<(KeyRange, Frame)> {
+        let all = KeyRange::all();
+        let topic = KeyRange::prefix(b"topic").unwrap();
+        let cell = Cell { sum: 77, check: 5, count: 200 };
+        let bound = |bytes: &[u8]| Some(bytes.to_vec());
+        let range = |lower: &[u8], upper: Option<Vec<u8>>| KeyRange { lower: lower.into(), upper };
+        let entry = |range: KeyRange, body: Body| Entry { range, body };
+        let sketch = OpenBody::Sketch { available: 256, cells: vec![cell; 3], counts: vec![9, 8] };
+        let long = [&b"topic"[..], &[7; 60]].concat();
+        let ranges = Ranges {
+            more: true,
+            asks: vec![1, u64::MAX],
+            tells: vec![3],
+            entries: vec![
+                entry(range(b"topic", bound(b"topica")), Body::Fingerprint { count: 300, fingerprint: 12 }),
+                entry(range(b"topica", bound(b"topicb")), Body::List(vec![5, 6])),
+                entry(range(b"topicc", bound(b"topicca")), Body::Full(vec![[8; 32]])),
+                entry(range(b"topiccb", topic.upper.clone()), Body::Ask),
+            ],
+        };
+        let lengthy =
+            Ranges { entries: vec![entry(range(&topic.lower, Some(long)), Body::Ask)], ..Ranges::default() };
+        vec![
+            (all.clone(), Frame::Open(Open { len: 5, summary: Summary::Root([1; 32]), body: sketch })),
+            (
+                all.clone(),
+                Frame::Open(Open { len: 5, summary: Summary::Root([1; 32]), body: OpenBody::RootAlone }),
+            ),
+            (
+                all.clone(),
+                Frame::Open(Open {
+                    len: 1 << 40,
+                    summary: Summary::Scope(topic.clone(), 3),
+                    body: OpenBody::RangesOnly,
+                }),
+            ),
+            (all.clone(), Frame::Cells { len: 9, start: 300, cells: vec![cell; 2] }),
+            (all.clone(), Frame::More { end: 70_000 }),
+            (all.clone(), Frame::Same),
+            (all.clone(), Frame::Ranges(Ranges::default())),
+            (all, Frame::Stop { reason: 2 }),
+            (topic.clone(), Frame::Ranges(ranges)),
+            (topic, Frame::Ranges(lengthy)),
+        ]
+    }
+
+    #[test]
+    fn frames_survive_their_bytes() {
+        for (scope, frame) in frames() {
+            let bytes = frame.encode(300, &scope);
+            assert_eq!(Frame::decode(&bytes, &scope, &Limits::default()), Ok((300, frame)));
+        }
+    }
+
+    #[test]
+    fn what_decodes_encodes_to_the_same_bytes() {
+        let mut accepted = 0;
+        for (scope, frame) in frames() {
+            let bytes = frame.encode(1, &scope);
+            for at in 0..bytes.len() {
+                for value in 0..=u8::MAX {
+                    let mut changed = bytes.clone();
+                    *changed.get_mut(at).unwrap() = value;
+                    if let Ok((number, frame)) = Frame::decode(&changed, &scope, &Limits::default()) {
+                        accepted += 1;
+                        assert_eq!(frame.encode(number, &scope), changed);
+                    }
+                }
+            }
+        }
+        assert!(accepted > 10_000, "{accepted}");
+    }
+}

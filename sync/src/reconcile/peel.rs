@@ -160,3 +160,55 @@ impl Peeler {
 const fn low_byte(count: i32) -> i8 {
     count as i8
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::short::mix;
+    use super::super::sketch::Sketch;
+    use super::*;
+
+    /// The cells of a set of short ids.
+    fn cells(shorts: impl Iterator<Item = u64>, len: usize) -> Vec<Cell> {
+        let mut sketch = Sketch::new();
+        sketch.fit(70_000, core::iter::empty());
+        shorts.for_each(|short| sketch.change(short, 1));
+        sketch.cells().iter().take(len).copied().collect()
+    }
+
+    #[test]
+    fn differences_are_found_whole_or_in_pieces() {
+        for (ours, theirs) in [(0, 1), (1, 0), (5, 5), (0, 300), (200, 150), (2_000, 1_000)] {
+            let own = (0..1_000).chain(1 << 20..(1 << 20) + ours).map(mix);
+            let other = (0..1_000).chain(1 << 30..(1 << 30) + theirs).map(mix);
+            let len = 3 * usize::try_from(ours + theirs).unwrap() + 40;
+            let (own_cells, their_cells) = (cells(own.clone(), len), cells(other, len));
+            for piece in [1, 7, len] {
+                let mut peeler = Peeler::default();
+                let mut work = 0;
+                let mut complete = false;
+                while !complete && peeler.cells.len() < len {
+                    let start = peeler.cells.len();
+                    let end = (start + piece).min(len);
+                    let has = |short| own.clone().any(|own| own == short);
+                    let theirs = their_cells.get(start..end).unwrap().iter().copied();
+                    complete = peeler.extend(theirs, own_cells.get(start..).unwrap(), has, &mut work);
+                }
+                assert!(complete);
+                let found = |theirs: bool| peeler.found.iter().filter(|found| found.theirs == theirs).count();
+                assert_eq!((found(false) as u64, found(true) as u64), (ours, theirs));
+            }
+        }
+    }
+
+    #[test]
+    fn an_item_that_is_found_twice_is_no_difference() {
+        // Cells that say: one item twice from them, once from us, in whatever way it comes about.
+        let mut peeler = Peeler::default();
+        let short = mix(9);
+        peeler.found = [true, true].map(|theirs| Found { short, theirs }).into();
+        peeler.cells = alloc::vec![Cell::default(); 30];
+        assert!(!peeler.is_complete());
+        peeler.found.pop();
+        assert!(peeler.is_complete());
+    }
+}

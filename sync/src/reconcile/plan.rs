@@ -19,23 +19,39 @@ pub(super) const BRANCH_FIRST_MAX: usize = 4_096;
 const CELLS_FOR: [(u64, u64); 8] =
     [(10, 220), (20, 175), (50, 142), (100, 126), (200, 112), (500, 101), (2_000, 93), (u64::MAX, 90)];
 
+/// The most cells to begin with where the estimate says that all of them may not do. So many make a better one.
+const TRIAL_CELLS: usize = 4_096;
+
 /// How many cells to send for a difference that was guessed from an opening; `None` where cells do not reach.
 pub(super) fn first_cells(guess: Option<u64>, available: usize) -> Option<usize> {
-    cells_for(guess?, available)
+    let guess = guess?;
+    if let Some(cells) = cells_for(guess, available) {
+        return Some(cells);
+    }
+    // The guess is off by an eighth, often. Where it is not far beyond what cells reach, some cells tell: they cost
+    // 50 kB, and ranges for so many differences cost megabytes.
+    let reach = reached_by(available);
+    (guess <= reach.saturating_add(reach / 2)).then(|| available.min(TRIAL_CELLS))
+}
+
+/// The largest difference that so many cells decode: 1.35 cells each is what large differences need.
+fn reached_by(cells: usize) -> u64 {
+    (cells as u64).saturating_mul(64) / 86
 }
 
 fn cells_for(differences: u64, available: usize) -> Option<usize> {
+    if differences > reached_by(available) {
+        return None;
+    }
     let rate = CELLS_FOR.iter().find(|(most, _)| differences <= *most).map_or(90, |(_, rate)| *rate);
     let cells = usize::try_from(differences.saturating_mul(rate).div_ceil(64)).ok()?.max(OPENING_CELLS);
-    // The last cells may just be enough: 1.35 cells a difference is what large differences need.
-    let least = usize::try_from(differences.saturating_mul(86) / 64).ok()?;
-    (least <= available).then(|| cells.min(available))
+    Some(cells.min(available))
 }
 
 /// How many cells to ask for when `have` did not do.
 pub(super) fn more_cells(guess: Option<u64>, have: usize, available: usize) -> Option<usize> {
-    // A tenth and a frame's overhead more at least: the number of rounds is bounded whatever the counts say.
-    let least = have.saturating_add((have / 10).max(32)).min(available);
+    // A tenth and some more at least: the number of rounds is bounded whatever the counts say.
+    let least = have.saturating_add((have / 10).max(64)).min(available);
     let cells = cells_for(guess?, available)?.max(least);
     (cells > have).then_some(cells)
 }

@@ -23,13 +23,20 @@ impl Peer for Sets {
             set.root();
             set
         };
-        Sets { sides: [side(1), side(2)], salt: 0 }
+        Sets {
+            sides: [side(1), side(2)],
+            salt: 0,
+        }
     }
 
     fn change(&mut self, left: &[Id], right: &[Id], add: bool) {
         for (set, ids) in self.sides.iter_mut().zip([left, right]) {
             for id in ids {
-                let changed = if add { set.insert(&[], id).expect("an id") } else { set.remove(id) };
+                let changed = if add {
+                    set.insert(&[], id).expect("an id")
+                } else {
+                    set.remove(id)
+                };
                 assert!(changed);
             }
             set.root();
@@ -40,7 +47,11 @@ impl Peer for Sets {
         self.salt += 1;
         let config = || Config {
             salt: super::id(self.salt),
-            mode: if mode == "ranges" { Mode::Ranges } else { Mode::Auto },
+            mode: if mode == "ranges" {
+                Mode::Ranges
+            } else {
+                Mode::Auto
+            },
             announce: true,
             ..Config::default()
         };
@@ -63,7 +74,11 @@ impl Peer for Sets {
             (bytes, messages, found)
         });
         assert_eq!(found, [differences; 2], "both sides learn all of it");
-        Cost { bytes, messages, seconds: took }
+        Cost {
+            bytes,
+            messages,
+            seconds: took,
+        }
     }
 
     fn insert(&mut self, id: &Id) {

@@ -72,7 +72,14 @@ const PEERS: &[Entry] = &[
     },
 ];
 
-const WORKS: &[&str] = &["bytes", "messages", "cpu_ms", "build_ns_per_item", "insert_ns", "memory_per_item"];
+const WORKS: &[&str] = &[
+    "bytes",
+    "messages",
+    "cpu_ms",
+    "build_ns_per_item",
+    "insert_ns",
+    "memory_per_item",
+];
 const DIFFERENCES: [usize; 6] = [0, 2, 10, 100, 1_000, 10_000];
 
 /// The names `--peer` knows.
@@ -87,7 +94,11 @@ pub fn work_names() -> Vec<&'static str> {
 
 /// Measures what the options ask for and hands out each figure as soon as it is known.
 pub fn run(options: &Options, emit: &mut dyn FnMut(Figure)) {
-    let sizes: &[usize] = if options.quick() { &[1_000, 10_000] } else { &[10_000, 100_000, 1_000_000] };
+    let sizes: &[usize] = if options.quick() {
+        &[1_000, 10_000]
+    } else {
+        &[10_000, 100_000, 1_000_000]
+    };
     for &n in sizes {
         for peer in PEERS.iter().filter(|peer| options.wants_peer(peer.name)) {
             (peer.measure)(peer, options, n, emit);
@@ -112,7 +123,14 @@ fn measure<P: Peer>(entry: &Entry, options: &Options, n: usize, emit: &mut dyn F
                 ("cpu_ms", "worst") => "cpu_ms_worst",
                 _ => work,
             };
-            emit(Figure { group: "reconcile", work, peer: entry.name, value, unit, labels });
+            emit(Figure {
+                group: "reconcile",
+                work,
+                peer: entry.name,
+                value,
+                unit,
+                labels,
+            });
         }
     };
     let size = vec![("n", n.to_string())];
@@ -121,7 +139,13 @@ fn measure<P: Peer>(entry: &Entry, options: &Options, n: usize, emit: &mut dyn F
     // Both sides were built.
     figure("memory_per_item", "", held / 2.0 / n as f64, "B", size.clone());
     let (mut sets, took) = seconds(|| P::build(&ids));
-    figure("build_ns_per_item", "", took / 2.0 * 1e9 / n as f64, "ns", size.clone());
+    figure(
+        "build_ns_per_item",
+        "",
+        took / 2.0 * 1e9 / n as f64,
+        "ns",
+        size.clone(),
+    );
     let mut inserts = vec![];
     let mut inserted = vec![];
     let batch = if entry.name == "consilience" { 1_000 } else { 1 };
@@ -175,12 +199,24 @@ fn measure<P: Peer>(entry: &Entry, options: &Options, n: usize, emit: &mut dyn F
                 let ms = |cost: &Cost| cost.seconds * 1e3;
                 figure("bytes", "", mean(bytes), "B", labels());
                 figure("messages", "", mean(messages), "", labels());
-                figure("cpu_ms", "", median(costs.iter().map(ms).collect()), "ms", labels());
+                figure(
+                    "cpu_ms",
+                    "",
+                    median(costs.iter().map(ms).collect()),
+                    "ms",
+                    labels(),
+                );
                 if costs.len() >= 100 {
                     let mut sorted: Vec<usize> = costs.iter().map(|cost| cost.messages).collect();
                     sorted.sort_unstable();
                     figure("bytes", "worst", worst(bytes), "B", labels());
-                    figure("messages", "p90", sorted[costs.len() * 9 / 10 - 1] as f64, "", labels());
+                    figure(
+                        "messages",
+                        "p90",
+                        sorted[costs.len() * 9 / 10 - 1] as f64,
+                        "",
+                        labels(),
+                    );
                     figure("messages", "worst", worst(messages), "", labels());
                     figure("cpu_ms", "worst", worst(ms), "ms", labels());
                 }

@@ -24,7 +24,10 @@ impl Peer for Sets {
     fn build(ids: &[Id]) -> Self {
         // The copy of the ids, from which changed sets are made, is not counted as memory: it is made last.
         let sides = [storage(ids.iter()), storage(ids.iter())];
-        Sets { shared: Vec::new(), sides }
+        Sets {
+            shared: Vec::new(),
+            sides,
+        }
     }
 
     fn change(&mut self, left: &[Id], right: &[Id], add: bool) {
@@ -51,7 +54,9 @@ impl Peer for Sets {
                 let answer = server.reconcile(&query).expect("an answer");
                 bytes += answer.len();
                 messages += 2;
-                let next = client.reconcile_with_ids(&answer, &mut have, &mut need).expect("a query");
+                let next = client
+                    .reconcile_with_ids(&answer, &mut have, &mut need)
+                    .expect("a query");
                 let Some(next) = next else { break };
                 query = next;
             }
@@ -62,7 +67,11 @@ impl Peer for Sets {
             (bytes, messages, have.len() + need.len())
         });
         assert_eq!(found, differences);
-        Cost { bytes, messages, seconds: took }
+        Cost {
+            bytes,
+            messages,
+            seconds: took,
+        }
     }
 
     fn insert(&mut self, id: &Id) {

@@ -41,13 +41,17 @@ impl Peer for Sets {
     fn build(ids: &[Id]) -> Self {
         // The items stay with the sketch, as it may have to make more cells.
         let side = || RatelessIBLT::new(ids.iter().copied().map(Item).collect::<Vec<_>>());
-        Sets { sides: [side(), side()], prepared: false }
+        Sets {
+            sides: [side(), side()],
+            prepared: false,
+        }
     }
 
     fn change(&mut self, left: &[Id], right: &[Id], add: bool) {
         for (side, ids) in self.sides.iter_mut().zip([left, right]) {
             if !self.prepared {
                 // From here on the cells are only those of the shared ids.
+                side.coded_symbols.clear();
                 side.extend_coded_symbols(CELLS - 1);
                 continue;
             }
@@ -67,8 +71,12 @@ impl Peer for Sets {
         let mut cells = (differences * 5 / 4).max(1);
         let ((bytes, found), took) = seconds(|| {
             loop {
-                let received = UnmanagedRatelessIBLT { coded_symbols: left.coded_symbols[..cells].to_vec() };
-                let own = UnmanagedRatelessIBLT { coded_symbols: right.coded_symbols[..cells].to_vec() };
+                let received = UnmanagedRatelessIBLT {
+                    coded_symbols: left.coded_symbols[..cells].to_vec(),
+                };
+                let own = UnmanagedRatelessIBLT {
+                    coded_symbols: right.coded_symbols[..cells].to_vec(),
+                };
                 let mut difference = own.collapse(&received);
                 let found = difference.peel_all_symbols().len();
                 if difference.is_empty() {
@@ -79,7 +87,11 @@ impl Peer for Sets {
             }
         });
         assert_eq!(found, differences);
-        Cost { bytes, messages: 2, seconds: took }
+        Cost {
+            bytes,
+            messages: 2,
+            seconds: took,
+        }
     }
 
     fn insert(&mut self, id: &Id) {
@@ -101,7 +113,10 @@ fn cell_bytes(cell: &CodedSymbol<Item>) -> usize {
 
 /// As the library does it; the direction its own function takes has a type that it does not export.
 fn apply(cell: &mut CodedSymbol<Item>, item: &Item, count: i64) {
-    cell.sum.iter_mut().zip(item.0).for_each(|(sum, byte)| *sum ^= byte);
+    cell.sum
+        .iter_mut()
+        .zip(item.0)
+        .for_each(|(sum, byte)| *sum ^= byte);
     cell.hash ^= item.hash_();
     cell.count += count;
 }
