@@ -8,7 +8,7 @@ pub struct Limits {
     /// The largest frame to send or accept, in bytes: 512 to 1 MiB. Both sides should agree on it; the default is
     /// 65,536.
     pub frame_bytes: usize,
-    /// The most cells to send or accept in all. Default 16,384.
+    /// The most cells to send or accept in all; while they are decoded each takes 17 bytes. Default 65,536.
     pub cells: usize,
     /// The most ranges in a frame, sent or accepted. Their bounds unfold to at most some 500 bytes each. Default
     /// 16,384.
@@ -41,7 +41,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             frame_bytes: 65_536,
-            cells: 16_384,
+            cells: 65_536,
             ranges: 16_384,
             ids: 131_072,
             waiting_bytes: 1 << 24,

@@ -22,8 +22,8 @@
 //! |---|---|
 //! | order key | 0 to 176 bytes |
 //! | items of a set | 2^32 - 2 |
-//! | cells kept | 256, 2,048 from 4,097 items, 16,384 from 65,537 items |
-//! | difference that the sketch reaches | about 190, 1,500, 12,000; above it, ranges |
+//! | cells kept | 256, 2,048 from 4,097 items, 16,384 from 65,537, 65,536 from 524,289 |
+//! | difference that the sketch reaches | about 190, 1,500, 12,000, 48,000; above it, ranges |
 //! | frame | 512 bytes to 1 MiB |
 //!
 //! Two sets meet:

@@ -28,9 +28,9 @@ impl Cell {
     }
 }
 
-/// Cells kept for a set of up to so many items: one per 4 to 64 items, so that they cost at most 8 bytes an item
-/// beyond the smallest sets, and 0.25 bytes at a million. Each step is a pass over the items.
-const STEPS: [(usize, usize); 3] = [(4_096, 256), (65_536, 2_048), (usize::MAX, 16_384)];
+/// Cells kept for a set of up to so many items: at most one for two items beyond the smallest sets, so that they cost at
+/// most 8 bytes an item, and one byte at a million. Each step is a pass over the items.
+const STEPS: [(usize, usize); 4] = [(4_096, 256), (65_536, 2_048), (524_288, 16_384), (usize::MAX, 65_536)];
 
 #[derive(Clone, Debug)]
 pub(super) struct Sketch {
