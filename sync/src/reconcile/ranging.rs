@@ -326,7 +326,7 @@ impl Reconciliation {
         let mut from = at.first;
         let mut items = set.iter_place(at.place).peekable();
         for child in 1..=children {
-            let mut to = at.first + own * child / children;
+            let mut to = at.first + share(own, child, children);
             let inner = child < children;
             let (so_far, upper) = if let Some(grid) = &grid {
                 if inner {
@@ -524,6 +524,11 @@ impl Reconciliation {
         self.report.pushed = self.report.pushed.saturating_add(pushed);
         (None, pushed > 0)
     }
+}
+
+/// `len * part / parts`, which may be above what a `usize` of 32 bits holds in between.
+fn share(len: usize, part: usize, parts: usize) -> usize {
+    usize::try_from(len as u64 * part as u64 / parts as u64).unwrap_or(len)
 }
 
 /// The shortest bound between two neighbours: above the first, at most the second.

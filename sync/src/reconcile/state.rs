@@ -90,6 +90,14 @@ impl Reconciliation {
         this.tells = reader.words(usize::MAX)?.into();
         for _ in 0..reader.count(1, usize::MAX)? {
             let task = task(reader)?;
+            let rest_inside = match &task {
+                Task::Match { range, rest, .. } | Task::MatchFull { range, rest, .. } => range.contains(rest),
+                _ => true,
+            };
+            // What is answered lies within the scope, as it does in frames.
+            if !rest_inside || !this.scope.contains(task.range()) {
+                return Err(FrameError::NotCanonical);
+            }
             this.push_task(task);
         }
         let cells = reader.count(CELL_BYTES, usize::MAX)?;
