@@ -1,15 +1,15 @@
 //! Signed logs, set reconciliation and the sessions that carry them, for whatever an application puts into its logs.
 //!
-//! What is here so far is the logs:
+//! What is here so far is the logs and reconciliation:
 //!
 //! - [`Log`]: one writer's append-only sequence. One signature covers everything below it, any part of it can be proven,
 //!   and what is no longer needed can be dropped from its front without harm to any later proof.
 //! - [`LogSet`]: the logs that one replica or relay holds; what of them counts, and what is evidence of a fork.
 //! - The identities behind them: [`MeshId`], [`AgentId`] and its keys, [`Topic`], [`LogId`].
+//! - [`reconcile`]: finding what two sets of ids do not share, at a cost that follows the difference.
 //!
-//! Reconciliation (finding what two peers do not share, at a cost that follows the difference) and sessions (handshake,
-//! frames in, frames out) come on top. Nothing here opens a connection, reads a clock, draws randomness or stores
-//! anything; the host does.
+//! Sessions (handshake, frames in, frames out) come on top. Nothing here opens a connection, reads a clock, draws
+//! randomness or stores anything; the host does.
 //!
 //! What does not live here: maps, sets, counters and what a payload means. A relay that passes on what it must not read
 //! needs only this crate.
@@ -87,6 +87,7 @@ mod hash;
 mod identity;
 mod log;
 mod logset;
+pub mod reconcile;
 
 pub use budget::VerifyBudget;
 pub use codec::DecodeError;

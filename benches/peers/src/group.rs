@@ -88,6 +88,7 @@ pub fn measure(
                 peer: peer.name,
                 value: median(values),
                 unit: work.unit,
+                labels: vec![],
             });
         }
     }

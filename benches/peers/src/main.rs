@@ -8,6 +8,7 @@ mod group;
 mod log;
 mod measure;
 mod random;
+mod reconcile;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ usage: consilience-peers-bench [GROUP]... [OPTION]...
 groups (all of them when none is named):
   crdt            last-writer-wins maps and observed-remove sets
   log             signed logs
+  reconcile       finding what two sets of 32-byte ids do not share
 
 options:
   --json          one JSON line for each figure instead of a table
@@ -84,6 +86,12 @@ const GROUPS: &[Group] = &[
         peers: log::peer_names,
         works: log::work_names,
         run: log::run,
+    },
+    Group {
+        name: "reconcile",
+        peers: reconcile::peer_names,
+        works: reconcile::work_names,
+        run: reconcile::run,
     },
 ];
 

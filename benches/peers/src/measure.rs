@@ -83,19 +83,33 @@ pub struct Figure {
     pub peer: &'static str,
     pub value: f64,
     pub unit: &'static str,
+    /// What else tells this figure from others of the same work: names and values as JSON has them.
+    pub labels: Vec<(&'static str, String)>,
 }
 
 impl Figure {
     /// One line of JSON. Names and units are plain words of this package, so nothing needs escaping.
     pub fn json(&self) -> String {
+        let labels: String = (self.labels.iter())
+            .map(|(name, value)| format!(r#""{name}":{value},"#))
+            .collect();
         format!(
-            r#"{{"group":"{}","work":"{}","peer":"{}","value":{},"unit":"{}"}}"#,
+            r#"{{"group":"{}","work":"{}",{labels}"peer":"{}","value":{},"unit":"{}"}}"#,
             self.group,
             self.work,
             self.peer,
             number(self.value),
             self.unit
         )
+    }
+}
+
+impl Figure {
+    /// What stands in the first column of a table.
+    fn row(&self) -> String {
+        self.labels.iter().fold(self.work.to_string(), |row, (_, value)| {
+            row + " " + value.trim_matches('"')
+        })
     }
 }
 
@@ -115,12 +129,12 @@ fn number(value: f64) -> String {
 /// The figures as a table: a row for each work, a column for each peer, both in order of appearance.
 pub fn table(figures: &[Figure]) -> String {
     let mut peers: Vec<&str> = Vec::new();
-    let mut works: Vec<(&str, &str, &str)> = Vec::new();
+    let mut works: Vec<(&str, String, &str)> = Vec::new();
     for figure in figures {
         if !peers.contains(&figure.peer) {
             peers.push(figure.peer);
         }
-        let work = (figure.group, figure.work, figure.unit);
+        let work = (figure.group, figure.row(), figure.unit);
         if !works.contains(&work) {
             works.push(work);
         }
@@ -134,11 +148,11 @@ pub fn table(figures: &[Figure]) -> String {
             .collect(),
     ];
     for (group, work, unit) in works {
-        let mut row: Vec<String> = vec![work.into(), unit.into()];
+        let mut row: Vec<String> = vec![work.clone(), unit.into()];
         for peer in &peers {
             let found = figures
                 .iter()
-                .find(|f| f.group == group && f.work == work && f.peer == *peer);
+                .find(|f| f.group == group && f.row() == work && f.peer == *peer);
             row.push(found.map_or("-".into(), |f| number(f.value)));
         }
         rows.push(row);

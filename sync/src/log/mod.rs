@@ -388,7 +388,8 @@ impl Log {
     }
 
     /// The hashes that show that the log of `size` entries continues that of `from`, for `0 < from ≤ size` and both
-    /// not below [`start`](Self::start). Those of RFC 9162 §2.1.4, from left to right.
+    /// not below [`start`](Self::start): the peaks at `from`, then what covers the rest. From left to right; those of RFC
+    /// 9162 §2.1.4, and where that leaves the smaller root out, that as well.
     #[must_use]
     pub fn consistency(&self, from: u64, size: u64) -> Option<Vec<Hash>> {
         if from == 0 || from > size || size > self.run.end() {

@@ -73,7 +73,9 @@ pub enum Received {
         /// Behind the last of them.
         to: u64,
     },
-    /// The writer signed two histories. The copy is as it was; what becomes of it is for its holder to decide.
+    /// The writer signed two histories. What the range brought is not taken in, unless it filled a gap and the fork
+    /// shows against what waited behind that: then the copy was extended, and what waited is gone. What becomes of the
+    /// log is for its holder to decide.
     Forked(Box<Evidence>),
     /// The writer signed something else than the entries that were appended here and not signed yet. Nobody has seen
     /// those; they belong into the writer's next incarnation.

@@ -1,0 +1,569 @@
+//! The frames: their bytes, and the checks that need nothing but the bytes and the limits.
+//!
+//! `docs/WIRE-reconcile.md` gives the layout. The invariant: what decodes encodes to the very bytes it came from, and
+//! nothing is allocated that the frame does not pay for.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::vec::Vec;
+
+use super::codec::{FrameError, Reader, put_len, put_varint, put_words, varint_bytes};
+use super::fingerprint::PRIME;
+use super::limits::Limits;
+use super::peel::{CELL_BYTES, cell_of};
+use super::range::{BOUND_BYTES_MAX, KeyRange};
+use super::sketch::Cell;
+
+const OPEN: u8 = 0x10;
+const CELLS: u8 = 0x11;
+const MORE: u8 = 0x12;
+const SAME: u8 = 0x13;
+const RANGES: u8 = 0x14;
+const STOP: u8 = 0x15;
+
+/// Flags of an opening.
+const SCOPED: u8 = 1;
+const RANGES_ONLY: u8 = 2;
+const ROOT_ALONE: u8 = 4;
+/// Flag of a range frame: its sender has more to say.
+const MORE_TO_SAY: u8 = 1;
+
+/// The longest opening frame's head besides bounds and cells.
+pub(super) const HEAD_BYTES_MAX: usize = 16;
+
+/// What a frame says. Its number in the conversation stands before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Frame {
+    Open(Open),
+    Cells {
+        /// How many items the sender's set has.
+        len: u64,
+        start: u32,
+        cells: Vec<Cell>,
+    },
+    /// Asks for cells up to this number.
+    More {
+        end: u32,
+    },
+    /// The roots are equal.
+    Same,
+    Ranges(Ranges),
+    /// The sender ends here; the number says why.
+    Stop {
+        reason: u8,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Open {
+    /// How many items there are in the scope.
+    pub(super) len: u64,
+    pub(super) summary: Summary,
+    pub(super) body: OpenBody,
+}
+
+/// What equality is decided by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Summary {
+    /// The whole set: its root.
+    Root([u8; 32]),
+    /// A part of it: the bounds and the salted fingerprint.
+    Scope(KeyRange, u64),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum OpenBody {
+    /// Nothing more: the two were equal last time.
+    RootAlone,
+    /// The answer is to come in ranges.
+    RangesOnly,
+    /// The first cells, and the counts of some behind them; how many cells the sender has in all.
+    Sketch { available: u32, cells: Vec<Cell>, counts: Vec<u8> },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ranges {
+    /// The sender has more to say on what was asked before.
+    pub(super) more: bool,
+    /// Short ids the sender lacks and asks for.
+    pub(super) asks: Vec<u64>,
+    /// Short ids the sender has and the receiver seems to lack.
+    pub(super) tells: Vec<u64>,
+    /// Ascending and disjoint.
+    pub(super) entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) range: KeyRange,
+    pub(super) body: Body,
+}
+
+/// What is said about a range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Body {
+    /// How many items, and their fingerprint. A range that differs is answered.
+    Fingerprint { count: u64, fingerprint: u64 },
+    /// The short ids of all items: a range that is known to differ.
+    List(Vec<u64>),
+    /// The receiver, which has few items there, is asked to list them.
+    Ask,
+    /// All ids: a range that differs although its short ids do not.
+    Full(Vec<[u8; 32]>),
+}
+
+const SKIP: u8 = 0;
+const FINGERPRINT: u8 = 1;
+const LIST: u8 = 2;
+const ASK: u8 = 3;
+const FULL: u8 = 4;
+/// A suffix this long or longer has its length behind the tag.
+const SUFFIX_LONG: u8 = 31;
+
+/// Writes a frame's kind and number.
+fn head(kind: u8, number: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    out.push(kind);
+    put_varint(&mut out, number);
+    out
+}
+
+impl Frame {
+    /// `scope` is what the bounds of ranges are relative to.
+    pub(super) fn encode(&self, number: u64, scope: &KeyRange) -> Vec<u8> {
+        match self {
+            Self::Open(open) => {
+                let mut out = head(OPEN, number);
+                open.encode(&mut out);
+                out
+            }
+            Self::Cells { len, start, cells } => {
+                let mut out = head(CELLS, number);
+                put_varint(&mut out, *len);
+                put_varint(&mut out, u64::from(*start));
+                put_len(&mut out, cells.len());
+                cells.iter().for_each(|cell| super::peel::put_cell(&mut out, cell));
+                out
+            }
+            Self::More { end } => {
+                let mut out = head(MORE, number);
+                put_varint(&mut out, u64::from(*end));
+                out
+            }
+            Self::Same => head(SAME, number),
+            Self::Ranges(ranges) => {
+                let mut writer = EntryWriter::new(scope);
+                for entry in &ranges.entries {
+                    writer.entry(entry, usize::MAX);
+                }
+                encode_ranges(number, ranges.more, &ranges.asks, &ranges.tells, &writer)
+            }
+            Self::Stop { reason } => {
+                let mut out = head(STOP, number);
+                out.push(*reason);
+                out
+            }
+        }
+    }
+
+    /// The frame's number and what it says.
+    pub(super) fn decode(bytes: &[u8], scope: &KeyRange, limits: &Limits) -> Result<(u64, Self), FrameError> {
+        if bytes.len() > limits.frame_bytes {
+            return Err(FrameError::Limit);
+        }
+        let mut reader = Reader::new(bytes);
+        let kind = reader.byte()?;
+        let number = reader.varint()?;
+        let frame = match kind {
+            OPEN => Self::Open(Open::decode(&mut reader, limits)?),
+            CELLS => {
+                let len = reader.varint()?;
+                let start = number_32(&mut reader)?;
+                let cells = cells(&mut reader, limits)?;
+                Self::Cells { len, start, cells }
+            }
+            MORE => Self::More { end: number_32(&mut reader)? },
+            SAME => Self::Same,
+            RANGES => Self::Ranges(Ranges::decode(&mut reader, scope, limits)?),
+            STOP => Self::Stop { reason: reader.byte()? },
+            _ => return Err(FrameError::Kind),
+        };
+        reader.finish()?;
+        Ok((number, frame))
+    }
+}
+
+fn number_32(reader: &mut Reader<'_>) -> Result<u32, FrameError> {
+    u32::try_from(reader.varint()?).map_err(|_| FrameError::Limit)
+}
+
+fn cells(reader: &mut Reader<'_>, limits: &Limits) -> Result<Vec<Cell>, FrameError> {
+    let count = reader.count(CELL_BYTES, limits.cells)?;
+    let bytes = reader.take(count.saturating_mul(CELL_BYTES))?;
+    Ok(bytes.as_chunks::<CELL_BYTES>().0.iter().map(cell_of).collect())
+}
+
+impl Open {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let scoped = if matches!(self.summary, Summary::Scope(..)) { SCOPED } else { 0 };
+        out.push(
+            scoped
+                | match self.body {
+                    OpenBody::RootAlone => ROOT_ALONE,
+                    OpenBody::RangesOnly => RANGES_ONLY,
+                    OpenBody::Sketch { .. } => 0,
+                },
+        );
+        put_varint(out, self.len);
+        match &self.summary {
+            Summary::Root(root) => out.extend_from_slice(root),
+            Summary::Scope(range, fingerprint) => {
+                put_len(out, range.lower.len());
+                out.extend_from_slice(&range.lower);
+                // Zero is no upper bound: an upper bound is above something, so it is never empty.
+                let upper = range.upper.as_deref().unwrap_or(&[]);
+                put_len(out, upper.len());
+                out.extend_from_slice(upper);
+                out.extend_from_slice(&fingerprint.to_le_bytes());
+            }
+        }
+        if let OpenBody::Sketch { available, cells, counts } = &self.body {
+            put_varint(out, u64::from(*available));
+            put_len(out, cells.len());
+            cells.iter().for_each(|cell| super::peel::put_cell(out, cell));
+            put_len(out, counts.len());
+            out.extend_from_slice(counts);
+        }
+    }
+
+    fn decode(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self, FrameError> {
+        let flags = reader.byte()?;
+        let len = reader.varint()?;
+        let scoped = flags & SCOPED != 0;
+        let summary = if scoped {
+            let lower = bound(reader)?;
+            let upper = bound(reader)?;
+            let upper = if upper.is_empty() { None } else { Some(upper) };
+            let range = KeyRange::between(lower, upper).ok_or(FrameError::NotCanonical)?;
+            Summary::Scope(range, fingerprint(reader)?)
+        } else {
+            Summary::Root(*reader.array()?)
+        };
+        let body = match flags & !SCOPED {
+            ROOT_ALONE => OpenBody::RootAlone,
+            RANGES_ONLY => OpenBody::RangesOnly,
+            // The sketch is that of the whole set.
+            0 if !scoped => {
+                let available = number_32(reader)?;
+                let cells = cells(reader, limits)?;
+                let count = reader.count(1, limits.cells)?;
+                OpenBody::Sketch { available, cells, counts: reader.take(count)?.into() }
+            }
+            _ => return Err(FrameError::NotCanonical),
+        };
+        Ok(Self { len, summary, body })
+    }
+}
+
+fn bound<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
+    let len = reader.count(1, BOUND_BYTES_MAX)?;
+    reader.take(len)
+}
+
+fn fingerprint(reader: &mut Reader<'_>) -> Result<u64, FrameError> {
+    let value = reader.word()?;
+    if value < PRIME { Ok(value) } else { Err(FrameError::NotCanonical) }
+}
+
+/// A range frame from entries that were written already.
+pub(super) fn encode_ranges(
+    number: u64,
+    more: bool,
+    asks: &[u64],
+    tells: &[u64],
+    writer: &EntryWriter,
+) -> Vec<u8> {
+    let mut out = head(RANGES, number);
+    let ids = asks.len().saturating_add(tells.len()).saturating_mul(8);
+    out.reserve(writer.bytes.len().saturating_add(ids).saturating_add(HEAD_BYTES_MAX));
+    out.push(if more { MORE_TO_SAY } else { 0 });
+    put_words(&mut out, asks.iter().copied());
+    put_words(&mut out, tells.iter().copied());
+    out.extend_from_slice(&writer.bytes);
+    out
+}
+
+/// Writes entries in order. A bound is written as what it does not share with the one before it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct EntryWriter {
+    bytes: Vec<u8>,
+    /// Where the last entry ended.
+    at: Vec<u8>,
+    /// The end of the scope.
+    end: Option<Vec<u8>>,
+    ended: bool,
+    count: usize,
+}
+
+impl EntryWriter {
+    pub(super) fn new(scope: &KeyRange) -> Self {
+        Self { at: scope.lower.clone(), end: scope.upper.clone(), ..Self::default() }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether an entry that begins here can still follow.
+    pub(super) fn may_follow(&self, lower: &[u8]) -> bool {
+        !self.ended && *self.at <= *lower
+    }
+
+    /// How many bytes an entry up to `upper` takes besides its body, at most.
+    pub(super) fn bounds_bytes(&self, range: &KeyRange) -> usize {
+        let skip = if self.at == range.lower { 0 } else { range.lower.len().saturating_add(5) };
+        skip.saturating_add(range.upper.as_ref().map_or(0, Vec::len)).saturating_add(5)
+    }
+
+    /// Writes an entry if that leaves no more than `room` bytes written; otherwise changes nothing.
+    pub(super) fn entry(&mut self, entry: &Entry, room: usize) -> bool {
+        let before = self.bytes.len();
+        if self.at != entry.range.lower {
+            let at = core::mem::take(&mut self.at);
+            self.bound(SKIP, Some(&entry.range.lower), &at);
+            self.at = at;
+        }
+        let kind = match entry.body {
+            Body::Fingerprint { .. } => FINGERPRINT,
+            Body::List(_) => LIST,
+            Body::Ask => ASK,
+            Body::Full(_) => FULL,
+        };
+        let upper = entry.range.upper.as_deref().filter(|_| entry.range.upper != self.end);
+        self.bound(kind, upper, &entry.range.lower);
+        match &entry.body {
+            Body::Fingerprint { count, fingerprint } => {
+                put_varint(&mut self.bytes, *count);
+                self.bytes.extend_from_slice(&fingerprint.to_le_bytes());
+            }
+            Body::List(shorts) => put_words(&mut self.bytes, shorts.iter().copied()),
+            Body::Ask => {}
+            Body::Full(ids) => {
+                put_len(&mut self.bytes, ids.len());
+                ids.iter().for_each(|id| self.bytes.extend_from_slice(id));
+            }
+        }
+        if self.bytes.len() > room {
+            self.bytes.truncate(before);
+            return false;
+        }
+        self.count = self.count.saturating_add(1);
+        match &entry.range.upper {
+            Some(upper) if entry.range.upper != self.end => self.at.clone_from(upper),
+            _ => self.ended = true,
+        }
+        true
+    }
+
+    /// Writes a tag and a bound as what it does not share with `from`. No bound is the end of the scope.
+    fn bound(&mut self, kind: u8, bound: Option<&[u8]>, from: &[u8]) {
+        let tag = kind << 5;
+        let Some(bound) = bound else {
+            self.bytes.push(tag);
+            self.bytes.push(0);
+            return;
+        };
+        let shared = from.iter().zip(bound).take_while(|(a, b)| a == b).count();
+        let suffix = bound.get(shared..).unwrap_or(&[]);
+        match u8::try_from(suffix.len()) {
+            Ok(len @ ..SUFFIX_LONG) => self.bytes.push(tag | len),
+            _ => {
+                self.bytes.push(tag | SUFFIX_LONG);
+                put_len(&mut self.bytes, suffix.len());
+            }
+        }
+        put_len(&mut self.bytes, shared);
+        self.bytes.extend_from_slice(suffix);
+    }
+}
+
+impl Ranges {
+    fn decode(reader: &mut Reader<'_>, scope: &KeyRange, limits: &Limits) -> Result<Self, FrameError> {
+        let flags = reader.byte()?;
+        if flags & !MORE_TO_SAY != 0 {
+            return Err(FrameError::NotCanonical);
+        }
+        let asks = reader.words(limits.ids)?;
+        let mut ids_left = limits.ids.saturating_sub(asks.len());
+        let tells = reader.words(ids_left)?;
+        ids_left = ids_left.saturating_sub(tells.len());
+        let mut ranges = Self { more: flags & MORE_TO_SAY != 0, asks, tells, entries: Vec::new() };
+        let mut lower = scope.lower.clone();
+        let mut skipped = false;
+        while !reader.is_empty() {
+            let tag = reader.byte()?;
+            let upper = read_bound(reader, tag, &lower)?;
+            // The end has a form of its own, and nothing lies behind it.
+            if upper.is_some() && scope.upper.is_some() && upper >= scope.upper {
+                return Err(FrameError::NotCanonical);
+            }
+            let kind = tag >> 5;
+            if kind == SKIP {
+                // A skip leads somewhere, and one is enough.
+                match upper {
+                    Some(upper) if !skipped => lower = upper,
+                    _ => return Err(FrameError::NotCanonical),
+                }
+                skipped = true;
+                continue;
+            }
+            skipped = false;
+            if ranges.entries.len() >= limits.ranges {
+                return Err(FrameError::Limit);
+            }
+            let body = match kind {
+                FINGERPRINT => {
+                    Body::Fingerprint { count: reader.varint()?, fingerprint: fingerprint(reader)? }
+                }
+                LIST => Body::List(reader.words(ids_left)?),
+                ASK => Body::Ask,
+                FULL => {
+                    let count = reader.count(32, ids_left)?;
+                    let bytes = reader.take(count.saturating_mul(32))?;
+                    Body::Full(bytes.as_chunks::<32>().0.to_vec())
+                }
+                _ => return Err(FrameError::Kind),
+            };
+            let ids = match &body {
+                Body::List(shorts) => shorts.len(),
+                Body::Full(ids) => ids.len(),
+                Body::Fingerprint { .. } | Body::Ask => 0,
+            };
+            ids_left = ids_left.saturating_sub(ids);
+            let next = upper.clone();
+            let upper = upper.or_else(|| scope.upper.clone());
+            ranges.entries.push(Entry { range: KeyRange { lower, upper }, body });
+            match next {
+                Some(next) => lower = next,
+                // Nothing follows the end.
+                None => return reader.finish().map(|()| ranges).map_err(|_| FrameError::NotCanonical),
+            }
+        }
+        if skipped { Err(FrameError::NotCanonical) } else { Ok(ranges) }
+    }
+}
+
+/// A bound above `from`, in its only form; `None` is the end.
+fn read_bound(reader: &mut Reader<'_>, tag: u8, from: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
+    let suffix_len = match tag & SUFFIX_LONG {
+        SUFFIX_LONG => {
+            let len = reader.count(1, BOUND_BYTES_MAX)?;
+            if len < usize::from(SUFFIX_LONG) {
+                return Err(FrameError::NotCanonical);
+            }
+            len
+        }
+        short => usize::from(short),
+    };
+    let shared = usize::try_from(reader.varint()?).map_err(|_| FrameError::Limit)?;
+    if suffix_len == 0 {
+        return if shared == 0 { Ok(None) } else { Err(FrameError::NotCanonical) };
+    }
+    let suffix = reader.take(suffix_len)?;
+    let Some((kept, replaced)) = from.split_at_checked(shared) else { return Err(FrameError::NotCanonical) };
+    if shared.saturating_add(suffix_len) > BOUND_BYTES_MAX {
+        return Err(FrameError::Limit);
+    }
+    // Above the bound before it, and as much shared with it as there is.
+    match (suffix.first(), replaced.first()) {
+        (Some(new), Some(old)) if new <= old => Err(FrameError::NotCanonical),
+        _ => Ok(Some([kept, suffix].concat())),
+    }
+}
+
+/// How many bytes a fingerprint takes behind its bound.
+pub(super) const fn fingerprint_bytes(count: u64) -> usize {
+    varint_bytes(count).saturating_add(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn frames() -> Vec<(KeyRange, Frame)> {
+        let all = KeyRange::all();
+        let topic = KeyRange::prefix(b"topic").unwrap();
+        let cell = Cell { sum: 77, check: 5, count: 200 };
+        let bound = |bytes: &[u8]| Some(bytes.to_vec());
+        let range = |lower: &[u8], upper: Option<Vec<u8>>| KeyRange { lower: lower.into(), upper };
+        let entry = |range: KeyRange, body: Body| Entry { range, body };
+        let sketch = OpenBody::Sketch { available: 256, cells: vec![cell; 3], counts: vec![9, 8] };
+        let long = [&b"topic"[..], &[7; 60]].concat();
+        let ranges = Ranges {
+            more: true,
+            asks: vec![1, u64::MAX],
+            tells: vec![3],
+            entries: vec![
+                entry(range(b"topic", bound(b"topica")), Body::Fingerprint { count: 300, fingerprint: 12 }),
+                entry(range(b"topica", bound(b"topicb")), Body::List(vec![5, 6])),
+                entry(range(b"topicc", bound(b"topicca")), Body::Full(vec![[8; 32]])),
+                entry(range(b"topiccb", topic.upper.clone()), Body::Ask),
+            ],
+        };
+        let lengthy =
+            Ranges { entries: vec![entry(range(&topic.lower, Some(long)), Body::Ask)], ..Ranges::default() };
+        vec![
+            (all.clone(), Frame::Open(Open { len: 5, summary: Summary::Root([1; 32]), body: sketch })),
+            (
+                all.clone(),
+                Frame::Open(Open { len: 5, summary: Summary::Root([1; 32]), body: OpenBody::RootAlone }),
+            ),
+            (
+                all.clone(),
+                Frame::Open(Open {
+                    len: 1 << 40,
+                    summary: Summary::Scope(topic.clone(), 3),
+                    body: OpenBody::RangesOnly,
+                }),
+            ),
+            (all.clone(), Frame::Cells { len: 9, start: 300, cells: vec![cell; 2] }),
+            (all.clone(), Frame::More { end: 70_000 }),
+            (all.clone(), Frame::Same),
+            (all.clone(), Frame::Ranges(Ranges::default())),
+            (all, Frame::Stop { reason: 2 }),
+            (topic.clone(), Frame::Ranges(ranges)),
+            (topic, Frame::Ranges(lengthy)),
+        ]
+    }
+
+    #[test]
+    fn frames_survive_their_bytes() {
+        for (scope, frame) in frames() {
+            let bytes = frame.encode(300, &scope);
+            assert_eq!(Frame::decode(&bytes, &scope, &Limits::default()), Ok((300, frame)));
+        }
+    }
+
+    #[test]
+    fn what_decodes_encodes_to_the_same_bytes() {
+        let mut accepted = 0;
+        for (scope, frame) in frames() {
+            let bytes = frame.encode(1, &scope);
+            for at in 0..bytes.len() {
+                for value in 0..=u8::MAX {
+                    let mut changed = bytes.clone();
+                    *changed.get_mut(at).unwrap() = value;
+                    if let Ok((number, frame)) = Frame::decode(&changed, &scope, &Limits::default()) {
+                        accepted += 1;
+                        assert_eq!(frame.encode(number, &scope), changed);
+                    }
+                }
+            }
+        }
+        assert!(accepted > 10_000, "{accepted}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Golden frames: whole conversations between two fixed sets. **A change to `tests/vectors/reconcile.txt` is a change
+//! of the format**: of the layout, of short ids, checks and the mapping of items to cells, of the root, or of the
+//! fingerprints. Sizes that a side is free to choose (how many cells, how ranges are split) show in them too.
+
+use core::fmt::Write as _;
+
+use consilience::sync::reconcile::{Config, FrameError, KeyRange, Mode, ReconcileSet, Reconciliation};
+
+use crate::support::{Item, Side, config, id, plain, set_of};
+
+#[path = "../vectors/parse.rs"]
+mod parse;
+
+const FRAMES: &str = include_str!("../vectors/reconcile.txt");
+const WIRE: &str = include_str!("../../docs/WIRE-reconcile.md");
+
+/// The frames of one pass, in order.
+fn conversation(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Config, accepts: Config) -> Vec<Vec<u8>> {
+    let (machine, first) = Reconciliation::start(a, opens);
+    let (mut opener, mut other) = (Side::new(machine), Side::new(Reconciliation::accept(accepts)));
+    let mut frames = vec![first];
+    loop {
+        let frame = frames.last().unwrap();
+        let answer = if frames.len() % 2 == 1 { other.handle(b, frame) } else { opener.handle(a, frame) };
+        match answer {
+            Some(answer) => frames.push(answer),
+            None => return frames,
+        }
+    }
+}
+
+fn built() -> Vec<(String, Vec<u8>)> {
+    let auto = config(Mode::Auto, 512, 1);
+    let ranges = config(Mode::Ranges, 512, 1);
+    let root = Config { equal_last_time: true, ..auto.clone() };
+    let keyed = |from: u64| -> ReconcileSet {
+        let items: Vec<Item> =
+            (from..from + 40).map(|n| (format!("t\0{}\0", n % 3).into_bytes(), id(n))).collect();
+        set_of(&items)
+    };
+    let scoped = Config { scope: KeyRange::prefix(b"t\x001\0").unwrap(), ..auto.clone() };
+    let refuses = Config { scope: KeyRange::prefix(b"u").unwrap(), ..auto.clone() };
+    let conversations = [
+        ("equal", conversation(&mut plain(0..3), &mut plain(0..3), auto.clone(), auto.clone())),
+        ("equal_last_time", conversation(&mut plain(0..3), &mut plain(0..3), root.clone(), auto.clone())),
+        ("few", conversation(&mut plain(0..40), &mut plain(2..43), auto.clone(), auto.clone())),
+        ("no_longer_equal", conversation(&mut plain(0..40), &mut plain(1..41), root, auto.clone())),
+        ("cells", conversation(&mut plain(0..330), &mut plain(30..360), auto.clone(), auto.clone())),
+        ("ranges", conversation(&mut plain(0..60), &mut plain(1..61), ranges.clone(), ranges.clone())),
+        ("empty", conversation(&mut plain(0..0), &mut plain(0..3), ranges.clone(), ranges)),
+        ("scope", conversation(&mut keyed(0), &mut keyed(3), scoped.clone(), auto)),
+        ("refused", conversation(&mut keyed(0), &mut keyed(3), scoped, refuses)),
+    ];
+    let named = |(name, frames): (&str, Vec<Vec<u8>>)| {
+        frames.into_iter().enumerate().map(|(at, frame)| (format!("{name}_{at}"), frame)).collect::<Vec<_>>()
+    };
+    conversations.into_iter().flat_map(named).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x} ").unwrap();
+        text
+    })
+}
+
+#[test]
+fn the_frames_are_the_golden_ones() {
+    let held = parse::parse(FRAMES);
+    let built = built();
+    for (vector, (name, bytes)) in held.iter().zip(&built) {
+        assert_eq!((&vector.name, hex(&vector.bytes)), (name, hex(bytes)));
+    }
+    assert_eq!(held.len(), built.len());
+}
+
+#[test]
+fn no_golden_frame_is_also_that_of_another_length() {
+    // What is cut short, or has a byte behind it, is refused by the side that waits for the frame.
+    let open = parse::parse(FRAMES).into_iter().find(|vector| vector.name == "few_0").unwrap().bytes;
+    let mut set = plain(2..43);
+    for len in 0..open.len() {
+        let mut machine = Reconciliation::accept(config(Mode::Auto, 512, 1));
+        assert_eq!(machine.handle(&mut set, &open[..len]), Err(FrameError::Truncated), "{len} bytes");
+    }
+    let mut machine = Reconciliation::accept(config(Mode::Auto, 512, 1));
+    let long = [&open[..], &[0]].concat();
+    assert_eq!(machine.handle(&mut set, &long), Err(FrameError::Trailing));
+}
+
+#[test]
+fn the_document_shows_frames_that_are_in_the_file() {
+    // An example in the document is a line of hex behind the name of a vector in backquotes.
+    let held = parse::parse(FRAMES);
+    let mut shown = 0;
+    for line in WIRE.lines() {
+        let Some((name, bytes)) = line.strip_prefix("    ").and_then(|line| line.split_once(" = ")) else {
+            continue;
+        };
+        let vector = held.iter().find(|vector| vector.name == name).unwrap_or_else(|| panic!("no {name}"));
+        let beginning = bytes.trim_end_matches(" ...");
+        assert!(hex(&vector.bytes).starts_with(beginning), "{name}");
+        assert!(bytes.ends_with("...") || hex(&vector.bytes).trim_end() == beginning, "{name}");
+        shown += 1;
+    }
+    assert!(shown >= 4);
+}
+
+#[test]
+#[ignore = "writes the vectors: for a change of the format that is meant"]
+fn write_the_golden_frames() {
+    let mut text = String::from(
+        "# Frames of reconciliations between two fixed sets, in the order they are sent.\n\
+         # A change to this file is a change of the format. parse.rs has the notation, docs/WIRE-reconcile.md the layout.\n",
+    );
+    for (name, bytes) in built() {
+        write!(text, "\n{name} =").unwrap();
+        for row in bytes.chunks(38) {
+            write!(text, "\n    {}", hex(row).trim_end()).unwrap();
+        }
+        text.push('\n');
+    }
+    std::fs::write("tests/vectors/reconcile.txt", text).unwrap();
+}
