@@ -160,3 +160,92 @@ impl LogSet {
 const fn form_from(start: u64) -> RangeForm {
     if start == 0 { RangeForm::Follow } else { RangeForm::Alone }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Admission, Answer, Incarnation, Keypair, Limits, LogOpening, MeshId, NewEntry, Signer, Topic,
+        VerifyBudget,
+    };
+    use consilience_crdts::{Hlc, Timestamp};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn opening(incarnation: u64) -> LogOpening {
+        LogOpening {
+            topic: Topic::new("team").unwrap(),
+            kind: LogKind::Event,
+            agent: Keypair::from_seed([1; 32]).agent(),
+            incarnation: Incarnation::from_u64(incarnation),
+        }
+    }
+
+    fn writes(set: &mut LogSet, log: u64, entries: u64, payload: &[u8]) -> LogId {
+        let id = set.open_local(&opening(log)).unwrap();
+        for _ in 0..entries {
+            set.append(&id, &NewEntry::new(Hlc::new(NOW, 0), payload)).unwrap();
+        }
+        set.sign_head(&id, &Keypair::from_seed([1; 32]), NOW).unwrap();
+        id
+    }
+
+    /// Does this side's half of the plan.
+    fn carry(from: &LogSet, to: &mut LogSet, moves: &[Move]) {
+        for step in moves {
+            match step {
+                Move::Open(log) => {
+                    to.open(from.log(log).unwrap().opening(), |_| Admission::Hold).unwrap();
+                }
+                Move::Send(log, want) => {
+                    let Answer::Range { bytes, .. } = from.answer(log, want, usize::MAX) else {
+                        panic!("{want:?}")
+                    };
+                    to.receive(log, &bytes, NOW, &mut VerifyBudget::new()).unwrap();
+                }
+                Move::Evidence(log) => {
+                    let bytes = from.evidence(log).unwrap().as_bytes();
+                    to.receive_evidence(bytes, NOW, &mut VerifyBudget::new(), |_| Admission::Hold).unwrap();
+                }
+                Move::Expect(..) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn two_sets_that_know_where_they_differ_meet_without_a_further_question() {
+        let mesh = MeshId::from_bytes([7; 32]);
+        let (mut here, mut there) =
+            (LogSet::new(mesh, Limits::default()), LogSet::new(mesh, Limits::default()));
+        let longer = writes(&mut here, 1, 5, b"a");
+        writes(&mut there, 1, 2, b"a");
+        let shorter = writes(&mut here, 2, 1, b"b");
+        writes(&mut there, 2, 4, b"b");
+        let only_here = writes(&mut here, 3, 3, b"c");
+        let only_there = writes(&mut there, 4, 3, b"d");
+        let forked = writes(&mut here, 5, 3, b"e");
+        writes(&mut there, 5, 3, b"f");
+
+        let ours = [longer, shorter, only_here, forked];
+        let theirs = [longer, shorter, only_there, forked];
+        let offers = |set: &LogSet, logs: &[LogId]| -> Vec<Offer> {
+            let offers = logs.iter().map(|log| set.offer(log).unwrap());
+            offers.map(|offer| Offer::decode(&offer.encode()).unwrap()).collect()
+        };
+        let here_plan = here.plan(&ours, &offers(&there, &theirs));
+        let there_plan = there.plan(&theirs, &offers(&here, &ours));
+        carry(&here, &mut there, &here_plan);
+        carry(&there, &mut here, &there_plan);
+        for log in [longer, shorter, only_here, only_there] {
+            assert_eq!(here.offer(&log), there.offer(&log));
+            assert_eq!(here.log(&log).unwrap().root(), there.log(&log).unwrap().root());
+        }
+        assert_eq!(here.log(&only_there).unwrap().size(), 3);
+        assert!(here.evidence(&forked).is_some() && there.evidence(&forked).is_some());
+        // What each expected is what the other had planned to send.
+        let sent = |plan: &[Move]| plan.iter().filter(|step| matches!(step, Move::Send(..))).count();
+        let expected = |plan: &[Move]| plan.iter().filter(|step| matches!(step, Move::Expect(..))).count();
+        assert_eq!((sent(&here_plan), expected(&there_plan)), (3, 2));
+        assert_eq!((sent(&there_plan), expected(&here_plan)), (3, 2));
+    }
+}
