@@ -2,7 +2,7 @@
 
 /// A peer's allowance of signature checks: one for each 128 bytes received, and 128 ahead.
 ///
-/// A check costs as much as hashing some fifty kilobytes, so a peer that sends many small messages could otherwise
+/// A check costs far more than reading a small message, so a peer that sends many of those could otherwise
 /// cause work out of all proportion. A check whose signature was good and brought entries that were not here is free:
 /// that is a writer at work. With entries of one byte, each under a head of its own, it gets a check for 71 bytes.
 ///

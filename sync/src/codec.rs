@@ -62,6 +62,10 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     #[inline]
     pub(crate) const fn byte(&mut self) -> Result<u8, DecodeError> {
         let [byte, rest @ ..] = self.rest else { return Err(DecodeError::Truncated) };
@@ -134,7 +138,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) const fn finish(&self) -> Result<(), DecodeError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
+        if self.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
     }
 }
 

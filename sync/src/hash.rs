@@ -8,38 +8,45 @@ use core::fmt;
 
 use crate::identity::LogId;
 
-/// 32 bytes of BLAKE3.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hash([u8; 32]);
+/// Defines a public newtype of so many bytes: compared and ordered as bytes, shown by its first 8.
+macro_rules! fixed_bytes {
+    ($(#[$meta:meta])* $name:ident, $len:literal) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; $len]);
 
-impl Hash {
-    /// How many bytes a hash has.
-    pub const LEN: usize = 32;
+        impl $name {
+            /// How many bytes it has.
+            pub const LEN: usize = $len;
 
-    /// From its bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
+            /// From its bytes.
+            #[must_use]
+            pub const fn from_bytes(bytes: [u8; $len]) -> Self {
+                Self(bytes)
+            }
 
-    /// Its bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
+            /// Its bytes.
+            #[must_use]
+            pub const fn as_bytes(&self) -> &[u8; $len] {
+                &self.0
+            }
+        }
+
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(concat!(stringify!($name), "("))?;
+                self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_str(")")
+            }
+        }
+    };
 }
 
-impl fmt::Debug for Hash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hash(")?;
-        write_hex(f, &self.0, 8)?;
-        f.write_str(")")
-    }
-}
+pub(crate) use fixed_bytes;
 
-/// The first `len` bytes in hexadecimal.
-pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8], len: usize) -> fmt::Result {
-    bytes.iter().take(len).try_for_each(|byte| write!(f, "{byte:02x}"))
+fixed_bytes! {
+    /// 32 bytes of BLAKE3.
+    Hash, 32
 }
 
 /// The keys of one log, derived from its id.

@@ -12,7 +12,7 @@ use core::fmt;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 
 use super::AgentId;
-use crate::hash::write_hex;
+use crate::hash::fixed_bytes;
 
 /// What a signature is for. The 32 bytes of the tag begin the signed message, so no signature of one kind is one of
 /// another.
@@ -39,33 +39,9 @@ impl SigningTag {
     }
 }
 
-/// An Ed25519 signature: 64 bytes. Never an identity: an author can make many valid ones of one message.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Signature([u8; 64]);
-
-impl Signature {
-    /// How many bytes a signature has.
-    pub const LEN: usize = 64;
-
-    /// From its bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 64]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 64] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Signature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Signature(")?;
-        write_hex(f, &self.0, 8)?;
-        f.write_str(")")
-    }
+fixed_bytes! {
+    /// An Ed25519 signature: 64 bytes. Never an identity: an author can make many valid ones of one message.
+    Signature, 64
 }
 
 /// Why a signer did not sign.

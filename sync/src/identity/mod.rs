@@ -9,7 +9,7 @@ mod topic;
 
 use core::fmt;
 
-use crate::hash::write_hex;
+use crate::hash::fixed_bytes;
 
 pub use keys::{AgentKey, KeyError, Keypair, SignError, Signature, Signer, SigningTag};
 pub use opening::{Incarnation, LogId, LogKind, LogOpening, OpeningError};
@@ -50,59 +50,19 @@ impl fmt::Debug for MeshId {
     }
 }
 
-/// A hash of a [`MeshId`] that does not give it away.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DiscoveryKey([u8; 32]);
+fixed_bytes! {
+    /// A hash of a [`MeshId`] that does not give it away.
+    DiscoveryKey, 32
+}
 
 impl DiscoveryKey {
-    /// From its bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// Its first 8 bytes. They tell bytes of another mesh from bytes that somebody changed, and prove nothing.
     pub(crate) fn tag(&self) -> [u8; 8] {
         core::array::from_fn(|at| self.0[at])
     }
 }
 
-impl fmt::Debug for DiscoveryKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DiscoveryKey(")?;
-        write_hex(f, &self.0, 8)?;
-        f.write_str(")")
-    }
-}
-
-/// An agent: the 32 bytes of an Ed25519 public key, not checked yet. [`AgentKey::admit`] checks them.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AgentId([u8; 32]);
-
-impl AgentId {
-    /// From the bytes of a public key.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for AgentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AgentId(")?;
-        write_hex(f, &self.0, 8)?;
-        f.write_str(")")
-    }
+fixed_bytes! {
+    /// An agent: the 32 bytes of an Ed25519 public key, not checked yet. [`AgentKey::admit`] checks them.
+    AgentId, 32
 }

@@ -2,13 +2,12 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
-use core::fmt;
 
 use consilience_crdts::Timestamp;
 
 use super::{AgentId, KeyError, MeshId, Topic};
 use crate::codec::{DecodeError, Reader};
-use crate::hash::write_hex;
+use crate::hash::fixed_bytes;
 
 const KIND: u8 = 0x28;
 /// The writer is the agent's own key. Other forms will name a device's key and who vouches for it.
@@ -67,36 +66,17 @@ impl Incarnation {
     }
 }
 
-/// The name of a log: a hash that binds its mesh, topic, kind, writer and incarnation.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LogId([u8; 32]);
+fixed_bytes! {
+    /// The name of a log: a hash that binds its mesh, topic, kind, writer and incarnation.
+    LogId, 32
+}
 
 impl LogId {
-    /// From its bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
     /// Its first 8 bytes, by which citations name it.
     #[must_use]
     pub const fn alias(&self) -> [u8; 8] {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         [a, b, c, d, e, f, g, h]
-    }
-}
-
-impl fmt::Debug for LogId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LogId(")?;
-        write_hex(f, &self.0, 8)?;
-        f.write_str(")")
     }
 }
 

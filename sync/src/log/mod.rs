@@ -6,12 +6,12 @@
 //!
 //! What lives here knows one log at a time; [`LogSet`](crate::LogSet) holds many, and decides what may be held. Pieces:
 //! `shape` is the arithmetic of the tree, `entry` the spelling of entries, `run` the storage, `range` the wire,
-//! `receive` the taking in, `evidence` and `search` the forks.
+//! `receive` and `staging` the taking in, `evidence` and `search` the forks.
 //!
 //! The invariants:
 //!
 //! - what is held was signed by the writer, or was appended by it here and is not signed yet;
-//! - an error changes nothing;
+//! - an error changes nothing; time that passes only makes entries ready;
 //! - the entries that are *ready* are those with which a fold may work: without a gap from a base on, and none of them
 //!   from the future.
 

@@ -205,20 +205,15 @@ impl Log {
         let alone = header.peaks.is_some();
         let place = self.place(&header)?;
         let mut known = self.known_roots(place, &header);
-        let sizes: Vec<u64> = known.iter().map(|known| known.size).collect();
+        let mut sizes: Vec<u64> = known.iter().map(|known| known.size).collect();
+        // Two histories may be known to differ at one size.
+        sizes.dedup();
         let footing = self.footing(place, &header, &sizes, allowance.latest)?;
         let checked = check(&self.keys, self.opening.kind, header, footing)?;
         self.check_room(place, &checked, allowance)?;
 
-        let paid = !self.is_known(&checked.head);
-        if paid {
-            if !budget.spend(1) {
-                return Err(ReceiveError::Budget);
-            }
-            if !checked.head.verifies(&self.id, &self.key) {
-                return Err(if alone { ReceiveError::BadSignature } else { ReceiveError::Unproven });
-            }
-        }
+        let refused = if alone { ReceiveError::BadSignature } else { ReceiveError::Unproven };
+        let paid = self.check_head(&checked.head, refused, budget)?;
         if paid && let Some(root) = self.root_at(checked.head.size) {
             let size = checked.head.size;
             let head = self.head().copied().filter(|head| head.size >= size);
@@ -281,14 +276,7 @@ impl Log {
         }
         let footing = Footing { sizes, known: header.to, limit: Hlc::MAX, ..Footing::default() };
         let checked = check(&self.keys, self.opening.kind, header, footing)?;
-        if !self.is_known(&checked.head) {
-            if !budget.spend(1) {
-                return Err(ReceiveError::Budget);
-            }
-            if !checked.head.verifies(&self.id, &self.key) {
-                return Err(ReceiveError::BadSignature);
-            }
-        }
+        self.check_head(&checked.head, ReceiveError::BadSignature, budget)?;
         Ok(checked)
     }
 
@@ -326,8 +314,7 @@ impl Log {
         }
         match self.staged.iter().position(|staged| within(&staged.run)) {
             Some(at) => Ok(Place::Staged(at)),
-            None if header.peaks.is_some() && header.from < header.to => Ok(Place::New),
-            // A proof without entries still shows a head.
+            // A proof without entries has no place either, and still shows a head.
             None if header.peaks.is_some() => Ok(Place::New),
             None => Err(ReceiveError::Gap { have: end }),
         }
@@ -350,7 +337,7 @@ impl Log {
             let mut proofs = self.run.proofs(&self.keys, &[]);
             let to = header.to.min(self.run.end());
             // Without peaks, the range is computed from ours: they cannot differ where it begins.
-            let from = (header.peaks.is_some() || to < header.from).then_some(header.from);
+            let from = header.peaks.is_some().then_some(header.from);
             for size in from.into_iter().chain((to > header.from).then_some(to)) {
                 let head = signed.filter(|head| head.size >= size);
                 known.extend(proofs.root(size).map(|root| Known { size, root, head }));
@@ -429,10 +416,21 @@ impl Log {
         }
     }
 
-    /// Whether just this head was verified before.
-    fn is_known(&self, head: &SignedHead) -> bool {
+    /// Checks a head's signature, unless just this head was verified before. Whether it had to be paid for.
+    fn check_head(
+        &self,
+        head: &SignedHead,
+        refused: ReceiveError,
+        budget: &mut VerifyBudget,
+    ) -> Result<bool, ReceiveError> {
         let staged = self.staged.iter().map(|staged| &staged.proof.head);
-        self.head().into_iter().chain(self.furthest.as_ref()).chain(staged).any(|known| known == head)
+        if self.head().into_iter().chain(self.furthest.as_ref()).chain(staged).any(|known| known == head) {
+            return Ok(false);
+        }
+        if !budget.spend(1) {
+            return Err(ReceiveError::Budget);
+        }
+        if head.verifies(&self.id, &self.key) { Ok(true) } else { Err(refused) }
     }
 
     /// Takes in what was verified and differs in nothing from what is held.

@@ -49,7 +49,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) const fn new(log: Log, local: bool) -> Self {
+    pub(super) fn new(log: Log, local: bool) -> Self {
         Self {
             log,
             local,
@@ -62,15 +62,7 @@ impl Slot {
             queued: false,
             late: 0,
             staged: 0,
-            told: Told {
-                base: 0,
-                end: 0,
-                generation: 0,
-                void: false,
-                valid_below: None,
-                self_forked: false,
-                deferred: None,
-            },
+            told: Told::default(),
         }
     }
 

@@ -1,10 +1,11 @@
-//! Reading and writing of canonical bytes: LEB128 varints with one spelling each, and a reader that checks every
-//! length against what is left before anybody allocates for it.
-//!
-//! The invariant: the reader never looks past its input and never panics on it.
+//! What frames need beside the crate's reader and varints: counts with a limit, words, and why a frame was refused.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
+
+pub(super) use crate::codec::{Reader, put_varint};
+
+use crate::codec::DecodeError;
 
 /// Why a frame was refused. The reconciliation is unchanged, and goes on when the right frame comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,90 +41,39 @@ pub enum FrameError {
     Waiting,
 }
 
-/// A cursor over untrusted bytes.
-#[derive(Clone, Debug)]
-pub(super) struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    pub(super) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) const fn byte(&mut self) -> Result<u8, FrameError> {
-        let [byte, rest @ ..] = self.0 else { return Err(FrameError::Truncated) };
-        self.0 = rest;
-        Ok(*byte)
-    }
-
-    pub(super) const fn take(&mut self, len: usize) -> Result<&'a [u8], FrameError> {
-        let Some((taken, rest)) = self.0.split_at_checked(len) else { return Err(FrameError::Truncated) };
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    pub(super) const fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], FrameError> {
-        let Some((taken, rest)) = self.0.split_first_chunk::<N>() else { return Err(FrameError::Truncated) };
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    pub(super) fn word(&mut self) -> Result<u64, FrameError> {
-        self.array().map(|bytes| u64::from_le_bytes(*bytes))
-    }
-
-    /// A LEB128 varint in its shortest form.
-    pub(super) fn varint(&mut self) -> Result<u64, FrameError> {
-        let mut value = 0_u64;
-        for shift in (0..64_u32).step_by(7) {
-            let byte = self.byte()?;
-            // The tenth byte holds the last single bit of a u64, and a zero at the end adds nothing.
-            if (shift == 63 && byte > 1) || (byte == 0 && shift > 0) {
-                return Err(FrameError::Varint);
-            }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
+impl From<DecodeError> for FrameError {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::Truncated => Self::Truncated,
+            DecodeError::Varint => Self::Varint,
+            DecodeError::Trailing => Self::Trailing,
+            DecodeError::Kind => Self::Kind,
+            DecodeError::Limit => Self::Limit,
+            // Bases are an affair of logs.
+            DecodeError::NotCanonical | DecodeError::Base => Self::NotCanonical,
         }
-        Err(FrameError::Varint)
-    }
-
-    /// A varint that counts items of `item_bytes` each, all of them still in the input and at most `max`.
-    pub(super) fn count(&mut self, item_bytes: usize, max: usize) -> Result<usize, FrameError> {
-        let count = usize::try_from(self.varint()?).map_err(|_| FrameError::Truncated)?;
-        match count.checked_mul(item_bytes) {
-            Some(bytes) if bytes <= self.0.len() => {}
-            _ => return Err(FrameError::Truncated),
-        }
-        if count <= max { Ok(count) } else { Err(FrameError::Limit) }
-    }
-
-    /// As many words as [`count`](Self::count) says.
-    pub(super) fn words(&mut self, max: usize) -> Result<Vec<u64>, FrameError> {
-        let count = self.count(8, max)?;
-        let bytes = self.take(count.saturating_mul(8))?;
-        Ok(bytes.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
-    }
-
-    pub(super) const fn finish(&self) -> Result<(), FrameError> {
-        if self.is_empty() { Ok(()) } else { Err(FrameError::Trailing) }
     }
 }
 
-/// Appends `value` as a LEB128 varint.
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    loop {
-        let low = value.to_le_bytes()[0];
-        value >>= 7;
-        if value == 0 {
-            out.push(low & 0x7f);
-            return;
+impl Reader<'_> {
+    /// Eight bytes, little-endian.
+    pub(super) fn word(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A varint that counts items of `item_bytes` each, all of them still in the input and at most `max`.
+    pub(super) fn count_max(&mut self, item_bytes: usize, max: usize) -> Result<usize, DecodeError> {
+        match self.count(item_bytes)? {
+            count if count <= max => Ok(count),
+            _ => Err(DecodeError::Limit),
         }
-        out.push(low | 0x80);
+    }
+
+    /// As many words as [`count_max`](Self::count_max) says.
+    pub(super) fn words(&mut self, max: usize) -> Result<Vec<u64>, DecodeError> {
+        let count = self.count_max(8, max)?;
+        let bytes = self.take(count.saturating_mul(8))?;
+        Ok(bytes.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
     }
 }
 
@@ -150,32 +100,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_varint_has_one_spelling() {
+    fn the_length_of_a_varint_is_known_beforehand() {
         for value in (0..64).flat_map(|bit| [1_u64 << bit, (1_u64 << bit) - 1, u64::MAX >> bit]) {
             let mut bytes = Vec::new();
             put_varint(&mut bytes, value);
             assert_eq!(bytes.len(), varint_bytes(value));
-            let mut reader = Reader::new(&bytes);
-            assert_eq!(reader.varint(), Ok(value));
-            assert_eq!(reader.finish(), Ok(()));
-            let mut long = bytes.clone();
-            *long.last_mut().unwrap() |= 0x80;
-            long.push(0);
-            assert_eq!(Reader::new(&long).varint(), Err(FrameError::Varint));
             for cut in 0..bytes.len() {
-                assert_eq!(Reader::new(bytes.get(..cut).unwrap()).varint(), Err(FrameError::Truncated));
+                assert_eq!(Reader::new(bytes.get(..cut).unwrap()).varint(), Err(DecodeError::Truncated));
             }
         }
-        assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(FrameError::Varint));
+        assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(DecodeError::Varint));
     }
 
     #[test]
     fn a_count_beyond_the_input_is_refused_before_it_is_believed() {
         let mut bytes = Vec::new();
         put_varint(&mut bytes, u64::MAX);
-        assert_eq!(Reader::new(&bytes).count(1, usize::MAX), Err(FrameError::Truncated));
-        assert_eq!(Reader::new(&[3, 0, 0]).count(1, 10), Err(FrameError::Truncated));
-        assert_eq!(Reader::new(&[2, 0, 0]).count(1, 1), Err(FrameError::Limit));
-        assert_eq!(Reader::new(&[2, 0, 0]).count(1, 2), Ok(2));
+        assert_eq!(Reader::new(&bytes).count_max(1, usize::MAX), Err(DecodeError::Truncated));
+        assert_eq!(Reader::new(&[3, 0, 0]).count_max(1, 10), Err(DecodeError::Truncated));
+        assert_eq!(Reader::new(&[2, 0, 0]).count_max(1, 1), Err(DecodeError::Limit));
+        assert_eq!(Reader::new(&[2, 0, 0]).count_max(1, 2), Ok(2));
     }
 }

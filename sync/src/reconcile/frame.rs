@@ -197,7 +197,7 @@ fn number_32(reader: &mut Reader<'_>) -> Result<u32, FrameError> {
 }
 
 fn cells(reader: &mut Reader<'_>, limits: &Limits) -> Result<Vec<Cell>, FrameError> {
-    let count = reader.count(CELL_BYTES, limits.cells)?;
+    let count = reader.count_max(CELL_BYTES, limits.cells)?;
     let bytes = reader.take(count.saturating_mul(CELL_BYTES))?;
     Ok(bytes.as_chunks::<CELL_BYTES>().0.iter().map(cell_of).collect())
 }
@@ -246,7 +246,7 @@ impl Open {
             let range = KeyRange::between(lower, upper).ok_or(FrameError::NotCanonical)?;
             Summary::Scope(range, fingerprint(reader)?)
         } else {
-            Summary::Root(*reader.array()?)
+            Summary::Root(reader.array()?)
         };
         let body = match flags & !SCOPED {
             ROOT_ALONE => OpenBody::RootAlone,
@@ -255,7 +255,7 @@ impl Open {
             0 if !scoped => {
                 let available = number_32(reader)?;
                 let cells = cells(reader, limits)?;
-                let count = reader.count(1, limits.cells)?;
+                let count = reader.count_max(1, limits.cells)?;
                 OpenBody::Sketch { available, cells, counts: reader.take(count)?.into() }
             }
             _ => return Err(FrameError::NotCanonical),
@@ -265,8 +265,8 @@ impl Open {
 }
 
 fn bound<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
-    let len = reader.count(1, BOUND_BYTES_MAX)?;
-    reader.take(len)
+    let len = reader.count_max(1, BOUND_BYTES_MAX)?;
+    Ok(reader.take(len)?)
 }
 
 fn fingerprint(reader: &mut Reader<'_>) -> Result<u64, FrameError> {
@@ -431,7 +431,7 @@ impl Ranges {
                 LIST => Body::List(reader.words(ids_left)?),
                 ASK => Body::Ask,
                 FULL => {
-                    let count = reader.count(32, ids_left)?;
+                    let count = reader.count_max(32, ids_left)?;
                     let bytes = reader.take(count.saturating_mul(32))?;
                     Body::Full(bytes.as_chunks::<32>().0.to_vec())
                 }
@@ -460,7 +460,7 @@ impl Ranges {
 fn read_bound(reader: &mut Reader<'_>, tag: u8, from: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
     let suffix_len = match tag & SUFFIX_LONG {
         SUFFIX_LONG => {
-            let len = reader.count(1, BOUND_BYTES_MAX)?;
+            let len = reader.count_max(1, BOUND_BYTES_MAX)?;
             if len < usize::from(SUFFIX_LONG) {
                 return Err(FrameError::NotCanonical);
             }

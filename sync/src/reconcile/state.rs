@@ -88,7 +88,7 @@ impl Reconciliation {
         this.scope = range(reader)?;
         this.asks = reader.words(usize::MAX)?.into();
         this.tells = reader.words(usize::MAX)?.into();
-        for _ in 0..reader.count(1, usize::MAX)? {
+        for _ in 0..reader.count_max(1, usize::MAX)? {
             let task = task(reader)?;
             let rest_inside = match &task {
                 Task::Match { range, rest, .. } | Task::MatchFull { range, rest, .. } => range.contains(rest),
@@ -100,12 +100,12 @@ impl Reconciliation {
             }
             this.push_task(task);
         }
-        let cells = reader.count(CELL_BYTES, usize::MAX)?;
+        let cells = reader.count_max(CELL_BYTES, usize::MAX)?;
         let cells = reader.take(cells.saturating_mul(CELL_BYTES))?;
         this.peeler.cells = cells.as_chunks::<CELL_BYTES>().0.iter().map(cell_of).collect();
-        let counts = reader.count(1, usize::MAX)?;
+        let counts = reader.count_max(1, usize::MAX)?;
         this.peeler.counts = reader.take(counts)?.iter().map(|count| count.cast_signed()).collect();
-        for _ in 0..reader.count(9, usize::MAX)? {
+        for _ in 0..reader.count_max(9, usize::MAX)? {
             this.peeler.found.push(Found { short: reader.word()?, theirs: reader.byte()? == 1 });
         }
         this.report = report(reader)?;
@@ -123,7 +123,7 @@ fn put_range(out: &mut Vec<u8>, range: &KeyRange) {
 
 fn range(reader: &mut Reader<'_>) -> Result<KeyRange, FrameError> {
     let mut bound = || {
-        let len = reader.count(1, BOUND_BYTES_MAX)?;
+        let len = reader.count_max(1, BOUND_BYTES_MAX)?;
         reader.take(len)
     };
     let (lower, upper) = (bound()?, bound()?);
@@ -187,7 +187,7 @@ fn task(reader: &mut Reader<'_>) -> Result<Task, FrameError> {
         4 => Task::Full { range: whole },
         5 => {
             let rest = range(reader)?;
-            let count = reader.count(32, usize::MAX)?;
+            let count = reader.count_max(32, usize::MAX)?;
             let ids = reader.take(count.saturating_mul(32))?.as_chunks::<32>().0.to_vec();
             let asked = usize::try_from(reader.varint()?).map_err(|_| FrameError::Varint)?;
             Task::MatchFull { range: whole, rest, ids, asked }
@@ -221,7 +221,7 @@ fn put_report(out: &mut Vec<u8>, report: &Report) {
 }
 
 fn report(reader: &mut Reader<'_>) -> Result<Report, FrameError> {
-    let [kind, code, flags] = *reader.array()?;
+    let [kind, code, flags] = reader.array()?;
     let reason = StopReason::from_code(code);
     Ok(Report {
         outcome: match kind {
@@ -243,7 +243,7 @@ fn report(reader: &mut Reader<'_>) -> Result<Report, FrameError> {
         work: reader.varint()?,
         peer_root: {
             let known = reader.byte()? == 1;
-            let root = *reader.array()?;
+            let root = reader.array()?;
             known.then_some(root)
         },
     })
