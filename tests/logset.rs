@@ -17,6 +17,8 @@ mod admission;
 mod bounds;
 #[path = "logset/forks.rs"]
 mod forks;
+#[path = "logset/heads.rs"]
+mod heads;
 #[path = "logset/model.rs"]
 mod model;
 #[path = "logset/quotas.rs"]

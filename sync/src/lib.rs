@@ -101,4 +101,6 @@ pub use log::{
     EvidenceError, ForkSearch, Gone, Have, HeadError, KeepError, LOG_SIZE_MAX, Log, NewEntry, RangeForm,
     ReceiveError, Received, SearchStep, SignedHead, VerifiedRange, Want,
 };
-pub use logset::{Admission, Answer, Change, Limits, LogSet, Move, Offer, OpenError, SetError, SetStats};
+pub use logset::{
+    Admission, Answer, Change, HeadStep, Limits, LogSet, Move, Offer, OpenError, SetError, SetStats,
+};

@@ -85,6 +85,8 @@ pub struct Log {
     late_bytes: usize,
     /// Entries below are not needed, by the word of the writer's next incarnation.
     floor: u64,
+    /// Entries from here on do not count, as there is evidence of a fork; else the greatest number.
+    valid_below: u64,
 }
 
 /// Why an entry cannot be erased, restored or dropped. Nothing changed.
@@ -138,6 +140,7 @@ impl Log {
             ready: 0,
             late_bytes: 0,
             floor: 0,
+            valid_below: u64::MAX,
         }
     }
 
@@ -253,6 +256,12 @@ impl Log {
     /// Notes that entries below are not needed, by the word of the writer's next incarnation.
     pub(crate) const fn set_floor(&mut self, floor: u64) {
         self.floor = floor;
+    }
+
+    /// Notes that entries from here on do not count, as there is evidence of a fork. Then the entry that raises a base
+    /// may never come, and a head that declares the base has to do.
+    pub(crate) const fn set_valid_below(&mut self, valid_below: u64) {
+        self.valid_below = valid_below;
     }
 
     /// The entry with this number, if it is here.
@@ -499,9 +508,9 @@ impl Log {
 
     /// Drops everything but the name.
     pub(crate) fn forget(&mut self) {
-        let floor = self.floor;
+        let (floor, valid_below) = (self.floor, self.valid_below);
         *self = Self::with_key(self.opening.clone(), &self.mesh, self.key.clone());
-        self.floor = floor;
+        (self.floor, self.valid_below) = (floor, valid_below);
     }
 
     /// What the entries that are not ready [cost](Entry::cost).

@@ -99,16 +99,17 @@ impl Log {
     /// Moves staged runs to what is held where they now follow on it or replace it. Says what came of it.
     pub(crate) fn settle(&mut self, allowance: &Allowance) -> Option<Received> {
         let mut settled = None;
+        let forked = self.valid_below < u64::MAX;
         let mut index = 0_usize;
         while let Some(staged) = self.staged.get_mut(index) {
             let (start, end) = (self.run.start(), self.run.end());
             let (from, to) = (staged.run.start(), staged.run.end());
-            if to <= start {
-                // A jump has passed it.
+            if to <= start || from >= self.valid_below {
+                // A jump has passed it, or nothing of it counts.
                 self.staged.remove(index);
                 continue;
             }
-            let jumps = staged.jumps(allowance.latest, self.floor);
+            let jumps = staged.jumps(allowance.latest, self.floor) || (forked && staged.is_declared());
             if from <= end {
                 // It overlaps: the trees must agree where the shorter one ends.
                 let size = end.min(to);

@@ -21,6 +21,8 @@ pub struct Limits {
     pub staged_bytes_max: usize,
     /// For how long the entries of a void log are kept for its owner, in milliseconds. 30 days.
     pub void_keep_ms: u64,
+    /// This process's own randomness, for a table in memory that members could otherwise choose ids against. 0.
+    pub seed: u64,
 }
 
 impl Default for Limits {
@@ -34,6 +36,7 @@ impl Default for Limits {
             staged_bytes_per_log_max: 4 << 20,
             staged_bytes_max: 32 << 20,
             void_keep_ms: 30 * 24 * 60 * 60 * 1_000,
+            seed: 0,
         }
     }
 }

@@ -10,6 +10,7 @@
 //! and clocks only delay; an error changes nothing.
 
 mod change;
+mod heads;
 mod limits;
 mod offer;
 mod slot;
@@ -20,16 +21,17 @@ use alloc::vec::Vec;
 use consilience_crdts::{Hlc, Timestamp};
 
 pub use change::Change;
+pub use heads::HeadStep;
 pub use limits::{Admission, Limits};
 pub use offer::{Move, Offer};
 
 use crate::budget::VerifyBudget;
-use crate::hash::Hash;
 use crate::identity::{AgentId, AgentKey, KeyError, LogId, LogOpening, MeshId, SignError, Signer, Topic};
 use crate::log::{
     Allowance, AppendError, Evidence, EvidenceError, Gone, Have, KeepError, Log, NewEntry, RangeForm,
     ReceiveError, Received, SignedHead, Want,
 };
+use heads::Heads;
 use slot::Slot;
 
 /// Why a log is not held. Nothing changed.
@@ -118,6 +120,7 @@ pub struct LogSet {
     limits: Limits,
     slots: BTreeMap<LogId, Slot>,
     by_topic: BTreeSet<(Topic, LogId)>,
+    heads: Heads,
     /// Each agent's key, admitted once, and how many of its logs are held.
     agents: BTreeMap<AgentId, (AgentKey, usize)>,
     /// Logs with something untold, each once.
@@ -135,8 +138,9 @@ pub struct LogSet {
 impl LogSet {
     /// Without logs.
     #[must_use]
-    pub const fn new(mesh: MeshId, limits: Limits) -> Self {
+    pub fn new(mesh: MeshId, limits: Limits) -> Self {
         Self {
+            heads: Heads::new(&mesh, limits.seed),
             mesh,
             limits,
             slots: BTreeMap::new(),
@@ -238,6 +242,7 @@ impl LogSet {
     /// Forgets a log and everything about it, without a word to the caller.
     pub fn remove(&mut self, log: &LogId) -> bool {
         let Some(slot) = self.slots.remove(log) else { return false };
+        self.heads.forget(log, slot.head);
         let opening = slot.log.opening();
         self.by_topic.remove(&(opening.topic.clone(), *log));
         if let Some((_, logs)) = self.agents.get_mut(&opening.agent) {
@@ -337,7 +342,9 @@ impl LogSet {
         if !slot.local || slot.self_forked {
             return Err(AppendError::NotWritable.into());
         }
-        Ok(slot.log.sign_head(signer, now)?)
+        let head = slot.log.sign_head(signer, now)?;
+        self.heads.touch(log);
+        Ok(head)
     }
 
     /// What is held of a log and signed.
@@ -393,13 +400,6 @@ impl LogSet {
             self.note(log);
         }
         Ok(kept)
-    }
-
-    /// How much of a log counts for reconciliation, and the root over that.
-    fn counted(&self, log: &Log) -> (u64, Option<Hash>) {
-        let valid_below = self.evidence(log.id()).map_or(u64::MAX, Evidence::valid_below);
-        let size = log.signed_size().min(valid_below);
-        (size, log.root_at(size))
     }
 
     /// Takes in a range of a log that is held.
@@ -480,6 +480,8 @@ impl LogSet {
         slot.self_forked = slot.local;
         // What waits may belong to either history.
         slot.log.drop_staged();
+        slot.log.set_valid_below(slot.valid_below().unwrap_or(u64::MAX));
+        slot.forget_beyond();
         // Better evidence does not begin the time anew, but what it voids has to go as well.
         let until = now.saturating_add_millis(self.limits.void_keep_ms);
         let until = *slot.void_until.get_or_insert(until);
@@ -618,8 +620,9 @@ impl LogSet {
         (slot.late, slot.staged) = (late, staged);
     }
 
-    /// Queues a log for [`poll_change`](Self::poll_change).
+    /// Queues a log for [`poll_change`](Self::poll_change), and its head to be made anew.
     fn note(&mut self, log: &LogId) {
+        self.heads.touch(log);
         if let Some(slot) = self.slots.get_mut(log)
             && !core::mem::replace(&mut slot.queued, true)
         {

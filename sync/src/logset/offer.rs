@@ -9,9 +9,10 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::LogSet;
+use super::slot::Slot;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::identity::{LogId, LogKind};
-use crate::log::{LOG_SIZE_MAX, Log, RangeForm, Want};
+use crate::log::{LOG_SIZE_MAX, RangeForm, Want};
 
 const KIND: u8 = 0x2f;
 
@@ -39,6 +40,9 @@ pub enum Move {
     Evidence(LogId),
     /// Send this range, whatever it is cut to; an empty one for its proof.
     Send(LogId, Want),
+    /// Both know that the log is forked, and their histories part earlier than where that was seen: ask the other as a
+    /// [`ForkSearch`](crate::ForkSearch) says. Only one of the two is told to.
+    Search(LogId),
     /// The other is about to send this. Ask for it if it does not come.
     Expect(LogId, Want),
 }
@@ -77,13 +81,13 @@ impl Offer {
         Ok(Self { log, start, size, root, evidence })
     }
 
-    fn of(set: &LogSet, log: &Log) -> Self {
-        let evidence =
-            set.evidence(log.id()).map(|evidence| first(blake3::hash(evidence.as_bytes()).as_bytes()));
-        let (size, root) = set.counted(log);
+    fn of(slot: &Slot) -> Self {
+        let evidence = slot.evidence.as_ref();
+        let evidence = evidence.map(|evidence| first(blake3::hash(evidence.as_bytes()).as_bytes()));
+        let (size, root) = slot.counted();
         Self {
-            log: *log.id(),
-            start: log.start().min(size),
+            log: *slot.log.id(),
+            start: slot.log.start().min(size),
             size,
             root: root.map_or([0; 8], |root| first(root.as_bytes())),
             evidence,
@@ -100,7 +104,7 @@ impl LogSet {
     /// What this set has of a log.
     #[must_use]
     pub fn offer(&self, log: &LogId) -> Option<Offer> {
-        self.log(log).map(|log| Offer::of(self, log))
+        self.slots.get(log).map(Offer::of)
     }
 
     /// What to do after reconciliation has named `ours`, the logs of this set whose heads the other lacks, and the
@@ -112,8 +116,8 @@ impl LogSet {
         let mut moves = Vec::new();
         for id in logs {
             let offer = theirs.get(&id).copied();
-            match self.log(&id) {
-                Some(log) => self.plan_log(log, offer, &mut moves),
+            match self.slots.get(&id) {
+                Some(slot) => plan_log(slot, offer, &mut moves),
                 None => moves.extend(offer.map(|offer| {
                     let want = Want { from: offer.start, to: offer.size, form: form_from(offer.start) };
                     Move::Expect(id, want)
@@ -122,35 +126,41 @@ impl LogSet {
         }
         moves
     }
+}
 
-    fn plan_log(&self, log: &Log, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
-        let id = *log.id();
-        let ours = Offer::of(self, log);
-        if theirs.is_none() {
-            moves.push(Move::Open(id));
-        }
-        let known = theirs.and_then(|offer| offer.evidence);
-        if ours.evidence.is_some() && ours.evidence != known {
-            moves.push(Move::Evidence(id));
-        }
-        // Of a void log there is nothing to say but that.
-        if log.opening().kind == LogKind::State && (ours.evidence.is_some() || known.is_some()) {
-            return;
-        }
-        let size = theirs.map_or(0, |offer| offer.size);
-        if ours.size > size {
-            let from = if size >= ours.start { size } else { ours.start };
-            let form = if size >= ours.start { RangeForm::Follow } else { RangeForm::Alone };
-            moves.push(Move::Send(id, Want { from, to: ours.size, form }));
-        } else if let Some(offer) = theirs {
-            if offer.size > ours.size {
-                let follows = ours.size >= offer.start;
-                let from = if follows { ours.size } else { offer.start };
-                let form = if follows { RangeForm::Follow } else { RangeForm::Alone };
-                moves.push(Move::Expect(id, Want { from, to: offer.size, form }));
-            } else if offer.root != ours.root && size > 0 {
+/// Works out what to do about one log that is held here.
+fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
+    let ours = Offer::of(slot);
+    let id = ours.log;
+    if theirs.is_none() {
+        moves.push(Move::Open(id));
+    }
+    let known = theirs.and_then(|offer| offer.evidence);
+    if ours.evidence.is_some() && ours.evidence != known {
+        moves.push(Move::Evidence(id));
+    }
+    // Of a void log there is nothing to say but that.
+    if slot.log.opening().kind == LogKind::State && (ours.evidence.is_some() || known.is_some()) {
+        return;
+    }
+    let size = theirs.map_or(0, |offer| offer.size);
+    if ours.size > size {
+        let from = if size >= ours.start { size } else { ours.start };
+        let form = if size >= ours.start { RangeForm::Follow } else { RangeForm::Alone };
+        moves.push(Move::Send(id, Want { from, to: ours.size, form }));
+    } else if let Some(offer) = theirs {
+        if offer.size > ours.size {
+            let follows = ours.size >= offer.start;
+            let from = if follows { ours.size } else { offer.start };
+            let form = if follows { RangeForm::Follow } else { RangeForm::Alone };
+            moves.push(Move::Expect(id, Want { from, to: offer.size, form }));
+        } else if offer.root != ours.root && size > 0 {
+            if ours.evidence.is_none() || ours.evidence != known {
                 // Two histories of one length: the proof shows it.
                 moves.push(Move::Send(id, Want { from: size, to: size, form: RangeForm::Alone }));
+            } else if ours.root < offer.root {
+                // That is known; what has to be found is where they part.
+                moves.push(Move::Search(id));
             }
         }
     }
@@ -207,7 +217,7 @@ mod tests {
                     let bytes = from.evidence(log).unwrap().as_bytes();
                     to.receive_evidence(bytes, NOW, &mut VerifyBudget::new(), |_| Admission::Hold).unwrap();
                 }
-                Move::Expect(..) => {}
+                Move::Search(_) | Move::Expect(..) => {}
             }
         }
     }

@@ -5,6 +5,7 @@
 use consilience_crdts::{Hlc, Timestamp};
 
 use super::change::Change;
+use crate::hash::Hash;
 use crate::identity::LogKind;
 use crate::log::{Evidence, Log};
 
@@ -30,6 +31,8 @@ pub(super) struct Slot {
     /// A local writer appends to it.
     pub(super) local: bool,
     pub(super) evidence: Option<Evidence>,
+    /// The id of its head in the set of heads, as last made.
+    pub(super) head: Option<[u8; 32]>,
     /// When the entries of a void log are dropped.
     pub(super) void_until: Option<Timestamp>,
     /// The base that the writer's next incarnation recorded.
@@ -54,6 +57,7 @@ impl Slot {
             log,
             local,
             evidence: None,
+            head: None,
             void_until: None,
             retired: 0,
             generation: 0,
@@ -76,6 +80,12 @@ impl Slot {
         self.evidence.as_ref().map(Evidence::valid_below)
     }
 
+    /// How much of it counts for others, and the root over that.
+    pub(super) fn counted(&self) -> (u64, Option<Hash>) {
+        let size = self.log.signed_size().min(self.valid_below().unwrap_or(u64::MAX));
+        (size, self.log.root_at(size))
+    }
+
     /// The applicable entries.
     pub(super) fn applicable(&self) -> (u64, u64) {
         let end = self.log.ready().min(self.valid_below().unwrap_or(u64::MAX));
@@ -93,6 +103,15 @@ impl Slot {
         self.self_forked = self.self_forked || self.local;
     }
 
+    /// Forgets a copy of a forked event log that begins behind everything that counts: nothing about it can be compared
+    /// with what others hold, so what counts has to be fetched as if nothing had been held.
+    pub(super) fn forget_beyond(&mut self) {
+        if !self.is_void() && self.valid_below().is_some_and(|below| below <= self.log.start()) {
+            self.log.forget();
+            (self.told.base, self.told.end) = (0, 0);
+        }
+    }
+
     /// Lets a local writer go on whose log has no other signed history.
     pub(super) const fn allow_again(&mut self) {
         self.self_forked = self.evidence.is_some();
@@ -108,7 +127,8 @@ impl Slot {
                 below.min(self.log.base_at(self.log.ready().min(self.log.signed_size())).max(self.retired));
         }
         let lag = if self.retired >= below || below == self.log.size() { 0 } else { DROP_LAG };
-        if !self.is_void() && below >= self.log.start() + lag {
+        // Of a forked log others may need what counts, and no base that is known to one of them is known to all.
+        if self.evidence.is_none() && below >= self.log.start() + lag {
             self.log.drop_all_below(below);
         }
     }

@@ -1,0 +1,212 @@
+//! The heads of a set's logs as a set to be reconciled: one id for each log, that stands for all that counts of it.
+//!
+//! The key of an item is its topic and its log, so a topic, and a topic with all below it, are ranges. Its id is a keyed
+//! hash of size, root (which covers the base) and evidence: two replicas that hold the same entries but not the same evidence differ. Ids
+//! are made anew when the set is read, for the logs that changed since.
+//!
+//! What does not live here: how the difference is found (that is [`reconcile`](crate::reconcile)), and what is sent
+//! because of it (that is `offer`).
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use super::LogSet;
+use crate::hash::Hash;
+use crate::identity::{LogId, MeshId, Topic};
+use crate::log::{Evidence, Log};
+use crate::reconcile::{Config, FrameError, KeyRange, ReconcileSet, Reconciliation, Status, Step};
+
+/// What came of one frame of a reconciliation of heads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct HeadStep {
+    /// To be sent to the peer, if anything.
+    pub frame: Option<Vec<u8>>,
+    /// Logs of this set whose head the peer does not have; what to send of them is said by [`LogSet::plan`], once the
+    /// peer has made its offers.
+    pub differ: Vec<LogId>,
+    /// How many heads the peer has that this set does not.
+    pub lacking: usize,
+    /// What happens next.
+    pub status: Status,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Heads {
+    key: [u8; 32],
+    set: ReconcileSet,
+    /// Logs that may have changed since their ids were made.
+    stale: BTreeSet<LogId>,
+}
+
+impl Heads {
+    pub(super) fn new(mesh: &MeshId, seed: u64) -> Self {
+        let set_key = blake3::derive_key("consilience heads set v1", mesh.as_bytes());
+        Self {
+            key: blake3::derive_key("consilience head id v1", mesh.as_bytes()),
+            set: ReconcileSet::new(&set_key, seed),
+            stale: BTreeSet::new(),
+        }
+    }
+
+    /// Notes that something about a log may have changed.
+    pub(super) fn touch(&mut self, log: &LogId) {
+        self.stale.insert(*log);
+    }
+
+    /// Takes a log out that is no longer held.
+    pub(super) fn forget(&mut self, log: &LogId, head: Option<[u8; 32]>) {
+        self.stale.remove(log);
+        if let Some(head) = head {
+            self.set.remove(&head);
+        }
+    }
+
+    /// The id of a log's head, if there is anything to tell others.
+    fn id(
+        &self,
+        log: &Log,
+        (size, root): (u64, Option<Hash>),
+        evidence: Option<&Evidence>,
+    ) -> Option<[u8; 32]> {
+        if size == 0 && evidence.is_none() {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(log.id().as_bytes());
+        hasher.update(&size.to_le_bytes());
+        // The base is that of the last entry, which the root covers.
+        hasher.update(root.unwrap_or_else(|| Hash::from_bytes([0; 32])).as_bytes());
+        if let Some(evidence) = evidence {
+            hasher.update(blake3::hash(evidence.as_bytes()).as_bytes());
+        }
+        Some(*hasher.finalize().as_bytes())
+    }
+}
+
+/// The bytes that a topic's logs are ordered by: `/` as 0x00, so that a topic stands before those below it.
+fn topic_key(topic: &Topic) -> Vec<u8> {
+    topic.as_str().bytes().map(|byte| if byte == b'/' { 0 } else { byte }).collect()
+}
+
+/// No level of a topic is empty, so two zeros end it.
+fn order_key(topic: &Topic, log: &LogId) -> Vec<u8> {
+    let mut key = topic_key(topic);
+    key.extend([0, 0]);
+    key.extend(log.as_bytes());
+    key
+}
+
+/// The log in an order key.
+fn log_in(key: &[u8]) -> Option<LogId> {
+    key.last_chunk().copied().map(LogId::from_bytes)
+}
+
+impl LogSet {
+    /// The range of the heads of one topic, for [`Config::scope`].
+    #[must_use]
+    pub fn scope_of(topic: &Topic) -> KeyRange {
+        let mut key = topic_key(topic);
+        key.extend([0, 0]);
+        // Shorter than a key by far.
+        KeyRange::prefix(&key).unwrap_or_default()
+    }
+
+    /// The range of the heads of a topic and of all topics below it, for [`Config::scope`].
+    #[must_use]
+    pub fn scope_within(topic: &Topic) -> KeyRange {
+        let mut key = topic_key(topic);
+        key.push(0);
+        KeyRange::prefix(&key).unwrap_or_default()
+    }
+
+    /// The collision-resistant root over the heads of all logs. Two sets with the same root hold, of every log that
+    /// either holds, the same signed entries that count, the same base and the same evidence.
+    #[must_use]
+    pub fn heads_root(&mut self) -> [u8; 32] {
+        self.fresh_heads().root()
+    }
+
+    /// Opens a reconciliation of heads; see [`Reconciliation::start`].
+    #[must_use]
+    pub fn reconcile(&mut self, config: Config) -> (Reconciliation, Vec<u8>) {
+        Reconciliation::start(self.fresh_heads(), config)
+    }
+
+    /// Handles a frame of a reconciliation of heads; see [`Reconciliation::handle`].
+    ///
+    /// # Errors
+    ///
+    /// Why the frame was refused. Nothing changed then.
+    pub fn handle_reconcile(
+        &mut self,
+        reconciliation: &mut Reconciliation,
+        frame: &[u8],
+    ) -> Result<HeadStep, FrameError> {
+        let step = reconciliation.handle(self.fresh_heads(), frame)?;
+        Ok(self.head_step(step))
+    }
+
+    /// Goes on after [`Status::NeedsBudget`]; see [`Reconciliation::resume`].
+    ///
+    /// # Errors
+    ///
+    /// If nothing waits for budget. Nothing changed then.
+    pub fn resume_reconcile(&mut self, reconciliation: &mut Reconciliation) -> Result<HeadStep, FrameError> {
+        let step = reconciliation.resume(self.fresh_heads())?;
+        Ok(self.head_step(step))
+    }
+
+    fn head_step(&self, step: Step) -> HeadStep {
+        let logs = step.push.iter().filter_map(|id| self.heads.set.key_of(id)).filter_map(log_in);
+        HeadStep { frame: step.frame, differ: logs.collect(), lacking: step.want.len(), status: step.status }
+    }
+
+    /// The set of heads as it is now.
+    fn fresh_heads(&mut self) -> &mut ReconcileSet {
+        while let Some(id) = self.heads.stale.pop_first() {
+            let Some(slot) = self.slots.get(&id) else { continue };
+            let head = self.heads.id(&slot.log, slot.counted(), slot.evidence.as_ref());
+            if head == slot.head {
+                continue;
+            }
+            let key = order_key(&slot.log.opening().topic, &id);
+            if let Some(old) = slot.head {
+                self.heads.set.remove(&old);
+            }
+            // A key fits, an id covers its log, and there are fewer logs than a set has room for.
+            let held = head.filter(|head| self.heads.set.insert(&key, head).is_ok());
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.head = held;
+            }
+        }
+        &mut self.heads.set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_and_what_is_below_it_are_ranges_of_keys() {
+        let topic = |name| Topic::new(name).unwrap();
+        let log = LogId::from_bytes([0xff; 32]);
+        let inside = |scope: &KeyRange, name| {
+            let key = order_key(&topic(name), &log);
+            key.as_slice() >= scope.lower() && scope.upper().is_none_or(|upper| key.as_slice() < upper)
+        };
+        let (own, within) = (LogSet::scope_of(&topic("a/b")), LogSet::scope_within(&topic("a/b")));
+        let names = ["a", "a/a", "a/b", "a/b/c", "a/b/\u{10ffff}", "a/b ", "a/bc", "a/c", "b"];
+        let held: Vec<_> = names.iter().map(|name| (inside(&own, name), inside(&within, name))).collect();
+        let mut expected = [(false, false); 9];
+        expected[2] = (true, true);
+        expected[3] = (false, true);
+        expected[4] = (false, true);
+        assert_eq!(held, expected);
+        assert_eq!(log_in(&order_key(&topic("a"), &log)), Some(log));
+        let longest = topic(&"x".repeat(Topic::BYTES_MAX));
+        assert!(order_key(&longest, &log).len() <= crate::reconcile::KEY_BYTES_MAX);
+    }
+}
