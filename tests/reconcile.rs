@@ -249,6 +249,52 @@ fn one_side_empty_and_disjoint_sets_cost_lists_and_not_fingerprints() {
 }
 
 #[test]
+fn frame_limits_from_512_bytes_to_a_mebibyte_find_the_difference_whoever_begins() {
+    let powers = (9..=20).flat_map(|bits| [(1_usize << bits) - 1, 1 << bits, (1 << bits) + 1]);
+    // What is beyond the least and the greatest counts as these.
+    for frame in (512..560).chain(powers).chain([0, usize::MAX]) {
+        for spread in [Spread::Plain, Spread::LongKeys] {
+            let (left, right) = sides(spread, 300, 40, 70, 1);
+            let (mut a, mut b) = (set_of(&left), set_of(&right));
+            for (opens, accepts) in MODES.iter().flat_map(|opens| MODES.map(|accepts| (*opens, accepts))) {
+                let within = frame.clamp(Limits::FRAME_BYTES_MIN, Limits::FRAME_BYTES_MAX);
+                let one = pass(&mut a, &mut b, config(opens, within, 1), config(accepts, frame, 1));
+                assert_exact(&a, &b, &one);
+                let other = pass(&mut b, &mut a, config(opens, within, 2), config(accepts, frame, 2));
+                assert_exact(&b, &a, &other);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_cut_off_at_each_of_its_frames_and_restarted_ends_right() {
+    for mode in MODES {
+        let config = |salt| config(mode, 512, salt);
+        let (left, right) = sides(Spread::Topics, 500, 100, 140, 2);
+        let (a, b) = (set_of(&left), set_of(&right));
+        let frames = pass(&mut a.clone(), &mut b.clone(), config(1), config(1)).frames.len();
+        assert!(frames >= 8, "{frames} frames are too few to cut");
+        for cut in 0..=frames {
+            let (mut a, mut b) = (a.clone(), b.clone());
+            let (machine, first) = Reconciliation::start(&mut a, config(1));
+            let (mut opener, mut other) = (Side::new(machine), Side::new(Reconciliation::accept(config(1))));
+            let mut next = Some(first);
+            for turn in 0..cut {
+                let Some(frame) = next.take() else { break };
+                next =
+                    if turn % 2 == 0 { other.handle(&mut b, &frame) } else { opener.handle(&mut a, &frame) };
+            }
+            exchange(&mut a, &mut b, &support::Pass { opener, other, frames: vec![] });
+            let again = pass(&mut a, &mut b, config(2), config(2));
+            assert_exact(&a, &b, &again);
+            exchange(&mut a, &mut b, &again);
+            assert_eq!(a.root(), b.root(), "cut after {cut} of {frames} frames");
+        }
+    }
+}
+
+#[test]
 fn a_scope_that_is_not_allowed_is_refused() {
     let mut a = plain(0..100);
     let mut b = plain(0..50);

@@ -1,20 +1,22 @@
 //! Writes the golden and the malformed vectors to where the decoders' targets look for seeds; for ranges, those of the
-//! logs too that the target holds them against.
+//! logs too that the target holds them against; for frames, those of the conversations that the target interrupts.
 
 #[path = "../../tests/vectors/parse.rs"]
 mod parse;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fs, io};
 
 use consilience_fuzz::logs::written;
+use consilience_fuzz::reconcile::{input, scenes};
 use consilience_sync::{LogKind, RangeForm};
 use parse::{Vector, parse};
 
 /// A target, the files with golden vectors for it, the file with malformed ones, and how the names in them begin.
 type Target = (&'static str, &'static [&'static str], &'static str, &'static [&'static str]);
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 9] = [
     ("decode_map", &["map"], "malformed", &["map"]),
     ("decode_set", &["set"], "malformed", &["set"]),
     ("decode_context", &["context"], "malformed", &["context"]),
@@ -22,6 +24,8 @@ const TARGETS: [Target; 7] = [
     ("decode_range", &["log"], "malformed_log", &["range", "event", "state", "verify"]),
     ("decode_evidence", &["evidence"], "malformed_log", &["evidence"]),
     ("decode_head_opening", &["log"], "malformed_log", &["opening", "head", "have", "want", "gone"]),
+    ("decode_offer", &["log"], "malformed_log", &["offer"]),
+    ("decode_frame", &["reconcile"], "malformed_log", &[]),
 ];
 
 fn main() -> io::Result<()> {
@@ -39,6 +43,10 @@ fn main() -> io::Result<()> {
         }
         if target == "decode_range" {
             vectors.extend(ranges());
+        }
+        if target == "decode_frame" {
+            vectors.iter_mut().for_each(|vector| vector.bytes = input([&vector.bytes[..]]));
+            vectors.extend(conversations());
         }
         for vector in vectors {
             fs::write(corpus.join(vector.name.replace(' ', "_")), &vector.bytes)?;
@@ -62,4 +70,22 @@ fn ranges() -> Vec<Vector> {
         }
     }
     ranges
+}
+
+/// What each side of a conversation is sent, whole, and the states on the way.
+fn conversations() -> Vec<Vector> {
+    let mut sent: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    let mut vectors = Vec::new();
+    for (at, scene) in scenes().iter().enumerate() {
+        let (name, number) = scene.name();
+        if let Some(frame) = &scene.next {
+            sent.entry(format!("{name} {}", number % 2)).or_default().push(frame.clone());
+        }
+        vectors.push(Vector { name: format!("state {name} {at}"), bytes: scene.state() });
+    }
+    vectors.extend(
+        sent.into_iter()
+            .map(|(name, frames)| Vector { name, bytes: input(frames.iter().map(Vec::as_slice)) }),
+    );
+    vectors
 }

@@ -477,3 +477,62 @@ fn changed_bytes_never_panic_and_an_error_changes_nothing() {
         assert!(sides.iter().all(|side| side.done.is_some()));
     }
 }
+
+/// Found by `decode_frame`: spare bits, and fields that another says are not there, were read and forgotten.
+#[test]
+fn a_state_has_one_form() {
+    let mut dice = Dice(5);
+    let mut b = plain(0..2_000);
+    let mut states = vec![Reconciliation::accept(config(Mode::Auto, 512, 1))];
+    let mut machine = states[0].clone();
+    let _ = machine.handle(&mut b, &open_ranges(1_900)).unwrap();
+    states.push(machine.clone());
+    let _ = machine.handle(&mut b, &ranges(2, 0, &fingerprint(&[], 7))).unwrap();
+    states.push(machine);
+    let (mut refused, mut read) = (0, 0);
+    for machine in states {
+        let sound = machine.to_bytes();
+        for at in 0..sound.len() {
+            let mut bytes = sound.clone();
+            bytes[at] ^= 1 + dice.roll(255) as u8;
+            match Reconciliation::from_bytes(config(Mode::Auto, 512, 1), &bytes) {
+                Ok(machine) => {
+                    assert_eq!(machine.to_bytes(), bytes);
+                    read += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        // The flags, of which three bits mean something: behind version, phase, cells sent and number.
+        let mut bytes = sound;
+        bytes[4] |= 0x80;
+        let error = Reconciliation::from_bytes(config(Mode::Auto, 512, 1), &bytes).unwrap_err();
+        assert_eq!(error, FrameError::NotCanonical);
+    }
+    assert!(refused > 10 && read > 10, "{refused} refused, {read} read");
+}
+
+#[test]
+fn an_id_that_a_frame_repeats_is_handed_out_once() {
+    let mut set = plain(0..100);
+    let there = *set.iter().next().unwrap().1;
+    let missing = id(1_000_000);
+    let count = 2_000;
+    // What is asked for is pushed, and what is told of is wanted.
+    for (asks, short) in [(true, set.short_id(&there)), (false, set.short_id(&missing))] {
+        let (mut machine, _) = Reconciliation::start(&mut set, config(Mode::Ranges, 65_536, 1));
+        let mut frame = vec![0x14, 1, 0];
+        if !asks {
+            put(&mut frame, 0);
+        }
+        put(&mut frame, count);
+        for _ in 0..count {
+            frame.extend(short.to_bytes());
+        }
+        if asks {
+            put(&mut frame, 0);
+        }
+        let step = machine.handle(&mut set, &frame).unwrap();
+        assert_eq!((step.push.len(), step.want.len()), if asks { (1, 0) } else { (0, 1) });
+    }
+}

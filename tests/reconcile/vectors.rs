@@ -12,7 +12,7 @@ use crate::support::{Item, Side, config, id, plain, set_of};
 mod parse;
 
 const FRAMES: &str = include_str!("../vectors/reconcile.txt");
-const WIRE: &str = include_str!("../../docs/WIRE-reconcile.md");
+const WIRE: &str = include_str!("../../docs/WIRE.md");
 
 /// The frames of one pass, in order.
 fn conversation(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Config, accepts: Config) -> Vec<Vec<u8>> {
@@ -111,7 +111,7 @@ fn the_document_shows_frames_that_are_in_the_file() {
 fn write_the_golden_frames() {
     let mut text = String::from(
         "# Frames of reconciliations between two fixed sets, in the order they are sent.\n\
-         # A change to this file is a change of the format. parse.rs has the notation, docs/WIRE-reconcile.md the layout.\n",
+         # A change to this file is a change of the format. parse.rs has the notation, docs/WIRE.md the layout.\n",
     );
     for (name, bytes) in built() {
         write!(text, "\n{name} =").unwrap();

@@ -1,7 +1,7 @@
 //! Bytes with one fault each, made from the golden ones. A name is the form or the copy that is given the bytes, the
 //! error, and what is wrong.
 
-use consilience::sync::{Have, Log, LogKind, NewEntry, RangeForm, Signer as _, SigningTag, Want};
+use consilience::sync::{Have, Log, LogKind, NewEntry, Offer, RangeForm, Signer as _, SigningTag, Want};
 use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use curve25519_dalek::scalar::Scalar;
 use ed25519_dalek::{Digest as _, Sha512, SigningKey};
@@ -586,5 +586,31 @@ fn messages(vectors: &mut Vec<Built>) {
         built("gone Truncated cut", "", [0x2e]),
         built("gone Varint over_long", "", [0x2e, 0x83, 0]),
         built("gone Trailing one_more", "", [0x2e, 3, 0]),
+    ]);
+    offers(vectors);
+}
+
+fn offers(vectors: &mut Vec<Built>) {
+    let log = *event_log().id();
+    let offer = Offer { log, start: 3, size: 11, root: [4; 8], evidence: None };
+    let plain = offer.encode();
+    let forked = Offer { evidence: Some([5; 8]), ..offer }.encode();
+    let begun = || bytes(&plain[..33]);
+    vectors.extend([
+        built("offer Ok sound", "Offers.", plain.clone()),
+        built("offer Ok sound_with_evidence", "", forked.clone()),
+        built("offer Truncated nothing", "", []),
+        built("offer Kind gone", "", with(&plain, 0, &[0x2e])),
+        built("offer Truncated cut_in_the_log_id", "", &plain[..32]),
+        built("offer Truncated cut_before_the_size", "", &plain[..34]),
+        built("offer Truncated cut_in_the_root", "", &plain[..plain.len() - 1]),
+        built("offer Truncated cut_in_the_evidence", "", &forked[..forked.len() - 1]),
+        built("offer Truncated one_byte_of_evidence", "", [&plain[..], &[0]].concat()),
+        built("offer Trailing one_more", "", [&forked[..], &[0]].concat()),
+        built("offer Varint start_over_long", "", instead(&plain, 33, 1, &[0x83, 0])),
+        built("offer Varint size_over_long", "", instead(&plain, 34, 1, &[0x88, 0])),
+        built("offer Limit start_beyond_the_limit", "", begun().num((1 << 44) + 1).raw(&[0; 9]).0),
+        built("offer Limit size_beyond_the_limit", "", begun().num(3).num((1 << 44) - 2).raw(&[0; 8]).0),
+        built("offer Limit size_beyond_64_bits", "", begun().num(3).num(u64::MAX).raw(&[0; 8]).0),
     ]);
 }

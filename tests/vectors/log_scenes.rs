@@ -2,9 +2,9 @@
 
 use consilience::crdts::{Hlc, Timestamp};
 use consilience::sync::{
-    Admission, Allowance, Citation, EntryFlags, Gone, Hash, Have, Incarnation, Keypair, Log, LogKind,
-    LogOpening, MeshId, NewEntry, RangeForm, ReceiveError, Received, SignedHead, Signer, Topic, VerifyBudget,
-    Want,
+    Admission, Allowance, Citation, EntryFlags, Gone, Hash, Have, Incarnation, Keypair, Limits, Log, LogId,
+    LogKind, LogOpening, LogSet, MeshId, NewEntry, Offer, RangeForm, ReceiveError, Received, SignedHead,
+    Signer, Topic, VerifyBudget, Want,
 };
 
 use super::{Built, built};
@@ -267,7 +267,75 @@ pub(crate) fn log_forms() -> Vec<Built> {
         built("gone", "What is gone.", Gone { below: 3 }.encode()),
         built("gone_all", "", Gone { below: all }.encode()),
     ]);
+    forms.extend(heads_and_offers());
     forms
+}
+
+/// A set that holds the event log, the state log and a forked log of letters, and the id of the last.
+pub(crate) fn heads() -> (LogSet, LogId) {
+    let mut set = LogSet::new(mesh(), Limits::default());
+    let whole = letters(LogKind::Event, "abcde", "FGHI", 10);
+    for log in [&event_log(), &state_log(), &whole] {
+        let id = set.open(log.opening(), |_| all()).unwrap();
+        let bytes = range(log, 0, log.size(), RangeForm::Follow);
+        set.receive(&id, &bytes, at(0).time(), &mut VerifyBudget::new()).unwrap();
+    }
+    let forked = found(&whole, &letters(LogKind::Event, "abcde", "fg", 20), 6, 6);
+    let new = set.receive_evidence(&forked, at(0).time(), &mut VerifyBudget::new(), |_| all());
+    assert_eq!(new, Ok(true));
+    (set, *whole.id())
+}
+
+/// What `docs/WIRE.md` has hashed for the id of a log's head, and the key that orders it.
+pub(crate) fn head_form(set: &LogSet, log: &LogId) -> (Vec<u8>, Vec<u8>) {
+    let held = set.log(log).unwrap();
+    let evidence = set.evidence(log);
+    let size = evidence.map_or(held.size(), |evidence| evidence.size() - 1);
+    let mut material = [&log.as_bytes()[..], &size.to_le_bytes()].concat();
+    material.extend_from_slice(held.root_at(size).unwrap().as_bytes());
+    material.extend(evidence.iter().flat_map(|evidence| *blake3::hash(evidence.as_bytes()).as_bytes()));
+    let topic = held.opening().topic.as_str().replace('/', "\0");
+    (material, [topic.as_bytes(), &[0, 0], log.as_bytes()].concat())
+}
+
+fn heads_and_offers() -> Vec<Built> {
+    let mesh = mesh();
+    let (mut set, forked) = heads();
+    let key = blake3::derive_key("consilience head id v1", mesh.as_bytes());
+    let id = |material: &[u8]| *blake3::keyed_hash(&key, material).as_bytes();
+    let (event, state) = (*event_log().id(), *state_log().id());
+    let forms = [event, state, forked].map(|log| head_form(&set, &log));
+    let nothing = Offer { log: event, start: 0, size: 0, root: [0; 8], evidence: None };
+    let last = Offer { start: 1 << 44, size: 1 << 44, root: [0xff; 8], evidence: Some([0xff; 8]), ..nothing };
+    let offer = |log: &LogId| set.offer(log).unwrap().encode();
+    let offers = [offer(&event), offer(&state), offer(&forked)];
+    vec![
+        built(
+            "heads_set_key",
+            "The heads of a set with the event log, the state log and a forked log of letters.",
+            blake3::derive_key("consilience heads set v1", mesh.as_bytes()),
+        ),
+        built("heads_key", "", key),
+        built("heads_order_event", "Their order keys.", &*forms[0].1),
+        built("heads_order_state", "", &*forms[1].1),
+        built("heads_order_forked", "", &*forms[2].1),
+        built("heads_hashed_event", "What is hashed for their ids, and the ids.", &*forms[0].0),
+        built("heads_hashed_state", "", &*forms[1].0),
+        built("heads_hashed_forked", "", &*forms[2].0),
+        built("heads_id_event", "", id(&forms[0].0)),
+        built("heads_id_state", "", id(&forms[1].0)),
+        built("heads_id_forked", "", id(&forms[2].0)),
+        built("heads_root", "The root over the three.", set.heads_root()),
+        built(
+            "offer_event",
+            "What the set offers of each; nothing of a log; the greatest numbers.",
+            &*offers[0],
+        ),
+        built("offer_state", "", &*offers[1]),
+        built("offer_forked", "", &*offers[2]),
+        built("offer_nothing", "", nothing.encode()),
+        built("offer_last", "", last.encode()),
+    ]
 }
 
 /// A log of single letters: `common`, then `own`, signed at the end; and, if `early`, before `own` too.

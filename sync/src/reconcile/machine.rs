@@ -427,12 +427,12 @@ impl Reconciliation {
             return;
         }
         self.spend(ranges.asks.len().saturating_add(ranges.tells.len()) as u64);
-        for short in ranges.asks {
+        for short in distinct(ranges.asks) {
             if !self.push(set, short, step) {
                 self.report.unresolved = self.report.unresolved.saturating_add(1);
             }
         }
-        for short in ranges.tells {
+        for short in distinct(ranges.tells) {
             // What arrived meanwhile by another way is not wanted any more.
             if set.resolve(ShortId(short)).next().is_none() {
                 self.want(short, step);
@@ -523,6 +523,13 @@ impl Reconciliation {
         self.marks = None;
         step.status = Status::Done(self.report.clone());
     }
+}
+
+/// Each once: a peer that repeats an id in a frame is not handed it as often.
+fn distinct(mut shorts: Vec<u64>) -> Vec<u64> {
+    shorts.sort_unstable();
+    shorts.dedup();
+    shorts
 }
 
 /// Their number of items less ours.

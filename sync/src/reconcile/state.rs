@@ -1,7 +1,8 @@
 //! The state of a reconciliation as bytes, so that a host can put a conversation aside and take it up again.
 //!
 //! The bytes are for the same version of this crate and are not part of the wire. The set, the salt and the limits
-//! are not in them. The invariant: whatever the bytes are, reading them ends in a state or an error.
+//! are not in them. The invariant: whatever the bytes are, reading them ends in an error, or in the state whose bytes
+//! they are.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -110,7 +111,8 @@ impl Reconciliation {
         }
         this.report = report(reader)?;
         reader.finish()?;
-        Ok(this)
+        // Spare bits, and fields that their neighbour says are not there: one comparison finds all of them.
+        if this.to_bytes() == bytes { Ok(this) } else { Err(FrameError::NotCanonical) }
     }
 }
 
