@@ -19,8 +19,12 @@ mod bounds;
 mod forks;
 #[path = "logset/heads.rs"]
 mod heads;
+#[path = "logset/histories.rs"]
+mod histories;
 #[path = "logset/model.rs"]
 mod model;
+#[path = "logset/offers.rs"]
+mod offers;
 #[path = "logset/quotas.rs"]
 mod quotas;
 #[path = "logset/restored.rs"]

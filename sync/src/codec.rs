@@ -1,6 +1,8 @@
 //! Reading and writing of canonical bytes: LEB128 varints with one spelling each, and a reader that checks every
 //! length against what is left before anybody allocates for it.
 //!
+//! Public for payloads: whoever puts a format of its own into entries wants the same rules for it.
+//!
 //! What lives here knows nothing of logs. The invariant: a reader never looks past its input and never panics on it.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -35,53 +37,76 @@ pub enum DecodeError {
 
 /// A cursor over untrusted bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct Reader<'a> {
+pub struct Reader<'a> {
     all: &'a [u8],
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+    /// From the first byte on.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
         Self { all: bytes, rest: bytes }
     }
 
     /// How many bytes were consumed.
+    #[must_use]
     #[inline]
-    pub(crate) const fn position(&self) -> usize {
+    pub const fn position(&self) -> usize {
         // The rest is always a tail of the whole.
         self.all.len().wrapping_sub(self.rest.len())
     }
 
     /// The bytes from an earlier [`position`](Self::position) to here.
-    pub(crate) fn since(&self, position: usize) -> &'a [u8] {
+    #[must_use]
+    pub fn since(&self, position: usize) -> &'a [u8] {
         self.all.get(position..self.position()).unwrap_or_default()
     }
 
+    /// How many bytes are left.
+    #[must_use]
     #[inline]
-    pub(crate) const fn remaining(&self) -> usize {
+    pub const fn remaining(&self) -> usize {
         self.rest.len()
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
+    /// Whether all was consumed.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
 
+    /// One byte.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Truncated`].
     #[inline]
-    pub(crate) const fn byte(&mut self) -> Result<u8, DecodeError> {
+    pub const fn byte(&mut self) -> Result<u8, DecodeError> {
         let [byte, rest @ ..] = self.rest else { return Err(DecodeError::Truncated) };
         self.rest = rest;
         Ok(*byte)
     }
 
+    /// So many bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Truncated`].
     #[inline]
-    pub(crate) const fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+    pub const fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let Some((taken, rest)) = self.rest.split_at_checked(len) else { return Err(DecodeError::Truncated) };
         self.rest = rest;
         Ok(taken)
     }
 
+    /// A fixed number of bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Truncated`].
     #[inline]
-    pub(crate) const fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    pub const fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let Some((taken, rest)) = self.rest.split_first_chunk::<N>() else {
             return Err(DecodeError::Truncated);
         };
@@ -90,8 +115,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A LEB128 varint in its shortest form.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Truncated`] or [`DecodeError::Varint`].
     #[inline]
-    pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
+    pub fn varint(&mut self) -> Result<u64, DecodeError> {
         if let [one @ ..0x80, rest @ ..] = self.rest {
             self.rest = rest;
             return Ok(u64::from(*one));
@@ -121,7 +150,11 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint of at most `max`.
-    pub(crate) fn varint_max(&mut self, max: u64) -> Result<u64, DecodeError> {
+    ///
+    /// # Errors
+    ///
+    /// As [`varint`](Self::varint), and [`DecodeError::Limit`] above `max`.
+    pub fn varint_max(&mut self, max: u64) -> Result<u64, DecodeError> {
         match self.varint()? {
             value if value <= max => Ok(value),
             _ => Err(DecodeError::Limit),
@@ -129,22 +162,30 @@ impl<'a> Reader<'a> {
     }
 
     /// A varint that counts items of at least `item_bytes_min` bytes each, all of them still in the input.
-    pub(crate) fn count(&mut self, item_bytes_min: usize) -> Result<usize, DecodeError> {
+    ///
+    /// # Errors
+    ///
+    /// As [`varint`](Self::varint), and [`DecodeError::Truncated`] if they cannot all be there.
+    pub fn count(&mut self, item_bytes_min: usize) -> Result<usize, DecodeError> {
         let count = usize::try_from(self.varint()?).map_err(|_| DecodeError::Truncated)?;
         match count.checked_mul(item_bytes_min) {
             Some(least) if least <= self.remaining() => Ok(count),
             _ => Err(DecodeError::Truncated),
         }
     }
-
-    pub(crate) const fn finish(&self) -> Result<(), DecodeError> {
+    /// Makes sure that nothing is left.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Trailing`].
+    pub const fn finish(&self) -> Result<(), DecodeError> {
         if self.is_empty() { Ok(()) } else { Err(DecodeError::Trailing) }
     }
 }
 
 /// Appends a LEB128 varint.
 #[inline]
-pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+pub fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         let [low, ..] = value.to_le_bytes();
         bytes.push(low | 0x80);
@@ -155,12 +196,14 @@ pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
 }
 
 /// The distance from `from` to `to` as a number without a sign: 0, −1, 1, −2, … become 0, 1, 2, 3, …. Both below 2⁶³.
-pub(crate) const fn zigzag(from: u64, to: u64) -> u64 {
+#[must_use]
+pub const fn zigzag(from: u64, to: u64) -> u64 {
     if to >= from { to.wrapping_sub(from) << 1 } else { (from.wrapping_sub(to) << 1).wrapping_sub(1) }
 }
 
 /// What [`zigzag`] made; `None` if it would leave `0..=max`.
-pub(crate) const fn unzigzag(from: u64, distance: u64, max: u64) -> Option<u64> {
+#[must_use]
+pub const fn unzigzag(from: u64, distance: u64, max: u64) -> Option<u64> {
     let half = distance >> 1;
     let to = if distance & 1 == 0 {
         from.checked_add(half)

@@ -7,6 +7,7 @@
 //! - [`LogSet`]: the logs that one replica or relay holds; what of them counts, and what is evidence of a fork.
 //! - The identities behind them: [`MeshId`], [`AgentId`] and its keys, [`Topic`], [`LogId`].
 //! - [`reconcile`]: finding what two sets of ids do not share, at a cost that follows the difference.
+//!   [`LogSet::reconcile`] does it for the heads of logs, and [`LogSet::plan`] says what to send then.
 //!
 //! Sessions (handshake, frames in, frames out) come on top. Nothing here opens a connection, reads a clock, draws
 //! randomness or stores anything; the host does.
@@ -82,7 +83,7 @@
 extern crate alloc;
 
 mod budget;
-mod codec;
+pub mod codec;
 mod hash;
 mod identity;
 mod log;
@@ -98,9 +99,10 @@ pub use identity::{
 };
 pub use log::{
     Allowance, AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, Entry, EntryFlags, Evidence,
-    EvidenceError, ForkSearch, Gone, Have, HeadError, KeepError, LOG_SIZE_MAX, Log, NewEntry, RangeForm,
-    ReceiveError, Received, SearchStep, SignedHead, VerifiedRange, Want,
+    EvidenceError, ForkSearch, Gone, Have, HeadError, KeepError, LOG_SIZE_MAX, Log, LogFront, NewEntry,
+    RangeForm, ReceiveError, Received, SearchStep, SignedHead, VerifiedRange, Want,
 };
 pub use logset::{
-    Admission, Answer, Change, HeadStep, Limits, LogSet, Move, Offer, OpenError, SetError, SetStats,
+    Admission, Answer, Change, HeadStep, Limits, LogSet, Move, Offer, OpenError, Replay, ReplayError,
+    SetError, SetStats,
 };

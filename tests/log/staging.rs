@@ -168,6 +168,21 @@ fn a_later_head_that_comes_with_entries_that_wait_already_is_told() {
     assert_eq!(receive(&mut copy, &bytes), Ok(Received::Nothing));
 }
 
+/// Nobody has the entries any more that the first of what waits is waiting for, so only the jump can help.
+#[test]
+fn a_jump_that_its_writer_declared_takes_the_place_of_what_waits_in_vain() {
+    let whole = written(LogKind::State, (0..60).map(|seq| item(seq).base(if seq >= 50 { 30 } else { 0 })), T);
+    let old = written(LogKind::State, (0..10).map(item), T);
+    let mut copy = follower(&old, 10);
+    for piece in 0..8 {
+        let piece = range(&whole, 11 + 2 * piece, 12 + 2 * piece, RangeForm::Alone);
+        assert!(matches!(receive(&mut copy, &piece), Ok(Received::Staged { .. })));
+    }
+    let jump = range(&compacted(), 30, 60, RangeForm::Alone);
+    assert_eq!(receive(&mut copy, &jump), Ok(Received::Jumped { from: 30, to: 60 }));
+    assert_eq!((copy.start(), copy.root(), copy.gaps()), (30, whole.root(), vec![]));
+}
+
 #[test]
 fn what_may_wait_behind_gaps_is_limited_and_a_refusal_changes_nothing() {
     let log = written(LogKind::Event, (0..64).map(item), T);

@@ -592,3 +592,96 @@ fn nothing_is_dropped_that_the_base_still_needs() {
     consumer.follow(&mut source);
     consumer.check(&source);
 }
+
+#[test]
+fn a_copy_that_is_forgotten_before_its_jump_was_told_leaves_nothing_with_its_consumer() {
+    let opening = opening(LogKind::Event, 1);
+    let (mut main, log) = writer(&opening);
+    write(&mut main, &log, 1, "shared", 10);
+    let mut clone = main.clone();
+    let mut replica = Replica::new(holder(&[&opening]));
+    tell(&main, &mut replica.set, &log, START);
+    replica.follow();
+    write(&mut clone, &log, 1, "clone", 10);
+    write(&mut main, &log, 1, "main", 30);
+    // Somebody has seen both branches from the first difference on.
+    let mut judge = main.clone();
+    tell(&clone, &mut judge, &log, START);
+    assert_eq!(judge.evidence(&log).unwrap().valid_below(), 10);
+    append_based(&mut main, &log, b"base", 35, START);
+    write(&mut main, &log, 1, "more", 5);
+    while main.poll_change().is_some() {}
+    assert_eq!(main.log(&log).unwrap().start(), 35);
+    tell(&main, &mut replica.set, &log, START);
+    assert_eq!(replica.set.log(&log).unwrap().start(), 35, "it jumped");
+    tell_evidence(&judge, &mut replica.set, &log, START);
+    replica.follow();
+    assert!(replica.consumer.told.contains(&Change::Replaced { log, from: 0 }));
+    assert!(replica.consumer.logs[&log].is_empty());
+    tell(&clone, &mut replica.set, &log, START);
+    replica.follow();
+    assert_eq!(replica.consumer.logs[&log].len(), 10);
+}
+
+#[test]
+fn what_was_told_of_a_log_can_be_undone_after_its_entries_expired() {
+    for kind in KINDS {
+        let opening = opening(kind, 1);
+        let (mut main, log) = writer(&opening);
+        write(&mut main, &log, 1, "shared", 10);
+        let mut clone = main.clone();
+        write(&mut main, &log, 1, "main", 4);
+        write(&mut clone, &log, 1, "clone", 4);
+        let mut replica = Replica::new(holder(&[&opening]));
+        tell(&main, &mut replica.set, &log, START);
+        replica.follow();
+        assert_eq!(replica.consumer.logs[&log].len(), 14);
+        tell(&clone, &mut replica.set, &log, START);
+        // Nobody polls before the time of what does not count is over.
+        replica.set.handle_timeout(replica.set.poll_timeout().unwrap());
+        replica.follow();
+        assert_eq!(replica.consumer.logs[&log].len(), if kind == LogKind::State { 0 } else { 10 });
+    }
+}
+
+#[test]
+fn what_was_replaced_is_not_kept_where_nobody_was_told_of_it() {
+    for kind in KINDS {
+        let opening = opening(kind, 1);
+        let (mut main, log) = writer(&opening);
+        write(&mut main, &log, 1, "first", 10);
+        let mut relay = holder(&[&opening]);
+        tell(&main, &mut relay, &log, START);
+        write(&mut main, &log, 1, "second", 30);
+        append_based(&mut main, &log, b"base", 35, START);
+        write(&mut main, &log, 1, "third", 5);
+        while main.poll_change().is_some() {}
+        tell(&main, &mut relay, &log, START);
+        assert_eq!(relay.log(&log).unwrap().start(), 35, "it jumped");
+        assert_eq!(relay.told_entries(&log, 0, u64::MAX).next().unwrap().seq, 35);
+    }
+}
+
+#[test]
+fn a_range_of_another_branch_that_holds_all_that_counts_is_taken_by_the_base_of_the_evidence() {
+    let opening = opening(LogKind::Event, 1);
+    let (mut main, log) = writer(&opening);
+    write(&mut main, &log, 1, "shared", 15);
+    let mut clone = main.clone();
+    write(&mut clone, &log, 1, "clone", 1);
+    append_based(&mut main, &log, b"base", 14, START);
+    main.sign_head(&log, &keys(1), START).unwrap();
+    while main.poll_change().is_some() {}
+    assert_eq!(main.log(&log).unwrap().start(), 14);
+    tell(&clone, &mut main, &log, START);
+    let evidence = main.evidence(&log).unwrap();
+    assert_eq!((evidence.base(), evidence.valid_below()), (14, 15));
+
+    let mut replica = Replica::new(holder(&[&opening]));
+    tell_evidence(&main, &mut replica.set, &log, START);
+    // No head of that branch says that nothing before is needed.
+    receive(&mut replica.set, &log, &range(&clone, &log, alone(8, 16))).unwrap();
+    replica.follow();
+    assert_eq!(meaning(&replica.set, &log), meaning(&main, &log));
+    assert_eq!(replica.set.heads_root(), main.heads_root());
+}

@@ -16,8 +16,8 @@ use super::world::{
 
 /// What one side of a pass learnt.
 #[derive(Debug, Default)]
-struct Learnt {
-    differ: Vec<LogId>,
+pub(super) struct Learnt {
+    pub(super) differ: Vec<LogId>,
     lacking: usize,
     report: Option<Report>,
 }
@@ -43,16 +43,16 @@ impl Learnt {
     }
 }
 
-fn config(scope: KeyRange, mode: Mode, salt: u8) -> Config {
+pub(super) fn config(scope: KeyRange, mode: Mode, salt: u8) -> Config {
     Config { salt: [salt; 32], scope, mode, ..Config::default() }
 }
 
-fn everything() -> KeyRange {
+pub(super) fn everything() -> KeyRange {
     KeyRange::all()
 }
 
 /// One pass: which logs each side has to speak about, and the number of frames.
-fn find(a: &mut LogSet, b: &mut LogSet, opens: Config) -> (Learnt, Learnt, usize) {
+pub(super) fn find(a: &mut LogSet, b: &mut LogSet, opens: Config) -> (Learnt, Learnt, usize) {
     let accepts = Config { scope: everything(), ..opens.clone() };
     let (mut opener, mut frame) = a.reconcile(opens);
     let mut other = Reconciliation::accept(accepts);
@@ -74,7 +74,7 @@ fn find(a: &mut LogSet, b: &mut LogSet, opens: Config) -> (Learnt, Learnt, usize
 
 /// Does one side's half of a plan; gives how many things were sent. A range that begins behind what the other can
 /// prove is asked for again in the form that stands alone.
-fn carry(from: &LogSet, to: &mut LogSet, moves: &[Move], now: Timestamp) -> usize {
+pub(super) fn carry(from: &LogSet, to: &mut LogSet, moves: &[Move], now: Timestamp) -> usize {
     let mut sent = 0;
     for step in moves {
         match step {
@@ -112,7 +112,7 @@ fn carry(from: &LogSet, to: &mut LogSet, moves: &[Move], now: Timestamp) -> usiz
 }
 
 /// A pass and what follows from it.
-fn meet(a: &mut LogSet, b: &mut LogSet, opens: Config, now: Timestamp) -> (Learnt, Learnt) {
+pub(super) fn meet(a: &mut LogSet, b: &mut LogSet, opens: Config, now: Timestamp) -> (Learnt, Learnt) {
     let (here, there, _) = find(a, b, opens);
     let offers = |set: &LogSet, logs: &[LogId]| -> Vec<Offer> {
         let offers = logs.iter().map(|log| set.offer(log).unwrap().encode());
@@ -136,7 +136,7 @@ fn meet(a: &mut LogSet, b: &mut LogSet, opens: Config, now: Timestamp) -> (Learn
 }
 
 /// Passes until the roots are equal; gives how many.
-fn meet_until_equal(a: &mut LogSet, b: &mut LogSet, now: Timestamp, mode: Mode) -> usize {
+pub(super) fn meet_until_equal(a: &mut LogSet, b: &mut LogSet, now: Timestamp, mode: Mode) -> usize {
     for pass in 0..12 {
         if a.heads_root() == b.heads_root() {
             return pass;

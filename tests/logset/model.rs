@@ -13,26 +13,26 @@ use crate::world::{
 
 /// What happens in a history beside appends, raised bases and deliveries.
 #[derive(Clone, Copy, Debug)]
-struct Rules {
-    steps: u64,
-    kind: Option<LogKind>,
+pub struct Rules {
+    pub steps: u64,
+    pub kind: Option<LogKind>,
     /// Writers are cloned and both copies go on.
-    clones: bool,
+    pub clones: bool,
     /// Bases rise.
-    bases: bool,
+    pub bases: bool,
     /// Stamps lie in the future.
-    future: bool,
+    pub future: bool,
     /// Logs are retired, at all sets.
-    retired: bool,
+    pub retired: bool,
 }
 
-const HONEST: Rules =
+pub const HONEST: Rules =
     Rules { steps: 120, kind: None, clones: false, bases: true, future: true, retired: false };
 
-struct Writer {
-    opening: LogOpening,
-    log: LogId,
-    agent: u8,
+pub struct Writer {
+    pub opening: LogOpening,
+    pub log: LogId,
+    pub agent: u8,
     /// In which set it writes.
     home: usize,
     /// Copies that live outside of all sets and write on.
@@ -41,22 +41,22 @@ struct Writer {
     written: u64,
 }
 
-enum Packet {
+pub enum Packet {
     Range(LogId, Vec<u8>),
     Evidence(Vec<u8>),
 }
 
-struct World {
+pub struct World {
     rules: Rules,
     dice: Dice,
-    now: Timestamp,
-    replicas: Vec<Replica>,
-    writers: Vec<Writer>,
+    pub now: Timestamp,
+    pub replicas: Vec<Replica>,
+    pub writers: Vec<Writer>,
     network: Vec<(usize, Packet)>,
 }
 
 impl World {
-    fn new(seed: u64, rules: Rules) -> Self {
+    pub fn new(seed: u64, rules: Rules) -> Self {
         let mut dice = Dice::new(seed);
         let count = 2 + dice.index(4);
         let writers: Vec<Writer> = (0..1 + dice.index(3))
@@ -76,7 +76,7 @@ impl World {
         Self { rules, dice, now: START, replicas, writers, network: Vec::new() }
     }
 
-    fn step(&mut self) {
+    pub fn step(&mut self) {
         let writer = self.dice.index(self.writers.len());
         let at = self.dice.index(self.replicas.len());
         match self.dice.roll(24) {

@@ -1,7 +1,7 @@
 //! What a set is willing to hold is never exceeded, and one log's excess is not another's loss.
 
 use consilience::sync::{
-    Admission, LogId, LogKind, LogSet, NewEntry, OpenError, ReceiveError, Received, SetError,
+    Admission, Change, LogId, LogKind, LogSet, NewEntry, OpenError, ReceiveError, Received, SetError,
 };
 
 use crate::world::{
@@ -295,4 +295,21 @@ fn a_retired_log_says_from_there_on_what_it_said_before() {
             Err(SetError::Receive(ReceiveError::Stale { .. })) | Ok(Received::Nothing)
         ));
     }
+}
+
+#[test]
+fn a_log_that_is_removed_and_held_again_is_told_of_once() {
+    let (mut set, log) = writer(&opening(LogKind::Event, 1));
+    let other = set.open_local(&opening(LogKind::Event, 2)).unwrap();
+    for _ in 0..3 {
+        write(&mut set, &log, 1, "first", 2);
+        write(&mut set, &other, 2, "other", 1);
+        assert!(set.remove(&log));
+        set.open_local(&opening(LogKind::Event, 1)).unwrap();
+    }
+    write(&mut set, &log, 1, "again", 1);
+    let told: Vec<Change> = core::iter::from_fn(|| set.poll_change()).collect();
+    let expected =
+        [Change::Applicable { log: other, from: 0, to: 3 }, Change::Applicable { log, from: 0, to: 1 }];
+    assert_eq!(told, expected);
 }

@@ -10,7 +10,7 @@ use consilience::sync::{
 
 use crate::world::{
     KINDS, Replica, START, alone, append, append_based, converge, follow, head_proof, holder, keys, later,
-    meaning, opening, payloads, range, receive, rich, stamp, tell, tell_in, write, writer,
+    meaning, opening, payloads, range, receive, rich, stamp, tell, tell_evidence, tell_in, write, writer,
 };
 
 fn replicas(opening: &LogOpening, count: usize) -> Vec<Replica> {
@@ -285,4 +285,100 @@ fn what_a_writer_has_not_signed_is_offered_to_nobody() {
         let want = peer.want(&log, &have);
         assert_eq!(want, None, "{kind:?}: what cannot be answered is asked for");
     }
+}
+
+#[test]
+fn a_base_that_only_a_discarded_entry_had_raised_does_not_count() {
+    for kind in KINDS {
+        let opening = opening(kind, 1);
+        let (set, log) = writer(&opening);
+        let mut home = Replica::new(set);
+        write(&mut home.set, &log, 1, "kept", 6);
+        let mut other = Replica::new(holder(&[&opening]));
+        tell(&home.set, &mut other.set, &log, START);
+        other.follow();
+        home.follow();
+        append_based(&mut home.set, &log, b"raises the base", 4, START);
+        home.follow();
+        assert_eq!(home.set.applicable(&log), Some((4, 7)));
+        home.set.discard_unsigned(&log).unwrap();
+        home.follow();
+        assert_eq!(home.set.applicable(&log), Some((0, 6)), "{kind:?}");
+        assert_eq!(home.consumer.logs, other.consumer.logs);
+        assert_eq!(home.set.heads_root(), other.set.heads_root());
+    }
+}
+
+/// An owner that has not signed its last entries, and peers that know of two signed histories that both go on otherwise.
+fn unsigned_below_a_fork() -> (LogId, Replica, Replica) {
+    let opening = opening(LogKind::Event, 1);
+    let (set, log) = writer(&opening);
+    let mut home = Replica::new(set);
+    write(&mut home.set, &log, 1, "shared", 5);
+    let mut clone = home.set.clone();
+    write(&mut clone, &log, 1, "clone", 2);
+    let mut second = clone.clone();
+    write(&mut clone, &log, 1, "first", 2);
+    write(&mut second, &log, 1, "second", 2);
+    let mut peer = Replica::new(holder(&[&opening]));
+    tell(&clone, &mut peer.set, &log, START);
+    tell(&second, &mut peer.set, &log, START);
+    assert_eq!(peer.set.evidence(&log).unwrap().valid_below(), 7);
+    for number in 0..5 {
+        append(&mut home.set, &log, format!("unsigned{number}").as_bytes(), START);
+    }
+    (log, home, peer)
+}
+
+#[test]
+fn an_unsigned_tail_gives_way_to_what_was_signed_below_a_fork() {
+    let (log, mut home, mut peer) = unsigned_below_a_fork();
+    home.follow();
+    tell(&peer.set, &mut home.set, &log, START);
+    home.follow();
+    peer.follow();
+    let changes = [Change::Cut { log, valid_below: 7 }, Change::Replaced { log, from: 0 }];
+    assert!(home.consumer.told.windows(2).any(|told| told == changes), "{:?}", home.consumer.told);
+    assert_eq!(payloads(&home.set, &log), payloads(&peer.set, &log));
+    assert_eq!(home.consumer.logs, peer.consumer.logs);
+    assert_eq!(home.set.heads_root(), peer.set.heads_root());
+}
+
+#[test]
+fn an_unsigned_tail_that_gives_way_can_be_read_by_its_owner_until_it_was_told() {
+    for polls in [true, false] {
+        let (log, mut home, peer) = unsigned_below_a_fork();
+        if polls {
+            home.follow();
+        }
+        tell_evidence(&peer.set, &mut home.set, &log, START);
+        let mut read = Vec::new();
+        while let Some(change) = home.set.poll_change() {
+            if matches!(change, Change::Cut { .. }) {
+                let tail = home.set.told_entries(&log, 5, u64::MAX);
+                read.extend(tail.map(|entry| String::from_utf8(entry.payload().unwrap().to_vec()).unwrap()));
+            }
+        }
+        let expected: Vec<_> = (0..5).map(|number| format!("unsigned{number}")).collect();
+        assert_eq!(read, expected, "polls {polls}");
+        assert_eq!(home.set.told_entries(&log, 0, u64::MAX).count(), 5, "then it is gone");
+        assert_eq!(home.set.applicable(&log), Some((0, 5)));
+    }
+}
+
+#[test]
+fn an_unsigned_tail_behind_all_that_counts_stays_for_its_owner() {
+    let opening = opening(LogKind::Event, 1);
+    let (set, log) = writer(&opening);
+    let mut home = Replica::new(set);
+    write(&mut home.set, &log, 1, "shared", 5);
+    let mut clone = home.set.clone();
+    write(&mut clone, &log, 1, "clone", 2);
+    write(&mut home.set, &log, 1, "main", 2);
+    append(&mut home.set, &log, b"unsigned", START);
+    home.follow();
+    tell(&clone, &mut home.set, &log, START);
+    home.follow();
+    assert_eq!(home.set.applicable(&log), Some((0, 5)));
+    assert_eq!(home.set.log(&log).unwrap().entry(7).unwrap().payload(), Some(&b"unsigned"[..]));
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::crdts::{Hlc, Timestamp};
 use consilience::sync::{
-    Admission, Answer, Change, ForkSearch, Hash, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening,
-    LogSet, MeshId, NewEntry, RangeForm, ReceiveError, Received, SearchStep, SetError, Signer, Topic,
-    VerifyBudget, Want,
+    Admission, Answer, Change, Entry, ForkSearch, Hash, Incarnation, Keypair, Limits, LogId, LogKind,
+    LogOpening, LogSet, MeshId, NewEntry, RangeForm, ReceiveError, Received, SearchStep, SetError, Signer,
+    Topic, VerifyBudget, Want,
 };
 
 pub const KINDS: [LogKind; 2] = [LogKind::State, LogKind::Event];
@@ -275,6 +275,30 @@ pub struct Consumer {
     pub voided: BTreeSet<LogId>,
     pub self_forked: BTreeSet<LogId>,
     pub told: Vec<Change>,
+    /// The entries as it was told them.
+    read: BTreeMap<LogId, BTreeMap<u64, Read>>,
+}
+
+/// What can be read of an entry, in whichever of its forms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Read {
+    hlc: Hlc,
+    base: u64,
+    payload_len: u32,
+    payload: Option<Vec<u8>>,
+}
+
+impl Read {
+    fn of(entry: &Entry<'_>) -> Self {
+        let payload = entry.payload().map(<[u8]>::to_vec);
+        Self { hlc: entry.hlc, base: entry.base, payload_len: entry.payload_len, payload }
+    }
+
+    /// Payloads are erased and restored meanwhile.
+    fn is(&self, other: &Self) -> bool {
+        let payload = self.payload.is_none() || other.payload.is_none() || self.payload == other.payload;
+        (self.hlc, self.base, self.payload_len) == (other.hlc, other.base, other.payload_len) && payload
+    }
 }
 
 impl Consumer {
@@ -288,6 +312,16 @@ impl Consumer {
     fn take(&mut self, set: &LogSet, change: Change) {
         self.told.push(change);
         let log = *change.log();
+        match change {
+            Change::Replaced { .. } | Change::Voided { .. } => {
+                self.check_told(set, &log, 0, u64::MAX, change)
+            }
+            Change::Cut { valid_below, .. } => self.check_told(set, &log, valid_below, u64::MAX, change),
+            Change::Dropped { below, .. } | Change::Retired { below, .. } => {
+                self.check_told(set, &log, 0, below, change);
+            }
+            _ => {}
+        }
         let entries = self.logs.entry(log).or_default();
         match change {
             Change::Applicable { from, to, .. } => {
@@ -298,7 +332,10 @@ impl Consumer {
                 for seq in from..to {
                     let leaf = held.leaf(seq);
                     entries.insert(seq, leaf.unwrap_or_else(|| panic!("{change:?}: {seq} is not there")));
+                    let read = Read::of(&held.entry(seq).unwrap());
+                    self.read.entry(log).or_default().insert(seq, read);
                 }
+                self.check_told(set, &log, from, to, change);
             }
             Change::Dropped { below, .. } | Change::Retired { below, .. } => {
                 *entries = entries.split_off(&below);
@@ -316,6 +353,25 @@ impl Consumer {
             }
             Change::Deferred { .. } => {}
             _ => panic!("{change:?} is unknown here"),
+        }
+    }
+
+    /// What ceases to count can be read as it was told, just that, so that a fold can be undone.
+    fn check_told(&self, set: &LogSet, log: &LogId, from: u64, to: u64, change: Change) {
+        let Some((first, end)) = self
+            .logs
+            .get(log)
+            .and_then(|entries| Some((*entries.first_key_value()?.0, entries.last_key_value()?.0 + 1)))
+        else {
+            return;
+        };
+        let (from, to) = (from.max(first), to.min(end));
+        let now: Vec<(u64, Read)> =
+            set.told_entries(log, from, to).map(|entry| (entry.seq, Read::of(&entry))).collect();
+        let seqs: Vec<u64> = now.iter().map(|(seq, _)| *seq).collect();
+        assert_eq!(seqs, (from..to).collect::<Vec<_>>(), "{change:?}: what was told is there");
+        for (seq, read) in &now {
+            assert!(read.is(&self.read[log][seq]), "{change:?}: {seq} is what was told");
         }
     }
 

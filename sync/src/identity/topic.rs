@@ -1,6 +1,6 @@
 //! [`Topic`]: a named part of a mesh.
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::cmp::Ordering;
 use core::fmt;
 
@@ -11,7 +11,10 @@ use core::fmt;
 /// Topics are ordered as bytes with `/` as 0x00. So a topic stands directly before those below it, and a topic with
 /// all below it is one range: `a`, `a/b`, `a/c`, `a b`, `ab`.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Topic(Box<str>);
+pub struct Topic(
+    // Every change of a log names its topic: clones are made far more often than topics.
+    Arc<str>,
+);
 
 /// Why a name is not one of a topic. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +87,9 @@ impl Topic {
 
 impl Ord for Topic {
     fn cmp(&self, other: &Self) -> Ordering {
+        if self.0 == other.0 {
+            return Ordering::Equal;
+        }
         let key = |byte| if byte == b'/' { 0 } else { byte };
         self.0.bytes().map(key).cmp(other.0.bytes().map(key))
     }

@@ -122,6 +122,29 @@ impl<'a> Entry<'a> {
         (0..count).map_while(move |_| read_citation(&mut reader, kind).ok())
     }
 
+    /// Its bytes, as those of the first entry of a range that stands alone. Layout: `docs/WIRE.md`.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        Before::default().write(self, &mut bytes);
+        bytes
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote of the entry with this number.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the bytes.
+    pub fn decode(bytes: &'a [u8], seq: u64, kind: LogKind) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        if seq >= LOG_SIZE_MAX {
+            return Err(DecodeError::Limit);
+        }
+        let entry = Before::default().read(seq, kind, &mut reader)?;
+        reader.finish()?;
+        Ok(entry)
+    }
+
     /// What it counts where bytes are limited: the payload, and a little for itself.
     pub(crate) const fn cost(&self) -> usize {
         (self.payload_len as usize).saturating_add(16)

@@ -17,6 +17,7 @@
 
 pub(crate) mod entry;
 mod evidence;
+mod front;
 pub(crate) mod head;
 mod message;
 mod range;
@@ -34,6 +35,7 @@ pub use entry::{
     AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, Entry, EntryFlags, LOG_SIZE_MAX, NewEntry,
 };
 pub use evidence::{Evidence, EvidenceError};
+pub use front::LogFront;
 pub use head::{HeadError, SignedHead};
 pub use message::{Gone, Have, Want};
 pub use range::RangeForm;
@@ -83,8 +85,13 @@ pub struct Log {
     ready: u64,
     /// What the others [cost](Entry::cost).
     late_bytes: usize,
-    /// Entries below are not needed, by the word of the writer's next incarnation.
+    /// Entries below are not needed, by the word of the writer's next incarnation or by evidence of a fork.
     floor: u64,
+    /// Whether somebody is told of entries, and has to learn later what it was that ceased to count. For others, such as
+    /// relays, nothing is kept that was replaced.
+    told: bool,
+    /// What was held before a jump, or before entries behind were given up, until the consumer was told.
+    replaced: Option<Run>,
     /// Entries from here on do not count, as there is evidence of a fork; else the greatest number.
     valid_below: u64,
 }
@@ -140,6 +147,8 @@ impl Log {
             ready: 0,
             late_bytes: 0,
             floor: 0,
+            told: false,
+            replaced: None,
             valid_below: u64::MAX,
         }
     }
@@ -240,28 +249,64 @@ impl Log {
         self.run.end().min(self.head().map_or(0, |head| head.size))
     }
 
-    fn has_unsigned(&self) -> bool {
+    /// The entries that were appended here and not signed yet: what a range cannot carry.
+    pub fn unsigned(&self) -> impl Iterator<Item = Entry<'_>> {
+        self.entries(self.signed_size(), self.run.end())
+    }
+
+    pub(crate) fn has_unsigned(&self) -> bool {
         self.signed_size() < self.run.end()
     }
 
     /// Drops what was appended and not signed, which nobody else has seen. Gives the first number that is free again.
     pub fn discard_unsigned(&mut self) -> u64 {
         let size = self.signed_size().max(self.run.start());
-        self.run.truncate(&self.keys, size);
-        self.ready = self.ready.min(size);
-        self.count_late();
+        self.cut_run(size);
         size
     }
 
-    /// Notes that entries below are not needed, by the word of the writer's next incarnation.
-    pub(crate) const fn set_floor(&mut self, floor: u64) {
-        self.floor = floor;
+    /// Notes that entries below are not needed, by the word of the writer's next incarnation or by evidence of a fork.
+    pub(crate) fn raise_floor(&mut self, floor: u64) {
+        self.floor = self.floor.max(floor);
     }
 
     /// Notes that entries from here on do not count, as there is evidence of a fork. Then the entry that raises a base
     /// may never come, and a head that declares the base has to do.
     pub(crate) const fn set_valid_below(&mut self, valid_below: u64) {
         self.valid_below = valid_below;
+    }
+
+    /// Notes that somebody is told of entries from now on.
+    pub(crate) const fn set_told(&mut self) {
+        self.told = true;
+    }
+
+    /// Puts a run in the place of what is held, and keeps that for a consumer that was told of it, unless something
+    /// earlier is kept for it already.
+    fn replace_run(&mut self, run: Run) {
+        let old = core::mem::replace(&mut self.run, run);
+        if self.told {
+            self.replaced.get_or_insert(old);
+        }
+    }
+
+    /// Drops the entries from `size` on, which is not below the start.
+    fn cut_run(&mut self, size: u64) {
+        if self.told && self.replaced.is_none() && size < self.run.end() {
+            self.replaced = Some(self.run.clone());
+        }
+        self.run.truncate(&self.keys, size);
+        self.ready = self.ready.min(size);
+        self.count_late();
+    }
+
+    pub(crate) fn drop_replaced(&mut self) {
+        self.replaced = None;
+    }
+
+    /// The entries `[from, to)` as they were before something took their place.
+    pub(crate) fn replaced_entries(&self, from: u64, to: u64) -> impl Iterator<Item = Entry<'_>> {
+        self.replaced.as_ref().unwrap_or(&self.run).entries(from, to)
     }
 
     /// The entry with this number, if it is here.
@@ -324,7 +369,9 @@ impl Log {
             Some(from) => Want { from, to: have.size, form: RangeForm::Follow },
             None => Want { from: have.start, to: have.size, form: RangeForm::Alone },
         };
-        (want.from < want.to).then_some(want)
+        // A holder that has nothing left but the position proves that, to whoever knows that the rest is not needed.
+        let position = want.from == want.to && want.from <= self.floor && !self.has_unsigned();
+        (want.from < want.to || position).then_some(want)
     }
 
     /// Appends an entry: hashes it, and signs nothing. Gives its number.
@@ -362,10 +409,24 @@ impl Log {
     ///
     /// If the signer is of another agent or does not answer. An empty log has no head: [`SignError::Unavailable`].
     pub fn sign_head(&mut self, signer: &dyn Signer, now: Timestamp) -> Result<SignedHead, SignError> {
+        self.sign_head_at(self.run.end(), signer, now)
+    }
+
+    /// Signs the entries below `size`, if those behind must not leave yet. A size above what is here is what is here.
+    ///
+    /// # Errors
+    ///
+    /// As [`sign_head`](Self::sign_head).
+    pub fn sign_head_at(
+        &mut self,
+        size: u64,
+        signer: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<SignedHead, SignError> {
         if signer.agent() != self.opening.agent {
             return Err(SignError::OtherAgent);
         }
-        let size = self.run.end();
+        let size = size.min(self.run.end());
         let last = self.head().copied();
         // A head over less than the writer has signed already would be the beginning of a fork.
         if self.furthest_head().is_some_and(|head| head.size > size) {
@@ -379,8 +440,9 @@ impl Log {
         {
             return Ok(head);
         }
-        let root = self.root().ok_or(SignError::Unavailable)?;
-        let head = SignedHead::sign(signer, &self.id, (size, self.run.last().base, time), root)?;
+        let root = if size == self.run.end() { self.root() } else { self.root_at(size) };
+        let root = root.ok_or(SignError::Unavailable)?;
+        let head = SignedHead::sign(signer, &self.id, (size, self.base_at(size), time), root)?;
         self.replace_proof(Proof { head, beyond: Vec::new() });
         Ok(head)
     }
@@ -448,9 +510,7 @@ impl Log {
         let cover = self.run.proofs(&self.keys, &proof.beyond).right_cover(size, proof.head.size);
         if let Some(beyond) = cover {
             proof.beyond = beyond;
-            self.run.truncate(&self.keys, size);
-            self.ready = self.ready.min(size);
-            self.count_late();
+            self.cut_run(size);
         }
     }
 
@@ -506,11 +566,13 @@ impl Log {
         self.make_ready(limit).into_iter().chain(first).min()
     }
 
-    /// Drops everything but the name.
+    /// Drops everything but the name, and what a consumer has still to be told the end of.
     pub(crate) fn forget(&mut self) {
-        let (floor, valid_below) = (self.floor, self.valid_below);
-        *self = Self::with_key(self.opening.clone(), &self.mesh, self.key.clone());
-        (self.floor, self.valid_below) = (floor, valid_below);
+        self.replace_run(Run::new(self.opening.kind));
+        let fresh = Self::with_key(self.opening.clone(), &self.mesh, self.key.clone());
+        let old = core::mem::replace(self, fresh);
+        (self.floor, self.valid_below) = (old.floor, old.valid_below);
+        (self.told, self.replaced) = (old.told, old.replaced);
     }
 
     /// What the entries that are not ready [cost](Entry::cost).

@@ -396,7 +396,9 @@ impl Log {
             // A jump that its writer has declared is as large as what the log retains.
             let declared = checked.head.base >= start;
             let waits = self.staged_bytes().saturating_add(checked.fresh_cost);
-            let full = place == Place::New && self.staged.len() >= STAGED_MAX;
+            // It takes the place of what its writer has not: that may wait for entries that nobody has any more.
+            let yields = declared && self.staged.iter().any(|staged| staged.yields_to(start));
+            let full = place == Place::New && self.staged.len() >= STAGED_MAX && !yields;
             if full || (!declared && waits > allowance.staged_bytes_max) {
                 return Err(ReceiveError::TooManyStaged);
             }
@@ -467,6 +469,9 @@ impl Log {
                 }
             }
             Place::Held => self.take_head(to, proof),
+            Place::New if from == to && self.is_floor(from) => {
+                self.take_position(from, left, proof, allowance)
+            }
             Place::New | Place::Staged(_) if from == to => self.take_head(to, proof),
             Place::Staged(index) => {
                 let later = self.see(head);
@@ -485,6 +490,11 @@ impl Log {
                 self.see(head);
                 let mut run = Run::starting_at(self.opening.kind, from, left, None);
                 run.grow(fresh, at, before, grown);
+                if self.staged.len() >= STAGED_MAX
+                    && let Some(yields) = self.staged.iter().position(|staged| staged.yields_to(from))
+                {
+                    self.staged.remove(yields);
+                }
                 let index = self.staged.partition_point(|staged| staged.run.start() < from);
                 self.staged.insert(index, Staged::new(run, proof, fresh_cost));
                 self.join_staged(index);
@@ -493,12 +503,34 @@ impl Log {
         }
     }
 
+    /// Whether nothing below a size beyond what is here is needed, whatever comes behind it.
+    const fn is_floor(&self, size: u64) -> bool {
+        size <= self.floor && size < self.valid_below && size > self.run.end()
+    }
+
+    /// Takes over from somebody who holds nothing below `from` any more, and nothing behind it either.
+    fn take_position(&mut self, from: u64, left: Vec<Hash>, proof: Proof, allowance: &Allowance) -> Received {
+        if self.has_unsigned() {
+            // What was appended here would be lost.
+            self.see(proof.head);
+            return Received::Conflict;
+        }
+        self.replace_run(Run::starting_at(self.opening.kind, from, left, None));
+        (self.ready, self.late_bytes) = (from, 0);
+        self.replace_proof(proof);
+        // What waited may lie below it, or follow on it: where it touches it was compared already.
+        self.settle(allowance);
+        Received::Jumped { from, to: self.run.end() }
+    }
+
     /// Takes a head in that brought no entries.
     fn take_head(&mut self, to: u64, proof: Proof) -> Received {
         let head = proof.head;
         let held = self.head().copied();
         // At the tip, a head states the base of the last entry. One that does not would spoil what is sent from here.
-        let sound = head.size != self.run.end() || head.base == self.run.last().base;
+        // Where nothing is left of the entries, nothing is sent either.
+        let unknown = self.run.is_empty() && self.run.front().0.is_none();
+        let sound = head.size != self.run.end() || unknown || head.base == self.run.last().base;
         if let Some(held) = held
             && (held.size, held.base, held.root) == (head.size, head.base, head.root)
         {

@@ -45,6 +45,9 @@ pub(crate) struct Run {
     /// The entries behind the last whole block.
     tail: Vec<u8>,
     tail_before: Before,
+    /// Where in the tail the last entry begins, and what it is written behind; `None` where that is not known. What was
+    /// appended last is read more often than anything else, and needs no walk through the tail.
+    last_from: Option<(usize, Before)>,
     /// By level from `LEVEL` up: the full nodes that end above `start`.
     levels: Vec<VecDeque<Hash>>,
     /// The leaves of entries with large payloads, by number: hashing those again would take long.
@@ -132,6 +135,7 @@ impl Run {
             blocks: VecDeque::new(),
             tail: Vec::new(),
             tail_before: last,
+            last_from: None,
             levels: Vec::new(),
             large: VecDeque::new(),
             peaks: Peaks::new(start, peaks),
@@ -145,6 +149,11 @@ impl Run {
 
     pub(crate) const fn end(&self) -> u64 {
         self.peaks.size()
+    }
+
+    /// Base and stamp of the entry before the start, where they came along, and the peaks of what lies before.
+    pub(crate) const fn front(&self) -> (Option<Before>, &Vec<Hash>) {
+        (self.before, &self.start_peaks)
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -190,6 +199,7 @@ impl Run {
         if self.tail.is_empty() {
             self.tail_before = self.last;
         }
+        self.last_from = Some((self.tail.len(), self.last));
         self.last.write(entry, &mut self.tail);
     }
 
@@ -198,6 +208,7 @@ impl Run {
         if self.end().is_multiple_of(BLOCK) && !self.tail.is_empty() {
             let bytes = core::mem::take(&mut self.tail).into_boxed_slice();
             self.blocks.push_back(Block { before: self.tail_before, bytes });
+            self.last_from = None;
         }
     }
 
@@ -218,6 +229,7 @@ impl Run {
         if boundary.is_multiple_of(BLOCK) && !self.tail.is_empty() {
             let bytes = core::mem::take(&mut self.tail).into_boxed_slice();
             self.blocks.push_back(Block { before: self.tail_before, bytes });
+            self.last_from = None;
         }
         if let [first, crossings @ ..] = &grown.crossings[..] {
             let mut last = *first;
@@ -228,6 +240,7 @@ impl Run {
             }
             self.tail_before = last.before;
             self.tail = bytes[last.at - offset..].to_vec();
+            self.last_from = None;
         }
         for (level, hash) in grown.nodes {
             keep(&mut self.levels, level.into(), hash);
@@ -263,6 +276,13 @@ impl Run {
             base: &[],
         };
         if from < to {
+            let mut reader = Reader::new(&self.tail);
+            if let Some((at, before)) = self.last_from.filter(|_| from + 1 == self.end())
+                && reader.take(at).is_ok()
+            {
+                (entries.base, entries.before, entries.reader) = (&self.tail, before, reader);
+                return entries;
+            }
             let first = (from / BLOCK * BLOCK).max(self.start);
             entries.enter(first);
             entries.seq = first;
@@ -314,6 +334,7 @@ impl Run {
         if seq == self.end() {
             self.blocks.clear();
             self.tail.clear();
+            self.last_from = None;
             self.tail_before = self.last;
         } else if skip > 0 {
             let behind = before.unwrap_or_default();
@@ -321,6 +342,8 @@ impl Run {
                 Some(first) => *first = Block { before: behind, bytes: first.bytes[skip..].into() },
                 None => {
                     self.tail.drain(..skip);
+                    self.last_from =
+                        self.last_from.and_then(|(at, last)| Some((at.checked_sub(skip)?, last)));
                     self.tail.shrink_to_fit();
                     self.tail_before = behind;
                 }
@@ -351,6 +374,7 @@ impl Run {
         let blocks = self.number(size);
         self.tail_before = if tail.is_empty() { last } else { behind };
         self.tail = tail;
+        self.last_from = None;
         self.blocks.truncate(blocks);
         for (level, nodes) in (LEVEL..).zip(&mut self.levels) {
             let kept = (size >> level).saturating_sub(self.start >> level);
@@ -377,6 +401,7 @@ impl Run {
             Some(block) => block.bytes = [&block.bytes[..from], &bytes, &block.bytes[to..]].concat().into(),
             None => {
                 self.tail.splice(from..to, bytes);
+                self.last_from = None;
             }
         }
     }

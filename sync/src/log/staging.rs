@@ -45,8 +45,14 @@ impl Staged {
         self.proof.head.base >= self.run.start()
     }
 
+    /// Whether it gives way to a jump to `from` that its writer has declared: it lies before that, or waits for what may be
+    /// gone by then.
+    pub(super) const fn yields_to(&self, from: u64) -> bool {
+        self.run.end() <= from || !self.is_declared()
+    }
+
     /// Whether nothing before it is needed: its ready part has its base at its start or above, or a successor of the
-    /// writer has said so (`floor`).
+    /// writer or the evidence of a fork has said so (`floor`).
     fn jumps(&mut self, latest: Hlc, floor: u64) -> bool {
         for entry in self.run.entries(self.ready, self.run.end()) {
             if entry.hlc > latest {
@@ -153,7 +159,7 @@ impl Log {
             let Staged { run, proof, ready, late, .. } = self.staged.remove(index);
             if replaces {
                 settled = Some(Received::Jumped { from, to });
-                self.run = run;
+                self.replace_run(run);
                 self.ready = ready;
                 self.late_bytes = late;
             } else {

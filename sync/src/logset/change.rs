@@ -46,7 +46,9 @@ pub enum Change {
         /// Which log.
         log: LogId,
     },
-    /// An event log is forked: its events from `valid_below` on do not count, here or anywhere.
+    /// An event log is forked: its events from `valid_below` on do not count, here or anywhere. Of a local writer's log,
+    /// unsigned entries that lie below go as well, and [`Replaced`](Self::Replaced) follows; see
+    /// [`LogSet::told_entries`](super::LogSet::told_entries).
     Cut {
         /// Which log.
         log: LogId,

@@ -43,9 +43,13 @@ pub(super) struct Heads {
 impl Heads {
     pub(super) fn new(mesh: &MeshId, seed: u64) -> Self {
         let set_key = blake3::derive_key("consilience heads set v1", mesh.as_bytes());
+        let seed_key = blake3::derive_key("consilience heads seed v1", mesh.as_bytes());
+        // Where the host gives no randomness, at least nobody outside of the mesh can choose ids against the table.
+        let seed = blake3::keyed_hash(&seed_key, &seed.to_le_bytes());
+        let [a, b, c, d, e, f, g, h, ..] = *seed.as_bytes();
         Self {
             key: blake3::derive_key("consilience head id v1", mesh.as_bytes()),
-            set: ReconcileSet::new(&set_key, seed),
+            set: ReconcileSet::new(&set_key, u64::from_le_bytes([a, b, c, d, e, f, g, h])),
             stale: BTreeSet::new(),
         }
     }
@@ -123,6 +127,12 @@ impl LogSet {
 
     /// The collision-resistant root over the heads of all logs. Two sets with the same root hold, of every log that
     /// either holds, the same signed entries that count, the same base and the same evidence.
+    ///
+    /// One difference can stay: a log that its writer's next incarnation has taken over as a whole
+    /// ([`retire`](Self::retire)), and of which a holder keeps only the position. Who has not held it and was not told of
+    /// the retirement, as a relay that reads no payloads never is, cannot know that the entries before are not needed, and
+    /// goes without. Each pass names that log again and costs its opening and one proof, until another holder gives the
+    /// entries or the host retires it.
     #[must_use]
     pub fn heads_root(&mut self) -> [u8; 32] {
         self.fresh_heads().root()

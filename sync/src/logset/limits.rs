@@ -21,7 +21,8 @@ pub struct Limits {
     pub staged_bytes_max: usize,
     /// For how long the entries of a void log are kept for its owner, in milliseconds. 30 days.
     pub void_keep_ms: u64,
-    /// This process's own randomness, for a table in memory that members could otherwise choose ids against. 0.
+    /// This process's own randomness, which the host should set: without it, a member can choose logs whose heads crowd
+    /// one place of a table in memory. It is hashed with the mesh, so nobody else can. 0.
     pub seed: u64,
 }
 

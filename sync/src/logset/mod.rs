@@ -13,9 +13,10 @@ mod change;
 mod heads;
 mod limits;
 mod offer;
+mod replay;
 mod slot;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consilience_crdts::{Hlc, Timestamp};
@@ -24,11 +25,12 @@ pub use change::Change;
 pub use heads::HeadStep;
 pub use limits::{Admission, Limits};
 pub use offer::{Move, Offer};
+pub use replay::{Replay, ReplayError};
 
 use crate::budget::VerifyBudget;
 use crate::identity::{AgentId, AgentKey, KeyError, LogId, LogOpening, MeshId, SignError, Signer, Topic};
 use crate::log::{
-    Allowance, AppendError, Evidence, EvidenceError, Gone, Have, KeepError, Log, NewEntry, RangeForm,
+    Allowance, AppendError, Entry, Evidence, EvidenceError, Gone, Have, KeepError, Log, NewEntry, RangeForm,
     ReceiveError, Received, SignedHead, Want,
 };
 use heads::Heads;
@@ -123,8 +125,10 @@ pub struct LogSet {
     heads: Heads,
     /// Each agent's key, admitted once, and how many of its logs are held.
     agents: BTreeMap<AgentId, (AgentKey, usize)>,
-    /// Logs with something untold, each once.
-    changed: VecDeque<LogId>,
+    /// Logs with something untold, each once, in the order in which they changed: by a number that rises, so that one can
+    /// be taken out without a look at the others.
+    changed: BTreeMap<u64, LogId>,
+    changes: u64,
     /// The log whose change was polled last: what it was told of may go.
     polled: Option<LogId>,
     waiting: BTreeSet<(Hlc, LogId)>,
@@ -146,7 +150,8 @@ impl LogSet {
             slots: BTreeMap::new(),
             by_topic: BTreeSet::new(),
             agents: BTreeMap::new(),
-            changed: VecDeque::new(),
+            changed: BTreeMap::new(),
+            changes: 0,
             polled: None,
             waiting: BTreeSet::new(),
             void: BTreeSet::new(),
@@ -160,6 +165,18 @@ impl LogSet {
     #[must_use]
     pub const fn mesh(&self) -> &MeshId {
         &self.mesh
+    }
+
+    /// What the set is willing to hold.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether a local writer may append to a log now: it is a local writer's, and no other history of it is known.
+    #[must_use]
+    pub fn is_writable(&self, log: &LogId) -> bool {
+        self.slots.get(log).is_some_and(|slot| slot.local && !slot.self_forked && slot.evidence.is_none())
     }
 
     /// Holds a log from now on, if it is not held already, the quotas allow it, and the host wants it. `admit` is asked
@@ -206,8 +223,7 @@ impl LogSet {
         let id = opening.log_id(&self.mesh);
         match self.slots.get_mut(&id) {
             Some(slot) => {
-                slot.local = true;
-                slot.self_forked = slot.evidence.is_some();
+                slot.set_local();
                 self.note(&id);
             }
             None => self.insert(opening, id, None, true)?,
@@ -251,9 +267,15 @@ impl LogSet {
                 self.agents.remove(&opening.agent);
             }
         }
-        self.changed.retain(|changed| changed != log);
-        self.waiting.retain(|(_, waiting)| waiting != log);
-        self.void.retain(|(_, void)| void != log);
+        if let Some(place) = slot.queued {
+            self.changed.remove(&place);
+        }
+        if let Some(hlc) = slot.waiting {
+            self.waiting.remove(&(hlc, *log));
+        }
+        if let Some(until) = slot.void_until {
+            self.void.remove(&(until, *log));
+        }
         self.late -= slot.late;
         self.staged -= slot.staged;
         true
@@ -293,6 +315,15 @@ impl LogSet {
     pub fn applicable(&self, log: &LogId) -> Option<(u64, u64)> {
         let slot = self.slots.get(log)?;
         Some(if slot.is_void() { (0, 0) } else { slot.applicable() })
+    }
+
+    /// The entries `[from, to)` of a log as they were when the consumer was last told of them: what has to be undone
+    /// after [`Change::Replaced`], [`Change::Voided`] and [`Change::Cut`]. To be read until the next change is polled.
+    ///
+    /// After [`Change::Cut`] that is the place to find what a local writer had appended and not signed, if a signed
+    /// history takes its place: it is gone afterwards, and its owner has to write it again in its next incarnation.
+    pub fn told_entries(&self, log: &LogId, from: u64, to: u64) -> impl Iterator<Item = Entry<'_>> {
+        self.log(log).into_iter().flat_map(move |log| log.replaced_entries(from, to))
     }
 
     /// What is held, in numbers. Looks at every log.
@@ -335,6 +366,21 @@ impl LogSet {
         signer: &dyn Signer,
         now: Timestamp,
     ) -> Result<SignedHead, SetError> {
+        self.sign_head_at(log, u64::MAX, signer, now)
+    }
+
+    /// Signs what a local writer has appended below `size`, if what is behind must not leave yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`sign_head`](Self::sign_head).
+    pub fn sign_head_at(
+        &mut self,
+        log: &LogId,
+        size: u64,
+        signer: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<SignedHead, SetError> {
         let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
         if let Some(valid_below) = slot.valid_below() {
             return Err(SetError::Forked { valid_below });
@@ -342,7 +388,7 @@ impl LogSet {
         if !slot.local || slot.self_forked {
             return Err(AppendError::NotWritable.into());
         }
-        let head = slot.log.sign_head(signer, now)?;
+        let head = slot.log.sign_head_at(size, signer, now)?;
         self.heads.touch(log);
         Ok(head)
     }
@@ -392,9 +438,8 @@ impl LogSet {
     pub fn discard_unsigned(&mut self, log: &LogId) -> Result<u64, SetError> {
         let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
         let size = slot.log.size();
-        let kept = slot.log.discard_unsigned();
+        let kept = slot.discard_unsigned();
         if kept < size {
-            slot.generation = slot.generation.wrapping_add(1);
             slot.allow_again();
             self.wait(log, self.now);
             self.note(log);
@@ -414,6 +459,18 @@ impl LogSet {
         now: Timestamp,
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
+        self.receive_with(log, range, now, None, budget)
+    }
+
+    /// [`receive`](Self::receive), with another allowance than what the limits say.
+    fn receive_with(
+        &mut self,
+        log: &LogId,
+        range: &[u8],
+        now: Timestamp,
+        allowed: Option<Allowance>,
+        budget: &mut VerifyBudget,
+    ) -> Result<Received, SetError> {
         let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
         let mut forked_at = u64::MAX;
         if let Some(evidence) = &slot.evidence {
@@ -429,7 +486,8 @@ impl LogSet {
             self.note(log);
         }
         let Some(slot) = self.slots.get_mut(log) else { return Err(SetError::Unknown) };
-        let allowance = allowance(&self.limits, (self.late, self.staged), slot, now);
+        let allowance =
+            allowed.unwrap_or_else(|| allowance(&self.limits, (self.late, self.staged), slot, now));
         let received = slot.log.receive_forked(range, &allowance, budget, forked_at)?;
         match &received {
             Received::Forked(evidence) => {
@@ -481,6 +539,8 @@ impl LogSet {
         // What waits may belong to either history.
         slot.log.drop_staged();
         slot.log.set_valid_below(slot.valid_below().unwrap_or(u64::MAX));
+        slot.log.raise_floor(slot.floor());
+        slot.drop_tail();
         slot.forget_beyond();
         // Better evidence does not begin the time anew, but what it voids has to go as well.
         let until = now.saturating_add_millis(self.limits.void_keep_ms);
@@ -500,8 +560,22 @@ impl LogSet {
     pub fn retire(&mut self, log: &LogId, below: u64) -> Result<(), SetError> {
         let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
         slot.retired = slot.retired.max(below);
-        slot.log.set_floor(slot.retired);
+        slot.log.raise_floor(slot.floor());
         // A jump may have waited for just that.
+        self.wait(log, self.now);
+        self.note(log);
+        Ok(())
+    }
+
+    /// Lets a copy of a log begin at or below `below`, wherever its base is: a later incarnation of the writer answers for
+    /// what was before. What is held stays.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Unknown`].
+    pub fn allow_start(&mut self, log: &LogId, below: u64) -> Result<(), SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        slot.log.raise_floor(below);
         self.wait(log, self.now);
         self.note(log);
         Ok(())
@@ -533,16 +607,16 @@ impl LogSet {
         if let Some(slot) = self.polled.take().and_then(|log| self.slots.get_mut(&log)) {
             slot.drop_told();
         }
-        while let Some(log) = self.changed.front().copied() {
+        while let Some(log) = self.changed.first_key_value().map(|(_, log)| *log) {
             if let Some(slot) = self.slots.get_mut(&log) {
                 if let Some(change) = slot.next_change() {
                     self.polled = Some(log);
                     return Some(change);
                 }
-                slot.queued = false;
+                slot.queued = None;
                 slot.drop_told();
             }
-            self.changed.pop_front();
+            self.changed.pop_first();
         }
         None
     }
@@ -624,9 +698,11 @@ impl LogSet {
     fn note(&mut self, log: &LogId) {
         self.heads.touch(log);
         if let Some(slot) = self.slots.get_mut(log)
-            && !core::mem::replace(&mut slot.queued, true)
+            && slot.queued.is_none()
         {
-            self.changed.push_back(*log);
+            slot.queued = Some(self.changes);
+            self.changed.insert(self.changes, *log);
+            self.changes = self.changes.wrapping_add(1);
         }
     }
 }

@@ -3,6 +3,10 @@
 //! Reconciliation finds the heads that differ; for each of them, its holder says what it has in an [`Offer`]. From its
 //! own logs and the other's offers each side works out the same [`Plan`], its own half of it to be done: no further
 //! question is asked where both sizes are known, and a log that the other did not offer is one that it does not hold.
+//!
+//! A log of which one side keeps only the position, because all of it was retired, is sent as a proof without entries.
+//! Whoever knows of the retirement takes that for the log; a relay that does not stays without it, and is sent the same
+//! in the next pass.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -41,7 +45,7 @@ pub enum Move {
     /// Send this range, whatever it is cut to; an empty one for its proof.
     Send(LogId, Want),
     /// Both know that the log is forked, and their histories part earlier than where that was seen: ask the other as a
-    /// [`ForkSearch`](crate::ForkSearch) says. Only one of the two is told to.
+    /// [`ForkSearch`](crate::ForkSearch) says. Only one of the two is told to, unless the offers do not tell them apart.
     Search(LogId),
     /// The other is about to send this. Ask for it if it does not come.
     Expect(LogId, Want),
@@ -118,7 +122,7 @@ impl LogSet {
             let offer = theirs.get(&id).copied();
             match self.slots.get(&id) {
                 Some(slot) => plan_log(slot, offer, &mut moves),
-                None => moves.extend(offer.map(|offer| {
+                None => moves.extend(offer.filter(|offer| offer.size > 0).map(|offer| {
                     let want = Want { from: offer.start, to: offer.size, form: form_from(offer.start) };
                     Move::Expect(id, want)
                 })),
@@ -136,14 +140,22 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
         moves.push(Move::Open(id));
     }
     let known = theirs.and_then(|offer| offer.evidence);
-    if ours.evidence.is_some() && ours.evidence != known {
+    let size = theirs.map_or(0, |offer| offer.size);
+    let parted = theirs.is_some_and(|offer| offer.size == ours.size && offer.root != ours.root);
+    // The heads differ, even where the offers do not say why: who can sign can find two histories, or two pieces of
+    // evidence, that agree in 8 bytes.
+    if ours.evidence.is_some() && (ours.evidence != known || !parted) {
         moves.push(Move::Evidence(id));
     }
     // Of a void log there is nothing to say but that.
     if slot.log.opening().kind == LogKind::State && (ours.evidence.is_some() || known.is_some()) {
         return;
     }
-    let size = theirs.map_or(0, |offer| offer.size);
+    // Behind a fork that one side does not know of yet, what it holds does not count. Entries wait for the next pass.
+    let unaware = if ours.evidence.is_none() { ours.size } else { size };
+    if ours.evidence.is_some() != known.is_some() && unaware > 0 {
+        return;
+    }
     if ours.size > size {
         let from = if size >= ours.start { size } else { ours.start };
         let form = if size >= ours.start { RangeForm::Follow } else { RangeForm::Alone };
@@ -154,11 +166,11 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
             let from = if follows { ours.size } else { offer.start };
             let form = if follows { RangeForm::Follow } else { RangeForm::Alone };
             moves.push(Move::Expect(id, Want { from, to: offer.size, form }));
-        } else if offer.root != ours.root && size > 0 {
+        } else if size > 0 {
             if ours.evidence.is_none() || ours.evidence != known {
                 // Two histories of one length: the proof shows it.
                 moves.push(Move::Send(id, Want { from: size, to: size, form: RangeForm::Alone }));
-            } else if ours.root < offer.root {
+            } else if ours.root <= offer.root {
                 // That is known; what has to be found is where they part.
                 moves.push(Move::Search(id));
             }

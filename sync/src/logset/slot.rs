@@ -37,14 +37,14 @@ pub(super) struct Slot {
     pub(super) void_until: Option<Timestamp>,
     /// The base that the writer's next incarnation recorded.
     pub(super) retired: u64,
-    /// Counts jumps.
+    /// Counts how often something took the place of what was held.
     pub(super) generation: u32,
     /// A local writer must not go on.
     pub(super) self_forked: bool,
     /// The stamp for which something of it waits.
     pub(super) waiting: Option<Hlc>,
-    /// It is in the queue of changed logs.
-    pub(super) queued: bool,
+    /// Its place in the queue of changed logs.
+    pub(super) queued: Option<u64>,
     /// What it counts in the set's totals.
     pub(super) late: usize,
     pub(super) staged: usize,
@@ -53,9 +53,9 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(log: Log, local: bool) -> Self {
-        Self {
+        let mut slot = Self {
             log,
-            local,
+            local: false,
             evidence: None,
             head: None,
             void_until: None,
@@ -63,11 +63,23 @@ impl Slot {
             generation: 0,
             self_forked: false,
             waiting: None,
-            queued: false,
+            queued: None,
             late: 0,
             staged: 0,
             told: Told::default(),
+        };
+        if local {
+            slot.set_local();
         }
+        slot
+    }
+
+    /// Gives the log to a local writer.
+    pub(super) const fn set_local(&mut self) {
+        self.local = true;
+        self.self_forked = self.evidence.is_some();
+        // Its own entries are there to be read before they go, even if nobody has polled for them yet.
+        self.log.set_told();
     }
 
     /// Whether nothing of it counts.
@@ -80,20 +92,45 @@ impl Slot {
         self.evidence.as_ref().map(Evidence::valid_below)
     }
 
-    /// How much of it counts for others, and the root over that.
+    /// Entries below are needed by nobody, whatever the entries that came say: the writer's next incarnation has said so,
+    /// or the evidence that the log is forked shows a head that does.
+    pub(super) fn floor(&self) -> u64 {
+        self.retired.max(self.evidence.as_ref().map_or(0, Evidence::base))
+    }
+
+    /// How much of it counts for others, and the root over that. Nothing, where the root is not known: a size alone would
+    /// make two histories one.
     pub(super) fn counted(&self) -> (u64, Option<Hash>) {
         let size = self.log.signed_size().min(self.valid_below().unwrap_or(u64::MAX));
-        (size, self.log.root_at(size))
+        match self.log.root_at(size) {
+            Some(root) => (size, Some(root)),
+            None => (0, None),
+        }
     }
 
     /// The applicable entries.
     pub(super) fn applicable(&self) -> (u64, u64) {
-        let end = self.log.ready().min(self.valid_below().unwrap_or(u64::MAX));
-        let forked = self.evidence.as_ref().map_or(0, Evidence::base);
+        let mut end = self.log.ready().min(self.valid_below().unwrap_or(u64::MAX));
+        if self.evidence.is_some() {
+            // What a fork leaves is what was signed.
+            end = end.min(self.log.signed_size());
+        }
         // What was told to be below the base stays so, even if the entry that raised it turns out not to count.
-        let told = self.told.base.max(self.retired).max(forked);
+        let told = self.told.base.max(self.floor());
         let base = self.log.base_at(end).max(self.log.start()).max(told).min(end);
         (base, end)
+    }
+
+    /// Below which number entries were given up for the caller, where nothing else that is held says so.
+    pub(super) fn given_up(&self) -> u64 {
+        self.told.base
+    }
+
+    /// Takes that from an earlier run of the program. Nothing was told yet.
+    pub(super) fn give_up(&mut self, below: u64) {
+        let below = below.min(self.log.size());
+        self.told.base = self.told.base.max(below);
+        self.told.end = self.told.end.max(self.told.base);
     }
 
     /// Notes that another part of the log took the place of what was held. A local writer does not go on from there: what
@@ -108,7 +145,38 @@ impl Slot {
     pub(super) fn forget_beyond(&mut self) {
         if !self.is_void() && self.valid_below().is_some_and(|below| below <= self.log.start()) {
             self.log.forget();
-            (self.told.base, self.told.end) = (0, 0);
+            self.replaced(0);
+        }
+    }
+
+    /// Notes that what was held above `kept` is gone, and what may follow instead need not be the same. What only that
+    /// had raised the base to is not below the base any more.
+    fn replaced(&mut self, kept: u64) {
+        self.generation = self.generation.wrapping_add(1);
+        let base = self.told.base.min(self.log.base_at(kept));
+        if self.told.base == self.told.end {
+            // Nothing is told of that would have to be replaced.
+            self.told.end = base;
+        }
+        self.told.base = base;
+    }
+
+    /// Drops what a local writer has appended and not signed. Gives the first number that is free again.
+    pub(super) fn discard_unsigned(&mut self) -> u64 {
+        let size = self.log.size();
+        let kept = self.log.discard_unsigned();
+        if kept < size {
+            self.replaced(kept);
+        }
+        kept
+    }
+
+    /// Drops the unsigned tail of a forked event log, if some of it lies where signed entries count: nobody will ever
+    /// sign it, and it would stand in the way of those. A tail that lies behind all that counts stays for its owner.
+    pub(super) fn drop_tail(&mut self) {
+        let below = self.valid_below().unwrap_or(0);
+        if !self.is_void() && self.log.has_unsigned() && self.log.signed_size() < below {
+            self.discard_unsigned();
         }
     }
 
@@ -118,13 +186,26 @@ impl Slot {
         self.told.self_forked = self.self_forked;
     }
 
+    /// Whether the caller has still to be told that what it knows of was replaced or does not count.
+    fn owes(&self) -> bool {
+        if self.is_void() {
+            return !self.told.void;
+        }
+        self.generation != self.told.generation || self.valid_below() != self.told.valid_below
+    }
+
     /// Drops what the caller was told of and nobody needs.
     pub(super) fn drop_told(&mut self) {
+        if !self.owes() {
+            self.log.drop_replaced();
+        }
         let mut below = self.told.base.min(self.applicable().0);
         if self.local {
             // Others still need what only an unsigned entry has given up.
-            below =
-                below.min(self.log.base_at(self.log.ready().min(self.log.signed_size())).max(self.retired));
+            let signed = self.log.signed_size();
+            let base = self.log.base_at(self.log.ready().min(signed));
+            // What is not signed has no proof: a log that began behind its head could never be compared.
+            below = below.min(base.max(self.retired.min(signed)));
         }
         let lag = if self.retired >= below || below == self.log.size() { 0 } else { DROP_LAG };
         // Of a forked log others may need what counts, and no base that is known to one of them is known to all.
@@ -142,6 +223,7 @@ impl Slot {
         }
         if self.is_void() {
             let told = core::mem::replace(&mut self.told.void, true);
+            self.told.generation = self.generation;
             return (!told).then_some(Change::Voided { log });
         }
         let valid_below = self.valid_below();
@@ -159,7 +241,10 @@ impl Slot {
             let nothing = self.told.base == self.told.end;
             self.told.base = base;
             self.told.end = base;
-            if !nothing {
+            if nothing {
+                // Then what follows is read from what is held.
+                self.log.drop_replaced();
+            } else {
                 return Some(Change::Replaced { log, from: base });
             }
         }
@@ -177,6 +262,7 @@ impl Slot {
         }
         if end > self.told.end {
             let from = core::mem::replace(&mut self.told.end, end);
+            self.log.set_told();
             return Some(Change::Applicable { log, from, to: end });
         }
         let deferred = (self.log.late_bytes() > 0).then(|| self.log.ready());

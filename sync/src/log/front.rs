@@ -1,0 +1,90 @@
+//! [`LogFront`]: where a copy of a log begins, so that storage can bring the copy back.
+//!
+//! A peer is never believed about where a copy begins: what it sends has to reach the base first. Storage is, for what
+//! it gives back was held before; what follows still has to prove against it.
+//!
+//! The invariant: a front only takes the place of nothing.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::vec::Vec;
+
+use consilience_crdts::Hlc;
+
+use super::entry::{Before, Entry, LOG_SIZE_MAX};
+use super::run::Run;
+use super::{KeepError, Log, Proof, SignedHead, shape};
+use crate::hash::Hash;
+
+/// Where a copy of a log begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFront {
+    /// The first entry that is there.
+    pub start: u64,
+    /// Base and stamp of the entry before, where they came along.
+    pub before: Option<(u64, Hlc)>,
+    /// The peaks of the tree over what lies before, from left to right.
+    pub peaks: Vec<Hash>,
+}
+
+impl Log {
+    /// Where this copy begins.
+    #[must_use]
+    pub fn front(&self) -> LogFront {
+        let (before, peaks) = self.run.front();
+        let before = before.map(|before| (before.base, before.hlc));
+        LogFront { start: self.run.start(), before, peaks: peaks.clone() }
+    }
+
+    /// Begins an empty copy where an earlier one began.
+    pub(crate) fn set_front(&mut self, front: &LogFront) -> Result<(), KeepError> {
+        let empty = self.run.is_empty() && self.run.start() == 0 && self.proof.is_none();
+        let fits = front.start <= LOG_SIZE_MAX && front.peaks.len() == shape::peaks_len(front.start);
+        let base = front.before.is_none_or(|(base, _)| base < front.start.max(1));
+        if !empty || !fits || !base {
+            return Err(KeepError::Unknown);
+        }
+        let before = front.before.map(|(base, hlc)| Before { base, hlc });
+        self.run = Run::starting_at(self.opening.kind, front.start, front.peaks.clone(), before);
+        self.ready = front.start;
+        Ok(())
+    }
+
+    /// Puts an entry back that was appended here. It may have been erased meanwhile.
+    pub(crate) fn append_again(&mut self, entry: &Entry<'_>) -> Result<(), KeepError> {
+        if entry.seq != self.run.end() || entry.base < self.run.last().base {
+            return Err(KeepError::Unknown);
+        }
+        self.run.push(&self.keys, entry);
+        if self.ready == entry.seq {
+            self.ready = self.run.end();
+        } else {
+            self.late_bytes = self.late_bytes.saturating_add(entry.cost());
+        }
+        Ok(())
+    }
+
+    /// Makes entries ready that were so before, whatever the clock says now.
+    pub(crate) fn ready_again(&mut self, ready: u64) {
+        let ready = ready.min(self.run.end());
+        if ready > self.ready {
+            self.ready = ready;
+            self.count_late();
+        }
+    }
+
+    /// Whether this entry is what is held under its number, but for an erased payload.
+    pub(crate) fn holds(&self, entry: &Entry<'_>) -> bool {
+        self.leaf(entry.seq) == Some(entry.leaf(&self.keys))
+    }
+
+    /// Remembers a signed head that lies beyond what is held, or before all of it.
+    pub(crate) fn see_again(&mut self, head: SignedHead) {
+        if head.size < self.run.start() {
+            // What it covers was dropped, as a successor of the writer allowed, and the rest is not signed.
+            self.proof.get_or_insert(Proof { head, beyond: Vec::new() });
+        } else if head.size > self.run.end() && self.furthest_head().is_none_or(|seen| seen.size < head.size)
+        {
+            self.furthest = Some(head);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! [`Replay`]: how a set comes back from what was stored of it.
+//!
+//! Storage is believed about what was decided (what is held, where a copy begins, what the host said), and about
+//! nothing that a writer has to sign: ranges, heads and evidence are checked as if a peer had sent them. Limits do not
+//! apply, for what comes back was within them when it came.
+//!
+//! What does not live here: the form in which anything is stored.
+//!
+//! The invariant: what is replayed in the order in which it happened ends as it was, and what is held already may come
+//! again.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use consilience_crdts::Timestamp;
+
+use super::{LogSet, OpenError, SetError, latest};
+use crate::budget::VerifyBudget;
+use crate::codec::DecodeError;
+use crate::identity::{LogId, LogOpening};
+use crate::log::{
+    Allowance, AppendError, Entry, Evidence, HeadError, KeepError, LogFront, Received, SignedHead,
+};
+
+/// Why something stored was not taken in. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The set refuses it. A range that follows on what was not stored is of this kind, and peers have it.
+    #[error(transparent)]
+    Set(#[from] SetError),
+    /// The head is not one of a log that is held.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The entry of a local writer does not follow on what is held, or is another one than what is held: it has not
+    /// come back, and the writer must go on in its next incarnation.
+    #[error("entry {seq} of a local writer does not follow on what is held")]
+    Own {
+        /// Its number.
+        seq: u64,
+    },
+    /// The entry has no form of this library.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+}
+
+/// A set that is coming back from storage. Made by [`LogSet::replay`].
+#[derive(Debug)]
+pub struct Replay<'a> {
+    set: &'a mut LogSet,
+    now: Timestamp,
+}
+
+impl LogSet {
+    /// Takes in what was stored of a set.
+    pub const fn replay(&mut self, now: Timestamp) -> Replay<'_> {
+        Replay { set: self, now }
+    }
+
+    /// Whether a local writer appends to it.
+    #[must_use]
+    pub fn is_local(&self, log: &LogId) -> bool {
+        self.slots.get(log).is_some_and(|slot| slot.local)
+    }
+
+    /// Whether a local writer must not go on in it.
+    #[must_use]
+    pub fn is_self_forked(&self, log: &LogId) -> bool {
+        self.slots.get(log).is_some_and(|slot| slot.self_forked)
+    }
+
+    /// The base that [`retire`](Self::retire) gave it; 0 if none did.
+    #[must_use]
+    pub fn retired_below(&self, log: &LogId) -> u64 {
+        self.slots.get(log).map_or(0, |slot| slot.retired)
+    }
+
+    /// Below which entry the caller was told that nothing counts; 0 if it was not told so. It stays so, even if the
+    /// entry that raised the base turns out not to count.
+    #[must_use]
+    pub fn given_up_below(&self, log: &LogId) -> u64 {
+        self.slots.get(log).map_or(0, |slot| slot.given_up())
+    }
+
+    /// Until when the entries of a forked log are kept for its owner.
+    #[must_use]
+    pub fn kept_until(&self, log: &LogId) -> Option<Timestamp> {
+        self.slots.get(log)?.void_until
+    }
+}
+
+impl Replay<'_> {
+    /// The set as far as it is back.
+    #[must_use]
+    pub const fn set(&mut self) -> &mut LogSet {
+        self.set
+    }
+
+    /// Holds a log, whatever the quotas say. A local writer's as [`LogSet::open_local`] does.
+    ///
+    /// # Errors
+    ///
+    /// If the writer's key is not admitted.
+    pub fn open(&mut self, opening: &LogOpening, local: bool) -> Result<LogId, ReplayError> {
+        if local {
+            return Ok(self.set.open_local(opening).map_err(SetError::from)?);
+        }
+        let id = opening.log_id(&self.set.mesh);
+        if !self.set.slots.contains_key(&id) {
+            self.set.insert(opening, id, None, false).map_err(SetError::from)?;
+        }
+        Ok(id)
+    }
+
+    /// Begins a copy where it began. Harmless if anything of the log is held.
+    ///
+    /// # Errors
+    ///
+    /// If the log is not held, or the front is none.
+    pub fn front(&mut self, log: &LogId, front: &LogFront) -> Result<(), ReplayError> {
+        let slot = self.set.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        if slot.log.size() > 0 || slot.log.furthest_head().is_some() {
+            return Ok(());
+        }
+        slot.log.set_front(front).map_err(SetError::from)?;
+        self.set.note(log);
+        Ok(())
+    }
+
+    /// Takes in a range, as [`LogSet::receive`] does.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused. A range that brings nothing that is needed is not an error everywhere: see
+    /// [`is_stale`](ReplayError::is_stale).
+    pub fn range(&mut self, log: &LogId, range: &[u8]) -> Result<Received, ReplayError> {
+        let allowance = Allowance {
+            latest: latest(&self.set.limits, self.now),
+            late_bytes_max: usize::MAX,
+            staged_bytes_max: usize::MAX,
+        };
+        let mut budget = VerifyBudget::unlimited();
+        Ok(self.set.receive_with(log, range, self.now, Some(allowance), &mut budget)?)
+    }
+
+    /// Puts an entry back that a local writer appended. `entry` is from [`Entry::encode`]. False if it is held.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplayError::Own`] if it does not follow on what is held or differs from it.
+    pub fn append(&mut self, log: &LogId, seq: u64, entry: &[u8]) -> Result<bool, ReplayError> {
+        let slot = self.set.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        let entry = Entry::decode(entry, seq, slot.log.opening().kind)?;
+        if seq < slot.log.start() {
+            return Ok(false);
+        }
+        if seq < slot.log.size() {
+            return if slot.log.holds(&entry) { Ok(false) } else { Err(ReplayError::Own { seq }) };
+        }
+        if !slot.local {
+            return Err(SetError::Append(AppendError::NotWritable).into());
+        }
+        slot.log.append_again(&entry).map_err(|_| ReplayError::Own { seq })?;
+        self.set.note(log);
+        Ok(true)
+    }
+
+    /// Remembers a head beyond what is held, so that a local writer does not go on behind it.
+    ///
+    /// # Errors
+    ///
+    /// If its signature is not the writer's.
+    pub fn head(&mut self, head: &[u8]) -> Result<(), ReplayError> {
+        let (opening, head) = SignedHead::decode(head, &self.set.mesh)?;
+        let log = opening.log_id(&self.set.mesh);
+        let slot = self.set.slots.get_mut(&log).ok_or(SetError::Unknown)?;
+        slot.log.see_again(head);
+        Ok(())
+    }
+
+    /// Takes in evidence of a fork. `kept_until` is when the entries go; if not given, the time begins now.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused.
+    pub fn evidence(&mut self, bytes: &[u8], kept_until: Option<Timestamp>) -> Result<bool, ReplayError> {
+        let mut budget = VerifyBudget::unlimited();
+        let opening = Evidence::read_opening(bytes, &self.set.mesh).map_err(SetError::from)?;
+        let log = self.open(&opening, false)?;
+        if let Some(until) = kept_until
+            && let Some(slot) = self.set.slots.get_mut(&log)
+            && slot.void_until.is_none()
+        {
+            slot.void_until = Some(until);
+        }
+        let hold = |_: &LogOpening| super::Admission::Hold;
+        match self.set.receive_evidence(bytes, self.now, &mut budget, hold) {
+            Ok(news) => Ok(news),
+            Err(error) => {
+                let slot = self.set.slots.get_mut(&log).filter(|slot| slot.evidence.is_none());
+                slot.into_iter().for_each(|slot| slot.void_until = None);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// What [`LogSet::retire`] was told.
+    ///
+    /// # Errors
+    ///
+    /// If the log is not held.
+    pub fn retired(&mut self, log: &LogId, below: u64) -> Result<(), ReplayError> {
+        Ok(self.set.retire(log, below)?)
+    }
+
+    /// What [`Log::ready`](crate::Log::ready) and [`LogSet::given_up_below`] were, once the entries are back. Entries do
+    /// not cease to be ready when a clock falls, and a writer's own always are.
+    ///
+    /// # Errors
+    ///
+    /// If the log is not held.
+    pub fn ready(&mut self, log: &LogId, ready: u64, given_up: u64) -> Result<(), ReplayError> {
+        let slot = self.set.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        slot.log.ready_again(ready);
+        slot.give_up(given_up);
+        self.set.wait(log, self.now);
+        self.set.note(log);
+        Ok(())
+    }
+
+    /// A local writer must not go on in this log.
+    ///
+    /// # Errors
+    ///
+    /// If the log is not held.
+    pub fn self_forked(&mut self, log: &LogId) -> Result<(), ReplayError> {
+        self.set.slots.get_mut(log).ok_or(SetError::Unknown)?.self_forked = true;
+        self.set.note(log);
+        Ok(())
+    }
+}
+
+impl ReplayError {
+    /// Whether it only says that nothing of this is needed, or that what it follows on is no longer here: peers have it.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        use crate::log::ReceiveError;
+        matches!(
+            self,
+            Self::Set(
+                SetError::Unknown
+                    | SetError::Forked { .. }
+                    | SetError::Receive(
+                        ReceiveError::Gap { .. } | ReceiveError::Stale { .. } | ReceiveError::TooManyStaged
+                    )
+                    | SetError::Keep(KeepError::Unknown)
+                    | SetError::Open(OpenError::Quota | OpenError::Ignored)
+            )
+        )
+    }
+}
