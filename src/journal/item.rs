@@ -1,0 +1,294 @@
+//! [`Item`]: one thing that a record or a snapshot holds.
+//!
+//! What lives here is the spelling. The invariant: an item has one, and what decodes encodes to the same bytes.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::vec::Vec;
+
+use crate::crdts::{Hlc, Timestamp};
+use crate::sync::codec::{Reader, put_varint};
+use crate::sync::{DecodeError, Hash, LogFront, LogId};
+
+const OPENING: u8 = 1;
+const OPENING_LOCAL: u8 = 2;
+const APPEND: u8 = 3;
+const RANGE: u8 = 4;
+const EVIDENCE: u8 = 5;
+const ERASED: u8 = 6;
+const RESTORED: u8 = 7;
+const FORGOTTEN: u8 = 8;
+const RETIRED: u8 = 9;
+const NOTE: u8 = 10;
+/// Only of use in snapshots, where what led to them is no longer there.
+const FRONT: u8 = 16;
+const FRONT_BEHIND: u8 = 17;
+const HEAD: u8 = 18;
+const KEPT: u8 = 19;
+const READY: u8 = 20;
+const SELF_FORKED: u8 = 21;
+
+/// One thing that must not be forgotten. The bytes are borrowed from whatever holds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Item<'a> {
+    /// A log is held.
+    Opening {
+        /// By a local writer.
+        local: bool,
+        /// [`LogOpening::encode`](crate::sync::LogOpening::encode).
+        bytes: &'a [u8],
+    },
+    /// A local writer appended an entry, which is not signed yet.
+    Append {
+        /// To which log.
+        log: LogId,
+        /// Its number.
+        seq: u64,
+        /// [`Entry::encode`](crate::sync::Entry::encode).
+        entry: &'a [u8],
+    },
+    /// A range, as it was received; or one without entries, which proves an own head.
+    Range {
+        /// Of which log.
+        log: LogId,
+        /// What [`LogSet::receive`](crate::sync::LogSet::receive) took.
+        bytes: &'a [u8],
+    },
+    /// Evidence of a fork.
+    Evidence {
+        /// [`Evidence::as_bytes`](crate::sync::Evidence::as_bytes).
+        bytes: &'a [u8],
+    },
+    /// The payload of an event was erased here.
+    Erased {
+        /// Of which log.
+        log: LogId,
+        /// Its number.
+        seq: u64,
+    },
+    /// The payload of an erased event was put back.
+    Restored {
+        /// Of which log.
+        log: LogId,
+        /// Its number.
+        seq: u64,
+        /// The payload.
+        payload: &'a [u8],
+    },
+    /// A log is no longer held.
+    Forgotten {
+        /// Which one.
+        log: LogId,
+    },
+    /// A later incarnation of the writer has taken the log over
+    /// ([`LogSet::retire`](crate::sync::LogSet::retire)).
+    Retired {
+        /// Which one.
+        log: LogId,
+        /// Up to where.
+        below: u64,
+    },
+    /// A fact that only the replica knows the meaning of.
+    Note {
+        /// Which kind of fact.
+        kind: u8,
+        /// What there is to know.
+        bytes: &'a [u8],
+    },
+    /// In snapshots: where the copy of a log begins.
+    Front {
+        /// Of which log.
+        log: LogId,
+        /// Where.
+        front: LogFront,
+    },
+    /// In snapshots: a signed head beyond what is held, or before it where only unsigned entries are left.
+    Head {
+        /// [`SignedHead::encode`](crate::sync::SignedHead::encode).
+        bytes: &'a [u8],
+    },
+    /// In snapshots: evidence, and until when the entries of the forked log are kept for its owner.
+    Kept {
+        /// Until when.
+        until: Timestamp,
+        /// [`Evidence::as_bytes`](crate::sync::Evidence::as_bytes).
+        evidence: &'a [u8],
+    },
+    /// In snapshots: which entries were ready, and which of them were told to be gone.
+    Ready {
+        /// Of which log.
+        log: LogId,
+        /// Behind the last that is ready.
+        ready: u64,
+        /// The first that may still count.
+        given_up: u64,
+    },
+    /// In snapshots: a local writer must not go on in this log.
+    SelfForked {
+        /// Which one.
+        log: LogId,
+    },
+}
+
+impl<'a> Item<'a> {
+    /// Whether a local writer made it, and nothing derived from it may leave before it is durable.
+    #[must_use]
+    pub const fn is_own(&self) -> bool {
+        matches!(self, Self::Append { .. })
+    }
+
+    /// Appends its bytes, behind how many they are.
+    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        let mut item = Vec::with_capacity(self.payload().len().saturating_add(64));
+        self.write_plain(&mut item);
+        put_varint(bytes, item.len() as u64);
+        bytes.append(&mut item);
+    }
+
+    fn payload(&self) -> &'a [u8] {
+        match self {
+            Self::Opening { bytes, .. }
+            | Self::Range { bytes, .. }
+            | Self::Evidence { bytes }
+            | Self::Note { bytes, .. }
+            | Self::Head { bytes } => bytes,
+            Self::Append { entry, .. } => entry,
+            Self::Restored { payload, .. } => payload,
+            Self::Kept { evidence, .. } => evidence,
+            _ => &[],
+        }
+    }
+
+    fn write_plain(&self, bytes: &mut Vec<u8>) {
+        let of_log = |kind: u8, log: &LogId, bytes: &mut Vec<u8>| {
+            bytes.push(kind);
+            bytes.extend_from_slice(log.as_bytes());
+        };
+        match self {
+            Self::Opening { local, .. } => bytes.push(if *local { OPENING_LOCAL } else { OPENING }),
+            Self::Append { log, seq, .. } => {
+                of_log(APPEND, log, bytes);
+                put_varint(bytes, *seq);
+            }
+            Self::Range { log, .. } => of_log(RANGE, log, bytes),
+            Self::Evidence { .. } => bytes.push(EVIDENCE),
+            Self::Erased { log, seq } => {
+                of_log(ERASED, log, bytes);
+                put_varint(bytes, *seq);
+            }
+            Self::Restored { log, seq, .. } => {
+                of_log(RESTORED, log, bytes);
+                put_varint(bytes, *seq);
+            }
+            Self::Forgotten { log } => of_log(FORGOTTEN, log, bytes),
+            Self::Retired { log, below } => {
+                of_log(RETIRED, log, bytes);
+                put_varint(bytes, *below);
+            }
+            Self::Note { kind, .. } => bytes.extend_from_slice(&[NOTE, *kind]),
+            Self::Front { log, front } => {
+                of_log(if front.before.is_some() { FRONT_BEHIND } else { FRONT }, log, bytes);
+                put_varint(bytes, front.start);
+                if let Some((base, hlc)) = front.before {
+                    put_varint(bytes, base);
+                    bytes.extend_from_slice(&hlc.to_bits().to_le_bytes());
+                }
+                front.peaks.iter().for_each(|peak| bytes.extend_from_slice(peak.as_bytes()));
+            }
+            Self::Head { .. } => bytes.push(HEAD),
+            Self::Kept { until, .. } => {
+                bytes.push(KEPT);
+                put_varint(bytes, until.as_millis());
+            }
+            Self::Ready { log, ready, given_up } => {
+                of_log(READY, log, bytes);
+                put_varint(bytes, *ready);
+                put_varint(bytes, *given_up);
+            }
+            Self::SelfForked { log } => of_log(SELF_FORKED, log, bytes),
+        }
+        bytes.extend_from_slice(self.payload());
+    }
+
+    /// Reads the next item of a body.
+    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, DecodeError> {
+        let len = reader.count(1)?;
+        Self::read_plain(reader.take(len)?)
+    }
+
+    fn read_plain(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let rest = |reader: &Reader<'a>| bytes.get(reader.position()..).unwrap_or_default();
+        let log = |reader: &mut Reader<'a>| reader.array().map(LogId::from_bytes);
+        let item = match reader.byte()? {
+            kind @ (OPENING | OPENING_LOCAL) => {
+                return Ok(Self::Opening { local: kind == OPENING_LOCAL, bytes: rest(&reader) });
+            }
+            APPEND => {
+                let (log, seq) = (log(&mut reader)?, reader.varint()?);
+                return Ok(Self::Append { log, seq, entry: rest(&reader) });
+            }
+            RANGE => {
+                let log = log(&mut reader)?;
+                return Ok(Self::Range { log, bytes: rest(&reader) });
+            }
+            EVIDENCE => return Ok(Self::Evidence { bytes: rest(&reader) }),
+            ERASED => Self::Erased { log: log(&mut reader)?, seq: reader.varint()? },
+            RESTORED => {
+                let (log, seq) = (log(&mut reader)?, reader.varint()?);
+                return Ok(Self::Restored { log, seq, payload: rest(&reader) });
+            }
+            FORGOTTEN => Self::Forgotten { log: log(&mut reader)? },
+            RETIRED => Self::Retired { log: log(&mut reader)?, below: reader.varint()? },
+            NOTE => {
+                let kind = reader.byte()?;
+                return Ok(Self::Note { kind, bytes: rest(&reader) });
+            }
+            kind @ (FRONT | FRONT_BEHIND) => {
+                let log = log(&mut reader)?;
+                Self::Front { log, front: read_front(&mut reader, kind == FRONT_BEHIND)? }
+            }
+            HEAD => return Ok(Self::Head { bytes: rest(&reader) }),
+            KEPT => {
+                let until = Timestamp::from_millis(reader.varint()?);
+                return Ok(Self::Kept { until, evidence: rest(&reader) });
+            }
+            READY => {
+                Self::Ready { log: log(&mut reader)?, ready: reader.varint()?, given_up: reader.varint()? }
+            }
+            SELF_FORKED => Self::SelfForked { log: log(&mut reader)? },
+            _ => return Err(DecodeError::Kind),
+        };
+        reader.finish()?;
+        Ok(item)
+    }
+}
+
+fn read_front(reader: &mut Reader<'_>, behind: bool) -> Result<LogFront, DecodeError> {
+    let start = reader.varint()?;
+    let before = if behind {
+        Some((reader.varint()?, Hlc::from_bits(u64::from_le_bytes(reader.array()?))))
+    } else {
+        None
+    };
+    let mut peaks = Vec::new();
+    while !reader.is_empty() {
+        peaks.push(Hash::from_bytes(reader.array()?));
+    }
+    Ok(LogFront { start, before, peaks })
+}
+
+/// The items of a body, whose form was checked.
+pub(super) fn items(body: &[u8]) -> impl Iterator<Item = Item<'_>> {
+    let mut reader = Reader::new(body);
+    core::iter::from_fn(move || Item::read(&mut reader).ok())
+}
+
+/// Checks the form of all items of a body.
+pub(super) fn check(body: &[u8]) -> Result<(), DecodeError> {
+    let mut reader = Reader::new(body);
+    while !reader.is_empty() {
+        Item::read(&mut reader)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! What a replica must not forget, as bytes for the host's storage, and the way back.
+//!
+//! The host appends the bytes of each [`Record`] to its storage, syncs, and confirms. A [`Snapshot`] takes the place of
+//! all records up to an id. On opening, the host hands back the snapshot, if it has one, and the bytes of all records in
+//! the order in which they were written; [`recover`] checks, orders and cuts them, and [`apply`] puts each item back into
+//! a [`LogSet`](crate::sync::LogSet).
+//!
+//! ```text
+//! Journal::push, seal -> poll -> Record -> storage, synced -> Journal::confirm
+//! storage -> recover -> Recovered::items -> apply; Recovered::journal goes on
+//! ```
+//!
+//! What does not live here: IO, and what the replica's own notes mean. The bytes are in `docs/JOURNAL.md`.
+//!
+//! The invariants: nothing that was confirmed goes unnoticed when it is gone; what was never confirmed may be cut; and
+//! reading takes time in proportion to the bytes, whatever they are.
+
+mod frame;
+mod item;
+mod record;
+mod recover;
+mod snapshot;
+mod writer;
+
+#[cfg(feature = "file-store")]
+pub(crate) use frame::{Key, Segment, segments};
+#[cfg(feature = "file-store")]
+pub(crate) use recover::examine;
+#[cfg(feature = "file-store")]
+pub(crate) use snapshot::covers;
+
+pub use item::Item;
+pub use record::{Record, RecordId};
+pub use recover::{Cut, Damage, JournalCorrupt, Part, Recovered, recover};
+pub use snapshot::{Applied, ApplyError, Snapshot, SnapshotWriter, apply, write_set};
+pub use writer::{ConfirmError, Journal};

@@ -1,0 +1,252 @@
+//! [`recover`]: from what storage gives back to the items that count.
+//!
+//! Ids rise by one from what the snapshot covers. Where they do not, or bytes are no record, something is missing; a
+//! later record knows whether it had been confirmed. If so, storage lost what it had promised to keep. If not, it is a
+//! torn write, and everything from there on goes: later records may build on it, and were not confirmed either.
+//!
+//! The invariant: every byte is looked at a fixed number of times, and what is given out has been checked.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::vec::Vec;
+
+use super::frame::{Key, Segment, Whole, segments};
+use super::item::{self, Item};
+use super::record::RecordId;
+use super::snapshot;
+use super::writer::Journal;
+use crate::sync::{DecodeError, MeshId};
+
+/// Which bytes a fault is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// The snapshot.
+    Snapshot,
+    /// The records.
+    Records,
+}
+
+/// What is wrong with bytes from storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Damage {
+    /// They are not what was written, or something is missing before them. Bring a good copy of the storage; or open
+    /// without any, as a restored replica.
+    Lost,
+    /// They were written for another mesh: the host opened the wrong storage.
+    OtherMesh,
+    /// A later version of this library wrote them: upgrade.
+    Version,
+}
+
+/// Storage has lost or changed what it had confirmed, or belongs elsewhere. Nothing was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalCorrupt {
+    /// In which of the two.
+    pub part: Part,
+    /// The byte with which the fault begins.
+    pub offset: usize,
+    /// What it is.
+    pub damage: Damage,
+}
+
+impl core::fmt::Display for JournalCorrupt {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let part = match self.part {
+            Part::Snapshot => "snapshot",
+            Part::Records => "journal",
+        };
+        let damage = match self.damage {
+            Damage::Lost => "storage has lost or changed what it had confirmed",
+            Damage::OtherMesh => "it belongs to another mesh",
+            Damage::Version => "a later version of this library wrote it",
+        };
+        write!(f, "the {part} is not usable from byte {} on: {damage}", self.offset)
+    }
+}
+
+impl core::error::Error for JournalCorrupt {}
+
+/// The end of the records was cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// From which byte on: [`Recovered::good_to`].
+    pub offset: usize,
+    /// How many bytes.
+    pub bytes: usize,
+    /// The first record that may have been there.
+    pub first: RecordId,
+}
+
+/// What [`examine`] has found.
+#[derive(Debug)]
+pub(crate) struct Examined<'a> {
+    pub(crate) records: Vec<Whole<'a>>,
+    pub(crate) last: u64,
+    pub(crate) good_to: usize,
+    pub(crate) cut: Option<Cut>,
+}
+
+/// Checks and orders records behind a snapshot that covers those up to `covers`.
+pub(crate) fn examine<'a>(key: &Key, bytes: &'a [u8], covers: u64) -> Result<Examined<'a>, JournalCorrupt> {
+    let corrupt = |offset, damage| JournalCorrupt { part: Part::Records, offset, damage };
+    let mut found = Examined { records: Vec::new(), last: covers, good_to: 0, cut: None };
+    // Damaged bytes that a record follows which is next in order were a failed attempt, and do no harm.
+    let mut damaged = None;
+    let mut fault: Option<usize> = None;
+    for (at, segment) in segments(key, bytes) {
+        let whole = match segment {
+            Segment::Whole(whole) => whole,
+            Segment::OtherMesh => return Err(corrupt(at, Damage::OtherMesh)),
+            Segment::Damaged => {
+                damaged = damaged.or(Some(at));
+                continue;
+            }
+        };
+        if fault.is_none() && found.takes(&whole, covers) {
+            damaged = None;
+            found.good_to = whole.end;
+            if whole.id > found.last {
+                found.last = whole.id;
+                found.records.push(whole);
+            }
+            continue;
+        }
+        let from = *fault.get_or_insert(damaged.unwrap_or(at));
+        if whole.confirmed > found.last {
+            return Err(corrupt(from, Damage::Lost));
+        }
+    }
+    if let Some(offset) = fault.or(damaged) {
+        let first = RecordId::from_u64(found.last).next();
+        found.good_to = offset;
+        found.cut = Some(Cut { offset, bytes: bytes.len().saturating_sub(offset), first });
+    }
+    Ok(found)
+}
+
+impl Examined<'_> {
+    /// Whether a record is the next one, or is known.
+    fn takes(&self, whole: &Whole<'_>, covers: u64) -> bool {
+        match whole.id.checked_sub(covers) {
+            None | Some(0) => true,
+            Some(number) if whole.id <= self.last => {
+                let at = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+                self.records.get(at).is_some_and(|known| known.body() == whole.body())
+            }
+            Some(_) => whole.id.checked_sub(1) == Some(self.last),
+        }
+    }
+}
+
+/// What storage had. Borrows from its bytes.
+#[derive(Debug)]
+pub struct Recovered<'a> {
+    key: Key,
+    snapshot: &'a [u8],
+    covers: RecordId,
+    records: Vec<(u64, alloc::borrow::Cow<'a, [u8]>)>,
+    last: RecordId,
+    good_to: usize,
+    cut: Option<Cut>,
+}
+
+/// Checks what storage gives back: the snapshot, if there is one, and all records in the order in which they were
+/// written. Records that the snapshot covers may be there or not. All of it has to be durable: what was merely written
+/// when a program ended has to be synced before it is handed in.
+///
+/// Cut bytes ([`Recovered::cut`]) may have held a record that was confirmed and that no later record vouches for. So
+/// local writers go on in their next incarnation then.
+///
+/// # Errors
+///
+/// [`JournalCorrupt`], and where, if something that was confirmed is missing or changed, or does not belong here.
+pub fn recover<'a>(
+    mesh: &MeshId,
+    snapshot: Option<&'a [u8]>,
+    records: &'a [u8],
+) -> Result<Recovered<'a>, JournalCorrupt> {
+    let key = Key::new(mesh);
+    let (covers, body) = match snapshot {
+        Some(bytes) => snapshot::open(&key, bytes)?,
+        None => (0, &[][..]),
+    };
+    let Examined { records: found, last, good_to, cut } = examine(&key, records, covers)?;
+    let mut bodies = Vec::with_capacity(found.len());
+    for whole in found {
+        let (id, end) = (whole.id, whole.end);
+        let body = whole.into_body();
+        item::check(&body).map_err(|error| JournalCorrupt {
+            part: Part::Records,
+            offset: end,
+            damage: damage_of(error),
+        })?;
+        bodies.push((id, body));
+    }
+    Ok(Recovered {
+        key,
+        snapshot: body,
+        covers: RecordId::from_u64(covers),
+        records: bodies,
+        last: RecordId::from_u64(last),
+        good_to,
+        cut,
+    })
+}
+
+/// What an item says that is whole and cannot be read.
+pub(super) const fn damage_of(error: DecodeError) -> Damage {
+    match error {
+        DecodeError::Kind => Damage::Version,
+        _ => Damage::Lost,
+    }
+}
+
+impl Recovered<'_> {
+    /// All items, those of the snapshot first.
+    pub fn items(&self) -> impl Iterator<Item = Item<'_>> {
+        item::items(self.snapshot).chain(self.records.iter().flat_map(|(_, body)| item::items(body)))
+    }
+
+    /// The items of the records, each with its record's id.
+    pub fn record_items(&self) -> impl Iterator<Item = (RecordId, Item<'_>)> {
+        let of_record = |(id, body)| item::items(body).map(move |item| (RecordId::from_u64(id), item));
+        self.records.iter().map(|(id, body)| (*id, &**body)).flat_map(of_record)
+    }
+
+    /// What the snapshot covers.
+    #[must_use]
+    pub const fn covers(&self) -> RecordId {
+        self.covers
+    }
+
+    /// The last record that is there or covered.
+    #[must_use]
+    pub const fn last(&self) -> RecordId {
+        self.last
+    }
+
+    /// Up to which byte the records are good. The host cuts the rest off before it appends again.
+    #[must_use]
+    pub const fn good_to(&self) -> usize {
+        self.good_to
+    }
+
+    /// What was cut off, if anything.
+    #[must_use]
+    pub const fn cut(&self) -> Option<Cut> {
+        self.cut
+    }
+
+    /// Whether storage had nothing at all.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.last.as_u64() == 0 && self.snapshot.is_empty() && self.cut.is_none()
+    }
+
+    /// The journal that goes on behind.
+    #[must_use]
+    pub fn journal(&self) -> Journal {
+        Journal::behind(self.key.clone(), self.last)
+    }
+}

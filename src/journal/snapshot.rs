@@ -1,0 +1,240 @@
+//! [`Snapshot`]: everything that is to be remembered, in place of the records that led to it; and [`apply`], the way
+//! back of each item, whether it comes from a snapshot or from a record.
+//!
+//! ```text
+//! magic    f5 63 4a 53
+//! version  1
+//! covers   varint, the last record that is covered
+//! items
+//! seal, check   8 bytes each, as those of a record, of everything before
+//! ```
+//!
+//! The invariant: what [`write_set`] writes and [`apply`] takes back is the same set to every peer and to every fold.
+//! Entries that wait behind a gap are left out: peers have them.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::vec::Vec;
+
+use super::frame::{Key, Verdict};
+use super::item::{self, Item};
+use super::record::RecordId;
+use super::recover::{Damage, JournalCorrupt, Part, damage_of};
+use crate::crdts::Timestamp;
+use crate::sync::codec::{Reader, put_varint};
+use crate::sync::{Log, LogOpening, LogSet, MeshId, OpeningError, RangeForm, ReplayError};
+
+const MAGIC: [u8; 4] = [0xf5, 0x63, 0x4a, 0x53];
+const VERSION: u8 = 1;
+/// Ranges are cut to so many bytes. Each brings a signature and some hashes.
+const CHUNK: usize = 60 << 10;
+
+/// Bytes that take the place of all records up to one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    covers: RecordId,
+    bytes: Vec<u8>,
+}
+
+impl Snapshot {
+    /// The last record that it covers.
+    #[must_use]
+    pub const fn covers(&self) -> RecordId {
+        self.covers
+    }
+
+    /// What to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The bytes themselves.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// A snapshot in the making.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    key: Key,
+    covers: RecordId,
+    bytes: Vec<u8>,
+}
+
+impl SnapshotWriter {
+    /// For everything up to record `covers`: [`Journal::last_sealed`](super::Journal::last_sealed). What is younger may
+    /// be in it as well.
+    #[must_use]
+    pub fn new(mesh: &MeshId, covers: RecordId) -> Self {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&MAGIC);
+        bytes.push(VERSION);
+        put_varint(&mut bytes, covers.as_u64());
+        Self { key: Key::new(mesh), covers, bytes }
+    }
+
+    /// Adds an item.
+    pub fn push(&mut self, item: &Item<'_>) {
+        item.write(&mut self.bytes);
+    }
+
+    /// Closes it.
+    #[must_use]
+    pub fn finish(self) -> Snapshot {
+        let Self { key, covers, mut bytes } = self;
+        key.close(&mut bytes, 0);
+        Snapshot { covers, bytes }
+    }
+}
+
+/// What a snapshot covers, and its items, all checked.
+pub(super) fn open<'a>(key: &Key, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), JournalCorrupt> {
+    let corrupt = |offset, damage| JournalCorrupt { part: Part::Snapshot, offset, damage };
+    let (covers, items) = header(key, bytes)?;
+    let offset = bytes.len().saturating_sub(items.len());
+    item::check(items).map_err(|error| corrupt(offset, damage_of(error)))?;
+    Ok((covers, items))
+}
+
+/// What a snapshot covers, for whoever stores it and does not know the mesh.
+#[cfg(feature = "file-store")]
+pub(crate) fn covers(key: &Key, bytes: &[u8]) -> Result<u64, JournalCorrupt> {
+    Ok(header(key, bytes)?.0)
+}
+
+fn header<'a>(key: &Key, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), JournalCorrupt> {
+    let corrupt = |damage| JournalCorrupt { part: Part::Snapshot, offset: 0, damage };
+    let (content, verdict) = key.open(bytes);
+    match verdict {
+        Verdict::Good => {}
+        Verdict::Damaged => return Err(corrupt(Damage::Lost)),
+        Verdict::OtherMesh => return Err(corrupt(Damage::OtherMesh)),
+    }
+    let mut reader = Reader::new(content);
+    if reader.array() != Ok(MAGIC) {
+        return Err(corrupt(Damage::Lost));
+    }
+    if reader.byte() != Ok(VERSION) {
+        return Err(corrupt(Damage::Version));
+    }
+    let covers = reader.varint().map_err(|_| corrupt(Damage::Lost))?;
+    Ok((covers, content.get(reader.position()..).unwrap_or_default()))
+}
+
+/// Gives out what brings a set back: all its logs, each in the order in which [`apply`] has to take it.
+pub fn write_set(set: &LogSet, sink: &mut impl FnMut(&Item<'_>)) {
+    for log in set.logs() {
+        write_log(set, log, sink);
+    }
+}
+
+fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&Item<'_>)) {
+    let log = *held.id();
+    sink(&Item::Opening { local: set.is_local(&log), bytes: &held.opening().encode(set.mesh()) });
+    let below = set.retired_below(&log);
+    if below > 0 {
+        sink(&Item::Retired { log, below });
+    }
+    if held.start() > 0 {
+        sink(&Item::Front { log, front: held.front() });
+    }
+    write_ranges(held, sink);
+    for entry in held.unsigned() {
+        sink(&Item::Append { log, seq: entry.seq, entry: &entry.encode() });
+    }
+    let before = held.head().filter(|head| head.size < held.start());
+    let beyond = held.furthest_head().filter(|head| head.size > held.size());
+    for head in before.into_iter().chain(beyond) {
+        sink(&Item::Head { bytes: &head.encode(held.opening(), set.mesh()) });
+    }
+    if let Some(evidence) = set.evidence(&log) {
+        let evidence = evidence.as_bytes();
+        match set.kept_until(&log) {
+            Some(until) => sink(&Item::Kept { until, evidence }),
+            None => sink(&Item::Evidence { bytes: evidence }),
+        }
+    }
+    let (ready, given_up) = (held.ready(), set.given_up_below(&log));
+    if ready.max(given_up) > held.start() {
+        sink(&Item::Ready { log, ready, given_up });
+    }
+    if set.is_self_forked(&log) {
+        sink(&Item::SelfForked { log });
+    }
+}
+
+/// What is signed, in chunks. The last proves the head, and is there without entries if none are left.
+fn write_ranges(held: &Log, sink: &mut impl FnMut(&Item<'_>)) {
+    let (log, to) = (*held.id(), held.signed_size());
+    let mut from = held.start();
+    let mut form = RangeForm::Alone;
+    while let Some((bytes, end)) = held.range(from, to, form, CHUNK) {
+        sink(&Item::Range { log, bytes: &bytes });
+        if end >= to {
+            break;
+        }
+        (from, form) = (end, RangeForm::Follow);
+    }
+}
+
+/// What became of an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Applied {
+    /// It is in the set.
+    Taken,
+    /// The set needs nothing of it, or lacks what it follows on and gets both from peers. Nothing changed.
+    Stale(ReplayError),
+    /// A note: not for the set.
+    Note,
+}
+
+/// Why an item could not be put back, though its bytes are what was written. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// The opening of a log is of another mesh or of no form of this library.
+    #[error(transparent)]
+    Opening(#[from] OpeningError),
+    /// The set refused it.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+}
+
+/// Puts an item back into a set: those of a snapshot first, then those of the records, in their order. What the set
+/// holds already may come again. Signatures are checked, limits are not.
+///
+/// # Errors
+///
+/// [`ReplayError::Own`] if what a local writer wrote has not come back: it must go on in its next incarnation. Others
+/// are about one log, and peers bring what is missing of it.
+pub fn apply(item: &Item<'_>, set: &mut LogSet, now: Timestamp) -> Result<Applied, ApplyError> {
+    match replay(item, set, now) {
+        Err(ApplyError::Replay(error)) if error.is_stale() => Ok(Applied::Stale(error)),
+        other => other,
+    }
+}
+
+fn replay(item: &Item<'_>, set: &mut LogSet, now: Timestamp) -> Result<Applied, ApplyError> {
+    let mesh = *set.mesh();
+    let mut replay = set.replay(now);
+    match item {
+        Item::Opening { local, bytes } => drop(replay.open(&LogOpening::decode(bytes, &mesh)?, *local)?),
+        Item::Append { log, seq, entry } => drop(replay.append(log, *seq, entry)?),
+        Item::Range { log, bytes } => drop(replay.range(log, bytes)?),
+        Item::Evidence { bytes } => drop(replay.evidence(bytes, None)?),
+        Item::Kept { until, evidence } => drop(replay.evidence(evidence, Some(*until))?),
+        Item::Erased { log, seq } => set.erase(log, *seq).map_err(ReplayError::from)?,
+        Item::Restored { log, seq, payload } => set.restore(log, *seq, payload).map_err(ReplayError::from)?,
+        Item::Forgotten { log } => drop(set.remove(log)),
+        Item::Retired { log, below } => replay.retired(log, *below)?,
+        Item::Front { log, front } => replay.front(log, front)?,
+        Item::Head { bytes } => replay.head(bytes)?,
+        Item::Ready { log, ready, given_up } => replay.ready(log, *ready, *given_up)?,
+        Item::SelfForked { log } => replay.self_forked(log)?,
+        Item::Note { .. } => return Ok(Applied::Note),
+    }
+    Ok(Applied::Taken)
+}

@@ -1,0 +1,22 @@
+//! The file store on a disk that loses power between any two effects, keeps any part of what was not synced, tears
+//! writes at every byte, and fails; and in a real folder.
+//!
+//! `CONSILIENCE_CASES` sets the number of random histories; a failure prints the seed that replays it.
+
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
+#![expect(unreachable_pub, reason = "one binary, and its modules share a world")]
+#![expect(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "tests have a standard library"
+)]
+
+#[path = "store/folder.rs"]
+mod folder;
+#[path = "store/power.rs"]
+mod power;
+#[path = "store/simulated.rs"]
+mod simulated;
+#[allow(dead_code, reason = "each test binary takes its part of it")]
+#[path = "logset/world.rs"]
+mod world;
