@@ -4,48 +4,99 @@
 //! come to the same conclusion. This crate is what a host program links. It reads no clock, opens no socket and
 //! starts no thread: the host gives bytes and the time, and takes bytes away.
 //!
-//! What is here so far is the data, [`crdts`]: the last-writer-wins map, the observed-remove set and the decaying
-//! coupling counters, with deltas that can be lost, repeated and reordered; and signed logs, in [`sync`], which another
-//! machine can check without trusting whoever handed them over. The replica that folds logs into collections belongs to
-//! this crate, and is not there yet.
+//! The centre is the [`Replica`]: the signed logs that one process holds, and the state that they mean. Local writers
+//! commit transactions on collections (maps, sets, decaying couplings) and append events; what they wrote travels as
+//! entries of signed logs, which anybody may carry and nobody can forge; and replicas that hold the same entries are in
+//! the same state, in whatever order things came.
 //!
 //! ```
-//! use consilience::crdts::{ActorId, Hlc, LwwMap, Timestamp};
+//! use consilience::crdts::Timestamp;
+//! use consilience::sync::{Keypair, MeshId};
+//! use consilience::{Config, Opened, Replica};
 //!
-//! let (ada, bob) = (ActorId::from(1), ActorId::from(2));
-//! let (mut here, mut there) = (LwwMap::new(), LwwMap::new());
-//! let mut clock = Hlc::ZERO;
-//!
-//! // Both write while they cannot reach each other.
+//! let mesh = MeshId::from_bytes([7; 32]); // random, and shared by the members
 //! let now = Timestamp::from_millis(1_700_000_000_000);
-//! let ours = here.set(ada, b"task/1", b"draft the plan", clock.tick(now))?;
-//! let theirs = there.set(bob, b"task/2", b"book a room", clock.tick(now))?;
 //!
-//! // The deltas cross, one of them twice. Any transport will do: they are bytes.
-//! there.merge_encoded(ours.as_bytes())?;
-//! there.merge_encoded(ours.as_bytes())?;
-//! here.merge_encoded(theirs.as_bytes())?;
-//! assert_eq!(here, there);
-//! assert_eq!(here.get(b"task/2"), Some(&b"book a room"[..]));
+//! // Two processes. The 32 bytes are the operating system's randomness, drawn anew at each start.
+//! let mut here = Replica::open(Config::new(mesh, [1; 32]), Opened::Fresh, now)?;
+//! let mut there = Replica::open(Config::new(mesh, [2; 32]), Opened::Fresh, now)?;
+//! let ada = here.add_writer(Keypair::from_seed([3; 32]))?; // the agent's secret
 //!
-//! // A peer that was away gets what it missed, joined into one delta.
-//! let cursor = here.cursor();
-//! here.remove(b"task/1");
-//! here.set(ada, b"task/3", b"sleep", clock.tick(now))?;
-//! there.merge(&here.delta_since(cursor));
-//! assert_eq!(there.iter().count(), 2);
+//! // A transaction is one entry of the writer's log: readable at once, all of it or nothing.
+//! let mut tx = here.transact(ada, "team/planning", now)?;
+//! tx.map("tasks").set("t1", "draft the plan")?;
+//! tx.set("members").insert(ada.id().as_bytes())?;
+//! tx.commit()?;
+//! here.append_event(ada, "team/planning", b"the plan is due on Friday", now)?;
+//!
+//! // Nothing leaves before the host has stored it.
+//! let mut stored = Vec::new();
+//! while let Some(record) = here.poll_record() {
+//!     stored.extend(record.as_bytes()); // append to a file, and sync it
+//!     here.confirm(record.id())?;
+//! }
+//!
+//! // A file of entries, carried by anybody.
+//! let bundle = here.export_bundle(|_| true, None, now)?;
+//! there.import_bundle(&bundle, now)?;
+//! let topic = there.topic("team/planning")?;
+//! let task = topic.map("tasks").get("t1").unwrap();
+//! assert_eq!((task.value, task.author), (&b"draft the plan"[..], ada.id()));
+//! assert!(topic.set("members").contains(ada.id().as_bytes()));
+//! assert_eq!(topic.events().iter().count(), 1);
+//!
+//! // After a restart the stored records bring everything back.
+//! let again = Opened::Resumed(consilience::Stored { snapshot: None, records: &stored });
+//! let again = Replica::open(Config::new(mesh, [4; 32]), again, now)?;
+//! # use consilience::sync::Topic;
+//! assert_eq!(again.digest(&Topic::new("team/planning")?), there.digest(&Topic::new("team/planning")?));
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
+//!
+//! # The parts
+//!
+//! - [`Replica`]: topics, writers, transactions, events, reads, notices, bundles.
+//! - [`journal`]: what a host stores; with the feature `file-store`, `store` keeps it in a folder.
+//! - [`crdts`]: the collections on their own, with deltas, for peers that trust each other.
+//! - [`sync`]: signed logs and set reconciliation over opaque payloads; all that a relay needs.
+//!
+//! What is not there yet: sessions, which find out what two replicas lack and send it over any transport.
+//!
+//! # What holds
+//!
+//! - A removal ends what its writer had seen, and nothing that came later or elsewhere; of concurrent writes of one key the
+//!   one with the greatest stamp is read, and all can be seen. A write that saw another beats it, whatever the clocks said.
+//! - Whoever restores an old backup, loses its storage or runs twice harms at most itself: a log with two histories is
+//!   found out and void, and its writer writes again what it still has ([`Opened`], [`Notice::Forked`]).
+//! - What is stored follows what is live: writers list older entries again, a little with each entry, and give up the
+//!   rest ([`Config::with_carrying`], [`Replica::stats`]).
+//!
+//! # Limits
+//!
+//! A key has at most 4,096 bytes, a value 61,440, a transaction and an event about 62 KiB; names of collections
+//! [`NAME_BYTES_MAX`] bytes. How much is held is the host's choice ([`sync::Limits`]).
 //!
 //! # Features
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `std` | yes | conversions from the standard library's types; all else is `no_std` with `alloc` |
+//! | `file-store` | no | `store`, a ready place for the journal: files in a folder |
 #![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+mod fold;
+pub mod journal;
+mod payload;
+mod replica;
+#[cfg(feature = "file-store")]
+pub mod store;
 
 pub use consilience_crdts as crdts;
 pub use consilience_sync as sync;
+pub use payload::{CollectionKind, EntryTooLarge, NAME_BYTES_MAX};
+pub use replica::*;
 
 /// The README's example, run as a test.
 #[cfg(doctest)]

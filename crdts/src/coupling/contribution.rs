@@ -190,6 +190,24 @@ impl Row {
         }
     }
 
+    /// Puts one part in the place of what its contributor has.
+    pub(super) fn put(&mut self, actors: &Actors, part: &Part, origin: Origin) {
+        let new = Contribution::new(part, origin);
+        match self.place(actors, part.actor) {
+            Ok(place) if new.is_empty() => {
+                self.list.remove(place);
+            }
+            Ok(place) => self.list[place] = new,
+            Err(_) if new.is_empty() => {}
+            Err(place) => {
+                if self.list.len() < 4 {
+                    self.list.reserve_exact(1);
+                }
+                self.list.insert(place, new);
+            }
+        }
+    }
+
     /// [`raise`](Self::raise) for parts of contributors that differ. New ones are put in together, not one by one:
     /// each would move those behind it.
     pub(super) fn raise_all(

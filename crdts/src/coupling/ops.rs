@@ -48,19 +48,12 @@ impl Coupling {
         by: Units,
         now: Timestamp,
     ) -> Result<CouplingDelta, CouplingError> {
-        self.check(key, by)?;
-        let tau = self.schema.tau(now);
-        let index = self.actors.index(&actor);
-        let row = self.rows.get_mut(key);
-        let own =
-            index.and_then(|index| row.as_ref()?.of(&self.actors, index)).map_or(0, |own| own.strengthened);
-        let raised = self.schema.raised(own, wide(by), tau, Rounding::Fair);
-        if raised == own {
+        let Some(raised) = self.strengthened(&actor, key, by, now)? else {
             return Ok(CouplingDelta::empty(&self.schema));
-        }
+        };
         let part = Part { actor: self.actors.intern(&actor), strengthened: raised, weakened: 0 };
         self.version = self.version.saturating_add(1);
-        match row {
+        match self.rows.get_mut(key) {
             Some(row) => row.raise(&self.actors, &part, Origin::Written(self.version)),
             None => {
                 let mut row = Row::default();
@@ -69,6 +62,84 @@ impl Coupling {
             }
         };
         Ok(CouplingDelta::single(&self.schema, &actor, key, raised, 0))
+    }
+
+    /// The instant that [`strengthen`](Self::strengthen) would give `actor`'s strengthening of `key`; `None` if it would
+    /// change nothing. For those who write contributions down elsewhere. Errors as `strengthen`.
+    pub fn strengthened(
+        &self,
+        actor: &ActorId,
+        key: &[u8],
+        by: Units,
+        now: Timestamp,
+    ) -> Result<Option<u64>, CouplingError> {
+        self.check(key, by)?;
+        let (own, _) = self.instants(actor, key);
+        let raised = self.schema.raised(own, wide(by), self.schema.tau(now), Rounding::Fair);
+        Ok((raised != own).then_some(raised))
+    }
+
+    /// The instant that [`weaken`](Self::weaken), or with no amount [`reset`](Self::reset), would give `actor`'s weakening
+    /// of `key`; with `own`, that of [`weaken_own`](Self::weaken_own) and [`reset_own`](Self::reset_own). `None` if it would
+    /// change nothing. Errors as `weaken`.
+    pub fn weakened(
+        &self,
+        actor: &ActorId,
+        key: &[u8],
+        by: Option<Units>,
+        own: bool,
+        now: Timestamp,
+    ) -> Result<Option<u64>, CouplingError> {
+        self.check(key, by.unwrap_or(Units::MAX))?;
+        let against = if own { Against::Own } else { Against::Sum };
+        Ok(self.taken(actor, key, by.map_or(u128::MAX, wide), now, against))
+    }
+
+    /// The instants of a contributor under a key: of what it strengthened and of what it weakened, in half-lives since
+    /// the epoch as Q40.24; 0 where there is none.
+    #[must_use]
+    pub fn instants(&self, actor: &ActorId, key: &[u8]) -> (u64, u64) {
+        let one = self.actors.index(actor).and_then(|index| self.rows.get(key)?.of(&self.actors, index));
+        one.map_or((0, 0), |one| (one.strengthened, one.weakened))
+    }
+
+    /// Who contributes to a key, in the order of their names.
+    pub fn contributors(&self, key: &[u8]) -> impl Iterator<Item = ActorId> + '_ {
+        let row = self.rows.get(key);
+        row.into_iter().flat_map(|row| row.iter().map(|one| *self.actors.id(one.actor)))
+    }
+
+    /// Puts these instants in the place of a contributor's under a key; two zeros end it. **Not a join**: for whoever
+    /// keeps the contributions themselves elsewhere and folds them into this, and knows when one no longer counts.
+    /// Errors if the key is too long.
+    pub fn put(
+        &mut self,
+        actor: &ActorId,
+        key: &[u8],
+        strengthened: u64,
+        weakened: u64,
+    ) -> Result<(), CouplingError> {
+        if key.len() > KEY_BYTES_MAX {
+            return Err(CouplingError::KeyTooLong);
+        }
+        let part = Part { actor: self.actors.intern(actor), strengthened, weakened };
+        self.version = self.version.saturating_add(1);
+        let origin = Origin::Merged(self.version);
+        match self.rows.get_mut(key) {
+            Some(row) => {
+                row.put(&self.actors, &part, origin);
+                if row.is_empty() {
+                    self.rows.remove(key);
+                }
+            }
+            None if strengthened > 0 || weakened > 0 => {
+                let mut row = Row::default();
+                row.put(&self.actors, &part, origin);
+                self.rows.insert(key.into(), row);
+            }
+            None => {}
+        }
+        Ok(())
     }
 
     /// Takes `by` from the [sum](Self::sum) of `key`, but not more than there is; the part above the cap, which no
@@ -148,7 +219,18 @@ impl Coupling {
         now: Timestamp,
         against: Against,
     ) -> CouplingDelta {
-        let Some(row) = self.rows.get_mut(key) else { return CouplingDelta::empty(&self.schema) };
+        let raised = self.taken(actor, key, by, now, against);
+        let (Some(raised), Some(row)) = (raised, self.rows.get_mut(key)) else {
+            return CouplingDelta::empty(&self.schema);
+        };
+        let part = Part { actor: self.actors.intern(actor), strengthened: 0, weakened: raised };
+        self.version = self.version.saturating_add(1);
+        row.raise(&self.actors, &part, Origin::Written(self.version));
+        CouplingDelta::single(&self.schema, actor, key, 0, raised)
+    }
+
+    fn taken(&self, actor: &ActorId, key: &[u8], by: u128, now: Timestamp, against: Against) -> Option<u64> {
+        let row = self.rows.get(key)?;
         let tau = self.schema.tau(now);
         let own = self.actors.index(actor).and_then(|index| row.of(&self.actors, index));
         let (strengthened, weakened) = match against {
@@ -156,7 +238,7 @@ impl Coupling {
             Against::Own => view::totals(&self.schema, own.into_iter(), tau),
         };
         if self.schema.read(strengthened, weakened) == Units::ZERO {
-            return CouplingDelta::empty(&self.schema);
+            return None;
         }
         let own = own.map_or(0, |own| own.weakened);
         let there = strengthened - weakened;
@@ -166,12 +248,6 @@ impl Coupling {
         } else {
             self.schema.raised(own, there, tau, Rounding::Up)
         };
-        if raised == own {
-            return CouplingDelta::empty(&self.schema);
-        }
-        let part = Part { actor: self.actors.intern(actor), strengthened: 0, weakened: raised };
-        self.version = self.version.saturating_add(1);
-        row.raise(&self.actors, &part, Origin::Written(self.version));
-        CouplingDelta::single(&self.schema, actor, key, 0, raised)
+        (raised != own).then_some(raised)
     }
 }

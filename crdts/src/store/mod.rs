@@ -72,6 +72,9 @@ impl Actors {
     }
 
     pub(crate) fn index(&self, actor: &ActorId) -> Option<u32> {
+        if self.ids.get(self.last as usize) == Some(actor) {
+            return Some(self.last);
+        }
         self.by_id.get(actor).copied()
     }
 
@@ -163,20 +166,74 @@ impl DotStore {
         }
         self.tidy();
         self.build_dots();
-        if self.contains(&dot) {
+        let actor = self.actors.intern(dot.actor.as_bytes());
+        if self.find_dot((actor, dot.counter)).is_some() {
             return false;
         }
-        let actor = self.actors.intern(dot.actor.as_bytes());
         self.build_keys();
         let hash = self.hash_key(key);
-        match self.find_hashed(hash, key) {
-            Some(head) => self.add_sibling(head, (actor, dot.counter), stamp.to_bits(), value),
+        let head = self.find_hashed(hash, key);
+        self.put(hash, head, (actor, dot.counter), stamp.to_bits(), key, value);
+        true
+    }
+
+    /// Makes `dot` live under `key` and ends the other live dots that its actor has there, as [`remove`](Self::remove)
+    /// and [`insert`](Self::insert) would, with fewer searches. `ended` is told of the value of each before it goes.
+    /// Returns `false` where `insert` would, and has ended nothing then.
+    pub fn replace_own(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        dot: Dot,
+        stamp: Hlc,
+        mut ended: impl FnMut(Entry<'_>),
+    ) -> bool {
+        let counts = (1..=COUNTER_MAX).contains(&dot.counter);
+        if !counts || key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
+            return false;
+        }
+        self.tidy();
+        self.build_dots();
+        let actor = self.actors.intern(dot.actor.as_bytes());
+        let name = (actor, dot.counter);
+        if self.find_dot(name).is_some() {
+            return false;
+        }
+        self.build_keys();
+        let hash = self.hash_key(key);
+        let Some(head) = self.find_hashed(hash, key) else {
+            self.put(hash, None, name, stamp.to_bits(), key, value);
+            return true;
+        };
+        let slot = self.slot(head);
+        if slot.next == NONE {
+            if slot.actor == actor {
+                ended(self.entry(head));
+                self.replace(head, name, stamp.to_bits(), value.into());
+            } else {
+                self.add_sibling(head, name, stamp.to_bits(), value);
+            }
+            return true;
+        }
+        for id in self.chain(head).filter(|id| self.slot(*id).actor == actor) {
+            ended(Entry { key: self.slot(head).key(), ..self.entry(id) });
+        }
+        // First what comes, so that the key keeps its head.
+        self.add_sibling(head, name, stamp.to_bits(), value);
+        self.retain_chain(head, |kept| kept.0 != actor || kept == name, |_| {});
+        true
+    }
+
+    /// Adds a dot that is not live to a key, whose head this is if it has one.
+    #[inline]
+    fn put(&mut self, hash: u32, head: Option<u32>, dot: (u32, u64), stamp: u64, key: &[u8], value: &[u8]) {
+        match head {
+            Some(head) => self.add_sibling(head, dot, stamp, value),
             None => {
-                let id = self.add_key(hash, (actor, dot.counter), stamp.to_bits(), key.into(), value.into());
+                let id = self.add_key(hash, dot, stamp, key.into(), value.into());
                 self.order.push(id);
             }
         }
-        true
     }
 
     /// Ends a dot. Returns `false` if it is not live.
@@ -217,6 +274,26 @@ impl DotStore {
         entries
     }
 
+    /// All live dots of a key, the winner first, the others in no order.
+    pub fn siblings(&self, key: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+        let head = self.find(key);
+        let chain = head.into_iter().flat_map(|head| self.chain(head).map(move |id| (head, id)));
+        chain.map(|(head, id)| Entry { key: self.slot(head).key(), ..self.entry(id) })
+    }
+
+    /// What was written as a dot, if it is live. As fast as [`contains`](Self::contains).
+    #[must_use]
+    pub fn entry_of(&self, dot: &Dot) -> Option<Entry<'_>> {
+        let actor = self.actors.index(&dot.actor)?;
+        let id = if self.dots.is_built() {
+            self.find_dot((actor, dot.counter))
+        } else {
+            self.arena.live().find(|(_, slot)| slot.dot() == (actor, dot.counter)).map(|(id, _)| id)
+        }?;
+        let head = self.slot(id).head().unwrap_or(id);
+        Some(Entry { key: self.slot(head).key(), ..self.entry(id) })
+    }
+
     /// The winning dots in key order.
     pub fn iter(&self) -> Iter<'_> {
         Iter { store: self, ids: self.order.range(&self.arena, |_| false, |_| false) }
@@ -242,6 +319,24 @@ impl DotStore {
             Bound::Unbounded => false,
         };
         Iter { store: self, ids: self.order.range(&self.arena, before, behind) }
+    }
+
+    /// How many dots are live.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.live_dots
+    }
+
+    /// How many keys have a live dot.
+    #[must_use]
+    pub const fn keys_len(&self) -> usize {
+        self.live_keys
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.live_dots == 0
     }
 
     /// Live keys, live dots, heap bytes.

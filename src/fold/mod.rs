@@ -1,0 +1,103 @@
+//! The fold: what the entries of state logs add up to.
+//!
+//! `live = listed − named` (the rules are in `topic`, and in the model in `tests/model/`), kept incrementally from the
+//! changes that a [`LogSet`] reports. Nothing else is remembered, so the state is a function of the entries that are
+//! retained and applicable, and [`Fold::anew`] gives the same from scratch.
+//!
+//! What does not live here: which entries are applicable (the `LogSet`'s), events, and what local writers write.
+
+mod couples;
+mod digest;
+mod dots;
+mod topic;
+mod watch;
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use consilience_sync::{Change, LogId, LogKind, LogSet, Topic};
+
+pub(crate) use couples::actor_of;
+pub(crate) use dots::Place;
+pub(crate) use topic::{ENTRY_COST, Member, Table, TopicState, tag_of};
+pub(crate) use watch::{Watch, Winner, winner};
+
+use crate::payload::PayloadError;
+
+/// The state of all topics.
+#[derive(Clone, Debug)]
+pub(crate) struct Fold {
+    topics: BTreeMap<Topic, TopicState>,
+    /// Keys the hashes of the tables.
+    seed: u64,
+    /// Entries that say nothing here, not reported yet.
+    pub(crate) inert: Vec<(LogId, u64, PayloadError)>,
+}
+
+impl Fold {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self { topics: BTreeMap::new(), seed, inert: Vec::new() }
+    }
+
+    /// The state that what is applicable in a set adds up to, from scratch.
+    pub(crate) fn anew(set: &LogSet, seed: u64) -> Self {
+        let mut fold = Self::new(seed);
+        for log in set.logs().filter(|log| log.opening().kind == LogKind::State) {
+            if let Some((from, to)) = set.applicable(log.id())
+                && from < to
+            {
+                fold.extend(set, log.id(), from, to);
+            }
+        }
+        fold
+    }
+
+    pub(crate) fn topic(&self, topic: &Topic) -> Option<&TopicState> {
+        self.topics.get(topic)
+    }
+
+    pub(crate) fn topic_mut(&mut self, topic: &Topic) -> &mut TopicState {
+        let seed = self.seed;
+        self.topics.entry(topic.clone()).or_insert_with(|| TopicState::new(topic.clone(), seed))
+    }
+
+    pub(crate) fn topics(&self) -> impl Iterator<Item = (&Topic, &TopicState)> {
+        self.topics.iter()
+    }
+
+    /// Logs that others began to answer for, or do no longer, since this was asked last.
+    pub(crate) fn take_claimed(&mut self) -> Vec<(Topic, LogId)> {
+        let mut claimed = Vec::new();
+        for (topic, state) in &mut self.topics {
+            claimed.extend(state.claimed.drain(..).map(|log| (topic.clone(), log)));
+        }
+        claimed
+    }
+
+    pub(crate) fn remove(&mut self, topic: &Topic) {
+        self.topics.remove(topic);
+    }
+
+    /// Takes in a change of a state log.
+    pub(crate) fn take(&mut self, set: &LogSet, change: &Change) {
+        let log = change.log();
+        let Some(topic) = set.log(log).map(|log| log.opening().topic.clone()) else { return };
+        match change {
+            Change::Applicable { from, to, .. } => self.extend(set, log, *from, *to),
+            Change::Dropped { below, .. } | Change::Retired { below, .. } => {
+                self.topic_mut(&topic).drop_below(set, log, *below);
+            }
+            Change::Replaced { .. } => self.topic_mut(&topic).clear(set, log, false),
+            Change::Voided { .. } => self.topic_mut(&topic).clear(set, log, true),
+            _ => {}
+        }
+    }
+
+    fn extend(&mut self, set: &LogSet, log: &LogId, from: u64, to: u64) {
+        let Some(opening) = set.log(log).map(|log| log.opening().clone()) else { return };
+        let mut inert = Vec::new();
+        let state = self.topic_mut(&opening.topic);
+        state.extend(set, &opening, *log, (from, to), |seq, error| inert.push((*log, seq, error)));
+        self.inert.append(&mut inert);
+    }
+}

@@ -1,0 +1,277 @@
+//! Bundles: entries in a file that is carried by hand, or by anything that carries bytes.
+//!
+//! A bundle has, for each log, its opening, evidence of a fork if there is any, and ranges with their proofs: the same
+//! that sessions send, so nobody has to trust who carried it. Layout: `docs/WIRE.md`.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use consilience_crdts::Timestamp;
+use consilience_sync::codec::{DecodeError, Reader, put_varint};
+use consilience_sync::{
+    Answer, Evidence, Log, LogId, LogOpening, MeshId, OpenError, OpeningError, RangeForm, ReceiveError,
+    Received, SetError, Topic, VerifyBudget, Want,
+};
+
+use super::Replica;
+use crate::journal::Item;
+
+const BUNDLE: u8 = 0x30;
+const SUMMARY: u8 = 0x31;
+const OPENING: u8 = 1;
+const EVIDENCE: u8 = 2;
+const RANGE: u8 = 3;
+/// A range has at most about so many bytes.
+const RANGE_BYTES: usize = 48 << 10;
+
+/// Why a bundle was not read, or not to its end. What came before the fault was taken in: each part proves itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleError {
+    /// The bytes are no bundle, or end early.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// It is of another mesh, or names an agent whose key is not admitted.
+    #[error(transparent)]
+    Opening(#[from] OpeningError),
+}
+
+/// What came of a bundle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Imported {
+    /// Logs that it speaks of.
+    pub logs: usize,
+    /// Logs that are not held here, by the host's choice or for lack of room.
+    pub ignored: usize,
+    /// Entries that were not here.
+    pub entries: u64,
+    /// Ranges that could not be placed or proven.
+    pub refused: usize,
+}
+
+impl Replica {
+    /// What this replica has of each log: what a peer needs to export only what is missing here.
+    #[must_use]
+    pub fn summary(&self) -> Vec<u8> {
+        let mut bytes = alloc::vec![SUMMARY];
+        for log in self.set.logs() {
+            let Some(have) = self.set.have(log.id()) else { continue };
+            bytes.extend(log.id().as_bytes());
+            put_varint(&mut bytes, have.start);
+            put_varint(&mut bytes, have.size - have.start);
+            bytes.extend(root_of(log, have.size));
+        }
+        bytes
+    }
+
+    /// Entries of some topics, as bytes to be carried: all of them, or what is missing where a
+    /// [summary](Self::summary) was made. Signs what may leave first.
+    ///
+    /// # Errors
+    ///
+    /// If the summary is none.
+    pub fn export_bundle(
+        &mut self,
+        wanted: impl Fn(&Topic) -> bool,
+        since: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, BundleError> {
+        let known = since.map(read_summary).transpose()?.unwrap_or_default();
+        self.sign_heads(now);
+        let mut bytes = alloc::vec![BUNDLE];
+        bytes.extend(mesh_tag(self.set.mesh()));
+        for log in self.set.logs().filter(|log| wanted(&log.opening().topic)) {
+            self.export_log(log, known.get(log.id()), &mut bytes);
+        }
+        Ok(bytes)
+    }
+
+    fn export_log(&self, log: &Log, known: Option<&Known>, bytes: &mut Vec<u8>) {
+        let (evidence, to) = (self.set.evidence(log.id()), log.signed_size());
+        let to = to.min(evidence.map_or(u64::MAX, Evidence::valid_below));
+        let size = known.map_or(0, |known| known.size);
+        // Where the two histories differ, all of this one is sent: only that shows it.
+        let differs = known.is_some_and(|known| {
+            (log.start().max(1)..=log.signed_size()).contains(&size) && known.root != root_of(log, size)
+        });
+        let follows = size >= log.start() && size > 0 && !differs;
+        let (mut from, mut form) = match (follows, log.start()) {
+            (true, _) => (size, RangeForm::Follow),
+            (false, 0) => (0, RangeForm::Follow),
+            (false, start) => (start, RangeForm::Alone),
+        };
+        if evidence.is_none() && from >= to && to <= size && known.is_some() && !differs {
+            return;
+        }
+        put_part(bytes, OPENING, &log.opening().encode(self.set.mesh()));
+        if let Some(evidence) = evidence {
+            put_part(bytes, EVIDENCE, evidence.as_bytes());
+        }
+        while from < to || (from == to && form == RangeForm::Alone && to > 0) {
+            let want = Want { from, to, form };
+            let Answer::Range { bytes: range, end } = self.set.answer(log.id(), &want, RANGE_BYTES) else {
+                break;
+            };
+            put_part(bytes, RANGE, &range);
+            (from, form) = (end, RangeForm::Follow);
+        }
+    }
+
+    /// Takes in a bundle, whoever carried it. Entries that are not proven are refused; the others count.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no bundle of this mesh. What came before the fault was taken in.
+    pub fn import_bundle(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
+        let mut imported = Imported::default();
+        let mut reader = Reader::new(bundle);
+        if reader.byte()? != BUNDLE {
+            return Err(DecodeError::Kind.into());
+        }
+        if reader.array()? != mesh_tag(self.set.mesh()) {
+            return Err(OpeningError::WrongMesh.into());
+        }
+        let mut budget = VerifyBudget::new();
+        let mut log = None;
+        let end = loop {
+            if reader.is_empty() {
+                break Ok(());
+            }
+            match self.import_part(&mut reader, &mut log, &mut imported, &mut budget, now) {
+                Ok(()) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.met = true;
+        self.seal();
+        self.settle(now);
+        end.map(|()| imported)
+    }
+
+    fn import_part(
+        &mut self,
+        reader: &mut Reader<'_>,
+        log: &mut Option<LogId>,
+        imported: &mut Imported,
+        budget: &mut VerifyBudget,
+        now: Timestamp,
+    ) -> Result<(), BundleError> {
+        let kind = reader.byte()?;
+        let len = reader.count(1)?;
+        let part = reader.take(len)?;
+        budget.received(len);
+        match kind {
+            OPENING => {
+                let opening = LogOpening::decode(part, self.set.mesh())?;
+                imported.logs += 1;
+                *log = match self.hold(&opening) {
+                    Ok(log) => Some(log),
+                    Err(OpenError::Key(key)) => return Err(OpeningError::Key(key).into()),
+                    Err(_) => {
+                        imported.ignored += 1;
+                        None
+                    }
+                };
+            }
+            EVIDENCE => {
+                let admit = &mut self.admit;
+                match self.set.receive_evidence(part, now, budget, |opening| admit(opening)) {
+                    Ok(true) => self.record(&Item::Evidence { bytes: part }),
+                    Ok(false) => {}
+                    Err(_) => imported.refused += 1,
+                }
+                self.settle(now);
+            }
+            RANGE => {
+                if let Some(log) = log {
+                    self.import_range(log, part, imported, budget, now);
+                }
+            }
+            _ => return Err(DecodeError::Kind.into()),
+        }
+        Ok(())
+    }
+
+    /// Holds a log that a peer has, if the host wants it.
+    pub(super) fn hold(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
+        let id = opening.log_id(self.set.mesh());
+        if self.set.log(&id).is_some() {
+            return Ok(id);
+        }
+        let admit = &mut self.admit;
+        self.set.open(opening, |opening| admit(opening))?;
+        let bytes = opening.encode(self.set.mesh());
+        self.record(&Item::Opening { local: false, bytes: &bytes });
+        // A later incarnation may have taken it over already.
+        let claimed = self.fold.topic(&opening.topic).and_then(|state| state.member(&id));
+        if let Some(below) = claimed.map(|(_, member)| member.claimed()).filter(|below| *below > 0) {
+            self.set.allow_start(&id, below).map_err(|_| OpenError::Ignored)?;
+        }
+        Ok(id)
+    }
+
+    fn import_range(
+        &mut self,
+        log: &LogId,
+        range: &[u8],
+        imported: &mut Imported,
+        budget: &mut VerifyBudget,
+        now: Timestamp,
+    ) {
+        match self.set.receive(log, range, now, budget) {
+            Ok(received) => {
+                imported.entries += match received {
+                    Received::Extended { from, to } | Received::Jumped { from, to } => to - from,
+                    _ => 0,
+                };
+                self.record(&Item::Range { log: *log, bytes: range });
+                self.settle(now);
+            }
+            Err(SetError::Receive(ReceiveError::Stale { .. }) | SetError::Forked { .. }) => {}
+            Err(_) => imported.refused += 1,
+        }
+    }
+}
+
+/// The first bytes of the mesh's public name.
+fn mesh_tag(mesh: &MeshId) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = *mesh.discovery_key().as_bytes();
+    [a, b, c, d, e, f, g, h]
+}
+
+fn put_part(bytes: &mut Vec<u8>, kind: u8, part: &[u8]) {
+    bytes.push(kind);
+    put_varint(bytes, part.len() as u64);
+    bytes.extend_from_slice(part);
+}
+
+/// What a summary says of one log.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// Behind what is held and signed.
+    size: u64,
+    /// The first bytes of the root there.
+    root: [u8; 8],
+}
+
+/// The first bytes of a log's root; zeros where it is not known.
+fn root_of(log: &Log, size: u64) -> [u8; 8] {
+    let root = log.root_at(size);
+    root.and_then(|root| root.as_bytes().first_chunk().copied()).unwrap_or_default()
+}
+
+fn read_summary(bytes: &[u8]) -> Result<BTreeMap<LogId, Known>, BundleError> {
+    let mut reader = Reader::new(bytes);
+    if reader.byte()? != SUMMARY {
+        return Err(DecodeError::Kind.into());
+    }
+    let mut known = BTreeMap::new();
+    while !reader.is_empty() {
+        let log = LogId::from_bytes(reader.array()?);
+        let start = reader.varint()?;
+        let size = start.checked_add(reader.varint()?).ok_or(DecodeError::Limit)?;
+        known.insert(log, Known { size, root: reader.array()? });
+    }
+    Ok(known)
+}

@@ -1,0 +1,401 @@
+//! Events: what writers put into event logs, by log and merged by stamp.
+//!
+//! What does not live here: the events themselves (those are in their logs), and what they mean. The invariant: the
+//! index has exactly the events that are applicable.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::ops::{Bound, RangeBounds};
+
+use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::{
+    AgentId, Change, Citation, LogId, LogKind, LogSet, NewEntry, OpenError, SetError, Topic, TopicError,
+};
+
+use super::{Replica, Surfaced, Writer};
+use crate::journal::RecordId;
+
+/// Why an event was not appended. Nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendEventError {
+    /// That is no topic.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The writer is not one of this replica's.
+    #[error("the writer is not one of this replica's; add it first")]
+    UnknownWriter,
+    /// What is cited is not here.
+    #[error("what is cited is not here")]
+    UnknownCitation,
+    /// The writer's log cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The event cannot be appended: mostly, it is too large.
+    #[error(transparent)]
+    Append(#[from] SetError),
+}
+
+/// The name of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventRef {
+    /// Its log.
+    pub log: LogId,
+    /// Its number in the log.
+    pub seq: u64,
+}
+
+/// A part of a log that an event cites and that is not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Missing {
+    /// The first 8 bytes of the log's id.
+    pub log: [u8; 8],
+    /// How many of its entries were seen by whoever cited it.
+    pub size: u64,
+}
+
+/// The applicable events of a topic.
+#[derive(Clone, Debug, Default)]
+pub(super) struct EventIndex {
+    logs: Vec<LogId>,
+    places: BTreeMap<LogId, u32>,
+    /// By log: the number of the first event, and the stamps from there on.
+    stamps: Vec<(u64, VecDeque<Hlc>)>,
+    by_stamp: BTreeSet<(Hlc, u32, u64)>,
+    /// How much of other logs was cited, by the first bytes of their ids.
+    cited: BTreeMap<[u8; 8], u64>,
+}
+
+impl EventIndex {
+    pub(super) fn len(&self) -> usize {
+        self.by_stamp.len()
+    }
+
+    pub(super) fn take(&mut self, set: &LogSet, change: &Change) {
+        match change {
+            Change::Applicable { log, from, to } => self.extend(set, log, *from, *to),
+            Change::Dropped { log, below } | Change::Retired { log, below } => {
+                let Some(place) = self.places.get(log).copied() else { return };
+                let (first, stamps) = &mut self.stamps[place as usize];
+                while *first < *below {
+                    let Some(stamp) = stamps.pop_front() else { break };
+                    self.by_stamp.remove(&(stamp, place, *first));
+                    *first += 1;
+                }
+            }
+            Change::Cut { log, valid_below } => self.cut(log, *valid_below),
+            Change::Replaced { log, .. } | Change::Voided { log } => self.cut(log, 0),
+            _ => {}
+        }
+    }
+
+    fn extend(&mut self, set: &LogSet, log: &LogId, from: u64, to: u64) {
+        let place = match self.places.get(log) {
+            Some(place) => *place,
+            None => {
+                let Ok(place) = u32::try_from(self.logs.len()) else {
+                    unreachable!("fewer than 2^32 logs fit in memory")
+                };
+                self.logs.push(*log);
+                self.stamps.push((from, VecDeque::new()));
+                self.places.insert(*log, place);
+                place
+            }
+        };
+        let (first, stamps) = &mut self.stamps[place as usize];
+        if stamps.is_empty() {
+            *first = from;
+        }
+        for entry in set.log(log).into_iter().flat_map(|log| log.entries(from, to)) {
+            stamps.push_back(entry.hlc);
+            self.by_stamp.insert((entry.hlc, place, entry.seq));
+            for citation in entry.citations() {
+                let size = self.cited.entry(citation.log).or_default();
+                *size = citation.size.max(*size);
+            }
+        }
+    }
+
+    fn cut(&mut self, log: &LogId, below: u64) {
+        let Some(place) = self.places.get(log).copied() else { return };
+        let (first, stamps) = &mut self.stamps[place as usize];
+        while *first + (stamps.len() as u64) > below {
+            let Some(stamp) = stamps.pop_back() else { break };
+            self.by_stamp.remove(&(stamp, place, *first + stamps.len() as u64));
+        }
+    }
+
+    /// BLAKE3 over the logs that have events, by id: where they begin and end, and the root. A pass over the logs.
+    pub(super) fn digest(&self, set: &LogSet) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_derive_key("consilience events digest v1");
+        for (log, place) in &self.places {
+            let (first, stamps) = &self.stamps[*place as usize];
+            let end = first + stamps.len() as u64;
+            if stamps.is_empty() {
+                continue;
+            }
+            hasher.update(log.as_bytes());
+            hasher.update(&first.to_le_bytes());
+            hasher.update(&end.to_le_bytes());
+            if let Some(root) = set.log(log).and_then(|log| log.root_at(end)) {
+                hasher.update(root.as_bytes());
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
+}
+
+impl Replica {
+    /// Appends an event to the writer's event log of a topic. It is readable here at once, and sent once its record is
+    /// [confirmed](Self::confirm).
+    ///
+    /// # Errors
+    ///
+    /// Why it was not appended. Nothing changed then.
+    pub fn append_event(
+        &mut self,
+        writer: Writer,
+        topic: &str,
+        payload: &[u8],
+        now: Timestamp,
+    ) -> Result<(EventRef, RecordId), AppendEventError> {
+        self.append_event_citing(writer, topic, payload, &[], now)
+    }
+
+    /// As [`append_event`](Self::append_event), for an event that answers others: it cites their logs as they were up
+    /// to them, with the root, so that nobody can change what was answered.
+    ///
+    /// # Errors
+    ///
+    /// Also [`AppendEventError::UnknownCitation`].
+    pub fn append_event_citing(
+        &mut self,
+        writer: Writer,
+        topic: &str,
+        payload: &[u8],
+        cites: &[EventRef],
+        now: Timestamp,
+    ) -> Result<(EventRef, RecordId), AppendEventError> {
+        let topic = Topic::new(topic)?;
+        if !self.locals.contains_key(&writer.0) {
+            return Err(AppendEventError::UnknownWriter);
+        }
+        let mut citations: BTreeMap<[u8; 8], Citation> = BTreeMap::new();
+        for cited in cites {
+            let log = self.set.log(&cited.log).ok_or(AppendEventError::UnknownCitation)?;
+            let size = cited.seq.checked_add(1).ok_or(AppendEventError::UnknownCitation)?;
+            let root = log.root_at(size).ok_or(AppendEventError::UnknownCitation)?;
+            let citation = Citation { log: cited.log.alias(), size, root: Some(root) };
+            let known = citations.entry(citation.log).or_insert(citation);
+            if known.size < size {
+                *known = citation;
+            }
+        }
+        let citations: Vec<Citation> = citations.into_values().collect();
+        self.settle(now);
+        let log = self.own_log(&writer.0, &topic, LogKind::Event, now)?;
+        let base = self.set.log(&log).map_or(0, consilience_sync::Log::base);
+        let entry = |hlc| NewEntry { base, citations: &citations, ..NewEntry::new(hlc, payload) };
+        let seq = self.append_entry(&log, entry, now)?;
+        let record = self.record_entry(&log, seq);
+        self.settle(now);
+        Ok((EventRef { log, seq }, record))
+    }
+
+    /// Gives up the events of a local writer below a number: with its next event, everybody drops them.
+    ///
+    /// # Errors
+    ///
+    /// As [`append_event`](Self::append_event).
+    pub fn append_event_pruning(
+        &mut self,
+        writer: Writer,
+        topic: &str,
+        payload: &[u8],
+        below: u64,
+        now: Timestamp,
+    ) -> Result<(EventRef, RecordId), AppendEventError> {
+        let topic = Topic::new(topic)?;
+        if !self.locals.contains_key(&writer.0) {
+            return Err(AppendEventError::UnknownWriter);
+        }
+        self.settle(now);
+        let log = self.own_log(&writer.0, &topic, LogKind::Event, now)?;
+        let base = self.set.log(&log).map_or(0, |log| log.base().max(below.min(log.size())));
+        let seq = self.append_entry(&log, |hlc| NewEntry { base, ..NewEntry::new(hlc, payload) }, now)?;
+        let record = self.record_entry(&log, seq);
+        self.settle(now);
+        Ok((EventRef { log, seq }, record))
+    }
+
+    /// Appends an entry at the next stamp.
+    pub(super) fn append_entry<'p>(
+        &mut self,
+        log: &LogId,
+        entry: impl FnOnce(Hlc) -> NewEntry<'p>,
+        now: Timestamp,
+    ) -> Result<u64, SetError> {
+        // A stamp from far ahead is one from when this clock was wrong: nobody else's counts before its time has come.
+        let latest = now.saturating_add_millis(self.set.limits().max_drift_ms);
+        let mut clock = if self.clock.time() > latest { Hlc::ZERO } else { self.clock };
+        clock.observe(self.set.log(log).map_or(Hlc::ZERO, consilience_sync::Log::last_hlc));
+        let hlc = clock.tick(now);
+        let seq = self.set.append(log, &entry(hlc))?;
+        self.clock = clock;
+        Ok(seq)
+    }
+
+    /// Erases the payload of one event here, for good; its hash stays, so everything around it can still be proven.
+    ///
+    /// # Errors
+    ///
+    /// If it is not here or not an event's.
+    pub fn erase_event(&mut self, event: &EventRef) -> Result<RecordId, SetError> {
+        self.set.erase(&event.log, event.seq)?;
+        self.record(&crate::journal::Item::Erased { log: event.log, seq: event.seq });
+        Ok(self.seal())
+    }
+}
+
+/// The events of one topic.
+#[derive(Clone, Copy)]
+pub struct EventsView<'a> {
+    pub(super) replica: &'a Replica,
+    pub(super) index: Option<&'a EventIndex>,
+}
+
+impl core::fmt::Debug for EventsView<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("EventsView").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// One event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Its name.
+    pub name: EventRef,
+    /// Who wrote it.
+    pub author: AgentId,
+    /// When.
+    pub stamp: Hlc,
+    /// What it says; `None` if that was erased.
+    pub payload: Option<&'a [u8]>,
+}
+
+impl<'a> EventsView<'a> {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.map_or(0, EventIndex::len)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The events whose stamps lie in a range, merged in their order; those of one stamp by author and log.
+    pub fn range(&self, range: impl RangeBounds<Hlc>) -> Box<dyn Iterator<Item = Event<'a>> + 'a> {
+        let start = match range.start_bound() {
+            Bound::Included(stamp) => Bound::Included((*stamp, 0, 0)),
+            Bound::Excluded(stamp) => Bound::Excluded((*stamp, u32::MAX, u64::MAX)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(stamp) => Bound::Included((*stamp, u32::MAX, u64::MAX)),
+            Bound::Excluded(stamp) => Bound::Excluded((*stamp, 0, 0)),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        let view = *self;
+        let inverted = match (range.start_bound(), range.end_bound()) {
+            (Bound::Included(start), Bound::Included(end)) => start > end,
+            (
+                Bound::Included(start) | Bound::Excluded(start),
+                Bound::Included(end) | Bound::Excluded(end),
+            ) => start >= end,
+            _ => false,
+        };
+        let places = self
+            .index
+            .filter(|_| !inverted)
+            .into_iter()
+            .flat_map(move |index| index.by_stamp.range((start, end)));
+        let mut places = places.peekable();
+        let mut group: VecDeque<Event<'a>> = VecDeque::new();
+        Box::new(core::iter::from_fn(move || {
+            while group.is_empty() {
+                // Those of one stamp are told apart by names, which are the same everywhere.
+                let (stamp, ..) = places.peek()?;
+                let mut same = Vec::new();
+                while let Some((_, place, seq)) = places.next_if(|(there, ..)| *there == *stamp) {
+                    same.extend(view.event(*place, *seq));
+                }
+                same.sort_by_key(|event| (event.author, event.name));
+                group.extend(same);
+            }
+            group.pop_front()
+        }))
+    }
+
+    /// All events, merged in the order of their stamps.
+    pub fn iter(&self) -> impl Iterator<Item = Event<'a>> + use<'a> {
+        self.range(..)
+    }
+
+    /// The events `[from, to)` of one log.
+    pub fn of_log(&self, log: &LogId, from: u64, to: u64) -> impl Iterator<Item = Event<'a>> + use<'a> {
+        let view = *self;
+        let place = self.index.and_then(|index| index.places.get(log).copied());
+        place.into_iter().flat_map(move |place| {
+            let bounds = view.index.map_or((0, 0), |index| {
+                let (first, stamps) = &index.stamps[place as usize];
+                (from.max(*first), to.min(first + stamps.len() as u64))
+            });
+            (bounds.0..bounds.1).filter_map(move |seq| view.event(place, seq))
+        })
+    }
+
+    /// One event.
+    #[must_use]
+    pub fn get(&self, name: &EventRef) -> Option<Event<'a>> {
+        self.of_log(&name.log, name.seq, name.seq.saturating_add(1)).next()
+    }
+
+    /// What events of the topic cite and this replica does not have: as long as there is anything, answers may be here
+    /// without what they answer. Looks at every log.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Missing> {
+        let mut missing: BTreeMap<[u8; 8], u64> =
+            self.index.map_or_else(BTreeMap::new, |index| index.cited.clone());
+        for log in self.replica.set.logs() {
+            let alias = log.id().alias();
+            if missing.get(&alias).is_some_and(|size| *size <= log.size()) {
+                missing.remove(&alias);
+            }
+        }
+        missing.into_iter().map(|(log, size)| Missing { log, size }).collect()
+    }
+
+    /// What an event cites.
+    #[must_use]
+    pub fn citations(&self, name: &EventRef) -> Vec<Citation> {
+        let entry = self.replica.set.log(&name.log).and_then(|log| log.entry(name.seq));
+        entry.map_or_else(Vec::new, |entry| entry.citations().collect())
+    }
+
+    fn event(&self, place: u32, seq: u64) -> Option<Event<'a>> {
+        let log = self.replica.set.log(self.index?.logs.get(place as usize)?)?;
+        let entry = log.entry(seq)?;
+        let event = Event {
+            name: EventRef { log: *log.id(), seq },
+            author: log.opening().agent,
+            stamp: entry.hlc,
+            payload: entry.payload(),
+        };
+        let surfaced = Surfaced::of_event(&log.opening().topic, &event);
+        self.replica.shows(&surfaced).then_some(event)
+    }
+}

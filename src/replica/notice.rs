@@ -1,0 +1,303 @@
+//! What the host is told: keys that changed, events that came, and what went wrong with logs.
+//!
+//! Changes of keys are coalesced: however often a key changed since the last poll, one notice says what it was and
+//! what it is. The invariant: what is queued is bounded by the keys that changed and the logs that are held.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use consilience_sync::{AgentId, Change, LogId, LogOpening, LogSet, Topic, TopicError};
+
+use super::{Live, Replica, Surfaced};
+use crate::fold::{Table, Winner, winner};
+use crate::journal::RecordId;
+use crate::payload::{CollectionKind, PayloadError};
+
+/// At most so many notices wait; older ones about logs are dropped.
+const QUEUE_MAX: usize = 65_536;
+
+/// Why something does not leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Blocked {
+    /// Own entries wait until the host confirms that their records are stored: poll the records, store them, and call
+    /// [`Replica::confirm`].
+    Unconfirmed {
+        /// The first record that is not confirmed.
+        first: RecordId,
+        /// The last.
+        last: RecordId,
+    },
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Notice {
+    /// A key of a map, or an element of a set, changed.
+    Changed {
+        /// Where.
+        topic: Topic,
+        /// What kind of collection it is.
+        kind: CollectionKind,
+        /// Its name.
+        collection: String,
+        /// The key, or the element.
+        key: Vec<u8>,
+        /// What it was; `None` if it was not there.
+        old: Option<Vec<u8>>,
+        /// What it is; `None` if it is gone.
+        new: Option<Vec<u8>>,
+        /// Who wrote what it is.
+        author: Option<AgentId>,
+    },
+    /// The contributions to a key of a coupling changed.
+    Coupled {
+        /// Where.
+        topic: Topic,
+        /// The name of the coupling.
+        collection: String,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// Events came.
+    Events {
+        /// Where.
+        topic: Topic,
+        /// Of which log.
+        log: LogId,
+        /// The first of them.
+        from: u64,
+        /// Behind the last of them.
+        to: u64,
+    },
+    /// A log is forked: of a state log nothing counts, of an event log what is below the number.
+    Forked {
+        /// Which log.
+        log: LogOpening,
+        /// What counts lies below.
+        valid_below: u64,
+    },
+    /// An own log has another history elsewhere; the writer goes on in its next incarnation.
+    SelfForked {
+        /// Which log.
+        log: LogOpening,
+    },
+    /// A writer's clock had been ahead: it goes on in its next incarnation, with what is live stamped anew.
+    Restamped {
+        /// Which writer.
+        agent: AgentId,
+        /// Where.
+        topic: Topic,
+    },
+    /// Entries wait for their stamps to be past.
+    Deferred {
+        /// Of which log.
+        log: LogOpening,
+        /// The first that waits.
+        from: u64,
+    },
+    /// An entry is no transaction: it says nothing, here and everywhere.
+    Malformed {
+        /// Whose.
+        log: LogOpening,
+        /// Which.
+        seq: u64,
+    },
+    /// An entry is of a later version of this library: it counts after an upgrade.
+    NeedsUpgrade {
+        /// Whose.
+        log: LogOpening,
+        /// Which.
+        seq: u64,
+    },
+}
+
+/// A subscription, to end it with [`Replica::unsubscribe`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subscription(u64);
+
+/// Why a pattern was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a pattern is a topic, a topic and /*, or * alone: {0}")]
+pub struct SubscriptionError(#[from] TopicError);
+
+#[derive(Clone, Debug)]
+enum Pattern {
+    Everything,
+    Topic(Topic),
+    Within(Topic),
+}
+
+impl Pattern {
+    fn holds(&self, topic: &Topic) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Topic(wanted) => wanted == topic,
+            Self::Within(wanted) => topic.is_within(wanted),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    queue: VecDeque<Notice>,
+    patterns: Vec<(Subscription, Pattern)>,
+    next: u64,
+    /// Topics in which keys may have changed.
+    touched: BTreeSet<Topic>,
+}
+
+impl Notices {
+    pub(super) fn is_wanted(&self, topic: &Topic) -> bool {
+        self.patterns.iter().any(|(_, pattern)| pattern.holds(topic))
+    }
+
+    fn push(&mut self, notice: Notice) {
+        if self.queue.len() >= QUEUE_MAX {
+            self.queue.pop_front();
+        }
+        self.queue.push_back(notice);
+    }
+
+    pub(super) fn tell_of(&mut self, topic: &Topic, opening: &LogOpening, change: &Change) {
+        if self.is_wanted(topic) {
+            self.touched.insert(topic.clone());
+        }
+        let log = || opening.clone();
+        match change {
+            Change::Voided { .. } => self.push(Notice::Forked { log: log(), valid_below: 0 }),
+            Change::Cut { valid_below, .. } => {
+                self.push(Notice::Forked { log: log(), valid_below: *valid_below });
+            }
+            Change::SelfForked { .. } => self.push(Notice::SelfForked { log: log() }),
+            Change::Deferred { from, .. } => self.push(Notice::Deferred { log: log(), from: *from }),
+            _ => {}
+        }
+    }
+
+    pub(super) fn tell_of_events(&mut self, _set: &LogSet, topic: &Topic, change: &Change) {
+        if let Change::Applicable { log, from, to } = change
+            && self.is_wanted(topic)
+        {
+            self.push(Notice::Events { topic: topic.clone(), log: *log, from: *from, to: *to });
+        }
+    }
+
+    pub(super) fn restamped(&mut self, agent: AgentId, topic: Topic) {
+        self.push(Notice::Restamped { agent, topic });
+    }
+
+    pub(super) fn inert(&mut self, log: LogOpening, seq: u64, error: PayloadError) {
+        self.push(match error {
+            PayloadError::NeedsUpgrade(_) => Notice::NeedsUpgrade { log, seq },
+            PayloadError::Malformed(_) => Notice::Malformed { log, seq },
+        });
+    }
+}
+
+impl Replica {
+    /// Asks to be told of what changes from now on in a topic (`team/planning`), in a topic and all below it (`team/*`),
+    /// or in all (`*`).
+    ///
+    /// # Errors
+    ///
+    /// If the pattern is none of these.
+    pub fn subscribe(&mut self, pattern: &str) -> Result<Subscription, SubscriptionError> {
+        let parsed = match pattern.strip_suffix("/*") {
+            _ if pattern == "*" => Pattern::Everything,
+            Some(topic) => Pattern::Within(Topic::new(topic)?),
+            None => Pattern::Topic(Topic::new(pattern)?),
+        };
+        let topics: Vec<Topic> =
+            self.fold.topics().map(|(topic, _)| topic.clone()).filter(|topic| parsed.holds(topic)).collect();
+        self.notices.next += 1;
+        let subscription = Subscription(self.notices.next);
+        self.notices.patterns.push((subscription, parsed));
+        topics.iter().for_each(|topic| self.watch(topic));
+        Ok(subscription)
+    }
+
+    /// Ends a subscription; false if it had ended.
+    pub fn unsubscribe(&mut self, subscription: Subscription) -> bool {
+        let before = self.notices.patterns.len();
+        self.notices.patterns.retain(|(there, _)| *there != subscription);
+        let topics: Vec<Topic> = self.fold.topics().map(|(topic, _)| topic.clone()).collect();
+        for topic in topics.iter().filter(|topic| !self.notices.is_wanted(topic)) {
+            self.fold.topic_mut(topic).watch = None;
+        }
+        self.notices.patterns.len() < before
+    }
+
+    /// What happened, one thing at a time. Poll until there is nothing, after anything that changes the replica.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        if let Some(notice) = self.notices.queue.pop_front() {
+            return Some(notice);
+        }
+        while let Some(topic) = self.notices.touched.first().cloned() {
+            while let Some((index, key, was)) = self.touched_key(&topic) {
+                if let Some(notice) = self.key_notice(&topic, index, key, was) {
+                    return Some(notice);
+                }
+            }
+            self.notices.touched.remove(&topic);
+        }
+        None
+    }
+
+    fn touched_key(&mut self, topic: &Topic) -> Option<(usize, Box<[u8]>, Option<Winner>)> {
+        self.fold.topic(topic)?;
+        self.fold.topic_mut(topic).watch.as_mut()?.pop()
+    }
+
+    fn key_notice(&self, topic: &Topic, index: usize, key: Box<[u8]>, was: Option<Winner>) -> Option<Notice> {
+        let state = self.fold.topic(topic)?;
+        let collection = state.collections.get(index)?;
+        let name = String::from(collection.id.name());
+        if matches!(collection.table, Table::Couples(_)) {
+            return Some(Notice::Coupled { topic: topic.clone(), collection: name, key: key.into() });
+        }
+        let now = winner(collection, &key);
+        if now == was {
+            return None;
+        }
+        let shown = |winner: Option<Winner>| {
+            let winner = winner?;
+            let (_, member) = state.member_of(&winner.dot.actor)?;
+            let live = Live { key: &key, value: &winner.value, author: member.agent, stamp: winner.stamp };
+            let surfaced = Surfaced {
+                topic,
+                collection: Some((collection.id.kind(), collection.id.name())),
+                key: live.key,
+                value: live.value,
+                author: live.author,
+                stamp: live.stamp,
+            };
+            self.shows(&surfaced).then(|| (winner.value.to_vec(), member.agent))
+        };
+        let (old, new) = (shown(was), shown(now));
+        if old.is_none() && new.is_none() {
+            return None;
+        }
+        let author = new.as_ref().map(|(_, author)| *author);
+        Some(Notice::Changed {
+            topic: topic.clone(),
+            kind: collection.id.kind(),
+            collection: name,
+            old: old.map(|(value, _)| value),
+            new: new.map(|(value, _)| value),
+            author,
+            key: key.into(),
+        })
+    }
+
+    /// Why own entries do not leave, if something keeps them.
+    #[must_use]
+    pub fn blocked(&self) -> Option<Blocked> {
+        let (first, ..) = self.unconfirmed.front()?;
+        let (last, ..) = self.unconfirmed.back()?;
+        Some(Blocked::Unconfirmed { first: *first, last: *last })
+    }
+}

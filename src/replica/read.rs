@@ -1,0 +1,359 @@
+//! Reads: what is live in a topic, with who wrote it and when.
+//!
+//! What the host's filter does not show is passed over here, and merged all the same. Nothing here changes anything.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use consilience_crdts::coupling::{CouplingContributions, CouplingView};
+use consilience_crdts::{Coupling, CouplingSchema, DotStore, Hlc, Timestamp, Units};
+use consilience_sync::{AgentId, Topic};
+
+use super::Replica;
+use super::events::{Event, EventsView};
+use crate::fold::{Table, TopicState, actor_of};
+use crate::payload::{CollectionId, CollectionKind};
+
+/// Something that is about to be shown: [`Replica::set_filter`] may keep it from being read or reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Surfaced<'a> {
+    /// In which topic.
+    pub topic: &'a Topic,
+    /// In which collection; `None` for an event.
+    pub collection: Option<(CollectionKind, &'a str)>,
+    /// The key or element; empty for an event.
+    pub key: &'a [u8],
+    /// The value, or the event's payload.
+    pub value: &'a [u8],
+    /// Who wrote it.
+    pub author: AgentId,
+    /// When.
+    pub stamp: Hlc,
+}
+
+impl<'a> Surfaced<'a> {
+    pub(super) fn of_event(topic: &'a Topic, event: &Event<'a>) -> Self {
+        Self {
+            topic,
+            collection: None,
+            key: &[],
+            value: event.payload.unwrap_or_default(),
+            author: event.author,
+            stamp: event.stamp,
+        }
+    }
+}
+
+/// A live write: a key with its value, or an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Live<'a> {
+    /// The key, or the element.
+    pub key: &'a [u8],
+    /// The value; empty in a set.
+    pub value: &'a [u8],
+    /// Who wrote it.
+    pub author: AgentId,
+    /// When.
+    pub stamp: Hlc,
+}
+
+impl Live<'_> {
+    /// The value, read as postcard.
+    ///
+    /// # Errors
+    ///
+    /// If it is not one of this type.
+    pub fn value_as<T: serde::de::DeserializeOwned>(&self) -> Result<T, postcard::Error> {
+        postcard::from_bytes(self.value)
+    }
+}
+
+impl Replica {
+    /// What is in a topic. A topic that nobody wrote to is empty.
+    ///
+    /// # Errors
+    ///
+    /// If the name is no topic's.
+    pub fn topic(&self, topic: &str) -> Result<TopicView<'_>, consilience_sync::TopicError> {
+        let topic = Topic::new(topic)?;
+        let state = self.fold.topic(&topic);
+        Ok(TopicView { replica: self, state, events: self.events.get(&topic) })
+    }
+
+    /// The topics that something is held of.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        let mut last = None;
+        self.set
+            .logs()
+            .map(|log| &log.opening().topic)
+            .filter(move |topic| last.replace(*topic) != Some(*topic))
+    }
+
+    /// Sets what is kept from being read and reported; it is merged, stored and passed on all the same, so that all
+    /// replicas stay equal.
+    pub fn set_filter(&mut self, filter: impl Fn(&Surfaced<'_>) -> bool + Send + 'static) {
+        self.surface = Some(Box::new(filter));
+    }
+
+    pub(super) fn shows(&self, surfaced: &Surfaced<'_>) -> bool {
+        self.surface.as_ref().is_none_or(|surface| surface(surfaced))
+    }
+}
+
+/// The state of one topic.
+#[derive(Clone, Copy)]
+pub struct TopicView<'a> {
+    replica: &'a Replica,
+    state: Option<&'a TopicState>,
+    events: Option<&'a super::events::EventIndex>,
+}
+
+impl core::fmt::Debug for TopicView<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TopicView").finish_non_exhaustive()
+    }
+}
+
+impl<'a> TopicView<'a> {
+    /// A map.
+    #[must_use]
+    pub fn map(&self, name: &str) -> MapView<'a> {
+        MapView { rows: self.rows(CollectionKind::Map, name) }
+    }
+
+    /// A set.
+    #[must_use]
+    pub fn set(&self, name: &str) -> SetView<'a> {
+        SetView { rows: self.rows(CollectionKind::Set, name) }
+    }
+
+    /// A coupling.
+    #[must_use]
+    pub fn coupling(&self, name: &str, schema: CouplingSchema) -> CouplingRead<'a> {
+        let id = CollectionId::new(CollectionKind::Coupling, name, Some(&schema));
+        let table = id.and_then(|id| self.state?.collection(&id)).map(|collection| &collection.table);
+        let held = match table {
+            Some(Table::Couples(couples)) => Some(couples.sums()),
+            _ => None,
+        };
+        CouplingRead { held }
+    }
+
+    /// The events.
+    #[must_use]
+    pub const fn events(&self) -> EventsView<'a> {
+        EventsView { replica: self.replica, index: self.events }
+    }
+
+    /// The collections that anybody wrote to: what they are, and their names.
+    pub fn collections(
+        &self,
+    ) -> impl Iterator<Item = (CollectionKind, &'a str, Option<CouplingSchema>)> + use<'a> {
+        let all = self.state.into_iter().flat_map(TopicState::sorted);
+        all.map(|collection| (collection.id.kind(), collection.id.name(), collection.id.schema()))
+    }
+
+    fn rows(&self, kind: CollectionKind, name: &str) -> Option<Rows<'a>> {
+        let state = self.state?;
+        let collection = state.collection(&CollectionId::new(kind, name, None)?)?;
+        let Table::Dots(dots) = &collection.table else { return None };
+        Some(Rows { replica: self.replica, state, kind, name: collection.id.name(), dots: &dots.live })
+    }
+}
+
+/// The live dots of one collection, as they may be shown.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    replica: &'a Replica,
+    state: &'a TopicState,
+    kind: CollectionKind,
+    name: &'a str,
+    dots: &'a DotStore,
+}
+
+impl<'a> Rows<'a> {
+    fn live(&self, entry: &consilience_crdts::Entry<'a>) -> Option<Live<'a>> {
+        let (_, member) = self.state.member_of(&entry.dot.actor)?;
+        let live = Live { key: entry.key, value: entry.value, author: member.agent, stamp: entry.stamp };
+        let surfaced = Surfaced {
+            topic: self.state.topic(),
+            collection: Some((self.kind, self.name)),
+            key: live.key,
+            value: live.value,
+            author: live.author,
+            stamp: live.stamp,
+        };
+        self.replica.shows(&surfaced).then_some(live)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Live<'a>> {
+        if self.replica.surface.is_none() {
+            return self.dots.get(key).and_then(|entry| self.live(&entry));
+        }
+        self.conflicts(key).into_iter().next()
+    }
+
+    fn conflicts(&self, key: &[u8]) -> Vec<Live<'a>> {
+        self.dots.dots(key).iter().filter_map(|entry| self.live(entry)).collect()
+    }
+
+    fn shown(
+        self,
+        winners: impl Iterator<Item = consilience_crdts::Entry<'a>>,
+    ) -> impl Iterator<Item = Live<'a>> {
+        winners.filter_map(move |entry| match self.live(&entry) {
+            None if self.replica.surface.is_some() => self.get(entry.key),
+            live => live,
+        })
+    }
+}
+
+/// A map, as it is.
+#[derive(Clone, Copy)]
+pub struct MapView<'a> {
+    rows: Option<Rows<'a>>,
+}
+
+impl core::fmt::Debug for MapView<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("MapView").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> MapView<'a> {
+    /// How many keys have a value, shown or not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.map_or(0, |rows| rows.dots.keys_len())
+    }
+
+    /// Whether no key has one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of a key, with who wrote it and when: of concurrent writes the one with the greatest stamp.
+    #[must_use]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Live<'a>> {
+        self.rows.and_then(|rows| rows.get(key.as_ref()))
+    }
+
+    /// The value of a key, read as postcard. `None` if the key has none.
+    ///
+    /// # Errors
+    ///
+    /// If the value is not one of this type.
+    pub fn get_as<T: serde::de::DeserializeOwned>(
+        &self,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<T>, postcard::Error> {
+        self.get(key).map(|live| live.value_as()).transpose()
+    }
+
+    /// All writes of a key that nobody has seen and overwritten, the winner first: more than one only after concurrent
+    /// writes.
+    #[must_use]
+    pub fn conflicts(&self, key: impl AsRef<[u8]>) -> Vec<Live<'a>> {
+        self.rows.map_or_else(Vec::new, |rows| rows.conflicts(key.as_ref()))
+    }
+
+    /// All keys in order, with their values.
+    pub fn iter(&self) -> impl Iterator<Item = Live<'a>> + use<'a> {
+        self.rows.into_iter().flat_map(|rows| rows.shown(rows.dots.iter()))
+    }
+
+    /// The keys that begin with `prefix`, in order.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Box<dyn Iterator<Item = Live<'a>> + 'a> {
+        let found = self.rows.map(|rows| (rows, rows.dots.prefix(prefix.as_ref())));
+        Box::new(found.into_iter().flat_map(|(rows, found)| rows.shown(found)))
+    }
+}
+
+/// A set, as it is.
+#[derive(Clone, Copy)]
+pub struct SetView<'a> {
+    rows: Option<Rows<'a>>,
+}
+
+impl core::fmt::Debug for SetView<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SetView").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> SetView<'a> {
+    /// How many elements there are, shown or not.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.map_or(0, |rows| rows.dots.keys_len())
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether an element is there.
+    #[must_use]
+    pub fn contains(&self, element: impl AsRef<[u8]>) -> bool {
+        self.get(element).is_some()
+    }
+
+    /// An element, with who added it last and when.
+    #[must_use]
+    pub fn get(&self, element: impl AsRef<[u8]>) -> Option<Live<'a>> {
+        self.rows.and_then(|rows| rows.get(element.as_ref()))
+    }
+
+    /// All elements in order.
+    pub fn iter(&self) -> impl Iterator<Item = Live<'a>> + use<'a> {
+        self.rows.into_iter().flat_map(|rows| rows.shown(rows.dots.iter()))
+    }
+
+    /// The elements that begin with `prefix`, in order.
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Box<dyn Iterator<Item = Live<'a>> + 'a> {
+        let found = self.rows.map(|rows| (rows, rows.dots.prefix(prefix.as_ref())));
+        Box::new(found.into_iter().flat_map(|(rows, found)| rows.shown(found)))
+    }
+}
+
+/// A coupling, as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct CouplingRead<'a> {
+    held: Option<&'a Coupling>,
+}
+
+impl<'a> CouplingRead<'a> {
+    /// What one agent contributes: its own view of the relation. `None` if nobody wrote to the coupling.
+    #[must_use]
+    pub fn by(&self, agent: AgentId) -> Option<CouplingView<'a>> {
+        self.held.map(|held| held.by(&actor_of(&agent)))
+    }
+
+    /// The sum of all. `None` if nobody wrote to the coupling.
+    #[must_use]
+    pub fn sum(&self) -> Option<CouplingView<'a>> {
+        self.held.map(Coupling::sum)
+    }
+
+    /// The greatest of all. `None` if nobody wrote to the coupling.
+    #[must_use]
+    pub fn max(&self) -> Option<CouplingView<'a>> {
+        self.held.map(Coupling::max)
+    }
+
+    /// The value of a key in the sum at `now`; 0 where there is none.
+    #[must_use]
+    pub fn value(&self, key: impl AsRef<[u8]>, now: Timestamp) -> Units {
+        self.sum().map_or(Units::ZERO, |sum| sum.value(key.as_ref(), now))
+    }
+
+    /// What each contributor has under a key at `now`.
+    #[must_use]
+    pub fn contributions(&self, key: &[u8], now: Timestamp) -> Option<CouplingContributions<'a>> {
+        self.held.map(|held| held.contributions(key, now))
+    }
+}

@@ -1,0 +1,406 @@
+//! [`Transaction`]: what a writer does to a topic's collections at once.
+//!
+//! Writes are collected and become one entry when they are committed, all of them or none. What they end is what is
+//! live then. The invariant: nothing of the replica changes before the commit.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use consilience_crdts::coupling::CouplingError;
+use consilience_crdts::{Coupling, CouplingSchema, KEY_BYTES_MAX, Timestamp, Units, VALUE_BYTES_MAX};
+use consilience_sync::{AgentId, LogId, LogKind, NewEntry, OpenError, SetError, Topic, TopicError};
+
+use super::Replica;
+use super::writer::Writer;
+use crate::fold::{Table, actor_of};
+use crate::journal::RecordId;
+use crate::payload::{CollectionId, CollectionKind, Draft, EntryTooLarge, NAME_BYTES_MAX};
+
+/// Why a write was refused. The transaction is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// A collection's name has 1 to 64 bytes.
+    #[error("a collection's name has 1 to {NAME_BYTES_MAX} bytes")]
+    Name,
+    /// The key or element is too long.
+    #[error("the key has {bytes} bytes, and at most {KEY_BYTES_MAX} are allowed")]
+    KeyTooLong {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// The value is too large. Put it elsewhere and write its hash.
+    #[error(
+        "the value has {bytes} bytes, and at most {VALUE_BYTES_MAX} are allowed; put it elsewhere and write its hash"
+    )]
+    ValueTooLarge {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// The amount or the key of a coupling is refused.
+    #[error(transparent)]
+    Coupling(#[from] CouplingError),
+    /// The value cannot be written as postcard.
+    #[error("the value cannot be written as postcard: {0}")]
+    Serialize(postcard::Error),
+}
+
+/// Why a transaction was not begun or not committed. Nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// That is no topic.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The writer is not one of this replica's: [`Replica::add_writer`] comes first.
+    #[error("the writer is not one of this replica's; add it first")]
+    UnknownWriter,
+    /// It does not fit an entry. Commit in parts.
+    #[error(transparent)]
+    TooLarge(#[from] EntryTooLarge),
+    /// The writer's log cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The entry cannot be appended.
+    #[error(transparent)]
+    Append(#[from] SetError),
+}
+
+/// Writes to one topic by one writer, in the making. Dropped without [`commit`](Self::commit), it never happened.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    replica: &'a mut Replica,
+    writer: AgentId,
+    topic: Topic,
+    now: Timestamp,
+    draft: Draft,
+}
+
+impl Replica {
+    /// Begins a transaction. `now` stamps it.
+    ///
+    /// # Errors
+    ///
+    /// If the name is no topic's or the writer is not local.
+    pub fn transact(
+        &mut self,
+        writer: Writer,
+        topic: &str,
+        now: Timestamp,
+    ) -> Result<Transaction<'_>, CommitError> {
+        let topic = Topic::new(topic)?;
+        if !self.locals.contains_key(&writer.0) {
+            return Err(CommitError::UnknownWriter);
+        }
+        Ok(Transaction { replica: self, writer: writer.0, topic, now, draft: Draft::default() })
+    }
+}
+
+impl<'a> Transaction<'a> {
+    /// A map of the topic: keys to values, the last writer wins.
+    pub fn map<'t>(&'t mut self, name: &str) -> MapTx<'t, 'a> {
+        MapTx { id: CollectionId::new(CollectionKind::Map, name, None), tx: self }
+    }
+
+    /// A set of the topic: an insertion survives a concurrent removal.
+    pub fn set<'t>(&'t mut self, name: &str) -> SetTx<'t, 'a> {
+        SetTx { id: CollectionId::new(CollectionKind::Set, name, None), tx: self }
+    }
+
+    /// A coupling of the topic: decaying counters. The schema is part of which one it is.
+    pub fn coupling<'t>(&'t mut self, name: &str, schema: CouplingSchema) -> CouplingTx<'t, 'a> {
+        CouplingTx { id: CollectionId::new(CollectionKind::Coupling, name, Some(&schema)), schema, tx: self }
+    }
+
+    /// Whether nothing was written yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.draft.is_empty()
+    }
+
+    /// Makes it one entry of the writer's log: readable here at once, and sent once its record is
+    /// [confirmed](Replica::confirm). Returns that record, or `None` if there was nothing to write: removals of what is
+    /// not there have no effect.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not committed. Nothing changed then.
+    pub fn commit(self) -> Result<Option<RecordId>, CommitError> {
+        let Self { replica, writer, topic, now, draft } = self;
+        replica.commit(&writer, &topic, draft, now)
+    }
+
+    fn write(
+        &mut self,
+        id: Option<&CollectionId>,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), WriteError> {
+        let id = id.ok_or(WriteError::Name)?;
+        if key.len() > KEY_BYTES_MAX {
+            return Err(WriteError::KeyTooLong { bytes: key.len() });
+        }
+        let bytes = value.map_or(0, <[u8]>::len);
+        if bytes > VALUE_BYTES_MAX {
+            return Err(WriteError::ValueTooLarge { bytes });
+        }
+        self.draft.write(id, key, value, BTreeSet::new());
+        Ok(())
+    }
+
+    /// What a key will be: as written here, else as it is.
+    fn read(&self, id: Option<&CollectionId>, key: &[u8]) -> Option<Vec<u8>> {
+        let id = id?;
+        if let Some(written) = self.draft.written(id, key) {
+            return written.map(<[u8]>::to_vec);
+        }
+        let Table::Dots(dots) = &self.replica.fold.topic(&self.topic)?.collection(id)?.table else {
+            return None;
+        };
+        dots.live.get(key).map(|entry| entry.value.to_vec())
+    }
+}
+
+/// A map within a transaction.
+#[derive(Debug)]
+pub struct MapTx<'t, 'a> {
+    tx: &'t mut Transaction<'a>,
+    id: Option<CollectionId>,
+}
+
+impl MapTx<'_, '_> {
+    /// Gives a key this value.
+    ///
+    /// # Errors
+    ///
+    /// What is too long.
+    pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), WriteError> {
+        self.tx.write(self.id.as_ref(), key.as_ref(), Some(value.as_ref()))
+    }
+
+    /// Gives a key a value that is written as postcard; [`MapView::get_as`](super::MapView::get_as) reads it.
+    ///
+    /// # Errors
+    ///
+    /// What is too long, or cannot be written.
+    pub fn set_as<T: serde::Serialize + ?Sized>(
+        &mut self,
+        key: impl AsRef<[u8]>,
+        value: &T,
+    ) -> Result<(), WriteError> {
+        let value = postcard::to_allocvec(value).map_err(WriteError::Serialize)?;
+        self.set(key, value)
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    ///
+    /// If the key is too long.
+    pub fn remove(&mut self, key: impl AsRef<[u8]>) -> Result<(), WriteError> {
+        self.tx.write(self.id.as_ref(), key.as_ref(), None)
+    }
+
+    /// What the key will be after this transaction.
+    #[must_use]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
+        self.tx.read(self.id.as_ref(), key.as_ref())
+    }
+}
+
+/// A set within a transaction.
+#[derive(Debug)]
+pub struct SetTx<'t, 'a> {
+    tx: &'t mut Transaction<'a>,
+    id: Option<CollectionId>,
+}
+
+impl SetTx<'_, '_> {
+    /// Adds an element.
+    ///
+    /// # Errors
+    ///
+    /// If it is too long.
+    pub fn insert(&mut self, element: impl AsRef<[u8]>) -> Result<(), WriteError> {
+        self.tx.write(self.id.as_ref(), element.as_ref(), Some(&[]))
+    }
+
+    /// Removes an element.
+    ///
+    /// # Errors
+    ///
+    /// If it is too long.
+    pub fn remove(&mut self, element: impl AsRef<[u8]>) -> Result<(), WriteError> {
+        self.tx.write(self.id.as_ref(), element.as_ref(), None)
+    }
+
+    /// Whether the element will be there after this transaction.
+    #[must_use]
+    pub fn contains(&self, element: impl AsRef<[u8]>) -> bool {
+        self.tx.read(self.id.as_ref(), element.as_ref()).is_some()
+    }
+}
+
+/// A coupling within a transaction. Several changes of one key add up.
+#[derive(Debug)]
+pub struct CouplingTx<'t, 'a> {
+    tx: &'t mut Transaction<'a>,
+    id: Option<CollectionId>,
+    schema: CouplingSchema,
+}
+
+impl CouplingTx<'_, '_> {
+    /// Adds to what the writer contributes to a key; see [`Coupling::strengthen`].
+    ///
+    /// # Errors
+    ///
+    /// If the amount is below two floors, or the key too long.
+    pub fn strengthen(&mut self, key: impl AsRef<[u8]>, by: Units) -> Result<(), WriteError> {
+        let (actor, now) = (actor_of(&self.tx.writer), self.tx.now);
+        let instant =
+            self.scratch(key.as_ref(), |coupling, key| coupling.strengthened(&actor, key, by, now))?;
+        self.put(key.as_ref(), false, instant)
+    }
+
+    /// Takes from the sum of a key, but not more than there is; see [`Coupling::weaken`].
+    ///
+    /// # Errors
+    ///
+    /// If the amount is below two floors, or the key too long.
+    pub fn weaken(&mut self, key: impl AsRef<[u8]>, by: Units) -> Result<(), WriteError> {
+        self.take(key.as_ref(), Some(by), false)
+    }
+
+    /// Takes all of the sum of a key; see [`Coupling::reset`].
+    ///
+    /// # Errors
+    ///
+    /// If the key is too long.
+    pub fn reset(&mut self, key: impl AsRef<[u8]>) -> Result<(), WriteError> {
+        self.take(key.as_ref(), None, false)
+    }
+
+    /// Takes from what the writer itself contributes; see [`Coupling::weaken_own`].
+    ///
+    /// # Errors
+    ///
+    /// If the amount is below two floors, or the key too long.
+    pub fn weaken_own(&mut self, key: impl AsRef<[u8]>, by: Units) -> Result<(), WriteError> {
+        self.take(key.as_ref(), Some(by), true)
+    }
+
+    /// Takes all that the writer itself contributes; see [`Coupling::reset_own`].
+    ///
+    /// # Errors
+    ///
+    /// If the key is too long.
+    pub fn reset_own(&mut self, key: impl AsRef<[u8]>) -> Result<(), WriteError> {
+        self.take(key.as_ref(), None, true)
+    }
+
+    fn take(&mut self, key: &[u8], by: Option<Units>, own: bool) -> Result<(), WriteError> {
+        let (actor, now) = (actor_of(&self.tx.writer), self.tx.now);
+        let instant = self.scratch(key, |coupling, key| coupling.weakened(&actor, key, by, own, now))?;
+        self.put(key, true, instant)
+    }
+
+    /// Works out an instant from what is there and what this transaction has stated already.
+    fn scratch(
+        &self,
+        key: &[u8],
+        work: impl FnOnce(&Coupling, &[u8]) -> Result<Option<u64>, CouplingError>,
+    ) -> Result<Option<u64>, WriteError> {
+        let id = self.id.as_ref().ok_or(WriteError::Name)?;
+        let state = self.tx.replica.fold.topic(&self.tx.topic).and_then(|state| state.collection(id));
+        let held = match state.map(|collection| &collection.table) {
+            Some(Table::Couples(couples)) => Some(couples.sums()),
+            _ => None,
+        };
+        let stated = self.tx.draft.coupled(id, key);
+        let Some(held) = held.filter(|_| stated == (0, 0)) else {
+            // A row of its own, with what was stated put over what is there.
+            let mut row = Coupling::new(self.schema);
+            for actor in held.iter().flat_map(|held| held.contributors(key)) {
+                let (strengthened, weakened) = held.map_or((0, 0), |held| held.instants(&actor, key));
+                row.put(&actor, key, strengthened, weakened)?;
+            }
+            let actor = actor_of(&self.tx.writer);
+            let (strengthened, weakened) = row.instants(&actor, key);
+            row.put(&actor, key, strengthened.max(stated.0), weakened.max(stated.1))?;
+            return Ok(work(&row, key)?);
+        };
+        Ok(work(held, key)?)
+    }
+
+    fn put(&mut self, key: &[u8], weakens: bool, instant: Option<u64>) -> Result<(), WriteError> {
+        let id = self.id.as_ref().ok_or(WriteError::Name)?;
+        if let Some(instant) = instant {
+            self.tx.draft.couple(id, key, weakens, instant);
+        }
+        Ok(())
+    }
+}
+
+impl Replica {
+    fn commit(
+        &mut self,
+        agent: &AgentId,
+        topic: &Topic,
+        mut draft: Draft,
+        now: Timestamp,
+    ) -> Result<Option<RecordId>, CommitError> {
+        self.settle(now);
+        let present = self.present_log(agent, topic, now);
+        self.name_ended(topic, present.as_ref(), &mut draft);
+        if draft.is_empty() {
+            return Ok(None);
+        }
+        // Whether it fits is known before anything is done for it.
+        draft.check_size()?;
+        let log = self.own_log(agent, topic, LogKind::State, now)?;
+        let prepared = self.prepare(agent, topic, &log, now)?;
+        if prepared || present != Some(log) {
+            // What was written again meanwhile may be ended by this, and dots of an earlier log are not its own.
+            self.name_ended(topic, Some(&log), &mut draft);
+        }
+        let base = self.carry_along(topic, &log, &mut draft, now)?;
+        let record = self.append_draft(&log, &draft, base, now)?;
+        Ok(Some(record))
+    }
+
+    /// Finds what the writes of a draft end: the live dots under their keys that are not of the writer's own log.
+    /// Removals that would end nothing go.
+    fn name_ended(&self, topic: &Topic, log: Option<&LogId>, draft: &mut Draft) {
+        let state = self.fold.topic(topic);
+        draft.retain_writes(|id, key, is_removal, ends| {
+            let Some(state) = state else { return !is_removal };
+            let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table) else {
+                return !is_removal;
+            };
+            ends.clear();
+            let mut found = false;
+            for entry in dots.live.siblings(key) {
+                found = true;
+                if log.is_none_or(|log| entry.dot.actor.as_bytes() != log.as_bytes()) {
+                    ends.extend(state.name_of(&self.set, id, &entry.dot));
+                }
+            }
+            found || !is_removal
+        });
+    }
+
+    /// Appends an entry and takes it in. A record is sealed for it.
+    pub(super) fn append_draft(
+        &mut self,
+        log: &LogId,
+        draft: &Draft,
+        base: u64,
+        now: Timestamp,
+    ) -> Result<RecordId, CommitError> {
+        let payload = draft.encode()?;
+        let seq = self.append_entry(log, |hlc| NewEntry { base, ..NewEntry::new(hlc, &payload) }, now)?;
+        let record = self.record_entry(log, seq);
+        self.settle(now);
+        Ok(record)
+    }
+}

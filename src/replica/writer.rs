@@ -1,0 +1,161 @@
+//! Local writers: whose keys are here, and which logs they write.
+//!
+//! The invariant: a writer appends only to a log that nobody else can have continued otherwise, as far as is known here.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use core::fmt;
+
+use consilience_crdts::Timestamp;
+use consilience_sync::{
+    AgentId, AgentKey, Incarnation, KeyError, LogId, LogKind, LogOpening, OpenError, Signer, Topic,
+};
+
+use super::Replica;
+use crate::journal::Item;
+
+/// A local writer: an agent whose key is in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Writer(pub(super) AgentId);
+
+impl Writer {
+    /// The agent's name: its public key.
+    #[must_use]
+    pub const fn id(&self) -> AgentId {
+        self.0
+    }
+}
+
+/// Why a writer was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriterError {
+    /// Its key is not admitted.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+pub(super) struct Local {
+    pub(super) signer: Box<dyn Signer + Send>,
+    /// The logs that it goes on with.
+    pub(super) logs: BTreeMap<(Topic, LogKind), LogId>,
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("logs", &self.logs).finish_non_exhaustive()
+    }
+}
+
+impl Replica {
+    /// Adds a local writer, which goes on with its logs if they are stored here.
+    ///
+    /// # Errors
+    ///
+    /// If the agent's key is not admitted.
+    pub fn add_writer(&mut self, signer: impl Signer + Send + 'static) -> Result<Writer, WriterError> {
+        let agent = signer.agent();
+        AgentKey::admit(&agent)?;
+        let mut logs: BTreeMap<(Topic, LogKind), LogId> = BTreeMap::new();
+        for log in self.set.logs().filter(|log| log.opening().agent == agent) {
+            let opening = log.opening();
+            if !self.set.is_local(log.id()) || self.left.contains(log.id()) {
+                continue;
+            }
+            let name = (opening.topic.clone(), opening.kind);
+            let newer =
+                logs.get(&name).and_then(|known| self.set.log(known)).map(|log| log.opening().incarnation);
+            if newer.is_none_or(|newer| newer < opening.incarnation) {
+                logs.insert(name, *log.id());
+            }
+        }
+        self.locals.insert(agent, Local { signer: Box::new(signer), logs });
+        Ok(Writer(agent))
+    }
+
+    /// The local writers.
+    pub fn writers(&self) -> impl Iterator<Item = Writer> + '_ {
+        self.locals.keys().copied().map(Writer)
+    }
+
+    /// Whether the last stamp of a log lies further ahead than others would take.
+    fn is_ahead(&self, log: &LogId, now: Timestamp) -> bool {
+        let latest = now.saturating_add_millis(self.set.limits().max_drift_ms);
+        self.set.log(log).is_some_and(|log| log.last_hlc().time() > latest)
+    }
+
+    /// The state log that [`own_log`](Self::own_log) would give without opening one.
+    pub(super) fn present_log(&self, agent: &AgentId, topic: &Topic, now: Timestamp) -> Option<LogId> {
+        let log = *self.locals.get(agent)?.logs.get(&(topic.clone(), LogKind::State))?;
+        (self.set.is_writable(&log) && !self.is_ahead(&log, now)).then_some(log)
+    }
+
+    /// The log that a writer goes on with; opens its next incarnation if it has none, or must leave the one it has.
+    pub(super) fn own_log(
+        &mut self,
+        agent: &AgentId,
+        topic: &Topic,
+        kind: LogKind,
+        now: Timestamp,
+    ) -> Result<LogId, OpenError> {
+        let name = (topic.clone(), kind);
+        if let Some(log) = self.locals.get(agent).and_then(|local| local.logs.get(&name)).copied() {
+            let ahead = self.is_ahead(&log, now);
+            if self.set.is_writable(&log) && !ahead {
+                return Ok(log);
+            }
+            if ahead && kind == LogKind::State {
+                // The clock was wrong: what is live is stamped anew.
+                self.rescue(&log, 0);
+                self.notices.restamped(*agent, topic.clone());
+            }
+        }
+        let family = self.set.logs_in(topic).map(|log| log.opening());
+        let family = family.filter(|opening| opening.agent == *agent && opening.kind == kind);
+        let last = family.map(|opening| opening.incarnation).max();
+        let [low, high, ..] = self.random.next();
+        let incarnation = Incarnation::next(last, now, [low, high]);
+        let opening = LogOpening { topic: topic.clone(), kind, agent: *agent, incarnation };
+        let log = self.set.open_local(&opening)?;
+        let bytes = opening.encode(self.set.mesh());
+        self.record(&Item::Opening { local: true, bytes: &bytes });
+        if let Some(local) = self.locals.get_mut(agent) {
+            local.logs.insert(name, log);
+        }
+        Ok(log)
+    }
+
+    /// Another history of an own log turned up. What was not signed yet is taken back, to be written again in the next
+    /// incarnation; what was signed stays, unless it is void.
+    pub(super) fn self_forked(&mut self, log: LogId) {
+        let Some(opening) = self.set.log(&log).map(|log| log.opening().clone()) else { return };
+        if self.set.evidence(&log).is_none() {
+            // What a backup had is a part of what its writer went on with; anything else is known only here.
+            if opening.kind == LogKind::State && !self.left.contains(&log) {
+                let signed = self.set.log(&log).map_or(0, consilience_sync::Log::signed_size);
+                self.rescue(&log, signed);
+            }
+            // It is held: it was just looked at.
+            let _ = self.set.discard_unsigned(&log);
+            self.unconfirmed.retain(|(_, unconfirmed, _)| *unconfirmed != log);
+            self.durable.remove(&log);
+        }
+        self.left.insert(log);
+        self.record_left();
+        if let Some(local) = self.locals.get_mut(&opening.agent) {
+            local.logs.retain(|_, own| *own != log);
+        }
+    }
+
+    /// Signs what own logs have that may leave and is not signed yet. The sessions and bundles do it where it is needed.
+    pub(crate) fn sign_heads(&mut self, now: Timestamp) {
+        for (log, durable) in &self.durable {
+            let Some(held) = self.set.log(log).filter(|held| held.signed_size() < *durable) else { continue };
+            // Also what an earlier incarnation left unsigned: whatever is stored is how that log went on.
+            if let Some(local) = self.locals.get(&held.opening().agent) {
+                // Who cannot sign now is asked again the next time.
+                let _ = self.set.sign_head_at(log, *durable, &*local.signer, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Replicas on storage that loses power between any two effects: nothing confirmed is lost, nothing honest forks, and
+//! what comes back is what the durable records say. Once with records in a row of bytes, once through the file store on
+//! a simulated disk.
+//!
+//! `CONSILIENCE_CASES` sets the number of random subsets tried at each effect; a failure names the effect.
+
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
+#![expect(unreachable_pub, reason = "one binary, and its modules share a world")]
+#![expect(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "tests have a standard library"
+)]
+
+#[cfg(feature = "file-store")]
+#[path = "crash/files.rs"]
+mod files;
+#[path = "crash/records.rs"]
+mod records;
+#[cfg(feature = "file-store")]
+#[allow(dead_code, reason = "each test binary takes its part of it")]
+#[path = "store/simulated.rs"]
+mod simulated;
+#[path = "crash/workload.rs"]
+mod workload;
+#[allow(dead_code, reason = "each test binary takes its part of it")]
+#[path = "replica/world.rs"]
+mod world;

@@ -1,0 +1,247 @@
+//! Records in a row of bytes, and a snapshot beside them that is replaced at once.
+
+use consilience::journal::{Damage, Part, recover};
+use consilience::{Opened, Replica, ReplicaError, Stored};
+
+use crate::workload::{Aftermath, STEPS, Step, Watched};
+use crate::world::{Dice, Disk, at, config, mesh};
+
+/// A record as it is on storage.
+#[derive(Clone, Debug)]
+struct Stays {
+    id: u64,
+    /// What was confirmed when it was written.
+    mark: u64,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Storage {
+    snapshot: Option<Vec<u8>>,
+    covers: u64,
+    durable: Vec<Stays>,
+    /// Written, and not synced.
+    pending: Vec<Stays>,
+}
+
+impl Storage {
+    fn disk(&self, kept: impl IntoIterator<Item = Vec<u8>>) -> Disk {
+        let durable = self.durable.iter().flat_map(|record| &record.bytes);
+        let records = durable.copied().chain(kept.into_iter().flatten()).collect();
+        Disk { snapshot: self.snapshot.clone(), records }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Stays> {
+        self.durable.iter().chain(&self.pending)
+    }
+
+    fn sync(&mut self) {
+        self.durable.append(&mut self.pending);
+    }
+}
+
+/// The workload, with what is on storage and known between any two effects. From step `fails` on no sync succeeds.
+fn boundaries(seed: u64, fails: usize) -> Vec<(Storage, Aftermath, String)> {
+    let mut watched = Watched::new(seed);
+    let mut storage = Storage::default();
+    let mut all = Vec::new();
+    let mut note = |watched: &mut Watched, storage: &Storage, what: String| {
+        watched.leak();
+        all.push((storage.clone(), watched.aftermath(), what));
+    };
+    for (number, step) in STEPS.into_iter().enumerate() {
+        let failed = number >= fails;
+        if failed && matches!(step, Step::Snapshot | Step::Resume | Step::Restore) {
+            break;
+        }
+        watched.act(step);
+        match step {
+            Step::Sync if failed => note(&mut watched, &storage, format!("step {number}, a sync failed")),
+            _ if failed && step_changes(step) => {
+                note(&mut watched, &storage, format!("step {number}, {step:?} unsynced"));
+            }
+            Step::Write => {
+                let mark = watched.confirmed;
+                for record in watched.poll() {
+                    storage.pending.push(Stays {
+                        id: record.id().as_u64(),
+                        mark,
+                        bytes: record.into_bytes(),
+                    });
+                    note(&mut watched, &storage, format!("step {number}, a record was written"));
+                }
+            }
+            Step::Sync => {
+                storage.sync();
+                note(&mut watched, &storage, format!("step {number}, synced and not confirmed"));
+                let last = storage.durable.last().map(|record| record.id);
+                if let Some(last) = last {
+                    watched.confirm(consilience::journal::RecordId::from_u64(last));
+                }
+                note(&mut watched, &storage, format!("step {number}, confirmed"));
+            }
+            Step::Snapshot => {
+                let snapshot = watched.snapshot();
+                storage.sync();
+                note(&mut watched, &storage, format!("step {number}, synced for a snapshot"));
+                let covers = snapshot.covers();
+                storage.covers = covers.as_u64();
+                storage.snapshot = Some(snapshot.into_bytes());
+                note(&mut watched, &storage, format!("step {number}, a snapshot is there"));
+                watched.confirm_snapshot(covers);
+                note(&mut watched, &storage, format!("step {number}, a snapshot is confirmed"));
+                storage.durable.retain(|record| record.id > covers.as_u64());
+                note(&mut watched, &storage, format!("step {number}, records are dropped"));
+            }
+            Step::Resume | Step::Restore => {
+                assert!(storage.pending.is_empty());
+                watched.open_again(&storage.disk([]), matches!(step, Step::Restore));
+                note(&mut watched, &storage, format!("step {number}, opened again"));
+            }
+            _ => note(&mut watched, &storage, format!("step {number}, {step:?}")),
+        }
+    }
+    all
+}
+
+/// Whether a step changes the replica, and not only its storage.
+const fn step_changes(step: Step) -> bool {
+    !matches!(step, Step::Write | Step::Sync)
+}
+
+fn cases() -> u64 {
+    std::env::var("CONSILIENCE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
+}
+
+fn runs() -> impl Iterator<Item = (Storage, Aftermath, String)> {
+    // One writer carries as soon as it can, the other late.
+    [2, 3].into_iter().flat_map(|seed| boundaries(seed, usize::MAX))
+}
+
+#[test]
+fn what_was_not_synced_may_be_gone_or_be_there() {
+    for (storage, after, name) in runs() {
+        after.survive(&storage.disk([]), false, &format!("{name}: all unsynced is gone"));
+        let kept = storage.pending.iter().map(|record| record.bytes.clone());
+        after.survive(&storage.disk(kept), false, &format!("{name}: all is there"));
+    }
+}
+
+#[test]
+fn what_was_not_synced_may_be_there_in_part_and_in_any_order() {
+    for (storage, after, name) in runs() {
+        if storage.pending.is_empty() {
+            continue;
+        }
+        for seed in 0..cases() {
+            let mut dice = Dice::new(seed);
+            let mut kept: Vec<Vec<u8>> = storage
+                .pending
+                .iter()
+                .map(|record| record.bytes.clone())
+                .filter(|_| !dice.one_in(3))
+                .collect();
+            for at in (1..kept.len()).rev() {
+                kept.swap(at, dice.index(at + 1));
+            }
+            for record in &mut kept {
+                if dice.one_in(3) {
+                    // Blocks that were never written read as zeros.
+                    let from = dice.index(record.len());
+                    record[from..].fill(0);
+                }
+            }
+            after.survive(&storage.disk(kept), false, &format!("{name}: subset {seed}"));
+        }
+    }
+}
+
+#[test]
+fn the_last_record_may_be_torn_at_every_byte() {
+    for (storage, after, name) in runs() {
+        let Some((last, before)) = storage.pending.split_last() else { continue };
+        if !name.contains("written") {
+            continue;
+        }
+        for end in 0..last.bytes.len() {
+            let kept = before.iter().map(|record| record.bytes.clone()).chain([last.bytes[..end].to_vec()]);
+            after.survive(&storage.disk(kept), false, &format!("{name}: torn at {end}"));
+        }
+    }
+}
+
+/// Damage is told exactly where a later record knows that what is damaged had been confirmed. Elsewhere it is cut, and
+/// the writer goes on in its next incarnation.
+#[test]
+fn a_flipped_bit_is_told_where_it_was_confirmed_and_cut_elsewhere() {
+    for (number, (storage, after, name)) in runs().enumerate() {
+        let all: Vec<&Stays> = storage.all().collect();
+        let mut dice = Dice::new(number as u64);
+        let mut start = 0;
+        for (place, record) in all.iter().enumerate() {
+            for _ in 0..4 {
+                let bit = dice.index(record.bytes.len() * 8);
+                let mut disk = storage.disk(storage.pending.iter().map(|record| record.bytes.clone()));
+                disk.records[start + bit / 8] ^= 1 << (bit % 8);
+                let later = &all[place + 1..];
+                let vouched = record.id > storage.covers && later.iter().any(|later| later.mark >= record.id);
+                let name = format!("{name}: bit {bit} of record {}", record.id);
+                let recovered = recover(&mesh(), disk.snapshot.as_deref(), &disk.records);
+                match recovered {
+                    Err(corrupt) => {
+                        assert!(vouched, "{name}: {corrupt}");
+                        assert_eq!((corrupt.part, corrupt.offset), (Part::Records, start), "{name}");
+                        assert_eq!(corrupt.damage, Damage::Lost, "{name}");
+                        let stored = Stored { snapshot: disk.snapshot.as_deref(), records: &disk.records };
+                        let opened = Replica::open(config(9), Opened::Resumed(stored), at(0)).map(drop);
+                        assert_eq!(opened, Err(ReplicaError::Corrupt(corrupt)));
+                        // The good part serves as a backup.
+                        let mut backup = after.clone();
+                        backup.restores = true;
+                        backup.forget_seen();
+                        disk.records.truncate(start);
+                        backup.survive(&disk, true, &name);
+                    }
+                    Ok(recovered) => {
+                        assert!(!vouched, "{name}: a record knows that it was confirmed");
+                        if record.id > storage.covers {
+                            assert_eq!(recovered.last().as_u64(), record.id - 1, "{name}");
+                            assert_eq!(recovered.cut().map(|cut| cut.offset), Some(start), "{name}");
+                        } else {
+                            assert_eq!(recovered.cut().is_some(), later.is_empty(), "{name}");
+                        }
+                        after.survive(&disk, true, &name);
+                    }
+                }
+            }
+            start += record.bytes.len();
+        }
+        if let Some(snapshot) = &storage.snapshot {
+            for _ in 0..4 {
+                let mut snapshot = snapshot.clone();
+                let bit = dice.index(snapshot.len() * 8);
+                snapshot[bit / 8] ^= 1 << (bit % 8);
+                let corrupt = recover(&mesh(), Some(&snapshot), &[]).unwrap_err();
+                assert_eq!((corrupt.part, corrupt.damage), (Part::Snapshot, Damage::Lost), "{name}");
+            }
+        }
+    }
+}
+
+/// A sync fails. A host that goes on writing must not confirm; then nothing leaves, and when the power fails nothing
+/// that left is lost.
+#[test]
+fn after_a_failed_sync_nothing_leaves_any_more() {
+    let syncs = STEPS.iter().enumerate().filter(|(_, step)| matches!(step, Step::Sync));
+    for (fails, _) in syncs {
+        for seed in [2, 3] {
+            for (storage, after, name) in boundaries(seed, fails) {
+                if name.contains("failed") || name.contains("unsynced") {
+                    after.survive(&storage.disk([]), false, &format!("{name}: all is gone"));
+                    let kept = storage.pending.iter().map(|record| record.bytes.clone());
+                    after.survive(&storage.disk(kept), false, &format!("{name}: all is there"));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Replicas: random histories against a naive fold of everything that was ever written, and the promises one by one.
+//!
+//! `CONSILIENCE_CASES` sets the number of random histories; a failure prints the seed that replays it.
+
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
+#![expect(unreachable_pub, reason = "one binary, and its modules share a world")]
+#![expect(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "tests have a standard library"
+)]
+
+#[path = "replica/bundles.rs"]
+mod bundles;
+#[path = "replica/couplings.rs"]
+mod couplings;
+#[path = "replica/events.rs"]
+mod events;
+#[path = "replica/hand.rs"]
+mod hand;
+#[path = "replica/histories.rs"]
+mod histories;
+#[path = "replica/named.rs"]
+mod named;
+#[path = "replica/notices.rs"]
+mod notices;
+#[path = "replica/restarts.rs"]
+mod restarts;
+#[path = "replica/world.rs"]
+mod world;

@@ -1,0 +1,245 @@
+//! The promises about events, one by one.
+
+use consilience::crdts::Hlc;
+use consilience::sync::{LogKind, SetError};
+use consilience::{AppendEventError, EventRef, Notice};
+
+use super::hand::Hand;
+use super::world::{Disk, How, Node, TOPIC, at, topic};
+
+impl Node {
+    fn event(&mut self, payload: &str, ms: u64) -> EventRef {
+        let (event, _) = self.replica.append_event(self.writer, TOPIC, payload.as_bytes(), at(ms)).unwrap();
+        self.store();
+        event
+    }
+
+    fn events(&self) -> Vec<String> {
+        let view = self.replica.topic(TOPIC).unwrap().events();
+        let text = |payload: Option<&[u8]>| payload.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+        view.iter().map(|event| text(event.payload).unwrap_or_else(|| "erased".into())).collect()
+    }
+}
+
+fn stamp(ms: u64) -> Hlc {
+    Hlc::new(at(ms), 0)
+}
+
+#[test]
+fn events_are_read_merged_by_stamp_in_ranges_and_by_log() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    let a1 = ada.event("a1", 10);
+    let b1 = bob.event("b1", 20);
+    ada.event("a2", 30);
+    bob.event("b2", 40);
+    ada.event("a3", 50);
+    ada.tell(&mut bob, at(60));
+    bob.tell(&mut ada, at(60));
+    for node in [&ada, &bob] {
+        assert_eq!(node.events(), ["a1", "b1", "a2", "b2", "a3"]);
+        let view = node.replica.topic(TOPIC).unwrap().events();
+        let of = |from: u64, to: u64| -> Vec<Vec<u8>> {
+            view.range(stamp(from)..stamp(to)).map(|event| event.payload.unwrap().to_vec()).collect()
+        };
+        assert_eq!(of(20, 50), [b"b1", b"a2", b"b2"]);
+        assert_eq!(of(50, 20), Vec::<Vec<u8>>::new());
+        assert_eq!(view.range(..=stamp(20)).count(), 2);
+        assert_eq!(view.range(stamp(50)..).count(), 1);
+        assert_eq!(view.range(stamp(20)..stamp(20)).count(), 0);
+        assert_eq!(view.range(stamp(20)..=stamp(20)).count(), 1);
+        use std::ops::Bound::{Excluded, Unbounded};
+        assert_eq!(view.range((Excluded(stamp(20)), Unbounded)).count(), 3);
+        assert_eq!(view.range((Excluded(stamp(20)), Excluded(stamp(20)))).count(), 0);
+        assert_eq!(view.of_log(&a1.log, 1, 9).map(|event| event.name.seq).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(view.get(&b1).unwrap().author, bob.writer.id());
+        assert_eq!(view.get(&EventRef { seq: 7, ..b1 }), None);
+        assert_eq!(view.len(), 5);
+        assert_eq!(node.state(), ada.state());
+    }
+}
+
+#[test]
+fn events_of_one_stamp_are_told_apart_by_author() {
+    let mut nodes: Vec<Node> = (0..5).map(|agent| Node::fresh(agent, u64::from(agent) + 1)).collect();
+    for node in &mut nodes {
+        node.event("x", 10);
+        node.event("y", 20);
+    }
+    let mut orders = Vec::new();
+    for reader in 0..5 {
+        for from in (0..5).rev().filter(|from| *from != reader) {
+            let [from, to] = nodes.get_disjoint_mut([from, reader]).unwrap();
+            from.tell(to, at(30));
+        }
+        let view = nodes[reader].replica.topic(TOPIC).unwrap().events();
+        let order: Vec<_> = view.iter().map(|event| (event.stamp, event.author, event.name)).collect();
+        assert!(order.is_sorted() && order.len() == 10);
+        orders.push(order);
+    }
+    assert!(orders.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn an_event_cites_what_it_answers_with_its_root() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    let question = ada.event("question", 1);
+    let second = ada.event("more", 2);
+    ada.tell(&mut bob, at(3));
+    let cites = [question, second, question];
+    let answer = bob.replica.append_event_citing(bob.writer, TOPIC, b"answer", &cites, at(4)).unwrap().0;
+    bob.store();
+    bob.tell(&mut ada, at(5));
+    let citations = ada.replica.topic(TOPIC).unwrap().events().citations(&answer);
+    assert_eq!(citations.len(), 1);
+    assert_eq!((citations[0].log, citations[0].size), (question.log.alias(), 2));
+    assert_eq!(citations[0].root, ada.replica.logs().log(&question.log).unwrap().root_at(2));
+    let unknown = EventRef { seq: 9, ..question };
+    let refused = bob.replica.append_event_citing(bob.writer, TOPIC, b"x", &[unknown], at(6));
+    assert_eq!(refused, Err(AppendEventError::UnknownCitation));
+    let last = EventRef { seq: u64::MAX, ..question };
+    let refused = bob.replica.append_event_citing(bob.writer, TOPIC, b"x", &[last], at(6));
+    assert_eq!(refused, Err(AppendEventError::UnknownCitation));
+    assert_eq!(bob.events().len(), 3);
+}
+
+#[test]
+fn pruned_events_go_everywhere() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    for number in 0..10 {
+        ada.event(&format!("e{number}"), number);
+    }
+    ada.tell(&mut bob, at(20));
+    assert_eq!(bob.events().len(), 10);
+    ada.replica.append_event_pruning(ada.writer, TOPIC, b"last", 8, at(21)).unwrap();
+    ada.store();
+    ada.tell(&mut bob, at(22));
+    let mut late = Node::fresh(2, 4);
+    bob.tell(&mut late, at(23));
+    for node in [&ada, &bob, &late] {
+        assert_eq!(node.events(), ["e8", "e9", "last"]);
+        assert_eq!(node.state(), ada.state());
+    }
+    // Beyond what there is means all of it.
+    ada.replica.append_event_pruning(ada.writer, TOPIC, b"only", 99, at(24)).unwrap();
+    ada.store();
+    ada.tell(&mut bob, at(25));
+    assert_eq!((ada.events(), bob.events()), (vec!["only".to_owned()], vec!["only".to_owned()]));
+    let ada = Node::open(0, 6, ada.disk(), How::Resumed, at(26));
+    assert_eq!(ada.events(), ["only"]);
+    assert_eq!(ada.state(), bob.state());
+}
+
+#[test]
+fn an_erased_event_leaves_its_hash_and_stays_erased() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    ada.event("kept", 1);
+    let secret = ada.event("secret", 2);
+    ada.event("after", 3);
+    ada.tell(&mut bob, at(4));
+    bob.replica.erase_event(&secret).unwrap();
+    bob.store();
+    assert_eq!(bob.events(), ["kept", "erased", "after"]);
+    let mut bob = Node::open(1, 6, bob.disk(), How::Resumed, at(5));
+    assert_eq!(bob.events(), ["kept", "erased", "after"]);
+    bob.snapshot();
+    assert!(!bob.snapshot.as_ref().unwrap().windows(6).any(|bytes| bytes == b"secret"));
+    let mut bob = Node::open(1, 8, bob.disk(), How::Resumed, at(6));
+    assert_eq!(bob.events(), ["kept", "erased", "after"]);
+    // It proves all the same, to whoever gets it from here.
+    let mut late = Node::fresh(2, 4);
+    bob.tell(&mut late, at(7));
+    assert_eq!(late.events(), ["kept", "erased", "after"]);
+    assert_eq!(late.state(), ada.state());
+    // What is of a state log cannot be erased.
+    bob.set("t", "x", at(8));
+    let (log, _) = bob.own_log().unwrap();
+    assert!(bob.replica.erase_event(&EventRef { log, seq: 0 }).is_err());
+    assert!(bob.replica.erase_event(&EventRef { seq: 99, ..secret }).is_err());
+    assert_eq!(bob.get("t").as_deref(), Some("x"));
+}
+
+#[test]
+fn a_forked_event_log_is_valid_below_the_first_that_differs() {
+    let (mut ada, mut bob, mut eve) = (Node::fresh(0, 1), Node::fresh(1, 2), Node::fresh(2, 4));
+    let first = ada.event("common 0", 1);
+    ada.event("common 1", 2);
+    ada.tell(&mut bob, at(3));
+    let mut clone = Node::open(0, 6, ada.disk(), How::Resumed, at(4));
+    ada.event("left 2", 5);
+    ada.event("left 3", 6);
+    clone.event("right 2", 5);
+    ada.tell(&mut bob, at(7));
+    clone.tell(&mut eve, at(7));
+    assert_eq!((bob.events().len(), eve.events().len()), (4, 3));
+    bob.notices();
+    // The shorter history goes to where it is seen that it differs, and the evidence comes back.
+    bob.tell(&mut eve, at(8));
+    eve.tell(&mut bob, at(9));
+    for node in [&mut bob, &mut eve] {
+        assert_eq!(node.events(), ["common 0", "common 1"]);
+        let told = node.notices();
+        let forked = |notice: &Notice| matches!(notice, Notice::Forked { valid_below: 2, .. });
+        assert!(told.iter().any(forked), "{told:?}");
+    }
+    assert_eq!(bob.state(), eve.state());
+    // The owner hears of it, and goes on in its next incarnation.
+    bob.tell(&mut ada, at(10));
+    let next = ada.event("next", 11);
+    assert_ne!(next.log, first.log);
+    ada.tell(&mut bob, at(12));
+    assert_eq!(bob.events(), ["common 0", "common 1", "next"]);
+    assert_eq!(ada.events(), bob.events());
+    let mut late = Node::fresh(3, 8);
+    bob.tell(&mut late, at(13));
+    assert_eq!(late.state(), bob.state());
+}
+
+#[test]
+fn events_are_told_and_unsigned_ones_do_not_leave() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    bob.replica.subscribe(TOPIC).unwrap();
+    let event = ada.event("e", 1);
+    let (waiting, record) = ada.replica.append_event(ada.writer, TOPIC, b"waiting", at(2)).unwrap();
+    assert_eq!(waiting.seq, 1);
+    let bundle = ada.replica.export_bundle(|_| true, None, at(3)).unwrap();
+    assert_eq!(bob.take(&bundle, at(3)).entries, 1);
+    let told = bob.notices();
+    assert!(
+        matches!(&told[..], [Notice::Events { log, from: 0, to: 1, .. }] if *log == event.log),
+        "{told:?}"
+    );
+    assert_eq!(ada.events().len(), 2, "readable at once");
+    assert!(ada.replica.confirm(record).is_err(), "it was not polled");
+    ada.tell(&mut bob, at(4));
+    assert_eq!(bob.events(), ["e", "waiting"]);
+}
+
+#[test]
+fn a_very_large_event_is_refused() {
+    let mut ada = Node::fresh(0, 1);
+    let refused = ada.replica.append_event(ada.writer, TOPIC, &vec![0; (62 << 10) + 1], at(1));
+    assert!(matches!(refused, Err(AppendEventError::Append(SetError::Append(_)))), "{refused:?}");
+    assert!(ada.events().is_empty());
+    ada.replica.append_event(ada.writer, TOPIC, &vec![0; 62 << 10], at(1)).unwrap();
+    ada.store();
+    let mut bob = Node::fresh(1, 2);
+    ada.tell(&mut bob, at(2));
+    assert_eq!(bob.replica.topic(TOPIC).unwrap().events().len(), 1);
+}
+
+#[test]
+fn an_event_log_written_by_hand_may_say_anything() {
+    let mut mallory = Hand::of_kind(8, 5, LogKind::Event);
+    for payload in [&b""[..], b"\x01\x00", &[0xff; 100]] {
+        mallory.append(payload, stamp(1));
+    }
+    let mut ada = Node::fresh(0, 1);
+    ada.take(&mallory.bundle(at(2)), at(2));
+    assert!(ada.notices().is_empty());
+    assert_eq!(ada.replica.topic(TOPIC).unwrap().events().len(), 3);
+    let bundle = mallory.bundle(at(3));
+    assert_eq!(ada.take(&bundle, at(3)).entries, 0);
+    assert_eq!(ada.replica.stats(Some(&topic())).events, 3);
+    let ada = Node::open(0, 3, Disk { snapshot: None, records: ada.records.clone() }, How::Resumed, at(4));
+    assert_eq!(ada.replica.stats(None).events, 3);
+}

@@ -1,0 +1,167 @@
+//! A member that writes its logs by hand: payloads byte by byte, handed over as a bundle.
+
+use consilience::crdts::{CouplingSchema, Hlc, Timestamp};
+use consilience::sync::codec::put_varint;
+use consilience::sync::{
+    Answer, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry, RangeForm,
+    Signer, Want,
+};
+
+use super::world::{keys, mesh, topic};
+
+/// A removal's name of a dot: which alias, entry, operation, tag.
+pub type Name = (u64, u64, u64, [u8; 4]);
+
+pub fn varint(value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_varint(&mut bytes, value);
+    bytes
+}
+
+fn counted(bytes: &[u8]) -> Vec<u8> {
+    [varint(bytes.len() as u64), bytes.to_vec()].concat()
+}
+
+fn names(names: &[Name]) -> Vec<u8> {
+    let mut bytes = varint(names.len() as u64);
+    for (log, seq, index, tag) in names {
+        bytes.extend([varint(*log), varint(*seq), varint(*index), tag.to_vec()].concat());
+    }
+    bytes
+}
+
+pub fn op_set(key: &str, value: &str, ends: &[Name]) -> Vec<u8> {
+    [vec![0], counted(key.as_bytes()), counted(value.as_bytes()), names(ends)].concat()
+}
+
+pub fn op_remove(key: &str, ends: &[Name]) -> Vec<u8> {
+    [vec![1], counted(key.as_bytes()), names(ends)].concat()
+}
+
+pub fn op_end(ends: &[Name]) -> Vec<u8> {
+    [vec![2], names(ends)].concat()
+}
+
+/// Lists a dot of a lower incarnation again.
+pub fn op_carry(
+    incarnation: u64,
+    seq: u64,
+    index: u64,
+    tag: [u8; 4],
+    hlc: Hlc,
+    key: &str,
+    value: &str,
+) -> Vec<u8> {
+    let name = [incarnation.to_le_bytes().to_vec(), varint(seq), varint(index), tag.to_vec()].concat();
+    let item =
+        [hlc.to_bits().to_le_bytes().to_vec(), counted(key.as_bytes()), counted(value.as_bytes())].concat();
+    [vec![6], name, item].concat()
+}
+
+pub fn op_strengthen(key: &str, instant: u64) -> Vec<u8> {
+    [vec![4], counted(key.as_bytes()), instant.to_le_bytes().to_vec()].concat()
+}
+
+pub fn map_id(name: &str) -> Vec<u8> {
+    [vec![0, name.len() as u8], name.as_bytes().to_vec()].concat()
+}
+
+pub fn coupling_id(name: &str, schema: &CouplingSchema) -> Vec<u8> {
+    [vec![2, name.len() as u8], name.as_bytes().to_vec(), schema.encode()].concat()
+}
+
+/// The bytes of a payload.
+pub fn payload(aliases: &[[u8; 8]], retired: &[(u64, u64)], sections: &[(Vec<u8>, Vec<Vec<u8>>)]) -> Vec<u8> {
+    let mut bytes = vec![1];
+    bytes.extend(varint((aliases.len() as u64) << 1 | u64::from(!retired.is_empty())));
+    bytes.extend(aliases.iter().flatten());
+    if !retired.is_empty() {
+        bytes.extend(varint(retired.len() as u64));
+    }
+    for (incarnation, below) in retired {
+        bytes.extend(incarnation.to_le_bytes());
+        bytes.extend(varint(*below));
+    }
+    for (id, ops) in sections {
+        bytes.extend(id);
+        bytes.extend(varint(ops.len() as u64));
+        bytes.extend(ops.iter().flatten());
+    }
+    bytes
+}
+
+/// One operation on the map "tasks".
+pub fn on_tasks(aliases: &[[u8; 8]], op: Vec<u8>) -> Vec<u8> {
+    payload(aliases, &[], &[(map_id("tasks"), vec![op])])
+}
+
+/// A bundle: the tag of its mesh, and parts.
+pub fn bundle(mesh: &MeshId, parts: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = vec![0x30];
+    bytes.extend(&mesh.discovery_key().as_bytes()[..8]);
+    for (kind, part) in parts {
+        bytes.push(*kind);
+        bytes.extend(counted(part));
+    }
+    bytes
+}
+
+/// A member with a raw set of logs.
+#[derive(Clone, Debug)]
+pub struct Hand {
+    pub set: LogSet,
+    agent: u8,
+    pub log: LogId,
+}
+
+impl Hand {
+    pub fn new(agent: u8, incarnation: u64) -> Self {
+        Self::of_kind(agent, incarnation, LogKind::State)
+    }
+
+    pub fn of_kind(agent: u8, incarnation: u64, kind: LogKind) -> Self {
+        let mut set = LogSet::new(mesh(), Limits::default());
+        let opening = LogOpening {
+            topic: topic(),
+            kind,
+            agent: keys(agent).agent(),
+            incarnation: Incarnation::from_u64(incarnation),
+        };
+        let log = set.open_local(&opening).unwrap();
+        Self { set, agent, log }
+    }
+
+    pub fn keys(&self) -> Keypair {
+        keys(self.agent)
+    }
+
+    pub fn append(&mut self, payload: &[u8], hlc: Hlc) -> u64 {
+        self.set.append(&self.log, &NewEntry::new(hlc, payload)).unwrap()
+    }
+
+    pub fn append_with_base(&mut self, payload: &[u8], base: u64, hlc: Hlc) -> u64 {
+        self.set.append(&self.log, &NewEntry { base, ..NewEntry::new(hlc, payload) }).unwrap()
+    }
+
+    /// The tag of the dots that an entry mints.
+    pub fn tag(&self, seq: u64) -> [u8; 4] {
+        *self.set.log(&self.log).unwrap().leaf(seq).unwrap().as_bytes().first_chunk().unwrap()
+    }
+
+    /// Everything, signed.
+    pub fn bundle(&mut self, now: Timestamp) -> Vec<u8> {
+        let keys = self.keys();
+        // What is signed already has nothing new to sign.
+        let _ = self.set.sign_head(&self.log, &keys, now);
+        let log = self.set.log(&self.log).unwrap();
+        let opening = log.opening().encode(&mesh());
+        let (from, to) = (log.start(), log.signed_size());
+        let form = if from == 0 { RangeForm::Follow } else { RangeForm::Alone };
+        let Answer::Range { bytes, end } = self.set.answer(&self.log, &Want { from, to, form }, usize::MAX)
+        else {
+            panic!("what was just signed is there")
+        };
+        assert_eq!(end, to);
+        bundle(&mesh(), &[(1, opening), (3, bytes)])
+    }
+}

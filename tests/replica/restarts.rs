@@ -1,0 +1,264 @@
+//! The promises about restarts and incarnations, one by one.
+
+use consilience::{Config, Opened, Replica, Stored};
+
+use super::world::{Disk, How, Node, TOPIC, at, config, converge, mesh, topic};
+
+const DAY: u64 = 24 * 3_600_000;
+
+#[test]
+fn twenty_restarts_without_storage_pile_up_nothing() {
+    let mut bob = Node::fresh(1, 2);
+    let mut stored = Vec::new();
+    let mut expected = std::collections::BTreeMap::new();
+    for round in 0..20_u64 {
+        let ms = round * 1_000;
+        let mut ada = Node::open(0, 101 + round, Disk::default(), How::InMemory, at(ms));
+        bob.tell(&mut ada, at(ms + 1));
+        for key in 0..10 {
+            ada.set(&format!("k{key}"), &format!("{round}"), at(ms + 2 + key));
+            expected.insert(format!("k{key}"), format!("{round}"));
+        }
+        let gone = format!("k{}", round % 10);
+        ada.remove(&gone, at(ms + 20));
+        expected.remove(&gone);
+        ada.set(&format!("once{round}"), "kept", at(ms + 21));
+        expected.insert(format!("once{round}"), "kept".into());
+        ada.strengthen("eve", 4, at(ms + 22));
+        ada.tell(&mut bob, at(ms + 30));
+        bob.remove("k9", at(ms + 31));
+        expected.remove("k9");
+        let stats = bob.replica.stats(Some(&topic()));
+        stored.push(stats);
+        assert_eq!(stats.keys, expected.len());
+        for (key, value) in &expected {
+            assert_eq!(bob.get(key).as_deref(), Some(value.as_str()), "round {round}");
+        }
+        assert_eq!(bob.get("k9"), None);
+        bob.state();
+    }
+    let trust = bob.replica.topic(TOPIC).unwrap().coupling("trust", super::world::schema());
+    assert!(trust.value("eve", at(20_000)) >= consilience::crdts::Units::new(79), "it adds up over them");
+    // Late, from the one who has it all; and when the retired logs' entries are gone.
+    let mut late = Node::fresh(2, 4);
+    bob.tell(&mut late, at(30_000));
+    assert_eq!(late.state(), bob.state());
+    let before = bob.replica.stats(Some(&topic()));
+    bob.replica.handle_timeout(at(31 * DAY));
+    bob.store();
+    let after = bob.replica.stats(Some(&topic()));
+    assert!(after.stored < before.stored / 3, "{before:?} {after:?}");
+    assert!(after.stored < 6 * after.live.max(1_000), "{after:?}");
+    assert_eq!(late.state(), bob.state());
+    for (key, value) in &expected {
+        assert_eq!(bob.get(key).as_deref(), Some(value.as_str()));
+    }
+    let mut later = Node::fresh(3, 8);
+    bob.tell(&mut later, at(31 * DAY));
+    assert_eq!(later.state(), bob.state());
+    let mut all = [bob, late, later];
+    converge(&mut all, at(31 * DAY));
+}
+
+/// Ada in two incarnations: the second has taken the first over.
+fn taken_over() -> (Node, Node) {
+    let mut bob = Node::fresh(1, 2);
+    let mut ada = Node::open(0, 1, Disk::default(), How::InMemory, at(0));
+    for number in 0..10 {
+        ada.set(&format!("k{number}"), "first", at(number));
+    }
+    ada.tell(&mut bob, at(20));
+    let mut ada = Node::open(0, 3, Disk::default(), How::InMemory, at(30));
+    bob.tell(&mut ada, at(31));
+    ada.set("k0", "second", at(32));
+    ada.remove("k1", at(33));
+    ada.tell(&mut bob, at(34));
+    (ada, bob)
+}
+
+#[test]
+fn retired_logs_are_given_up_after_thirty_days_and_everybody_agrees() {
+    let (mut ada, mut dropped) = taken_over();
+    let (mut kept, mut partly) = (Node::fresh(2, 4), Node::fresh(3, 6));
+    dropped.tell(&mut kept, at(40));
+    dropped.tell(&mut partly, at(40));
+    let due = dropped.replica.poll_timeout().unwrap();
+    assert_eq!(due, at(34 + 30 * DAY));
+    let before = dropped.replica.stats(None).stored;
+    dropped.replica.handle_timeout(at(33 + 30 * DAY));
+    assert_eq!(dropped.replica.stats(None).stored, before, "not yet");
+    dropped.replica.handle_timeout(due);
+    assert!(dropped.replica.stats(None).stored < before);
+    assert_eq!(dropped.replica.poll_timeout(), None);
+    dropped.store();
+    assert_eq!(dropped.state(), kept.state());
+    // A late joiner, from the one that gave it up, then from the one that did not; and the other way round.
+    let now = at(34 + 30 * DAY);
+    let (mut late, mut later) = (Node::fresh(4, 8), Node::fresh(5, 10));
+    dropped.tell(&mut late, now);
+    assert_eq!(late.state(), kept.state());
+    kept.tell(&mut late, now);
+    kept.tell(&mut later, now);
+    dropped.tell(&mut later, now);
+    for node in [&late, &later] {
+        assert_eq!(node.state(), kept.state());
+        assert_eq!((node.get("k0").as_deref(), node.get("k1")), (Some("second"), None));
+        assert_eq!(node.get("k9").as_deref(), Some("first"));
+    }
+    // It is remembered over restarts, with and without a snapshot.
+    for snapshot in [false, true] {
+        if snapshot {
+            dropped.snapshot();
+        }
+        dropped = Node::open(1, 12 + 2 * u64::from(snapshot), dropped.disk(), How::Resumed, now);
+        assert_eq!(dropped.state(), kept.state());
+        assert_eq!(dropped.replica.poll_timeout(), None, "snapshot {snapshot}");
+    }
+    // Life goes on, in all of them.
+    ada.set("k2", "third", now);
+    ada.remove("k3", now);
+    dropped.set("k4", "bob", now);
+    let mut all = [ada, dropped, kept, partly, late, later];
+    converge(&mut all, now);
+    for node in &all {
+        assert_eq!(node.state(), all[0].state());
+        assert_eq!((node.get("k2").as_deref(), node.get("k3")), (Some("third"), None));
+        assert_eq!(node.get("k4").as_deref(), Some("bob"));
+    }
+}
+
+/// What the first incarnation wrote and the second never saw still counts, also where the rest was given up.
+///
+/// A removal by a log of its own dot names nothing: it only ends what that log lists. Where the entry that lists it is
+/// given up (`Change::Retired`, `hollow` in `fold::topic`), the late tail ends nothing, and this replica differs from
+/// those that kept the entries.
+#[test]
+fn a_tail_that_nobody_took_over_still_counts_after_thirty_days() {
+    let mut bob = Node::fresh(1, 2);
+    let mut ada = Node::fresh(0, 1);
+    ada.set("k0", "first", at(0));
+    ada.set("k1", "first", at(1));
+    ada.tell(&mut bob, at(2));
+    let backup = ada.disk();
+    // What bob has not seen.
+    ada.set("tail", "unseen", at(3));
+    ada.remove("k1", at(4));
+    let mut eve = Node::fresh(2, 4);
+    ada.tell(&mut eve, at(5));
+    // The backup comes back, and takes over what bob has.
+    let mut again = Node::open(0, 3, backup, How::Restored, at(6));
+    bob.tell(&mut again, at(7));
+    again.set("k0", "second", at(8));
+    again.tell(&mut bob, at(9));
+    bob.replica.handle_timeout(at(40 * DAY));
+    bob.store();
+    assert_eq!((bob.get("k0").as_deref(), bob.get("k1").as_deref()), (Some("second"), Some("first")));
+    eve.tell(&mut bob, at(40 * DAY));
+    bob.tell(&mut eve, at(40 * DAY));
+    for node in [&bob, &eve] {
+        assert_eq!((node.get("tail").as_deref(), node.get("k1")), (Some("unseen"), None));
+        assert_eq!(node.state(), eve.state());
+    }
+    let mut all = [bob, eve, again];
+    converge(&mut all, at(40 * DAY));
+    all[2].set("k0", "third", at(40 * DAY));
+    converge(&mut all, at(40 * DAY));
+    for node in &all {
+        assert_eq!((node.get("tail").as_deref(), node.get("k1")), (Some("unseen"), None));
+        assert_eq!(node.get("k0").as_deref(), Some("third"));
+    }
+}
+
+#[test]
+fn a_writer_resumes_its_log_and_a_restored_one_opens_the_next() {
+    let mut ada = Node::fresh(0, 1);
+    ada.set("t", "x", at(1));
+    let (log, size) = ada.own_log().unwrap();
+    for snapshot in [false, true] {
+        if snapshot {
+            ada.snapshot();
+        }
+        let mut resumed = Node::open(0, 3, ada.disk(), How::Resumed, at(2));
+        assert_eq!(resumed.state(), ada.state());
+        resumed.set("u", "y", at(3));
+        assert_eq!(resumed.own_log(), Some((log, size + 1)));
+        let mut restored = Node::open(0, 5, ada.disk(), How::Restored, at(2));
+        assert_eq!(restored.state(), ada.state());
+        restored.set("u", "y", at(3));
+        assert_ne!(restored.own_log().unwrap().0, log);
+        // Nobody was met: it did not take over, and it does once told that it is alone.
+        assert_eq!(restored.replica.logs().log(&restored.own_log().unwrap().0).unwrap().size(), 1);
+        restored.replica.declare_alone();
+        restored.set("v", "z", at(4));
+        assert_eq!(restored.get("t").as_deref(), Some("x"));
+        let took_over = restored.own_log().unwrap();
+        // Resumed after that, it goes on in the new one.
+        let mut again = Node::open(0, 7, restored.disk(), How::Resumed, at(5));
+        again.set("w", "z", at(6));
+        assert_eq!(again.own_log().unwrap().0, took_over.0);
+        assert_eq!(again.get("t").as_deref(), Some("x"));
+        let mut bob = Node::fresh(1, 2);
+        again.tell(&mut bob, at(7));
+        assert_eq!(bob.state(), again.state());
+    }
+}
+
+#[test]
+fn storage_of_another_mesh_or_damaged_is_refused() {
+    let mut ada = Node::fresh(0, 1);
+    ada.set("t", "x", at(1));
+    ada.set("t", "y", at(2));
+    let other = Config::new(consilience::sync::MeshId::from_bytes([1; 32]), [2; 32]);
+    let stored = Stored { snapshot: None, records: &ada.records };
+    assert!(Replica::open(other, Opened::Resumed(stored), at(3)).is_err());
+    let mut damaged = ada.records.clone();
+    damaged[20] ^= 1;
+    let stored = Stored { snapshot: None, records: &damaged };
+    assert!(Replica::open(config(3), Opened::Resumed(stored), at(3)).is_err());
+    // What is good of it serves as a backup.
+    let stored = Stored { snapshot: None, records: &ada.records[..ada.records.len() - 1] };
+    let replica = Replica::open(config(3), Opened::Resumed(stored), at(3)).unwrap();
+    assert!(replica.cut().is_some());
+    assert_eq!(replica.mesh(), &mesh());
+    assert!(replica.verify());
+}
+
+/// The first process lives on beside the restored one, and raises its base over what others gave up by then.
+#[test]
+fn a_retired_log_that_goes_on_and_compacts_means_the_same_everywhere() {
+    let mut bob = Node::fresh(1, 2);
+    let mut ada = Node::fresh(0, 2);
+    for number in 0..4 {
+        ada.set(&format!("k{number}"), "first", at(number));
+    }
+    ada.tell(&mut bob, at(5));
+    let mut again = Node::open(0, 3, ada.disk(), How::Restored, at(6));
+    bob.tell(&mut again, at(7));
+    again.set("other", "second", at(8));
+    again.tell(&mut bob, at(9));
+    let mut kept = Node::fresh(2, 4);
+    bob.tell(&mut kept, at(10));
+    bob.replica.handle_timeout(at(40 * DAY));
+    bob.store();
+    assert_eq!(bob.state(), kept.state());
+    // Unseen by the restored one.
+    let now = at(40 * DAY);
+    ada.remove("k1", now);
+    for round in 0..40 {
+        ada.set("fill", &format!("{round}"), now);
+    }
+    ada.tell(&mut kept, now);
+    ada.tell(&mut bob, now);
+    let mut late = Node::fresh(3, 8);
+    kept.tell(&mut late, now);
+    for node in [&bob, &kept, &late] {
+        assert_eq!(
+            (node.get("k0").as_deref(), node.get("k1")),
+            (Some("first"), None),
+            "agent {}",
+            node.agent
+        );
+        assert_eq!(node.get("fill").as_deref(), Some("39"));
+        assert_eq!(node.state(), kept.state());
+    }
+}
