@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use mesh::host::{Host, HostConfig};
 use mesh::options::Options;
-use mesh::{generate, outcome::Outcome, replay};
+use mesh::{generate, outcome::Outcome, plain::Plain, replay};
 
 /// The binary that cargo built beside this test: target/<profile>/examples/mesh.
 fn binary() -> &'static Path {
@@ -134,8 +135,8 @@ fn one_replica_equals_a_plain_replay() {
         let trace = generate::generate(600, 20, seed);
         let options = Options { replicas: 1, loss: 0.0, seed, ..Options::default() };
         let outcome = replay::replay(&trace, &options, &|_| {}).unwrap();
-        assert_eq!(outcome.plain, Some(true));
-        assert!(outcome.is_good());
+        assert!(outcome.is_good() && outcome.plain);
+        assert_eq!(outcome.plain_keys, outcome.keys_ever);
         assert_eq!(outcome.bytes.sent(), 0);
     }
 }
@@ -143,16 +144,38 @@ fn one_replica_equals_a_plain_replay() {
 #[test]
 fn a_replica_that_lacks_an_event_is_not_taken_for_a_plain_replay() {
     let trace = generate::generate(50, 5, 1);
-    let schema = consilience::crdts::coupling::CouplingSchema::with_half_life(1_000).unwrap();
-    let mut replica = mesh::replica::Replica::new(schema);
+    let schema = consilience::crdts::CouplingSchema::with_half_life(1_000).unwrap();
+    let mut host = Host::new(HostConfig { number: 0, seed: 1, schema }).unwrap();
+    let plain = Plain::new(&trace.events, 1);
     let mut counts = [0; 5];
     for (event, now) in trace.events.iter().zip(trace.instants()) {
-        assert!(!mesh::plain::matches(&trace.events, &replica));
+        assert!(!plain.matches(&host).unwrap());
         let ordinal = &mut counts[usize::try_from(event.agent).unwrap()];
         *ordinal += 1;
-        replica.play(event, *ordinal, now).unwrap();
+        host.play(event, *ordinal, now).unwrap();
     }
-    assert!(mesh::plain::matches(&trace.events, &replica));
+    assert!(plain.matches(&host).unwrap());
+}
+
+#[test]
+fn keys_of_one_replica_are_checked_where_there_are_several() {
+    let outcome = replayed(Options::default());
+    assert!((1..outcome.keys_ever).contains(&outcome.plain_keys));
+    // All that one replica of two did, at a replica that has nothing of the other's.
+    let trace = generate::generate(200, 8, 1);
+    let schema = consilience::crdts::CouplingSchema::with_half_life(1_000).unwrap();
+    let mut host = Host::new(HostConfig { number: 0, seed: 1, schema }).unwrap();
+    let mut counts = [0; 8];
+    for (event, now) in trace.events.iter().zip(trace.instants()) {
+        let ordinal = &mut counts[usize::try_from(event.agent).unwrap()];
+        *ordinal += 1;
+        if event.agent % 2 == 0 {
+            host.play(event, *ordinal, now).unwrap();
+        }
+    }
+    assert!(!Plain::new(&trace.events, 2).matches(&host).unwrap());
+    let even: Vec<_> = trace.events.iter().filter(|event| event.agent % 2 == 0).cloned().collect();
+    assert!(Plain::new(&even, 2).matches(&host).unwrap());
 }
 
 #[test]
@@ -163,7 +186,10 @@ fn an_outcome_whose_replicas_differ_is_not_good() {
     assert!(good.is_good() && !differs.is_good());
     assert_eq!(differs.digest(), None);
     assert!(!Outcome { rounds: None, ..replayed(Options::default()) }.is_good());
-    assert!(!Outcome { plain: Some(false), ..replayed(Options::default()) }.is_good());
+    assert!(!Outcome { plain: false, ..replayed(Options::default()) }.is_good());
+    let mut forgets = replayed(Options::default());
+    forgets.replicas[3].comes_back = false;
+    assert!(!forgets.is_good());
     // As the program would end.
     let code = |outcome: &Outcome| format!("{:?}", mesh::exit_code(outcome));
     assert_eq!(code(&differs), format!("{:?}", std::process::ExitCode::from(1)));
@@ -198,6 +224,14 @@ fn json_has_its_figures_on_the_last_line() {
     for name in ["keys", "bytes_sent", "set_size", "full_state_bytes", "lost", "duplicated", "merges"] {
         assert!(figures[name].as_u64() > Some(0), "{name}");
     }
+    for name in
+        ["summary_bytes", "repair_bytes", "entries_kept", "stored_bytes", "live_bytes", "journal_bytes"]
+    {
+        assert!(figures[name].as_u64() > Some(0), "{name}");
+    }
+    // Each event is a transaction, and some of the agents' next ones list again what went.
+    assert!(figures["entries"].as_u64() >= Some(300));
+    assert!(figures["stored_bytes"].as_u64() >= figures["live_bytes"].as_u64());
 }
 
 #[test]
@@ -277,7 +311,8 @@ fn an_empty_trace_converges() {
     let scratch = Scratch::new("empty");
     let file = scratch.write("empty.jsonl", "");
     let figures = figures(&["--trace", &file]);
-    assert_eq!((figures["events"].as_u64(), figures["bytes_sent"].as_u64()), (Some(0), Some(0)));
+    assert_eq!((figures["events"].as_u64(), figures["entries"].as_u64()), (Some(0), Some(0)));
+    assert_eq!((figures["changes_bytes"].as_u64(), figures["repair_bytes"].as_u64()), (Some(0), Some(0)));
     assert!(run(&["--trace", &file]).status.success());
 }
 

@@ -1,4 +1,4 @@
-//! Replays a trace of agents' work through several replicas that exchange deltas over bad links, and shows that every
+//! Replays a trace of agents' work through several replicas that exchange signed logs over bad links, and shows that every
 //! replica ends in the same state.
 //!
 //! ```sh
@@ -7,29 +7,31 @@
 //! cargo run --release --example mesh -- --help
 //! ```
 //!
-//! The `n`-th event of agent `a` (counting from 1) sets its keys to the text `a@n` in an LWW map, or removes them;
-//! inserts the agent into an OR-set; and strengthens the coupling of the agent with whoever last touched each of these
-//! keys, as far as the agent's replica knows. `replay.rs` drives it all, `replica.rs` shows the library in use. The integration test
-//! `tests/mesh.rs` takes these modules in, and so runs their tests too.
+//! Each agent has a key of its own and writes at one of the replicas. Its `n`-th event is a transaction: it sets keys of
+//! an LWW map to the text `a@n`, where `a` is the agent's number, or removes them; inserts the agent into an OR-set; and
+//! strengthens the coupling of the agent with whoever last touched each of these keys, as far as its replica knows.
+//!
+//! A replica sends each peer a bundle of what an event brought, and from time to time its summary to one of them, which
+//! answers with a bundle of what is missing there. `host.rs` shows the library in use, `replay.rs` drives it all. The
+//! integration test `tests/mesh.rs` takes these modules in, and so runs their tests too.
 #![expect(
     clippy::std_instead_of_alloc,
     clippy::std_instead_of_core,
     reason = "a program has the standard library"
 )]
 
-mod follower;
-mod frame;
 pub(crate) mod generate;
 mod git;
 mod history;
+pub(crate) mod host;
 mod lines;
 mod link;
+mod message;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod plain;
 mod prng;
 pub(crate) mod replay;
-pub(crate) mod replica;
 mod stopwatch;
 mod table;
 mod trace;
@@ -44,7 +46,7 @@ use options::{Command, Options, Source};
 use outcome::Outcome;
 use trace::Trace;
 
-/// The replicas differ, or the library refused what another replica sent.
+/// The replicas differ or are wrong, or the library refused what another replica sent.
 const FAILED: u8 = 1;
 /// The arguments or the trace are wrong.
 const MISUSED: u8 = 2;
@@ -88,7 +90,7 @@ fn read(options: &Options) -> Result<Trace, String> {
     }
 }
 
-/// Success only if all replicas ended in one state, and in the right one where that is known.
+/// Success only if all replicas ended in one state, in the right one as far as that is known, and come back in it.
 pub(crate) fn exit_code(outcome: &Outcome) -> ExitCode {
     if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }

@@ -4,6 +4,7 @@ use consilience::crdts::Timestamp;
 use consilience::crdts::coupling::Units;
 use serde::Serialize;
 
+use super::host::Size;
 use super::link::Traffic;
 use super::options::Options;
 use super::stopwatch::Stopwatch;
@@ -28,16 +29,26 @@ pub(crate) struct Outcome {
     pub(crate) couplings_alive: u64,
     pub(crate) traffic: Traffic,
     pub(crate) bytes: Bytes,
+    /// Bundles taken in.
     pub(crate) merges: Stopwatch,
-    /// Rounds of repair until nobody had anything to say; `None` if the limit came first.
+    /// Of the ranges in them, those that came before what they follow on.
+    pub(crate) refused: u64,
+    /// Rounds of repair until nobody lacked anything; `None` if the limit came first.
     pub(crate) rounds: Option<u64>,
-    /// Whether the state is that of a plain replay; known only where there is one replica.
-    pub(crate) plain: Option<bool>,
+    /// Whether the state is that of a plain replay, as far as that is known.
+    pub(crate) plain: bool,
+    /// Of how many keys it is.
+    pub(crate) plain_keys: u64,
 }
 
 pub(crate) struct AtReplica {
+    /// Events that happened there.
     pub(crate) events: u64,
-    pub(crate) state_bytes: u64,
+    pub(crate) size: Size,
+    /// What was put on its disk.
+    pub(crate) disk_bytes: u64,
+    /// Whether it comes back from there in the same state.
+    pub(crate) comes_back: bool,
     pub(crate) digest: Digest,
 }
 
@@ -51,16 +62,16 @@ pub(crate) struct Coupled {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Bytes {
     pub(crate) changes: u64,
+    pub(crate) summaries: u64,
     pub(crate) repairs: u64,
-    pub(crate) confirmations: u64,
-    /// What the changes would have cost, had each been the whole state of its replica (map, set and couplings,
-    /// encoded), to the same peers. Repairs would have been needless then, so none are counted.
+    /// What the changes would have cost, had each been a bundle of all that its replica holds, to the same peers. Repairs
+    /// would have been needless then, so none are counted.
     pub(crate) full_states: u64,
 }
 
 impl Bytes {
     pub(crate) const fn sent(&self) -> u64 {
-        self.changes + self.repairs + self.confirmations
+        self.changes + self.summaries + self.repairs
     }
 }
 
@@ -72,10 +83,17 @@ impl Outcome {
     }
 
     pub(crate) fn is_good(&self) -> bool {
-        self.digest().is_some() && self.rounds.is_some() && self.plain != Some(false)
+        let come_back = self.replicas.iter().all(|replica| replica.comes_back);
+        self.digest().is_some() && self.rounds.is_some() && self.plain && come_back
+    }
+
+    /// What the logs take, at the first replica: at all of them, where they agree.
+    pub(crate) fn size(&self) -> Size {
+        self.replicas.first().map(|replica| replica.size).unwrap_or_default()
     }
 
     pub(crate) fn figures(&self, options: &Options) -> Figures {
+        let size = self.size();
         Figures {
             events: self.events,
             agents: self.agents,
@@ -86,9 +104,16 @@ impl Outcome {
             digest: self.digest().map(Digest::to_hex),
             digests: self.replicas.iter().map(|replica| replica.digest.to_hex()).collect(),
             matches_plain_replay: self.plain,
+            plain_keys: self.plain_keys,
+            entries: size.entries,
+            entries_kept: size.entries_kept,
+            stored_bytes: size.stored,
+            live_bytes: size.live,
+            journal_bytes: self.replicas.iter().map(|replica| replica.disk_bytes).sum(),
             repair_rounds: self.rounds,
             bytes_sent: self.bytes.sent(),
             changes_bytes: self.bytes.changes,
+            summary_bytes: self.bytes.summaries,
             repair_bytes: self.bytes.repairs,
             full_state_bytes: self.bytes.full_states,
             frames: self.traffic.sent,
@@ -97,6 +122,7 @@ impl Outcome {
             duplicated: self.traffic.duplicated,
             overtaken: self.traffic.overtaken,
             merges: self.merges.calls,
+            refused: self.refused,
             merged_bytes: self.merges.bytes,
             merges_per_s: self.merges.per_second(),
             half_life_days: options.half_life_days,
@@ -134,10 +160,17 @@ pub(crate) struct Figures {
     converged: bool,
     digest: Option<String>,
     digests: Vec<String>,
-    matches_plain_replay: Option<bool>,
+    matches_plain_replay: bool,
+    plain_keys: u64,
+    entries: u64,
+    entries_kept: u64,
+    stored_bytes: u64,
+    live_bytes: u64,
+    journal_bytes: u64,
     repair_rounds: Option<u64>,
     bytes_sent: u64,
     changes_bytes: u64,
+    summary_bytes: u64,
     repair_bytes: u64,
     full_state_bytes: u64,
     frames: u64,
@@ -146,6 +179,7 @@ pub(crate) struct Figures {
     duplicated: u64,
     overtaken: u64,
     merges: u64,
+    refused: u64,
     merged_bytes: u64,
     merges_per_s: u64,
     half_life_days: u64,

@@ -12,15 +12,8 @@ pub(crate) struct Stopwatch {
 }
 
 impl Stopwatch {
-    /// Runs `work` on `input`, where there is any.
-    pub(crate) fn time<E>(
-        &mut self,
-        input: &[u8],
-        work: impl FnOnce(&[u8]) -> Result<bool, E>,
-    ) -> Result<bool, E> {
-        if input.is_empty() {
-            return Ok(false);
-        }
+    /// Runs `work` on `input`.
+    pub(crate) fn time<T>(&mut self, input: &[u8], work: impl FnOnce(&[u8]) -> T) -> T {
         let start = Instant::now();
         let done = work(input);
         self.total += start.elapsed();

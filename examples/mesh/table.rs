@@ -28,6 +28,13 @@ fn write(out: &mut String, trace: &Trace, options: &Options, outcome: &Outcome) 
     row(out, "events", outcome.events, &format!("by {}{span}", counted(outcome.agents, "agent")))?;
     row(out, "live keys", outcome.keys, &format!("of {} ever touched", grouped(outcome.keys_ever)))?;
     row(out, "set size", outcome.set_size, "agents seen at work")?;
+    let size = outcome.size();
+    row(
+        out,
+        "entries",
+        size.entries,
+        &format!("signed, of which {} are still needed", grouped(size.entries_kept)),
+    )?;
     if trace.left_out > 0 {
         row(out, "left out", trace.left_out, "paths longer than a key may be")?;
     }
@@ -39,11 +46,14 @@ fn write(out: &mut String, trace: &Trace, options: &Options, outcome: &Outcome) 
     }
     couplings(out, trace, options.half_life_days, outcome)?;
 
-    writeln!(out, "\n  {:>7}  {:>9}  {:>12}  state digest (BLAKE3)", "replica", "events", "state bytes")?;
+    let head = ["replica", "events", "on disk", "stored", "live"];
+    let [number, events, disk, stored, live] = head;
+    writeln!(out, "\n  {number:>7} {events:>8} {disk:>10} {stored:>10} {live:>10}  state digest (BLAKE3)")?;
     for (number, replica) in outcome.replicas.iter().enumerate() {
-        let (events, bytes) = (grouped(replica.events), grouped(replica.state_bytes));
-        let digest: String = replica.digest.to_hex().chars().take(32).collect();
-        writeln!(out, "  {number:>7}  {events:>9}  {bytes:>12}  {digest}")?;
+        let [events, disk, stored, live] =
+            [replica.events, replica.disk_bytes, replica.size.stored, replica.size.live].map(grouped);
+        let digest: String = replica.digest.to_hex().chars().take(24).collect();
+        writeln!(out, "  {number:>7} {events:>8} {disk:>10} {stored:>10} {live:>10}  {digest}")?;
     }
     writeln!(out, "\n{}", verdict(outcome))
 }
@@ -63,13 +73,13 @@ fn links(out: &mut String, options: &Options, traffic: Traffic) -> std::fmt::Res
 
 fn sent(out: &mut String, bytes: Bytes) -> std::fmt::Result {
     writeln!(out, "\nBytes sent")?;
-    row(out, "deltas", bytes.changes, "an event's, to every peer")?;
-    row(out, "repairs", bytes.repairs, "to a neighbour, all behind its confirmed cursor")?;
-    row(out, "confirmed", bytes.confirmations, "answers to repairs")?;
+    row(out, "changes", bytes.changes, "bundles of what an event brought, to every peer")?;
+    row(out, "summaries", bytes.summaries, "to a neighbour: what is here")?;
+    row(out, "repairs", bytes.repairs, "its answers: bundles of what is not")?;
     row(out, "in all", bytes.sent(), "")?;
     let times = bytes.full_states.checked_div(bytes.sent()).unwrap_or(0);
     let note = format!(
-        "with whole states for deltas: {}",
+        "with all that is held for changes: {}",
         match times {
             0 | 1 => "no more".to_string(),
             times => format!("{} times that", grouped(times)),
@@ -80,9 +90,10 @@ fn sent(out: &mut String, bytes: Bytes) -> std::fmt::Result {
 
 fn merges(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let merges = &outcome.merges;
-    writeln!(out, "\nMerges, decoding included")?;
+    writeln!(out, "\nBundles taken in, signatures checked")?;
     let bytes = merges.bytes.checked_div(merges.calls).unwrap_or(0);
     row(out, "calls", merges.calls, &format!("of {} bytes on average", grouped(bytes)))?;
+    row(out, "refused", outcome.refused, "logs in them, for what was lost before")?;
     row(out, "a second", merges.per_second(), &format!("{:.3} s in all", merges.total.as_secs_f64()))
 }
 
@@ -126,16 +137,26 @@ fn name(trace: &Trace, agent: u64) -> String {
 
 fn verdict(outcome: &Outcome) -> String {
     let replicas = outcome.replicas.len();
-    match (outcome.digest(), outcome.rounds, outcome.plain) {
-        (None, ..) => format!("THE REPLICAS DIFFER: {replicas} replicas are not in one state."),
-        (_, None, _) => "THE REPLICAS DID NOT COME TO REST, although their states are equal.".into(),
-        (_, _, Some(false)) => "THE STATE IS WRONG: a plain replay of the trace ends in another one.".into(),
-        (_, _, Some(true)) => "The replica's map and set equal those of a plain replay of the trace.".into(),
-        (_, Some(rounds), None) => {
-            let rounds = counted(rounds, "round");
-            format!("All {replicas} replicas ended in the same state, at rest after {rounds} of repair.")
+    let keys = counted(outcome.plain_keys, "key");
+    let mut text = match (outcome.digest(), outcome.rounds) {
+        (None, _) => format!("THE REPLICAS DIFFER: {replicas} replicas are not in one state."),
+        (_, None) => "THE REPLICAS DID NOT COME TO REST, although their states are equal.".into(),
+        _ if !outcome.plain => "THE STATE IS WRONG: a plain replay of the trace ends in another one.".into(),
+        (_, Some(_)) if replicas == 1 => {
+            "The replica's map and set equal those of a plain replay of the trace.".into()
         }
+        (_, Some(rounds)) => {
+            let rounds = counted(rounds, "round");
+            format!(
+                "All {replicas} replicas ended in the same state, at rest after {rounds} of repair.\n\
+                 A plain replay has that set too, and the {keys} that only one ever touched."
+            )
+        }
+    };
+    if !outcome.replicas.iter().all(|replica| replica.comes_back) {
+        text += "\nA REPLICA COMES BACK FROM ITS STORAGE IN ANOTHER STATE.";
     }
+    text
 }
 
 /// At most `chars` characters.
