@@ -96,7 +96,16 @@ pub fn plan(held: &Held, offers: &[Offer]) {
             .map(|offer| Offer { size: own.size, start: offer.start.min(own.size), log: *log, ..*offer })
             .collect();
         done(set, &set.plan(&[*log], &same), &same);
-        assert_eq!(set.plan(&[], &[own]), [], "a set that is offered what it has does nothing");
+        // What was named as different and looks the same may differ behind a root's first bytes: proofs, and no entries.
+        let proofs = |step: &Move| match step {
+            Move::Evidence(_) | Move::Search(_) => true,
+            Move::Send(_, want) => want.from == want.to,
+            _ => false,
+        };
+        assert!(
+            set.plan(&[], &[own]).iter().all(proofs),
+            "a set that is offered what it has sends no entries"
+        );
     }
 }
 
