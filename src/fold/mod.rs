@@ -9,6 +9,7 @@
 mod couples;
 mod digest;
 mod dots;
+mod entries;
 mod topic;
 mod watch;
 
@@ -19,7 +20,8 @@ use consilience_sync::{Change, LogId, LogKind, LogSet, Topic};
 
 pub(crate) use couples::actor_of;
 pub(crate) use dots::Place;
-pub(crate) use topic::{ENTRY_COST, Member, Table, TopicState, tag_of};
+pub(crate) use entries::tag_of;
+pub(crate) use topic::{ENTRY_COST, Member, Table, TopicState};
 pub(crate) use watch::{Watch, Winner, winner};
 
 use crate::payload::PayloadError;
@@ -32,11 +34,13 @@ pub(crate) struct Fold {
     seed: u64,
     /// Entries that say nothing here, not reported yet.
     pub(crate) inert: Vec<(LogId, u64, PayloadError)>,
+    /// Logs that others began to answer for, or do no longer, not looked at yet.
+    pub(crate) claimed: Vec<(Topic, LogId)>,
 }
 
 impl Fold {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self { topics: BTreeMap::new(), seed, inert: Vec::new() }
+        Self { topics: BTreeMap::new(), seed, inert: Vec::new(), claimed: Vec::new() }
     }
 
     /// The state that what is applicable in a set adds up to, from scratch.
@@ -65,15 +69,6 @@ impl Fold {
         self.topics.iter()
     }
 
-    /// Logs that others began to answer for, or do no longer, since this was asked last.
-    pub(crate) fn take_claimed(&mut self) -> Vec<(Topic, LogId)> {
-        let mut claimed = Vec::new();
-        for (topic, state) in &mut self.topics {
-            claimed.extend(state.claimed.drain(..).map(|log| (topic.clone(), log)));
-        }
-        claimed
-    }
-
     pub(crate) fn remove(&mut self, topic: &Topic) {
         self.topics.remove(topic);
     }
@@ -90,6 +85,9 @@ impl Fold {
             Change::Replaced { .. } => self.topic_mut(&topic).clear(set, log, false),
             Change::Voided { .. } => self.topic_mut(&topic).clear(set, log, true),
             _ => {}
+        }
+        if let Some(state) = self.topics.get_mut(&topic) {
+            self.claimed.extend(state.claimed.drain(..).map(|log| (topic.clone(), log)));
         }
     }
 

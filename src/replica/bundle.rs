@@ -9,8 +9,8 @@ use alloc::vec::Vec;
 use consilience_crdts::Timestamp;
 use consilience_sync::codec::{DecodeError, Reader, put_varint};
 use consilience_sync::{
-    Answer, Evidence, Log, LogId, LogOpening, MeshId, OpenError, OpeningError, RangeForm, ReceiveError,
-    Received, SetError, Topic, VerifyBudget, Want,
+    Answer, Evidence, Log, LogId, LogOpening, OpenError, OpeningError, RangeForm, ReceiveError, Received,
+    SetError, Topic, VerifyBudget, Want,
 };
 
 use super::Replica;
@@ -80,7 +80,7 @@ impl Replica {
         let known = since.map(read_summary).transpose()?.unwrap_or_default();
         self.sign_heads(now);
         let mut bytes = alloc::vec![BUNDLE];
-        bytes.extend(mesh_tag(self.set.mesh()));
+        bytes.extend(self.set.mesh().discovery_key().tag());
         for log in self.set.logs().filter(|log| wanted(&log.opening().topic)) {
             self.export_log(log, known.get(log.id()), &mut bytes);
         }
@@ -129,7 +129,7 @@ impl Replica {
         if reader.byte()? != BUNDLE {
             return Err(DecodeError::Kind.into());
         }
-        if reader.array()? != mesh_tag(self.set.mesh()) {
+        if reader.array()? != self.set.mesh().discovery_key().tag() {
             return Err(OpeningError::WrongMesh.into());
         }
         let mut budget = VerifyBudget::new();
@@ -234,12 +234,6 @@ impl Replica {
     }
 }
 
-/// The first bytes of the mesh's public name.
-fn mesh_tag(mesh: &MeshId) -> [u8; 8] {
-    let [a, b, c, d, e, f, g, h, ..] = *mesh.discovery_key().as_bytes();
-    [a, b, c, d, e, f, g, h]
-}
-
 fn put_part(bytes: &mut Vec<u8>, kind: u8, part: &[u8]) {
     bytes.push(kind);
     put_varint(bytes, part.len() as u64);
@@ -252,11 +246,11 @@ struct Known {
     /// Behind what is held and signed.
     size: u64,
     /// The first bytes of the root there.
-    root: [u8; 8],
+    root: [u8; 16],
 }
 
-/// The first bytes of a log's root; zeros where it is not known.
-fn root_of(log: &Log, size: u64) -> [u8; 8] {
+/// The first half of a log's root; zeros where it is not known. Two histories with one half cost 2^64 trees.
+fn root_of(log: &Log, size: u64) -> [u8; 16] {
     let root = log.root_at(size);
     root.and_then(|root| root.as_bytes().first_chunk().copied()).unwrap_or_default()
 }

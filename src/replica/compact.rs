@@ -169,8 +169,13 @@ impl Replica {
         now: Timestamp,
     ) -> Result<bool, CommitError> {
         let mut prepared = false;
-        if let Some(rescued) = self.rescued.remove(&(*agent, topic.clone())) {
-            self.write_rescued(topic, log, rescued, now)?;
+        let whose = (*agent, topic.clone());
+        if let Some(rescued) = self.rescued.remove(&whose) {
+            if let Err(error) = self.write_rescued(topic, log, &rescued, now) {
+                // Nothing of it is forgotten: what was written already will be written once more.
+                self.rescued.insert(whose, rescued);
+                return Err(error);
+            }
             prepared = true;
         }
         if self.met {
@@ -181,6 +186,17 @@ impl Replica {
             }
         }
         Ok(prepared)
+    }
+
+    /// Writes again at once what forks voided: so it is stored in the same record as what showed the fork, or behind it.
+    pub(super) fn write_all_rescued(&mut self, now: Timestamp) {
+        let whose: Vec<(AgentId, Topic)> = self.rescued.keys().cloned().collect();
+        for (agent, topic) in whose {
+            if let Ok(log) = self.own_log(&agent, &topic, LogKind::State, now) {
+                // What cannot be written now comes before the writer's next entry.
+                let _ = self.prepare(&agent, &topic, &log, now);
+            }
+        }
     }
 
     /// What earlier incarnations left and a log has not taken over.
@@ -364,7 +380,7 @@ impl Replica {
         &mut self,
         topic: &Topic,
         log: &LogId,
-        rescued: Vec<Rescued>,
+        rescued: &[Rescued],
         now: Timestamp,
     ) -> Result<(), CommitError> {
         let mut draft = Draft::default();
@@ -375,31 +391,31 @@ impl Replica {
                     let mut ends = BTreeSet::new();
                     if let Some(state) = self.fold.topic(topic)
                         && let Some(Table::Dots(dots)) =
-                            state.collection(&id).map(|collection| &collection.table)
+                            state.collection(id).map(|collection| &collection.table)
                     {
                         let agent = self.set.log(log).map(|log| log.opening().agent);
-                        for entry in dots.live.siblings(&key) {
+                        for entry in dots.live.siblings(key) {
                             let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
                             if author == agent {
-                                ends.extend(state.name_of(&self.set, &id, &entry.dot));
+                                ends.extend(state.name_of(&self.set, id, &entry.dot));
                             }
                         }
                     }
-                    draft.write(&id, &key, Some(&value), ends);
+                    draft.write(id, key, Some(value), ends);
                 }
                 Rescued::Couple { id, key, weakens, instant } => {
                     let own = self.fold.topic(topic).and_then(|state| {
                         let (index, member) = state.member(log)?;
-                        Some(stated(state, &id, &key, &member.agent, index, weakens))
+                        Some(stated(state, id, key, &member.agent, index, *weakens))
                     });
                     let alive = id.schema().is_some_and(|schema| {
-                        schema.admits(instant, now) && schema.amount_at(instant, now) > Units::ZERO
+                        schema.admits(*instant, now) && schema.amount_at(*instant, now) > Units::ZERO
                     });
-                    if alive && own.unwrap_or(0) < instant {
-                        draft.couple(&id, &key, weakens, instant);
+                    if alive && own.unwrap_or(0) < *instant {
+                        draft.couple(id, key, *weakens, *instant);
                     }
                 }
-                Rescued::End { id, ended } => draft.end(&id, ended),
+                Rescued::End { id, ended } => draft.end(id, *ended),
             }
             if draft.bytes() > CHUNK_BYTES || draft.names_too_many() {
                 self.append_again(log, &core::mem::take(&mut draft), now)?;

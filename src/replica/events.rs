@@ -177,10 +177,6 @@ impl Replica {
         cites: &[EventRef],
         now: Timestamp,
     ) -> Result<(EventRef, RecordId), AppendEventError> {
-        let topic = Topic::new(topic)?;
-        if !self.locals.contains_key(&writer.0) {
-            return Err(AppendEventError::UnknownWriter);
-        }
         let mut citations: BTreeMap<[u8; 8], Citation> = BTreeMap::new();
         for cited in cites {
             let log = self.set.log(&cited.log).ok_or(AppendEventError::UnknownCitation)?;
@@ -193,14 +189,7 @@ impl Replica {
             }
         }
         let citations: Vec<Citation> = citations.into_values().collect();
-        self.settle(now);
-        let log = self.own_log(&writer.0, &topic, LogKind::Event, now)?;
-        let base = self.set.log(&log).map_or(0, consilience_sync::Log::base);
-        let entry = |hlc| NewEntry { base, citations: &citations, ..NewEntry::new(hlc, payload) };
-        let seq = self.append_entry(&log, entry, now)?;
-        let record = self.record_entry(&log, seq);
-        self.settle(now);
-        Ok((EventRef { log, seq }, record))
+        self.put_event(writer, topic, payload, &citations, 0, now)
     }
 
     /// Gives up the events of a local writer below a number: with its next event, everybody drops them.
@@ -216,6 +205,18 @@ impl Replica {
         below: u64,
         now: Timestamp,
     ) -> Result<(EventRef, RecordId), AppendEventError> {
+        self.put_event(writer, topic, payload, &[], below, now)
+    }
+
+    fn put_event(
+        &mut self,
+        writer: Writer,
+        topic: &str,
+        payload: &[u8],
+        citations: &[Citation],
+        below: u64,
+        now: Timestamp,
+    ) -> Result<(EventRef, RecordId), AppendEventError> {
         let topic = Topic::new(topic)?;
         if !self.locals.contains_key(&writer.0) {
             return Err(AppendEventError::UnknownWriter);
@@ -223,7 +224,8 @@ impl Replica {
         self.settle(now);
         let log = self.own_log(&writer.0, &topic, LogKind::Event, now)?;
         let base = self.set.log(&log).map_or(0, |log| log.base().max(below.min(log.size())));
-        let seq = self.append_entry(&log, |hlc| NewEntry { base, ..NewEntry::new(hlc, payload) }, now)?;
+        let entry = |hlc| NewEntry { base, citations, ..NewEntry::new(hlc, payload) };
+        let seq = self.append_entry(&log, entry, now)?;
         let record = self.record_entry(&log, seq);
         self.settle(now);
         Ok((EventRef { log, seq }, record))

@@ -339,6 +339,7 @@ impl Replica {
         }
         self.follow_all();
         self.report_inert();
+        self.write_all_rescued(now);
     }
 
     fn follow_all(&mut self) {
@@ -360,7 +361,7 @@ impl Replica {
         match opening.kind {
             LogKind::Event => {
                 self.events.entry(topic.clone()).or_default().take(&self.set, change);
-                self.notices.tell_of_events(&self.set, &topic, change);
+                self.notices.tell_of_events(&topic, change);
             }
             LogKind::State => {
                 if local && matches!(change, Change::Voided { .. }) {
@@ -387,7 +388,7 @@ impl Replica {
 
     /// Notes which logs ceased to count because they were retired, and lets those in that begin where they were.
     fn note_retired(&mut self) {
-        for (topic, log) in self.fold.take_claimed() {
+        for (topic, log) in core::mem::take(&mut self.fold.claimed) {
             let Some((_, member)) = self.fold.topic(&topic).and_then(|state| state.member(&log)) else {
                 continue;
             };

@@ -8,7 +8,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use consilience_sync::{AgentId, Change, LogId, LogOpening, LogSet, Topic, TopicError};
+use consilience_sync::{AgentId, Change, LogId, LogOpening, Topic, TopicError};
 
 use super::{Live, Replica, Surfaced};
 use crate::fold::{Table, Winner, winner};
@@ -178,7 +178,7 @@ impl Notices {
         }
     }
 
-    pub(super) fn tell_of_events(&mut self, _set: &LogSet, topic: &Topic, change: &Change) {
+    pub(super) fn tell_of_events(&mut self, topic: &Topic, change: &Change) {
         if let Change::Applicable { log, from, to } = change
             && self.is_wanted(topic)
         {

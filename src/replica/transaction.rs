@@ -124,7 +124,7 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     ///
-    /// Why it was not committed. Nothing changed then.
+    /// Why it was not committed. Nothing of it took place then.
     pub fn commit(self) -> Result<Option<RecordId>, CommitError> {
         let Self { replica, writer, topic, now, draft } = self;
         replica.commit(&writer, &topic, draft, now)

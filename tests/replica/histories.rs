@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::sync::{Log, LogId, Signer};
 
-use super::world::{Dice, Disk, How, Node, TOPIC, at, converge, keys, schema, seeds, topic};
+use super::world::{Dice, Disk, How, Node, TOPIC, at, converge, dice::seeds, keys, schema, topic};
 use consilience::crdts::Units;
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];

@@ -371,6 +371,17 @@ fn a_forked_state_log_is_void_and_its_owner_writes_again() {
 }
 
 #[test]
+fn what_a_void_log_said_is_stored_again_with_the_evidence() {
+    let (mut ada, mut clone, mut bob) = clones();
+    clone.tell(&mut bob, at(7));
+    // What the owner had is in the record that makes its log void, or the next: without any commit of its own.
+    bob.tell(&mut ada, at(8));
+    let ada = Node::open(0, 9, ada.disk(), How::Resumed, at(9));
+    assert_eq!((ada.get("common").as_deref(), ada.get("left").as_deref()), (Some("c"), Some("l")));
+    ada.state();
+}
+
+#[test]
 fn a_malformed_payload_says_nothing_and_is_reported() {
     let mut mallory = Hand::new(8, 5);
     mallory.append(&on_tasks(&[], op_set("t", "good", &[])), stamp(1));

@@ -57,7 +57,8 @@ fixed_bytes! {
 
 impl DiscoveryKey {
     /// Its first 8 bytes. They tell bytes of another mesh from bytes that somebody changed, and prove nothing.
-    pub(crate) fn tag(&self) -> [u8; 8] {
+    #[must_use]
+    pub fn tag(&self) -> [u8; 8] {
         core::array::from_fn(|at| self.0[at])
     }
 }

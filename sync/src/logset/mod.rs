@@ -13,11 +13,11 @@ mod change;
 mod heads;
 mod limits;
 mod offer;
+mod outcome;
 mod replay;
 mod slot;
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
 
 use consilience_crdts::{Hlc, Timestamp};
 
@@ -25,95 +25,16 @@ pub use change::Change;
 pub use heads::HeadStep;
 pub use limits::{Admission, Limits};
 pub use offer::{Move, Offer};
+pub use outcome::{Answer, OpenError, SetError, SetStats};
 pub use replay::{Replay, ReplayError};
 
 use crate::budget::VerifyBudget;
-use crate::identity::{AgentId, AgentKey, KeyError, LogId, LogOpening, MeshId, SignError, Signer, Topic};
+use crate::identity::{AgentId, AgentKey, LogId, LogOpening, MeshId, Signer, Topic};
 use crate::log::{
-    Allowance, AppendError, Entry, Evidence, EvidenceError, Gone, Have, KeepError, Log, NewEntry, RangeForm,
-    ReceiveError, Received, SignedHead, Want,
+    Allowance, AppendError, Entry, Evidence, Gone, Have, Log, NewEntry, RangeForm, Received, SignedHead, Want,
 };
 use heads::Heads;
 use slot::Slot;
-
-/// Why a log is not held. Nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// The writer's key is not admitted.
-    #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The host does not want it.
-    #[error("the host does not hold this log")]
-    Ignored,
-    /// There are as many logs, of this agent or in all, as the limits allow.
-    #[error("no more logs are held, of this agent or in all")]
-    Quota,
-}
-
-/// Why something about a log was refused. Nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SetError {
-    /// No such log is held.
-    #[error("no such log is held")]
-    Unknown,
-    /// The log is forked, and entries from `valid_below` on do not count. There is [evidence](LogSet::evidence).
-    #[error("the log is forked: entries from {valid_below} on do not count")]
-    Forked {
-        /// 0 for a state log.
-        valid_below: u64,
-    },
-    /// The range was refused.
-    #[error(transparent)]
-    Receive(#[from] ReceiveError),
-    /// The evidence was refused.
-    #[error(transparent)]
-    Evidence(#[from] EvidenceError),
-    /// The log of the evidence is not held.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The entry was refused.
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    /// The head was not signed.
-    #[error(transparent)]
-    Sign(#[from] SignError),
-    /// The entry has to be kept, or is not there.
-    #[error(transparent)]
-    Keep(#[from] KeepError),
-}
-
-/// What there is to send to somebody who wants entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// A range that ends at `end`; less than was wanted if the bytes did not suffice.
-    Range {
-        /// What [`LogSet::receive`] takes.
-        bytes: Vec<u8>,
-        /// Behind its last entry.
-        end: u64,
-    },
-    /// What was wanted is no longer here.
-    Gone(Gone),
-    /// Nothing that was wanted is here.
-    Nothing,
-}
-
-/// What a set holds, in numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SetStats {
-    /// Logs.
-    pub logs: usize,
-    /// Bytes of their entries, hashes and tables.
-    pub bytes: usize,
-    /// Payload bytes of entries that wait behind gaps, and 16 for each; but for jumps that their writer has declared by
-    /// the base of a signed head, which are as large as what the log retains.
-    pub staged_bytes: usize,
-    /// Payload bytes of deferred entries, and 16 for each.
-    pub late_bytes: usize,
-}
 
 /// The logs of one replica or relay.
 #[derive(Clone, Debug)]

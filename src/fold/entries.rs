@@ -1,0 +1,529 @@
+//! What entries say of the state of a topic: taking their operations in, and back.
+//!
+//! Every change of a table is made here: a dot listed or not any more, a removal counted or taken back. Which entries
+//! are taken in is decided in `topic`.
+//!
+//! The invariant: what [`revert`](TopicState::revert) takes back is what [`apply`](TopicState::apply) made, unless a later
+//! entry of the log has replaced it.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use consilience_crdts::{Dot, Hlc};
+use consilience_sync::{Entry, Incarnation, LogId, LogSet};
+
+use super::dots::{Dots, Item as Listed, LogIndex, Place, Tag};
+use super::topic::{Table, TopicState, listing_cost};
+use crate::payload::{CollectionId, Item, Op, Ref, Refs, counter, seq_of, walk};
+
+/// The entry whose operations are being taken in or back.
+struct At<'a> {
+    set: &'a LogSet,
+    log: LogIndex,
+    entry: Entry<'a>,
+    collection: usize,
+    tag: Option<Tag>,
+}
+
+impl TopicState {
+    /// Takes in what an entry says, whose payload was checked.
+    pub(super) fn apply(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>) {
+        let payload = entry.payload().unwrap_or_default();
+        let mut at = At { set, log, entry, collection: 0, tag: None };
+        let _ = walk(payload, |item| match item {
+            Item::Retire { .. } => {}
+            Item::Collection(id) => at.collection = self.collection_at(id),
+            Item::Op(index, op) => self.apply_op(&mut at, index, op),
+        });
+    }
+
+    pub(super) fn revert(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>) {
+        let payload = entry.payload().unwrap_or_default();
+        if walk(payload, |_| ()).is_err() {
+            return;
+        }
+        let mut at = At { set, log, entry, collection: 0, tag: None };
+        let _ = walk(payload, |item| match item {
+            Item::Retire { .. } => {}
+            Item::Collection(id) => at.collection = self.collection_at(id),
+            Item::Op(index, op) => self.revert_op(&at, index, op),
+        });
+    }
+
+    fn apply_op(&mut self, at: &mut At<'_>, index: u16, op: Op<'_>) {
+        match op {
+            Op::Set { key, value, ends } => {
+                self.end_missing(at, key, true);
+                self.name_all(at, ends);
+                let place = Place { origin: at.log, counter: counter(at.entry.seq, index) };
+                let item = (key, value, at.entry.hlc);
+                if !self.set_plain(at, place, item) {
+                    self.end_key(at, key);
+                    self.list(at, place, item, None);
+                }
+            }
+            Op::Remove { key, ends } => {
+                self.end_missing(at, key, true);
+                self.end_key(at, key);
+                self.name_all(at, ends);
+            }
+            Op::End { ends } => self.name_all(at, ends),
+            Op::Carry { incarnation, counter, tag, stamp, key, value } => {
+                if let Some(place) = self.carried_place(at, incarnation, counter)
+                    && stamp <= at.entry.hlc
+                {
+                    self.list(at, place, (key, value, stamp), Some(tag));
+                }
+            }
+            Op::Couple { key, weakens, instant } => {
+                let (log, agent) = (at.log, self.at(at.log).agent);
+                let Table::Couples(couples) = &mut self.collections[at.collection].table else { return };
+                // What nobody could have made at the entry's own stamp does not count.
+                if !couples.sums().schema().admits(instant, at.entry.hlc.time()) {
+                    return;
+                }
+                if couples.state(key, &agent, log, weakens, instant, at.entry.seq) {
+                    self.at_mut(log).live += listing_cost(key.len(), 0);
+                }
+                self.touch(at.collection, key);
+            }
+        }
+    }
+
+    fn revert_op(&mut self, at: &At<'_>, index: u16, op: Op<'_>) {
+        match op {
+            Op::Set { key, ends, .. } => {
+                let place = Place { origin: at.log, counter: counter(at.entry.seq, index) };
+                self.unlist_at(at, place);
+                self.unname_all(at, ends);
+                self.end_missing(at, key, false);
+            }
+            Op::Remove { key, ends } => {
+                self.unname_all(at, ends);
+                self.end_missing(at, key, false);
+            }
+            Op::End { ends } => self.unname_all(at, ends),
+            Op::Carry { incarnation, counter, stamp, .. } => {
+                if let Some(place) = self.carried_place(at, incarnation, counter)
+                    && stamp <= at.entry.hlc
+                {
+                    self.unlist_at(at, place);
+                }
+            }
+            Op::Couple { key, weakens, .. } => {
+                let (log, agent) = (at.log, self.at(at.log).agent);
+                let Table::Couples(couples) = &mut self.collections[at.collection].table else { return };
+                if couples.retract(key, &agent, log, weakens, at.entry.seq) {
+                    let member = self.at_mut(log);
+                    member.live = member.live.saturating_sub(listing_cost(key.len(), 0));
+                    self.touch(at.collection, key);
+                }
+            }
+        }
+    }
+
+    /// Whose dot an entry carries, if it may: an earlier one of its own log, or one of a lower incarnation.
+    fn carried_place(
+        &mut self,
+        at: &At<'_>,
+        incarnation: Option<Incarnation>,
+        counter: u64,
+    ) -> Option<Place> {
+        let Some(incarnation) = incarnation else {
+            return (seq_of(counter) < at.entry.seq).then_some(Place { origin: at.log, counter });
+        };
+        let agent = self.at(at.log).agent;
+        if incarnation >= self.at(at.log).incarnation {
+            return None;
+        }
+        Some(Place { origin: self.index(at.set, &agent, incarnation), counter })
+    }
+
+    fn dots(&self, collection: usize) -> Option<&Dots> {
+        match &self.collections[collection].table {
+            Table::Dots(dots) => Some(dots),
+            Table::Couples(_) => None,
+        }
+    }
+
+    fn dots_mut(&mut self, collection: usize) -> Option<&mut Dots> {
+        match &mut self.collections[collection].table {
+            Table::Dots(dots) => Some(dots),
+            Table::Couples(_) => None,
+        }
+    }
+
+    fn dot(&self, place: Place) -> Dot {
+        Dot { actor: self.at(place.origin).actor, counter: place.counter }
+    }
+
+    /// The tag of the entry whose operations are taken in.
+    fn entry_tag(&self, at: &mut At<'_>) -> Option<Tag> {
+        if at.tag.is_none() {
+            at.tag = tag_of(at.set, &self.at(at.log).id, at.entry.seq);
+        }
+        at.tag
+    }
+
+    /// The common case of [`end_key`](Self::end_key) and [`list`](Self::list); false if it is not that.
+    fn set_plain(&mut self, at: &At<'_>, place: Place, item: (&[u8], &[u8], Hlc)) -> bool {
+        if self.at(at.log).shared {
+            return false;
+        }
+        let (key, value, _) = item;
+        self.touch(at.collection, key);
+        let member = &mut self.members[at.log as usize];
+        let Table::Dots(dots) = &mut self.collections[at.collection].table else { return false };
+        let dot = Dot { actor: member.actor, counter: place.counter };
+        let mut gone = 0;
+        let name = (member.id.alias(), dot);
+        if !dots.set_plain(place, name, item, |value| gone += listing_cost(key.len(), value)) {
+            return false;
+        }
+        member.live = member.live.saturating_sub(gone) + listing_cost(key.len(), value.len());
+        true
+    }
+
+    fn list(
+        &mut self,
+        at: &mut At<'_>,
+        place: Place,
+        (key, value, stamp): (&[u8], &[u8], Hlc),
+        carried: Option<Tag>,
+    ) {
+        let member = self.at(place.origin);
+        let alias = member.id.alias();
+        if place.origin == at.log && !member.shared {
+            let Some(dots) = self.dots(at.collection) else { return };
+            let hidden = dots.has_names(alias, place.counter) && {
+                let tag = carried.or_else(|| self.entry_tag(at)).unwrap_or_default();
+                self.dots(at.collection).is_some_and(|dots| dots.is_named(alias, place.counter, tag))
+            };
+            let dot = self.dot(place);
+            if carried.is_some() {
+                // It may be listed already, under whatever key.
+                self.unlist_plain(at.collection, place, &dot);
+            }
+            self.touch(at.collection, key);
+            let seq = at.entry.seq;
+            let Some(dots) = self.dots_mut(at.collection) else { return };
+            dots.list_plain(place, dot, seq, (key, value, stamp), carried, hidden);
+            if !hidden {
+                self.at_mut(at.log).live += listing_cost(key.len(), value.len());
+            }
+            return;
+        }
+        self.share(at.set, place.origin);
+        let Some(tag) = carried.or_else(|| self.entry_tag(at)) else { return };
+        let item = Listed { key: key.into(), value: value.into(), stamp, tag };
+        self.unlist_shared(at.collection, place, at.log);
+        let (log, seq) = (at.log, at.entry.seq);
+        let Some(dots) = self.dots_mut(at.collection) else { return };
+        dots.list_shared(place, log, seq, item);
+        self.at_mut(log).live += listing_cost(key.len(), value.len());
+        self.refresh(at.collection, place);
+    }
+
+    /// Ends a plain dot's listing, wherever it is.
+    fn unlist_plain(&mut self, collection: usize, place: Place, dot: &Dot) {
+        let Some(dots) = self.dots(collection) else { return };
+        if let Some(entry) = dots.live.entry_of(dot) {
+            let cost = listing_cost(entry.key.len(), entry.value.len());
+            self.touch_dot(collection, dot);
+            let member = self.at_mut(place.origin);
+            member.live = member.live.saturating_sub(cost);
+        }
+        if let Some(dots) = self.dots_mut(collection) {
+            dots.unlist_plain(place, dot);
+        }
+    }
+
+    fn unlist_shared(&mut self, collection: usize, place: Place, lister: LogIndex) {
+        let Some(dots) = self.dots_mut(collection) else { return };
+        let listing = dots.listings(place).iter().find(|listing| listing.lister == lister);
+        let Some(cost) =
+            listing.map(|listing| listing_cost(listing.item.key.len(), listing.item.value.len()))
+        else {
+            return;
+        };
+        dots.unlist_shared(place, lister);
+        let member = self.at_mut(lister);
+        member.live = member.live.saturating_sub(cost);
+    }
+
+    /// A set or a removal ends what its log lists for the key.
+    fn end_key(&mut self, at: &At<'_>, key: &[u8]) {
+        let member = self.at(at.log);
+        let mut own = Vec::new();
+        let Some(dots) = self.dots(at.collection) else { return };
+        if !member.shared {
+            dots.own_dots(key, &member.actor, &mut own);
+        }
+        let shared = dots.shared_of_key(at.log, key);
+        for dot in own {
+            self.unlist_plain(at.collection, Place { origin: at.log, counter: dot.counter }, &dot);
+        }
+        for place in shared {
+            self.unlist_shared(at.collection, place, at.log);
+            self.refresh(at.collection, place);
+        }
+    }
+
+    /// Ends a listing if it is still the one that the entry made.
+    fn unlist_at(&mut self, at: &At<'_>, place: Place) {
+        let Some(dots) = self.dots(at.collection) else { return };
+        if place.origin == at.log && !self.at(place.origin).shared {
+            if dots.listed_at(place) == at.entry.seq {
+                self.unlist_plain(at.collection, place, &self.dot(place));
+            }
+            return;
+        }
+        let listed = dots.listings(place).iter().find(|listing| listing.lister == at.log);
+        if listed.is_some_and(|listing| listing.at == at.entry.seq) {
+            self.unlist_shared(at.collection, place, at.log);
+            self.refresh(at.collection, place);
+        }
+    }
+
+    /// What a log whose front is missing says of a key ends its dots there that are missing, wherever they are listed.
+    fn end_missing(&mut self, at: &At<'_>, key: &[u8], comes: bool) {
+        let (log, collection) = (at.log, at.collection);
+        let member = self.at_mut(log);
+        let hollow = member.hollow;
+        if hollow == 0 && member.ends.is_empty() {
+            return;
+        }
+        let name = (collection, Box::from(key));
+        if comes && hollow > 0 && at.entry.seq >= hollow {
+            *member.ends.entry(name).or_default() += 1;
+        } else if let Some(count) = member.ends.get_mut(&name).filter(|_| !comes) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                member.ends.remove(&name);
+            }
+        } else {
+            return;
+        }
+        let Some(dots) = self.dots(collection) else { return };
+        let missing = dots.shared_in(log, 0..counter(hollow, 0)).into_iter();
+        let of_key = |place: &Place| dots.listings(*place).iter().any(|listing| *listing.item.key == *key);
+        for place in missing.filter(of_key).collect::<Vec<_>>() {
+            self.refresh(collection, place);
+        }
+    }
+
+    fn name_all(&mut self, at: &At<'_>, ends: Refs<'_>) {
+        for found in ends {
+            if self.dots_mut(at.collection).is_some_and(|dots| dots.name(&found)) {
+                self.renamed(at.set, at.collection, &found, true);
+            }
+        }
+    }
+
+    fn unname_all(&mut self, at: &At<'_>, ends: Refs<'_>) {
+        for found in ends {
+            if self.dots_mut(at.collection).is_some_and(|dots| dots.unname(&found)) {
+                self.renamed(at.set, at.collection, &found, false);
+            }
+        }
+    }
+
+    /// A removal began to count, or ceased to.
+    fn renamed(&mut self, set: &LogSet, collection: usize, found: &Ref, hide: bool) {
+        let mut next = 0;
+        while let Some((_, origin)) =
+            self.by_alias.range((found.alias, next)..=(found.alias, LogIndex::MAX)).next().copied()
+        {
+            next = origin + 1;
+            let place = Place { origin, counter: found.counter };
+            if self.at(origin).shared {
+                self.refresh(collection, place);
+                continue;
+            }
+            let dot = self.dot(place);
+            let Some(dots) = self.dots(collection) else { return };
+            let store = if hide { &dots.live } else { &dots.hidden };
+            let Some(entry) = store.entry_of(&dot) else { continue };
+            let cost = listing_cost(entry.key.len(), entry.value.len());
+            if self.tag(set, collection, place) != Some(found.tag) {
+                continue;
+            }
+            self.touch_dot(collection, &dot);
+            let member = self.at_mut(origin);
+            member.live = if hide { member.live.saturating_sub(cost) } else { member.live + cost };
+            if let Some(dots) = self.dots_mut(collection) {
+                dots.hide(&dot, hide);
+            }
+        }
+    }
+
+    /// The tag of a plain dot.
+    fn tag(&self, set: &LogSet, collection: usize, place: Place) -> Option<Tag> {
+        let moved = self.dots(collection)?.moved(place);
+        moved.map(|(_, tag)| tag).or_else(|| tag_of(set, &self.at(place.origin).id, seq_of(place.counter)))
+    }
+
+    /// How a removal names a live dot.
+    pub(crate) fn name_of(&self, set: &LogSet, collection: &CollectionId, dot: &Dot) -> Option<Ref> {
+        let at = *self.by_name.get(collection)?;
+        let id = LogId::from_bytes(dot.actor.as_bytes().try_into().ok()?);
+        let origin = *self.by_id.get(&id)?;
+        let place = Place { origin, counter: dot.counter };
+        let tag = if self.at(origin).shared {
+            self.dots(at)?.listings(place).first()?.item.tag
+        } else {
+            self.tag(set, at, place)?
+        };
+        Some(Ref { alias: id.alias(), counter: dot.counter, tag })
+    }
+
+    /// Whether a removal still has something to hide: some log that counts lists that dot with that tag.
+    pub(crate) fn is_needed(&self, set: &LogSet, collection: &[u8], found: &Ref) -> bool {
+        let table = self.by_name.get(&CollectionId::from_bytes(collection)).copied();
+        let mut logs = self.by_alias.range((found.alias, 0)..=(found.alias, LogIndex::MAX)).peekable();
+        // Of a log that is not known here nothing can be said.
+        logs.peek().is_none() || logs.any(|(_, origin)| self.is_listed(set, table, *origin, found))
+    }
+
+    fn is_listed(&self, set: &LogSet, table: Option<usize>, origin: LogIndex, found: &Ref) -> bool {
+        let place = Place { origin, counter: found.counter };
+        let (member, seq) = (self.at(origin), seq_of(found.counter));
+        if member.void {
+            return false;
+        }
+        // Nobody answers for it yet, or a part of the log is on its way.
+        let own = member.counts && seq < member.to;
+        if !own && member.claimed() <= seq || set.log(&member.id).is_some_and(|log| !log.gaps().is_empty()) {
+            return true;
+        }
+        let Some((at, dots)) = table.and_then(|at| Some((at, self.dots(at)?))) else { return false };
+        if member.shared {
+            return dots.listings(place).iter().any(|listing| listing.item.tag == found.tag);
+        }
+        let dot = self.dot(place);
+        (dots.hidden.contains(&dot) || dots.live.contains(&dot))
+            && self.tag(set, at, place) == Some(found.tag)
+    }
+
+    /// Makes a log's dots shared: others list them too, or answer for them.
+    pub(super) fn share(&mut self, set: &LogSet, log: LogIndex) {
+        if self.at(log).shared {
+            return;
+        }
+        let (id, from, to) = (self.at(log).id, self.at(log).from, self.at(log).to);
+        let mut found: BTreeSet<(usize, Place)> = BTreeSet::new();
+        if self.at(log).counts {
+            for entry in set.told_entries(&id, from, to) {
+                let (mut collection, payload) = (0, entry.payload().unwrap_or_default());
+                if walk(payload, |_| ()).is_err() {
+                    continue;
+                }
+                let _ = walk(payload, |item| match item {
+                    Item::Collection(bytes) => collection = self.collection_at(bytes),
+                    Item::Op(index, Op::Set { .. }) => {
+                        found.insert((collection, Place { origin: log, counter: counter(entry.seq, index) }));
+                    }
+                    Item::Op(_, Op::Carry { incarnation: None, counter, .. }) => {
+                        found.insert((collection, Place { origin: log, counter }));
+                    }
+                    _ => {}
+                });
+            }
+        }
+        let mut listed = Vec::new();
+        for (collection, place) in found {
+            let dot = self.dot(place);
+            let Some(dots) = self.dots(collection) else { continue };
+            let Some(entry) = dots.live.entry_of(&dot).or_else(|| dots.hidden.entry_of(&dot)) else {
+                continue;
+            };
+            let (key, value, stamp) = (entry.key.into(), entry.value.into(), entry.stamp);
+            let at = dots.listed_at(place);
+            let Some(tag) = self.tag(set, collection, place) else { continue };
+            listed.push((collection, place, at, Listed { key, value, stamp, tag }));
+        }
+        for (collection, place, at, item) in listed {
+            let dot = self.dot(place);
+            self.unlist_plain(collection, place, &dot);
+            let cost = listing_cost(item.key.len(), item.value.len());
+            if let Some(dots) = self.dots_mut(collection) {
+                dots.list_shared(place, log, at, item);
+            }
+            self.at_mut(log).live += cost;
+        }
+        self.at_mut(log).shared = true;
+        self.refresh_range(log, 0..u64::MAX);
+    }
+
+    pub(super) fn refresh_range(&mut self, origin: LogIndex, counters: Range<u64>) {
+        for collection in 0..self.collections.len() {
+            let Some(dots) = self.dots(collection) else { continue };
+            for place in dots.shared_in(origin, counters.clone()) {
+                self.refresh(collection, place);
+            }
+        }
+    }
+
+    /// Whether a shared dot is live: somebody answers for it, everybody who does lists it alike, and nobody names it.
+    fn refresh(&mut self, collection: usize, place: Place) {
+        let Some(dots) = self.dots(collection) else { return };
+        let origin = self.at(place.origin);
+        let seq = seq_of(place.counter);
+        let own = (origin.counts && seq < origin.to && seq >= origin.hollow).then_some(place.origin);
+        let others = origin.claims.iter().filter(|(_, below)| seq < **below).map(|(log, _)| *log);
+        let listings = dots.listings(place);
+        let mut said = None;
+        let mut agreed = true;
+        for log in own.into_iter().chain(others) {
+            let item = listings.iter().find(|listing| listing.lister == log).map(|listing| &listing.item);
+            match (said, item) {
+                (_, None) => agreed = false,
+                (None, item) => said = item,
+                (Some(other), Some(item)) => agreed &= other == item,
+            }
+        }
+        let alias = origin.id.alias();
+        let missing = seq < origin.hollow;
+        let ended = |key: &[u8]| missing && origin.ends.contains_key(&(collection, key.into()));
+        let counts =
+            |item: &&Listed| agreed && !dots.is_named(alias, place.counter, item.tag) && !ended(&item.key);
+        let live = said.filter(counts).cloned();
+        let dot = self.dot(place);
+        let was = dots.live.entry_of(&dot).map(|entry| entry.key.to_vec());
+        if was.is_none() && live.is_none() {
+            return;
+        }
+        for key in was.iter().map(Vec::as_slice).chain(live.iter().map(|item| &*item.key)) {
+            self.touch(collection, key);
+        }
+        if let Some(dots) = self.dots_mut(collection) {
+            dots.show_shared(dot, live.as_ref());
+        }
+    }
+
+    /// Notes that what is read under the key of a plain dot is about to change.
+    fn touch_dot(&mut self, collection: usize, dot: &Dot) {
+        if let Some(watch) = &mut self.watch {
+            let at = &self.collections[collection];
+            let Table::Dots(dots) = &at.table else { return };
+            if let Some(entry) = dots.live.entry_of(dot).or_else(|| dots.hidden.entry_of(dot)) {
+                watch.touch(collection, entry.key, at);
+            }
+        }
+    }
+
+    /// Notes that what is read under a key is about to change.
+    fn touch(&mut self, collection: usize, key: &[u8]) {
+        if let Some(watch) = &mut self.watch {
+            watch.touch(collection, key, &self.collections[collection]);
+        }
+    }
+}
+
+/// The tag of the dots that an entry mints.
+pub(crate) fn tag_of(set: &LogSet, log: &LogId, seq: u64) -> Option<Tag> {
+    let leaf = set.log(log)?.leaf(seq)?;
+    leaf.as_bytes().first_chunk().copied()
+}

@@ -1,0 +1,59 @@
+//! Random histories that a seed replays.
+#![allow(dead_code, reason = "each test binary takes its part of it")]
+
+/// Xorshift: random enough for histories, and replayed by its seed.
+#[derive(Clone, Debug)]
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        for _ in 0..4 {
+            dice.roll(2);
+        }
+        dice
+    }
+
+    pub fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % sides
+    }
+
+    pub fn index(&mut self, len: usize) -> usize {
+        self.roll(len as u64) as usize
+    }
+
+    pub fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for at in (1..items.len()).rev() {
+            items.swap(at, self.index(at + 1));
+        }
+    }
+}
+
+/// Runs seeds 0 to `cases`; `CONSILIENCE_CASES` sets another number, and `CONSILIENCE_SEED` replays one.
+pub fn seeds(cases: u64, mut run: impl FnMut(u64)) {
+    struct Failing(u64);
+    impl Drop for Failing {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("replay with CONSILIENCE_SEED={}", self.0);
+            }
+        }
+    }
+    let number = |name| std::env::var(name).ok().and_then(|text: String| text.parse::<u64>().ok());
+    let all = match number("CONSILIENCE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("CONSILIENCE_CASES").unwrap_or(cases),
+    };
+    for seed in all {
+        let failing = Failing(seed);
+        run(seed);
+        drop(failing);
+    }
+}
