@@ -89,6 +89,7 @@ pub fn measure(
                 value: median(values),
                 unit: work.unit,
                 labels: vec![],
+                signed: None,
             });
         }
     }

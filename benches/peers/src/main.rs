@@ -1,7 +1,8 @@
-//! Published libraries measured on the same work in one run: CRDTs, and signed logs.
+//! Published libraries measured on the same work in one run: CRDTs, signed logs, set reconciliation, and bringing two
+//! replicas together.
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml -- crdt` prints a table, with `--json` one
-//! line for each figure; `log` instead of `crdt` measures the logs. `--help` lists the options.
+//! line for each figure; `log`, `reconcile` and `sync` instead of `crdt` measure the others. `--help` lists the options.
 
 mod crdt;
 mod group;
@@ -9,6 +10,7 @@ mod log;
 mod measure;
 mod random;
 mod reconcile;
+mod sync;
 
 use std::process::ExitCode;
 
@@ -24,12 +26,13 @@ groups (all of them when none is named):
   crdt            last-writer-wins maps and observed-remove sets
   log             signed logs
   reconcile       finding what two sets of 32-byte ids do not share
+  sync            bringing two replicas of one map together
 
 options:
   --json          one JSON line for each figure instead of a table
   --peer NAME     only this library (repeatable)
   --work NAME     only this work (repeatable)
-  --quick         a tenth of the size and two runs: a smoke test, no figures to keep
+  --quick         a tenth of the size or less and two runs: a smoke test, no figures to keep
   --runs N        runs for each timed figure, of which the median is taken (default 5)
   --help          this text
 ";
@@ -55,7 +58,7 @@ impl Options {
         self.works.is_empty() || self.works.iter().any(|work| work == name)
     }
 
-    /// Whether everything is to be a tenth of its size.
+    /// Whether everything is to be a tenth of its size or less.
     pub fn quick(&self) -> bool {
         self.quick
     }
@@ -92,6 +95,12 @@ const GROUPS: &[Group] = &[
         peers: reconcile::peer_names,
         works: reconcile::work_names,
         run: reconcile::run,
+    },
+    Group {
+        name: "sync",
+        peers: sync::peer_names,
+        works: sync::work_names,
+        run: sync::run,
     },
 ];
 

@@ -85,6 +85,8 @@ pub struct Figure {
     pub unit: &'static str,
     /// What else tells this figure from others of the same work: names and values as JSON has them.
     pub labels: Vec<(&'static str, String)>,
+    /// Whether what the library sends is signed, in a group where some are and some are not.
+    pub signed: Option<bool>,
 }
 
 impl Figure {
@@ -93,8 +95,9 @@ impl Figure {
         let labels: String = (self.labels.iter())
             .map(|(name, value)| format!(r#""{name}":{value},"#))
             .collect();
+        let signed = (self.signed).map_or(String::new(), |signed| format!(r#""signed":{signed},"#));
         format!(
-            r#"{{"group":"{}","work":"{}",{labels}"peer":"{}","value":{},"unit":"{}"}}"#,
+            r#"{{"group":"{}","work":"{}",{labels}{signed}"peer":"{}","value":{},"unit":"{}"}}"#,
             self.group,
             self.work,
             self.peer,
@@ -126,7 +129,8 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The figures as a table: a row for each work, a column for each peer, both in order of appearance.
+/// The figures as a table: a row for each work, a column for each peer, both in order of appearance. A note below it
+/// names the peers whose messages are not signed, for each group in which that differs.
 pub fn table(figures: &[Figure]) -> String {
     let mut peers: Vec<&str> = Vec::new();
     let mut works: Vec<(&str, String, &str)> = Vec::new();
@@ -177,5 +181,28 @@ pub fn table(figures: &[Figure]) -> String {
         }
         text = text.trim_end().to_string() + "\n";
     }
-    text
+    text + &unsigned(figures)
+}
+
+/// One line for each group that says whose messages are not signed.
+fn unsigned(figures: &[Figure]) -> String {
+    let mut groups: Vec<(&str, Vec<&str>)> = Vec::new();
+    for figure in figures.iter().filter(|figure| figure.signed == Some(false)) {
+        if !groups.iter().any(|(group, _)| *group == figure.group) {
+            groups.push((figure.group, Vec::new()));
+        }
+        for (group, peers) in &mut groups {
+            if *group == figure.group && !peers.contains(&figure.peer) {
+                peers.push(figure.peer);
+            }
+        }
+    }
+    (groups.iter())
+        .map(|(group, peers)| {
+            format!(
+                "{group}: neither signed nor authenticated: {}\n",
+                peers.join(", ")
+            )
+        })
+        .collect()
 }

@@ -130,6 +130,7 @@ fn measure<P: Peer>(entry: &Entry, options: &Options, n: usize, emit: &mut dyn F
                 value,
                 unit,
                 labels,
+                signed: None,
             });
         }
     };
