@@ -87,6 +87,7 @@
 extern crate alloc;
 
 mod fold;
+mod host;
 pub mod journal;
 mod payload;
 mod replica;
@@ -95,6 +96,7 @@ pub mod store;
 
 pub use consilience_crdts as crdts;
 pub use consilience_sync as sync;
+pub use host::{Host, Sent, Told, drive};
 pub use payload::{CollectionKind, EntryTooLarge, NAME_BYTES_MAX};
 pub use replica::*;
 

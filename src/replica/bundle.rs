@@ -14,7 +14,6 @@ use consilience_sync::{
 };
 
 use super::Replica;
-use crate::journal::Item;
 
 const BUNDLE: u8 = 0x30;
 const SUMMARY: u8 = 0x31;
@@ -175,13 +174,9 @@ impl Replica {
                 };
             }
             EVIDENCE => {
-                let admit = &mut self.admit;
-                match self.set.receive_evidence(part, now, budget, |opening| admit(opening)) {
-                    Ok(true) => self.record(&Item::Evidence { bytes: part }),
-                    Ok(false) => {}
-                    Err(_) => imported.refused += 1,
+                if self.take_evidence(part, now, budget).is_err() {
+                    imported.refused += 1;
                 }
-                self.settle(now);
             }
             RANGE => {
                 if let Some(log) = log {
@@ -193,24 +188,6 @@ impl Replica {
         Ok(())
     }
 
-    /// Holds a log that a peer has, if the host wants it.
-    pub(super) fn hold(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
-        let id = opening.log_id(self.set.mesh());
-        if self.set.log(&id).is_some() {
-            return Ok(id);
-        }
-        let admit = &mut self.admit;
-        self.set.open(opening, |opening| admit(opening))?;
-        let bytes = opening.encode(self.set.mesh());
-        self.record(&Item::Opening { local: false, bytes: &bytes });
-        // A later incarnation may have taken it over already.
-        let claimed = self.fold.topic(&opening.topic).and_then(|state| state.member(&id));
-        if let Some(below) = claimed.map(|(_, member)| member.claimed()).filter(|below| *below > 0) {
-            self.set.allow_start(&id, below).map_err(|_| OpenError::Ignored)?;
-        }
-        Ok(id)
-    }
-
     fn import_range(
         &mut self,
         log: &LogId,
@@ -219,15 +196,11 @@ impl Replica {
         budget: &mut VerifyBudget,
         now: Timestamp,
     ) {
-        match self.set.receive(log, range, now, budget) {
-            Ok(received) => {
-                imported.entries += match received {
-                    Received::Extended { from, to } | Received::Jumped { from, to } => to - from,
-                    _ => 0,
-                };
-                self.record(&Item::Range { log: *log, bytes: range });
-                self.settle(now);
+        match self.take_range(log, range, now, budget) {
+            Ok(Received::Extended { from, to } | Received::Jumped { from, to }) => {
+                imported.entries += to - from
             }
+            Ok(_) => {}
             Err(SetError::Receive(ReceiveError::Stale { .. }) | SetError::Forked { .. }) => {}
             Err(_) => imported.refused += 1,
         }

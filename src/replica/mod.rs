@@ -2,9 +2,10 @@
 //!
 //! Its parts are files: local writers and their logs (`writer`), transactions (`transaction`), what writers carry along
 //! and take over (`compact`), events (`events`), reads (`read`), what the host is told (`notice`), what has to be
-//! stored (`persist`), and files of entries that are carried by hand (`bundle`).
+//! stored (`persist`), files of entries that are carried by hand (`bundle`), and peers (`session`).
 //!
-//! What does not live here: what entries mean (`fold`), what is held and what counts (the `LogSet`), and peers.
+//! What does not live here: what entries mean (`fold`), what is held and what counts (the `LogSet`), and what peers say
+//! to each other (`Sessions`).
 //!
 //! The invariants: the state is a function of the retained entries; nothing derived from an own entry leaves before its
 //! record was confirmed; an error changes nothing.
@@ -15,6 +16,7 @@ mod events;
 mod notice;
 mod persist;
 mod read;
+mod session;
 mod transaction;
 mod writer;
 
@@ -24,6 +26,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::session::{Gate, Peer, Scope, Sessions};
 use consilience_sync::{
     Admission, AgentId, Change, Limits, LogId, LogKind, LogOpening, LogSet, MeshId, Topic,
 };
@@ -33,6 +36,7 @@ pub use events::{AppendEventError, Event, EventRef, EventsView, Missing};
 pub use notice::{Blocked, Notice, Subscription, SubscriptionError};
 pub use persist::{Opened, ReplicaError, Stored};
 pub use read::{CouplingRead, Live, MapView, SetView, Surfaced, TopicView};
+pub use session::ConnectError;
 pub use transaction::{CommitError, CouplingTx, MapTx, SetTx, Transaction, WriteError};
 pub use writer::{Writer, WriterError};
 
@@ -50,6 +54,7 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) admit: Box<dyn FnMut(&LogOpening) -> Admission + Send>,
     pub(crate) carrying: Carrying,
+    pub(crate) gate: Option<Gate>,
 }
 
 impl Config {
@@ -63,6 +68,7 @@ impl Config {
             limits: Limits::default(),
             admit: Box::new(|_| Admission::Hold),
             carrying: Carrying::default(),
+            gate: None,
         }
     }
 
@@ -85,6 +91,14 @@ impl Config {
     #[must_use]
     pub fn with_admission(mut self, admit: impl FnMut(&LogOpening) -> Admission + Send + 'static) -> Self {
         self.admit = Box::new(admit);
+        self
+    }
+
+    /// With a say in which peers may come in, and to which topics. Everybody who knows the mesh, and to all, by default.
+    /// What a [`Peer`] is called is only to be relied on if it is [bound](Peer::bound).
+    #[must_use]
+    pub fn with_gate(mut self, gate: impl FnMut(&Peer) -> Option<Scope> + Send + 'static) -> Self {
+        self.gate = Some(Box::new(gate));
         self
     }
 }
@@ -188,6 +202,8 @@ pub struct Replica {
     stores: bool,
     cut: Option<crate::journal::Cut>,
     good_to: usize,
+    /// Elsewhere only while they work on the rest.
+    sessions: Option<Box<Sessions>>,
 }
 
 impl fmt::Debug for Replica {
@@ -205,6 +221,10 @@ impl Replica {
             key: blake3::derive_key("consilience replica randomness v1", &config.entropy),
             count: 0,
         };
+        let mut sessions = Sessions::new(&config.mesh, &random.next());
+        if let Some(gate) = config.gate {
+            sessions.set_gate(gate);
+        }
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = random.next();
         let mut limits = config.limits;
         limits.seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
@@ -234,6 +254,7 @@ impl Replica {
             stores: true,
             cut: None,
             good_to: 0,
+            sessions: Some(Box::new(sessions)),
         }
     }
 
@@ -299,7 +320,8 @@ impl Replica {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let retired =
             self.retired.values().min().map(|since| since.saturating_add_millis(self.retired_keep_ms));
-        self.set.poll_timeout().into_iter().chain(retired).min()
+        let sessions = self.sessions.as_ref().and_then(|sessions| sessions.poll_timeout());
+        self.set.poll_timeout().into_iter().chain(retired).chain(sessions).min()
     }
 
     /// Takes in that time has passed.
@@ -314,6 +336,9 @@ impl Replica {
             self.drop_retired(&log);
         }
         self.settle(now);
+        if let Some(sessions) = &mut self.sessions {
+            sessions.handle_timeout(now);
+        }
     }
 
     /// Gives up the entries of a log that was retired in its whole size long ago.

@@ -8,7 +8,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use consilience_sync::{AgentId, Change, LogId, LogOpening, Topic, TopicError};
+use consilience_sync::{AgentId, Change, LogId, LogOpening, Topic, TopicError, TopicFilter};
 
 use super::{Live, Replica, Surfaced};
 use crate::fold::{Table, Winner, winner};
@@ -124,27 +124,10 @@ pub struct Subscription(u64);
 #[error("a pattern is a topic, a topic and /*, or * alone: {0}")]
 pub struct SubscriptionError(#[from] TopicError);
 
-#[derive(Clone, Debug)]
-enum Pattern {
-    Everything,
-    Topic(Topic),
-    Within(Topic),
-}
-
-impl Pattern {
-    fn holds(&self, topic: &Topic) -> bool {
-        match self {
-            Self::Everything => true,
-            Self::Topic(wanted) => wanted == topic,
-            Self::Within(wanted) => topic.is_within(wanted),
-        }
-    }
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     queue: VecDeque<Notice>,
-    patterns: Vec<(Subscription, Pattern)>,
+    filters: Vec<(Subscription, TopicFilter)>,
     next: u64,
     /// Topics in which keys may have changed.
     touched: BTreeSet<Topic>,
@@ -152,7 +135,7 @@ pub(super) struct Notices {
 
 impl Notices {
     pub(super) fn is_wanted(&self, topic: &Topic) -> bool {
-        self.patterns.iter().any(|(_, pattern)| pattern.holds(topic))
+        self.filters.iter().any(|(_, pattern)| pattern.matches(topic))
     }
 
     fn push(&mut self, notice: Notice) {
@@ -206,29 +189,29 @@ impl Replica {
     ///
     /// If the pattern is none of these.
     pub fn subscribe(&mut self, pattern: &str) -> Result<Subscription, SubscriptionError> {
-        let parsed = match pattern.strip_suffix("/*") {
-            _ if pattern == "*" => Pattern::Everything,
-            Some(topic) => Pattern::Within(Topic::new(topic)?),
-            None => Pattern::Topic(Topic::new(pattern)?),
-        };
-        let topics: Vec<Topic> =
-            self.fold.topics().map(|(topic, _)| topic.clone()).filter(|topic| parsed.holds(topic)).collect();
+        let parsed = TopicFilter::new(pattern)?;
+        let topics: Vec<Topic> = self
+            .fold
+            .topics()
+            .map(|(topic, _)| topic.clone())
+            .filter(|topic| parsed.matches(topic))
+            .collect();
         self.notices.next += 1;
         let subscription = Subscription(self.notices.next);
-        self.notices.patterns.push((subscription, parsed));
+        self.notices.filters.push((subscription, parsed));
         topics.iter().for_each(|topic| self.watch(topic));
         Ok(subscription)
     }
 
     /// Ends a subscription; false if it had ended.
     pub fn unsubscribe(&mut self, subscription: Subscription) -> bool {
-        let before = self.notices.patterns.len();
-        self.notices.patterns.retain(|(there, _)| *there != subscription);
+        let before = self.notices.filters.len();
+        self.notices.filters.retain(|(there, _)| *there != subscription);
         let topics: Vec<Topic> = self.fold.topics().map(|(topic, _)| topic.clone()).collect();
         for topic in topics.iter().filter(|topic| !self.notices.is_wanted(topic)) {
             self.fold.topic_mut(topic).watch = None;
         }
-        self.notices.patterns.len() < before
+        self.notices.filters.len() < before
     }
 
     /// What happened, one thing at a time. Poll until there is nothing, after anything that changes the replica.

@@ -148,6 +148,7 @@ impl Replica {
             let durable = self.durable.entry(log).or_default();
             *durable = size.max(*durable);
         }
+        self.wake();
     }
 
     /// Everything that has to be stored, in one piece, in the place of all records so far. Once it is durable,

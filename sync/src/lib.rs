@@ -89,13 +89,14 @@ mod identity;
 mod log;
 mod logset;
 pub mod reconcile;
+pub mod session;
 
 pub use budget::VerifyBudget;
 pub use codec::DecodeError;
 pub use hash::Hash;
 pub use identity::{
     AgentId, AgentKey, DiscoveryKey, Incarnation, KeyError, Keypair, LogId, LogKind, LogOpening, MeshId,
-    OpeningError, SignError, Signature, Signer, SigningTag, Topic, TopicError,
+    OpeningError, SignError, Signature, Signer, SigningTag, Topic, TopicError, TopicFilter,
 };
 pub use log::{
     Allowance, AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, Entry, EntryFlags, Evidence,

@@ -3,6 +3,7 @@
 //! The invariant: what has a value of one of these types was checked. A [`Topic`] is well formed, an [`AgentKey`] is
 //! a key under which a signature means one thing; an [`AgentId`] is any 32 bytes until it is admitted.
 
+mod filter;
 mod keys;
 mod opening;
 mod topic;
@@ -11,6 +12,7 @@ use core::fmt;
 
 use crate::hash::fixed_bytes;
 
+pub use filter::TopicFilter;
 pub use keys::{AgentKey, KeyError, Keypair, SignError, Signature, Signer, SigningTag};
 pub use opening::{Incarnation, LogId, LogKind, LogOpening, OpeningError};
 pub use topic::{Topic, TopicError};

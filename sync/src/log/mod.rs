@@ -39,6 +39,7 @@ pub use front::LogFront;
 pub use head::{HeadError, SignedHead};
 pub use message::{Gone, Have, Want};
 pub use range::RangeForm;
+pub(crate) use range::span;
 pub use receive::{Allowance, ReceiveError, Received, VerifiedRange};
 pub use search::{ForkSearch, SearchStep};
 

@@ -72,6 +72,12 @@ impl<'a> Header<'a> {
     }
 }
 
+/// Which entries a range brings, and whether it brings the peaks before them, as far as its first bytes say.
+pub(crate) fn span(bytes: &[u8]) -> Option<(u64, u64, bool)> {
+    let header = Header::read(bytes).ok()?;
+    Some((header.from, header.to, header.peaks.is_some()))
+}
+
 fn read_hashes(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Hash>, DecodeError> {
     let mut hashes = Vec::with_capacity(count);
     for _ in 0..count {

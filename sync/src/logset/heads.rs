@@ -8,7 +8,7 @@
 //! because of it (that is `offer`).
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::LogSet;
@@ -38,6 +38,10 @@ pub(super) struct Heads {
     set: ReconcileSet,
     /// Logs that may have changed since their ids were made.
     stale: BTreeSet<LogId>,
+    /// Which log's id changed when: each once, by a number that rises.
+    turns: BTreeMap<u64, LogId>,
+    turn: u64,
+    marked: u64,
 }
 
 impl Heads {
@@ -51,6 +55,9 @@ impl Heads {
             key: blake3::derive_key("consilience head id v1", mesh.as_bytes()),
             set: ReconcileSet::new(&set_key, u64::from_le_bytes([a, b, c, d, e, f, g, h])),
             stale: BTreeSet::new(),
+            turns: BTreeMap::new(),
+            turn: 0,
+            marked: 0,
         }
     }
 
@@ -60,8 +67,9 @@ impl Heads {
     }
 
     /// Takes a log out that is no longer held.
-    pub(super) fn forget(&mut self, log: &LogId, head: Option<[u8; 32]>) {
+    pub(super) fn forget(&mut self, log: &LogId, head: Option<[u8; 32]>, turn: u64) {
         self.stale.remove(log);
+        self.turns.remove(&turn);
         if let Some(head) = head {
             self.set.remove(&head);
         }
@@ -189,9 +197,69 @@ impl LogSet {
             let held = head.filter(|head| self.heads.set.insert(&key, head).is_ok());
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.head = held;
+                self.heads.turns.remove(&slot.turn);
+                self.heads.turn = self.heads.turn.saturating_add(1);
+                self.heads.turns.insert(self.heads.turn, id);
+                slot.turned(self.heads.turn, self.heads.marked);
             }
         }
         &mut self.heads.set
+    }
+
+    /// A number that rises whenever the head of a log changes: where [`heads_changed`](Self::heads_changed) goes on.
+    #[must_use]
+    pub fn heads_turn(&mut self) -> u64 {
+        self.fresh_heads();
+        self.heads.turn
+    }
+
+    /// The logs whose heads changed after a turn, each once and the longest unchanged first, with the turn of its last
+    /// change and how much of it counted before that.
+    pub fn heads_changed(&mut self, after: u64) -> impl Iterator<Item = (u64, LogId, u64)> + '_ {
+        self.fresh_heads();
+        let changed = self.heads.turns.range(after.saturating_add(1)..);
+        changed.filter_map(|(turn, id)| self.slots.get(id).map(|slot| (*turn, *id, slot.size_before)))
+    }
+
+    /// Remembers, for each log that changes behind a turn, how much of it counted then: see
+    /// [`size_at_turn`](Self::size_at_turn).
+    pub fn mark_turn(&mut self, turn: u64) {
+        self.heads.marked = self.heads.marked.max(turn);
+    }
+
+    /// How much of a log counted at a turn that was [marked](Self::mark_turn). Too much, if the log has changed behind
+    /// many marks since.
+    #[must_use]
+    pub fn size_at_turn(&self, log: &LogId, turn: u64) -> Option<u64> {
+        self.slots.get(log).map(|slot| slot.size_at(turn))
+    }
+
+    /// A hash over the heads within some ranges of the order, which do not overlap: what [`heads_root`](Self::heads_root)
+    /// is for all. A pass over them.
+    #[must_use]
+    pub fn heads_root_within(&mut self, ranges: &[KeyRange]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.heads.key);
+        let heads = self.fresh_heads();
+        for range in ranges {
+            for bound in [range.lower(), range.upper().unwrap_or_default()] {
+                hasher.update(&(bound.len() as u64).to_le_bytes()).update(bound);
+            }
+            for (_, id) in heads.range(range) {
+                hasher.update(id);
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// How many logs have a head.
+    #[must_use]
+    pub fn heads_len(&mut self) -> usize {
+        self.fresh_heads().len()
+    }
+
+    /// The logs with a head within a range of the order.
+    pub fn heads_within<'a>(&'a mut self, range: &'a KeyRange) -> impl Iterator<Item = LogId> + 'a {
+        self.fresh_heads().range(range).filter_map(|(key, _)| log_in(key))
     }
 }
 

@@ -179,7 +179,7 @@ impl LogSet {
     /// Forgets a log and everything about it, without a word to the caller.
     pub fn remove(&mut self, log: &LogId) -> bool {
         let Some(slot) = self.slots.remove(log) else { return false };
-        self.heads.forget(log, slot.head);
+        self.heads.forget(log, slot.head, slot.turn);
         let opening = slot.log.opening();
         self.by_topic.remove(&(opening.topic.clone(), *log));
         if let Some((_, logs)) = self.agents.get_mut(&opening.agent) {
@@ -200,6 +200,23 @@ impl LogSet {
         self.late -= slot.late;
         self.staged -= slot.staged;
         true
+    }
+
+    /// The log whose id begins with these bytes; `None` if there are several.
+    #[must_use]
+    pub fn find(&self, name: &[u8; 8]) -> Option<LogId> {
+        let id = |fill| {
+            let mut bytes = [fill; 32];
+            if let Some((first, _)) = bytes.split_first_chunk_mut() {
+                *first = *name;
+            }
+            LogId::from_bytes(bytes)
+        };
+        let mut found = self.slots.range(id(0)..=id(0xff));
+        match (found.next(), found.next()) {
+            (Some((id, _)), None) => Some(*id),
+            _ => None,
+        }
     }
 
     /// A log that is held.

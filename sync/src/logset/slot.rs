@@ -2,6 +2,8 @@
 //!
 //! The invariant: [`Slot::next_change`] compares what is with what was told, and nothing else remembers changes.
 
+use alloc::vec::Vec;
+
 use consilience_crdts::{Hlc, Timestamp};
 
 use super::change::Change;
@@ -11,6 +13,9 @@ use crate::log::{Evidence, Log};
 
 /// Entries that may lie below the base before they are dropped: dropping rewrites the front of a block.
 const DROP_LAG: u64 = 8;
+
+/// Marked turns that a log remembers its size at.
+const ANCHORS_MAX: usize = 8;
 
 /// What the caller knows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +38,13 @@ pub(super) struct Slot {
     pub(super) evidence: Option<Evidence>,
     /// The id of its head in the set of heads, as last made.
     pub(super) head: Option<[u8; 32]>,
+    /// When that id last changed: by a number that rises over all logs of the set.
+    pub(super) turn: u64,
+    /// How much of the log counted when the id was made, and when the one before was.
+    pub(super) told_size: u64,
+    pub(super) size_before: u64,
+    /// For some turns that were marked, how much of it counted then: noted when it changed for the first time behind one.
+    pub(super) anchors: Vec<(u64, u64)>,
     /// When the entries of a void log are dropped.
     pub(super) void_until: Option<Timestamp>,
     /// The base that the writer's next incarnation recorded.
@@ -58,6 +70,10 @@ impl Slot {
             local: false,
             evidence: None,
             head: None,
+            turn: 0,
+            told_size: 0,
+            size_before: 0,
+            anchors: Vec::new(),
             void_until: None,
             retired: 0,
             generation: 0,
@@ -80,6 +96,25 @@ impl Slot {
         self.self_forked = self.evidence.is_some();
         // Its own entries are there to be read before they go, even if nobody has polled for them yet.
         self.log.set_told();
+    }
+
+    /// Notes that the id of its head has changed.
+    pub(super) fn turned(&mut self, turn: u64, marked: u64) {
+        if self.turn <= marked {
+            if self.anchors.len() >= ANCHORS_MAX {
+                self.anchors.remove(0);
+            }
+            self.anchors.push((marked, self.told_size));
+        }
+        self.turn = turn;
+        self.size_before = self.told_size;
+        self.told_size = self.counted().0;
+    }
+
+    /// How much of it counted at a turn that was marked; too much, if that is long ago.
+    pub(super) fn size_at(&self, turn: u64) -> u64 {
+        let anchor = self.anchors.iter().find(|(marked, _)| *marked >= turn && self.turn > turn);
+        anchor.map_or(self.told_size, |(_, size)| *size)
     }
 
     /// Whether nothing of it counts.

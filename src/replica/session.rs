@@ -1,0 +1,247 @@
+//! Sessions: what the replica does for them, and its face for the host.
+//!
+//! What peers say to each other is `consilience_sync::session`'s; here it meets storage, the fold and local keys.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::task::Waker;
+
+use consilience_crdts::Timestamp;
+use consilience_sync::session::{
+    Holder, InputError, Peer, Scope, SessionEvent, SessionId, SessionOptions, Sessions,
+};
+use consilience_sync::{
+    AgentId, LogId, LogOpening, LogSet, OpenError, Received, SetError, SignError, Signature, VerifyBudget,
+};
+
+use super::{Replica, Writer};
+use crate::journal::Item;
+
+/// Why no session was begun. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The writer is of another replica: add it first.
+    #[error("the writer is not one of this replica: add it first")]
+    UnknownWriter,
+}
+
+impl Replica {
+    /// Begins a session over a connection that the host has, in the name of one of the local writers. The frames that
+    /// come over the connection go to [`handle_input`](Self::handle_input), and those of
+    /// [`poll_transmit`](Self::poll_transmit) go out over it.
+    ///
+    /// # Errors
+    ///
+    /// If the writer is not one of this replica.
+    pub fn connect(
+        &mut self,
+        writer: Writer,
+        options: SessionOptions,
+        now: Timestamp,
+    ) -> Result<SessionId, ConnectError> {
+        if !self.locals.contains_key(&writer.id()) {
+            return Err(ConnectError::UnknownWriter);
+        }
+        Ok(self.with_sessions(|sessions, _| sessions.connect(writer.id(), options, now)))
+    }
+
+    /// Ends a session. [`poll_transmit`](Self::poll_transmit) has one more frame that tells the peer; a connection may
+    /// also just be dropped.
+    pub fn disconnect(&mut self, session: SessionId) {
+        self.with_sessions(|sessions, _| sessions.disconnect(session));
+    }
+
+    /// Takes in what came over a session's connection: one frame, or several one after the other. Streams are cut into
+    /// frames by a [`FrameDecoder`](consilience_sync::session::FrameDecoder).
+    ///
+    /// # Errors
+    ///
+    /// Why a frame was not taken in; see [`InputError`]. It changed nothing.
+    pub fn handle_input(
+        &mut self,
+        session: SessionId,
+        frames: &[u8],
+        now: Timestamp,
+    ) -> Result<(), InputError> {
+        let result =
+            self.with_sessions(|sessions, replica| sessions.handle_input(replica, session, frames, now));
+        self.seal();
+        result
+    }
+
+    /// Appends the next frame that a session has to send to `out`; false if there is none now. Call it when the
+    /// connection has room, and send every frame whole: over a stream one after the other, else one in each message.
+    ///
+    /// What was not taken away stays in the logs: nothing piles up for a peer that does not listen.
+    pub fn poll_transmit(&mut self, session: SessionId, now: Timestamp, out: &mut Vec<u8>) -> bool {
+        let sent = self.with_sessions(|sessions, replica| sessions.poll_transmit(replica, session, now, out));
+        self.seal();
+        sent
+    }
+
+    /// What happened in the sessions, one thing at a time.
+    pub fn poll_event(&mut self) -> Option<(SessionId, SessionEvent)> {
+        self.with_sessions(|sessions, _| sessions.poll_event())
+    }
+
+    /// The sessions that have not ended.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.sessions.as_ref().map(|sessions| sessions.ids().collect()).unwrap_or_default()
+    }
+
+    /// Those, and the ones that have ended and have one more frame to send.
+    #[must_use]
+    pub fn sessions_to_send(&self) -> Vec<SessionId> {
+        self.sessions.as_ref().map(|sessions| sessions.ids_to_send().collect()).unwrap_or_default()
+    }
+
+    /// Who is on the other side, once the handshake is done.
+    #[must_use]
+    pub fn peer(&self, session: SessionId) -> Option<Peer> {
+        self.sessions.as_ref()?.peer(session)
+    }
+
+    /// Changes what a session is about. False if there is no such session.
+    pub fn set_scope(&mut self, session: SessionId, scope: Scope) -> bool {
+        self.with_sessions(|sessions, _| sessions.set_scope(session, scope))
+    }
+
+    /// Is woken when a session may have something new to send, or an event: after input, when time has passed, when
+    /// something was written and confirmed.
+    pub fn set_waker(&mut self, waker: Waker) {
+        self.with_sessions(|sessions, _| sessions.set_waker(waker));
+    }
+
+    /// How long a frame and its answer take, in milliseconds, once that is known.
+    #[must_use]
+    pub fn round_trip_ms(&self, session: SessionId) -> Option<u64> {
+        self.sessions.as_ref()?.round_trip_ms(session)
+    }
+
+    /// About how many bytes a session takes in memory.
+    #[must_use]
+    pub fn session_memory(&self, session: SessionId) -> usize {
+        self.sessions.as_ref().map_or(0, |sessions| sessions.memory(session))
+    }
+
+    /// Wakes the host: something may leave now.
+    pub(super) fn wake(&self) {
+        if let Some(sessions) = &self.sessions {
+            sessions.wake();
+        }
+    }
+
+    fn with_sessions<T>(&mut self, work: impl FnOnce(&mut Sessions, &mut Held<'_>) -> T) -> T {
+        // They are always there: nothing that sessions call comes back here.
+        let mut sessions = self
+            .sessions
+            .take()
+            .unwrap_or_else(|| Box::new(Sessions::new(self.set.mesh(), &self.random.next())));
+        let result = work(&mut sessions, &mut Held(self));
+        self.sessions = Some(sessions);
+        result
+    }
+}
+
+/// A replica as its sessions see it.
+struct Held<'a>(&'a mut Replica);
+
+impl Replica {
+    /// Holds a log that a peer has, if the host wants it.
+    pub(super) fn hold(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
+        let id = opening.log_id(self.set.mesh());
+        if self.set.log(&id).is_some() {
+            return Ok(id);
+        }
+        let admit = &mut self.admit;
+        self.set.open(opening, |opening| admit(opening))?;
+        let bytes = opening.encode(self.set.mesh());
+        self.record(&Item::Opening { local: false, bytes: &bytes });
+        // A later incarnation may have taken it over already.
+        let claimed = self.fold.topic(&opening.topic).and_then(|state| state.member(&id));
+        if let Some(below) = claimed.map(|(_, member)| member.claimed()).filter(|below| *below > 0) {
+            self.set.allow_start(&id, below).map_err(|_| OpenError::Ignored)?;
+        }
+        Ok(id)
+    }
+
+    /// Takes in and notes what a peer has of a log.
+    pub(super) fn take_range(
+        &mut self,
+        log: &LogId,
+        range: &[u8],
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+    ) -> Result<Received, SetError> {
+        let received = self.set.receive(log, range, now, budget)?;
+        if received != Received::Nothing {
+            self.record(&Item::Range { log: *log, bytes: range });
+        }
+        self.settle(now);
+        Ok(received)
+    }
+
+    /// Takes in and notes evidence of a fork.
+    pub(super) fn take_evidence(
+        &mut self,
+        bytes: &[u8],
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+    ) -> Result<bool, SetError> {
+        let admit = &mut self.admit;
+        let news = self.set.receive_evidence(bytes, now, budget, |opening| admit(opening))?;
+        if news {
+            self.record(&Item::Evidence { bytes });
+        }
+        self.settle(now);
+        Ok(news)
+    }
+}
+
+impl Holder for Held<'_> {
+    fn logs(&self) -> &LogSet {
+        &self.0.set
+    }
+
+    fn logs_mut(&mut self) -> &mut LogSet {
+        &mut self.0.set
+    }
+
+    fn sign_heads(&mut self, now: Timestamp) {
+        self.0.sign_heads(now);
+    }
+
+    fn sign(&self, agent: &AgentId, message: &[u8]) -> Result<Signature, SignError> {
+        let local = self.0.locals.get(agent).ok_or(SignError::OtherAgent)?;
+        local.signer.sign(message)
+    }
+
+    fn open(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
+        self.0.hold(opening)
+    }
+
+    fn receive(
+        &mut self,
+        log: &LogId,
+        range: &[u8],
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+    ) -> Result<Received, SetError> {
+        self.0.take_range(log, range, now, budget)
+    }
+
+    fn receive_evidence(
+        &mut self,
+        bytes: &[u8],
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+    ) -> Result<bool, SetError> {
+        self.0.take_evidence(bytes, now, budget)
+    }
+
+    fn met(&mut self) {
+        self.0.met = true;
+    }
+}

@@ -1,0 +1,201 @@
+//! [`Link`]: a reliable, ordered stream of bytes each way, over packets that may be lost, doubled, reordered
+//! or late.
+//!
+//! What lives here: cutting the stream into numbered chunks, acknowledging them, sending what was lost again,
+//! and holding back when the path is full. What does not: keys and the check that a packet is the peer's,
+//! what the bytes mean, and the end of a session. The one invariant: a number names the same bytes for ever,
+//! so it does not matter which transmission of a chunk arrives.
+//!
+//! Numbers count chunks and not bytes. They are shorter, and a packet that carries a few bytes has three of
+//! overhead.
+//!
+//! Time is milliseconds of a clock of the caller's; one that goes back stands still here.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod congestion;
+mod packet;
+mod receive;
+mod rtt;
+mod send;
+#[cfg(test)]
+#[expect(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a panic fails the test"
+)]
+mod tests;
+
+use self::packet::{Held, Packet, put_header, varint_bytes};
+use self::receive::Receiver;
+use self::send::Sender;
+use crate::codec::{DecodeError, put_varint};
+use alloc::vec::Vec;
+
+/// The sizes that a link keeps to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LinkConfig {
+    /// How long a packet may be: 64 to 65,000 bytes, and taken as the nearer of these beyond them.
+    pub(super) packet_bytes: usize,
+    /// How many bytes of the stream are kept, those that are queued and those that are not acknowledged.
+    pub(super) window_out: usize,
+    /// How many bytes are kept that arrived before their turn.
+    pub(super) window_in: usize,
+    /// The same of the peer's.
+    pub(super) peer_window: usize,
+    /// Whether the path has to be probed for what it carries; a transport that holds back by itself does that.
+    pub(super) controlled: bool,
+}
+
+/// One end of the stream.
+///
+/// After each [`write`](Self::write), [`handle_packet`](Self::handle_packet) and
+/// [`handle_timeout`](Self::handle_timeout), [`poll_packet`](Self::poll_packet) until it has none, and then
+/// ask for the next [`poll_timeout`](Self::poll_timeout).
+#[derive(Debug)]
+pub(super) struct Link {
+    packet_bytes: usize,
+    send: Sender,
+    receive: Receiver,
+    now: u64,
+}
+
+impl Link {
+    const PACKET_BYTES_MIN: usize = 64;
+    const PACKET_BYTES_MAX: usize = 65_000;
+    /// What a chunk leaves for the acknowledgement beside it. That may be longer when the chunk is sent
+    /// again, and the chunk cannot be cut a second time.
+    const ACK_BYTES: usize = 5;
+
+    pub(super) fn new(config: LinkConfig, now: u64) -> Self {
+        let packet_bytes = config.packet_bytes.clamp(Self::PACKET_BYTES_MIN, Self::PACKET_BYTES_MAX);
+        Self {
+            packet_bytes,
+            send: Sender::new(packet_bytes, config.window_out, config.peer_window, config.controlled),
+            receive: Receiver::new(config.window_in),
+            now,
+        }
+    }
+
+    /// How many more bytes there is room for. Whoever has begun a message may write all of it all the same:
+    /// the queue gets longer for it, what is on its way does not.
+    pub(super) fn room(&self) -> usize {
+        self.send.room()
+    }
+
+    /// Queues bytes for the peer.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        self.send.write(bytes);
+    }
+
+    /// Appends the next packet to send, if there is one.
+    ///
+    /// Lost chunks come first, then new ones as far as the path and the peer have room, then an
+    /// acknowledgement that is owed. Poll until it returns false, and again after any other call that changes
+    /// something.
+    pub(super) fn poll_packet(&mut self, now: u64, out: &mut Vec<u8>) -> bool {
+        let now = self.advance(now);
+        let ack = self.receive.next();
+        let held = self.receive.held();
+        // A new chunk is cut so that the whole acknowledgement fits beside it.
+        let ack_bytes = varint_bytes(ack).saturating_add(1).max(Self::ACK_BYTES);
+        let around = ack_bytes.saturating_add(held.bytes()).saturating_add(1);
+        let Some(chunk) = self.send.poll_chunk(self.packet_bytes.saturating_sub(around), now) else {
+            if self.receive.owes_ack() {
+                put_header(ack, &held, false, out);
+                self.receive.acknowledged();
+                return true;
+            }
+            return false;
+        };
+        // An old one was cut when less was held, perhaps. What the packet has no room for goes after it.
+        let bytes = [1, varint_bytes(ack), held.bytes(), varint_bytes(chunk.number), chunk.len];
+        if bytes.into_iter().fold(0, usize::saturating_add) <= self.packet_bytes {
+            put_header(ack, &held, true, out);
+            self.receive.acknowledged();
+        } else {
+            put_header(ack, &Held::default(), true, out);
+        }
+        put_varint(out, chunk.number);
+        self.send.put_chunk(&chunk, out);
+        true
+    }
+
+    /// Takes a packet of the peer's in; [`unread`](Self::unread) may be longer then.
+    ///
+    /// # Errors
+    ///
+    /// If the packet is malformed, acknowledges what was never sent, or is further ahead than any peer may
+    /// be. Nothing changed.
+    pub(super) fn handle_packet(&mut self, body: &[u8], now: u64) -> Result<(), DecodeError> {
+        let packet = Packet::decode(body)?;
+        if !self.send.was_sent(packet.ack, &packet.held) {
+            return Err(DecodeError::Limit);
+        }
+        if packet.chunk.is_some_and(|(number, _)| !self.receive.may_come(number)) {
+            return Err(DecodeError::Limit);
+        }
+        let now = self.advance(now);
+        self.send.handle_ack(packet.ack, &packet.held, now);
+        if let Some((number, chunk)) = packet.chunk {
+            self.receive.handle_chunk(number, chunk);
+        }
+        Ok(())
+    }
+
+    /// What arrived in order and was not [consumed](Self::consume).
+    ///
+    /// The beginning of a message may stay here until the rest has come, if `window_in` is longer than any
+    /// message: with more than that unread, nothing further is accepted.
+    pub(super) fn unread(&self) -> &[u8] {
+        self.receive.unread()
+    }
+
+    /// Drops so many bytes from the front of [`unread`](Self::unread).
+    pub(super) fn consume(&mut self, bytes: usize) {
+        self.receive.consume(bytes);
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` as long as nothing waits for the peer.
+    pub(super) fn poll_timeout(&self) -> Option<u64> {
+        self.send.poll_timeout()
+    }
+
+    /// Finds what is lost by now. Does nothing before [`poll_timeout`](Self::poll_timeout), and however late
+    /// it comes, it does it once.
+    pub(super) fn handle_timeout(&mut self, now: u64) {
+        let now = self.advance(now);
+        self.send.handle_timeout(now);
+    }
+
+    /// Whether all that was written is acknowledged.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.send.is_quiet()
+    }
+
+    /// How many bytes of the stream the peer has, without a gap.
+    #[cfg(test)]
+    pub(super) const fn delivered(&self) -> u64 {
+        self.send.delivered()
+    }
+
+    /// How many bytes were written in all.
+    pub(super) fn written(&self) -> u64 {
+        self.send.written()
+    }
+
+    /// How many bytes the buffers hold, without what the allocator holds for them to grow into.
+    pub(super) fn memory(&self) -> usize {
+        self.send.memory().saturating_add(self.receive.memory())
+    }
+
+    /// The smoothed round trip in milliseconds, once there was one.
+    pub(super) fn rtt(&self) -> Option<u64> {
+        self.send.rtt()
+    }
+
+    fn advance(&mut self, now: u64) -> u64 {
+        self.now = self.now.max(now);
+        self.now
+    }
+}

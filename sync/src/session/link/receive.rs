@@ -1,0 +1,114 @@
+//! The half of a link that takes chunks in: what is missing, what is held behind a gap, and what is ready to
+//! be read.
+//!
+//! The invariant: a chunk that was once acknowledged, in a bitmap too, is never dropped again, for the peer
+//! does not send it a second time.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use super::packet::{AHEAD_MAX, Held};
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+#[derive(Debug)]
+pub(super) struct Receiver {
+    window: usize,
+    /// The first chunk that is missing.
+    next: u64,
+    /// Chunks behind it, at most [`AHEAD_MAX`] and of at most `window` bytes.
+    held: BTreeMap<u64, Box<[u8]>>,
+    held_bytes: usize,
+    /// What came in order, and how much of its front was consumed.
+    ready: Vec<u8>,
+    consumed: usize,
+    owes_ack: bool,
+}
+
+impl Receiver {
+    /// An empty buffer longer than this is given back: most links are idle most of the time.
+    const SPARE_BYTES_MAX: usize = 4096;
+
+    pub(super) const fn new(window: usize) -> Self {
+        Self {
+            window,
+            next: 0,
+            held: BTreeMap::new(),
+            held_bytes: 0,
+            ready: Vec::new(),
+            consumed: 0,
+            owes_ack: false,
+        }
+    }
+
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) fn held(&self) -> Held {
+        let mut held = Held::default();
+        let first = self.next.saturating_add(1);
+        for number in self.held.keys() {
+            held.insert(number.saturating_sub(first));
+        }
+        held
+    }
+
+    pub(super) const fn owes_ack(&self) -> bool {
+        self.owes_ack
+    }
+
+    /// A packet went out that says all there is to say.
+    pub(super) const fn acknowledged(&mut self) {
+        self.owes_ack = false;
+    }
+
+    /// Whether a peer that keeps to the rules can send this chunk now.
+    pub(super) fn may_come(&self, number: u64) -> bool {
+        number.saturating_sub(self.next) <= AHEAD_MAX
+    }
+
+    pub(super) fn handle_chunk(&mut self, number: u64, chunk: &[u8]) {
+        // For an old one too: it came again because the acknowledgement was lost.
+        self.owes_ack = true;
+        if number == self.next {
+            if self.unread().len() > self.window {
+                return;
+            }
+            self.ready.extend_from_slice(chunk);
+            self.next = self.next.saturating_add(1);
+            while let Some(chunk) = self.held.remove(&self.next) {
+                self.held_bytes = self.held_bytes.saturating_sub(chunk.len());
+                self.ready.extend_from_slice(&chunk);
+                self.next = self.next.saturating_add(1);
+            }
+        } else if number > self.next && self.may_come(number) && !self.held.contains_key(&number) {
+            let bytes = self.held_bytes.saturating_add(chunk.len());
+            if bytes <= self.window {
+                self.held_bytes = bytes;
+                self.held.insert(number, chunk.into());
+            }
+        }
+    }
+
+    pub(super) fn unread(&self) -> &[u8] {
+        self.ready.get(self.consumed..).unwrap_or_default()
+    }
+
+    pub(super) fn consume(&mut self, bytes: usize) {
+        self.consumed = self.consumed.saturating_add(bytes).min(self.ready.len());
+        let unread = self.ready.len().saturating_sub(self.consumed);
+        // Never more to move than was consumed.
+        if unread <= self.consumed {
+            self.ready.drain(..self.consumed);
+            self.consumed = 0;
+        }
+        if self.ready.is_empty() && self.ready.capacity() > Self::SPARE_BYTES_MAX {
+            self.ready = Vec::new();
+        }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        let numbers = self.held.len().saturating_mul(size_of::<(u64, Box<[u8]>)>());
+        self.ready.len().saturating_add(self.held_bytes).saturating_add(numbers)
+    }
+}

@@ -1,0 +1,344 @@
+//! The half of a link that gives chunks out: the queue, what is on its way, and what of it is lost.
+//!
+//! Losses are found by the order of transmissions and not of chunks (RFC 8985, RFC 9002): each transmission
+//! has a turn, and one is lost when another of three turns later has arrived, or a later one and a round trip
+//! has passed. So a chunk that is lost again is found again within a round trip, without a timer of its own.
+//!
+//! The invariant: `buffer` begins with the first byte of the first chunk of `flight`, and these are cut from
+//! it without a gap.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use super::congestion::Congestion;
+use super::packet::{AHEAD_MAX, Held, varint_bytes};
+use super::rtt::Rtt;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    window: usize,
+    peer_window: usize,
+    /// What the peer is not known to have, then what was not yet sent.
+    buffer: VecDeque<u8>,
+    /// Where the buffer begins in the stream.
+    delivered: u64,
+    /// The number of the first chunk of `flight`.
+    first: u64,
+    /// At most one more than [`AHEAD_MAX`].
+    flight: VecDeque<Sent>,
+    /// Bytes of `flight` in all, and of those that are on their way.
+    cut: usize,
+    in_flight: usize,
+    /// How many chunks are lost and were not sent again.
+    lost: usize,
+    /// The turn of the next transmission.
+    turn: u64,
+    /// The latest turn that arrived, and one more: before any, 0.
+    arrived: u64,
+    rtt: Rtt,
+    congestion: Congestion,
+    /// When nothing has come for too long.
+    timeout: Option<u64>,
+    /// When a transmission before one that arrived is lost.
+    overdue: Option<u64>,
+    /// How many lost chunks may be sent even though the window is full.
+    probes: u8,
+}
+
+/// A chunk that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    /// Where it begins in the stream.
+    start: u64,
+    len: usize,
+    state: State,
+    first_sent_ms: u64,
+    /// Of its last transmission.
+    turn: u64,
+    sent_ms: u64,
+    /// Whether that was not its first.
+    again: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    OnItsWay,
+    Lost,
+    Arrived,
+}
+
+/// A chunk to send.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub(super) number: u64,
+    pub(super) len: usize,
+    start: u64,
+}
+
+/// What an acknowledgement was about.
+#[derive(Default)]
+struct News {
+    any: bool,
+    /// Bytes that let the window grow.
+    counted: usize,
+    /// Of those the one with the latest turn.
+    latest: Option<Sent>,
+}
+
+impl Sender {
+    /// One transmission this much later arrived: the packets were not only swapped.
+    const TURNS_LATE: u64 = 3;
+    /// Sent after a whole timeout, within the bytes: on a bad path some of them are lost too, or what they
+    /// are answered with, and the wait doubles. Of long packets it is one, for a transport that repeats them
+    /// itself was only slow.
+    const PROBES: u8 = 4;
+    const PROBE_BYTES_MAX: usize = 6_000;
+    /// An empty buffer longer than this is given back.
+    const SPARE_BYTES_MAX: usize = 4096;
+
+    pub(super) fn new(packet_bytes: usize, window: usize, peer_window: usize, controlled: bool) -> Self {
+        Self {
+            window,
+            // A peer that keeps nothing still takes the chunk it waits for.
+            peer_window: peer_window.max(1),
+            buffer: VecDeque::new(),
+            delivered: 0,
+            first: 0,
+            flight: VecDeque::new(),
+            cut: 0,
+            in_flight: 0,
+            lost: 0,
+            turn: 0,
+            arrived: 0,
+            rtt: Rtt::default(),
+            congestion: Congestion::new(packet_bytes, controlled),
+            timeout: None,
+            overdue: None,
+            probes: 0,
+        }
+    }
+
+    pub(super) fn room(&self) -> usize {
+        self.window.saturating_sub(self.buffer.len())
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        self.buffer.extend(bytes);
+    }
+
+    /// The next chunk that may go out now. `bytes_max` is what a new one may take together with its number.
+    pub(super) fn poll_chunk(&mut self, bytes_max: usize, now: u64) -> Option<Chunk> {
+        let chunk = if self.lost > 0 { self.poll_lost(now) } else { self.poll_new(bytes_max, now) }?;
+        if self.timeout.is_none() {
+            self.timeout = Some(now.saturating_add(self.rtt.wait()));
+        }
+        Some(chunk)
+    }
+
+    fn poll_lost(&mut self, now: u64) -> Option<Chunk> {
+        let (number, sent) =
+            (self.first..).zip(self.flight.iter_mut()).find(|(_, sent)| sent.state == State::Lost)?;
+        if self.probes == 0 && !self.congestion.allows(self.in_flight, sent.len) {
+            return None;
+        }
+        *sent = Sent { state: State::OnItsWay, turn: self.turn, sent_ms: now, again: true, ..*sent };
+        self.turn = self.turn.saturating_add(1);
+        self.probes = self.probes.saturating_sub(1);
+        self.lost = self.lost.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_add(sent.len);
+        Some(Chunk { number, len: sent.len, start: sent.start })
+    }
+
+    fn poll_new(&mut self, bytes_max: usize, now: u64) -> Option<Chunk> {
+        let ahead = u64::try_from(self.flight.len()).unwrap_or(u64::MAX);
+        let number = self.first.saturating_add(ahead);
+        let queued = self.buffer.len().saturating_sub(self.cut);
+        let len = queued.min(bytes_max.saturating_sub(varint_bytes(number)));
+        // A peer with little room gets short chunks one by one, but a chunk is not cut short to fill a window
+        // up.
+        let len = if self.cut == 0 { len.min(self.peer_window) } else { len };
+        if len == 0
+            || ahead > AHEAD_MAX
+            || self.cut.saturating_add(len) > self.peer_window
+            || !self.congestion.allows(self.in_flight, len)
+        {
+            return None;
+        }
+        let start = self.delivered.saturating_add(u64::try_from(self.cut).unwrap_or(u64::MAX));
+        self.flight.push_back(Sent {
+            start,
+            len,
+            state: State::OnItsWay,
+            first_sent_ms: now,
+            turn: self.turn,
+            sent_ms: now,
+            again: false,
+        });
+        self.turn = self.turn.saturating_add(1);
+        self.cut = self.cut.saturating_add(len);
+        self.in_flight = self.in_flight.saturating_add(len);
+        Some(Chunk { number, len, start })
+    }
+
+    /// Appends the bytes of a chunk that was just polled.
+    pub(super) fn put_chunk(&self, chunk: &Chunk, out: &mut Vec<u8>) {
+        let skip = usize::try_from(chunk.start.saturating_sub(self.delivered)).unwrap_or(usize::MAX);
+        let (front, back) = self.buffer.as_slices();
+        let front_bytes = front.get(skip..).unwrap_or_default();
+        let front_bytes = front_bytes.get(..chunk.len).unwrap_or(front_bytes);
+        out.extend_from_slice(front_bytes);
+        let skip = skip.saturating_sub(front.len());
+        let back_bytes = back.get(skip..).unwrap_or_default();
+        let rest = chunk.len.saturating_sub(front_bytes.len());
+        out.extend_from_slice(back_bytes.get(..rest).unwrap_or_default());
+    }
+
+    /// Whether all that an acknowledgement names was sent.
+    pub(super) fn was_sent(&self, ack: u64, held: &Held) -> bool {
+        let end = self.first.saturating_add(u64::try_from(self.flight.len()).unwrap_or(u64::MAX));
+        // What is held lies behind a gap, so the chunk at `ack` must have been sent as well: it is nearer.
+        ack <= end
+            && held.iter().last().is_none_or(|distance| ack.saturating_add(distance) < end.saturating_sub(1))
+    }
+
+    /// Takes an acknowledgement in, however old it is.
+    pub(super) fn handle_ack(&mut self, ack: u64, held: &Held, now: u64) {
+        let (in_flight, arrived) = (self.in_flight, self.arrived);
+        let mut news = News::default();
+        while self.first < ack {
+            self.arrive(0, now, &mut news);
+            let Some(sent) = self.flight.pop_front() else { break };
+            self.buffer.drain(..sent.len.min(self.buffer.len()));
+            self.cut = self.cut.saturating_sub(sent.len);
+            self.delivered = sent.start.saturating_add(u64::try_from(sent.len).unwrap_or(u64::MAX));
+            self.first = self.first.saturating_add(1);
+        }
+        for distance in held.iter() {
+            let number = ack.saturating_add(1).saturating_add(distance);
+            if let Some(Ok(at)) = number.checked_sub(self.first).map(usize::try_from) {
+                self.arrive(at, now, &mut news);
+            }
+        }
+        if !news.any {
+            return;
+        }
+        // Only the latest chunk of all may have caused this acknowledgement. The others may have arrived long
+        // ago, when the acknowledgement was lost, and to time them would make the next wait longer for it.
+        if let Some(sent) = news.latest.filter(|sent| sent.turn >= arrived) {
+            let took = now.saturating_sub(sent.first_sent_ms);
+            if sent.again { self.rtt.sample_at_most(took) } else { self.rtt.sample(took) }
+        }
+        self.probes = 0;
+        self.congestion.acknowledged(news.counted, in_flight);
+        self.find_lost(now);
+        let waits = self.in_flight > 0 || self.lost > 0;
+        self.timeout = waits.then(|| now.saturating_add(self.rtt.wait()));
+        if self.buffer.is_empty() && self.buffer.capacity() > Self::SPARE_BYTES_MAX {
+            self.buffer = VecDeque::new();
+        }
+    }
+
+    /// The peer has a chunk of the flight.
+    fn arrive(&mut self, at: usize, now: u64, news: &mut News) {
+        let Some(sent) = self.flight.get_mut(at) else { return };
+        match sent.state {
+            State::Arrived => return,
+            State::OnItsWay => self.in_flight = self.in_flight.saturating_sub(sent.len),
+            State::Lost => self.lost = self.lost.saturating_sub(1),
+        }
+        sent.state = State::Arrived;
+        news.any = true;
+        if self.congestion.counts(sent.turn) {
+            news.counted = news.counted.saturating_add(sent.len);
+        }
+        let took = now.saturating_sub(sent.sent_ms);
+        if news.latest.is_none_or(|latest| latest.turn < sent.turn) {
+            news.latest = Some(*sent);
+        }
+        // Sooner than any round trip was, it is the earlier transmission that arrived after all.
+        if !sent.again || took >= self.rtt.least() {
+            self.arrived = self.arrived.max(sent.turn.saturating_add(1));
+        }
+    }
+
+    /// Marks what is lost, and sets the time when more will be.
+    fn find_lost(&mut self, now: u64) {
+        let patience = self.rtt.reordering();
+        self.overdue = None;
+        for sent in &mut self.flight {
+            let late = self.arrived.saturating_sub(1).saturating_sub(sent.turn);
+            if sent.state != State::OnItsWay || late == 0 {
+                continue;
+            }
+            let due = sent.sent_ms.saturating_add(patience);
+            if late >= Self::TURNS_LATE || due <= now {
+                sent.state = State::Lost;
+                self.lost = self.lost.saturating_add(1);
+                self.in_flight = self.in_flight.saturating_sub(sent.len);
+                self.congestion.lost(sent.turn, self.turn);
+            } else {
+                self.overdue = Some(self.overdue.map_or(due, |overdue| overdue.min(due)));
+            }
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<u64> {
+        match (self.timeout, self.overdue) {
+            (Some(timeout), Some(overdue)) => Some(timeout.min(overdue)),
+            (timeout, overdue) => timeout.or(overdue),
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: u64) {
+        if self.overdue.is_some_and(|overdue| overdue <= now) {
+            self.find_lost(now);
+        }
+        if self.timeout.is_none_or(|timeout| timeout > now) {
+            return;
+        }
+        // A short wait says nothing of the path yet.
+        let whole = self.rtt.waited();
+        if whole {
+            self.congestion.timed_out(self.turn);
+        }
+        // Not all that is on its way: if it was only late, it need not go out twice, and if it is lost, the
+        // acknowledgement of a probe tells.
+        self.probes = 0;
+        let mut bytes = 0_usize;
+        let waiting = self.flight.iter_mut().filter(|sent| sent.state != State::Arrived);
+        for sent in waiting.take(if whole { usize::from(Self::PROBES) } else { 1 }) {
+            bytes = bytes.saturating_add(sent.len);
+            if self.probes > 0 && bytes > Self::PROBE_BYTES_MAX {
+                break;
+            }
+            self.probes = self.probes.saturating_add(1);
+            if sent.state == State::OnItsWay {
+                sent.state = State::Lost;
+                self.lost = self.lost.saturating_add(1);
+                self.in_flight = self.in_flight.saturating_sub(sent.len);
+            }
+        }
+        self.timeout = Some(now.saturating_add(self.rtt.wait()));
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) const fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    pub(super) fn written(&self) -> u64 {
+        self.delivered.saturating_add(u64::try_from(self.buffer.len()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        self.buffer.len().saturating_add(self.flight.len().saturating_mul(size_of::<Sent>()))
+    }
+
+    pub(super) fn rtt(&self) -> Option<u64> {
+        self.rtt.smoothed()
+    }
+}

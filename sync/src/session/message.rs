@@ -1,0 +1,299 @@
+//! Messages: what two sides tell each other once a session is open, one after the other on the stream of its link.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::vec::Vec;
+
+use super::scope::Scope;
+use crate::codec::{DecodeError, Reader, put_varint};
+use crate::identity::LogId;
+use crate::log::{Gone, LOG_SIZE_MAX, Want};
+use crate::logset::Offer;
+
+/// The most bytes that a message may have: the largest entry with its proof fits.
+pub(super) const MESSAGE_BYTES_MAX: usize = 72 << 10;
+/// The most offers in a message.
+pub(super) const OFFERS_MAX: usize = 512;
+
+const SUBSCRIBE: u8 = 1;
+const ROOT: u8 = 2;
+const SAME: u8 = 3;
+const COMPARE: u8 = 4;
+const OFFERS: u8 = 5;
+const OPEN: u8 = 6;
+const EVIDENCE: u8 = 7;
+const RANGE: u8 = 8;
+const WANT: u8 = 9;
+const GONE: u8 = 10;
+const UNWANTED: u8 = 11;
+const REFUSED: u8 = 12;
+const DONE: u8 = 13;
+
+/// A log, by the first bytes of its id. Two logs with one name are 2^64 ids away, or both of one writer that looked for
+/// them: then neither is found by it.
+pub(super) type Name = [u8; 8];
+
+pub(super) fn name_of(log: &LogId) -> Name {
+    log.as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+/// An id for a log of which nothing is known here but its name.
+pub(super) fn placeholder(name: Name) -> LogId {
+    let mut id = [0; 32];
+    if let Some(first) = id.first_chunk_mut() {
+        *first = name;
+    }
+    LogId::from_bytes(id)
+}
+
+/// Which logs some offers are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All that the session is about: what is not named is not there.
+    All,
+    /// All whose heads changed since the root that the question named.
+    Changed,
+    /// All whose heads the other lacks, as a comparison has shown.
+    Differing,
+    /// What the other has to act upon, in answer to its offers.
+    Answer,
+}
+
+impl Extent {
+    const fn code(self) -> u8 {
+        match self {
+            Self::All => 0,
+            Self::Changed => 1,
+            Self::Differing => 2,
+            Self::Answer => 3,
+        }
+    }
+
+    const fn from_code(code: u8) -> Result<Self, DecodeError> {
+        Ok(match code {
+            0 => Self::All,
+            1 => Self::Changed,
+            2 => Self::Differing,
+            3 => Self::Answer,
+            _ => return Err(DecodeError::Kind),
+        })
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Message<'a> {
+    /// What the sender wants.
+    Subscribe(Scope),
+    /// The root of what the sender has; and the beginning of the root at which the two were equal before.
+    Root { pass: u64, root: [u8; 32], since: Option<Name> },
+    /// The roots are equal.
+    Same { pass: u64 },
+    /// A frame of a reconciliation of one range of the scope.
+    Compare { pass: u64, part: usize, frame: &'a [u8] },
+    /// What the sender has of some logs. Of logs that are not held here, the id is a placeholder.
+    Offers { pass: u64, extent: Extent, offers: Vec<Offer> },
+    /// A log's opening.
+    Open(&'a [u8]),
+    /// Evidence of a fork.
+    Evidence(&'a [u8]),
+    /// Entries.
+    Range { name: Name, bytes: &'a [u8] },
+    /// The sender asks for entries.
+    Want { name: Name, want: Want },
+    /// The sender does not have any more what was asked for.
+    Gone { name: Name, gone: Gone },
+    /// The sender does not hold this log and does not want it.
+    Unwanted { name: Name },
+    /// The sender could not take a range in; so much it has.
+    Refused { name: Name, have: u64 },
+    /// The sender has sent all that the pass gave it to send; and whether the pass brought it anything.
+    Done { pass: u64, gained: bool },
+    /// A kind that this version does not know.
+    Unknown,
+}
+
+impl<'a> Message<'a> {
+    /// Appends the message with its length.
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        let mut body = Vec::new();
+        match self {
+            Self::Subscribe(scope) => {
+                body.push(SUBSCRIBE);
+                scope.write(&mut body);
+            }
+            Self::Root { pass, root, since } => {
+                numbered(&mut body, ROOT, *pass);
+                body.extend_from_slice(root);
+                body.extend(since.iter().flatten());
+            }
+            Self::Same { pass } => numbered(&mut body, SAME, *pass),
+            Self::Compare { pass, part, frame } => {
+                numbered(&mut body, COMPARE, *pass);
+                put_varint(&mut body, *part as u64);
+                body.extend_from_slice(frame);
+            }
+            Self::Offers { pass, extent, offers } => {
+                numbered(&mut body, OFFERS, *pass);
+                body.push(extent.code());
+                offers.iter().for_each(|offer| put_offer(&mut body, offer));
+            }
+            Self::Open(bytes) => tagged(&mut body, OPEN, bytes),
+            Self::Evidence(bytes) => tagged(&mut body, EVIDENCE, bytes),
+            Self::Range { name, bytes } => about(&mut body, RANGE, name, bytes),
+            Self::Want { name, want } => about(&mut body, WANT, name, &want.encode()),
+            Self::Gone { name, gone } => about(&mut body, GONE, name, &gone.encode()),
+            Self::Unwanted { name } => about(&mut body, UNWANTED, name, &[]),
+            Self::Refused { name, have } => {
+                about(&mut body, REFUSED, name, &[]);
+                put_varint(&mut body, *have);
+            }
+            Self::Done { pass, gained } => {
+                numbered(&mut body, DONE, *pass);
+                body.push(u8::from(*gained));
+            }
+            Self::Unknown => return,
+        }
+        put_varint(out, body.len() as u64);
+        out.extend(body);
+    }
+
+    /// Reads a message without its length.
+    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        let message = match reader.byte()? {
+            SUBSCRIBE => Self::Subscribe(Scope::read(&mut reader)?),
+            ROOT => {
+                let (pass, root) = (reader.varint()?, reader.array()?);
+                let since = if reader.is_empty() { None } else { Some(reader.array()?) };
+                Self::Root { pass, root, since }
+            }
+            SAME => Self::Same { pass: reader.varint()? },
+            COMPARE => {
+                let pass = reader.varint()?;
+                let part = reader.varint_max(Scope::FILTERS_MAX as u64)?;
+                let part = usize::try_from(part).map_err(|_| DecodeError::Limit)?;
+                Self::Compare { pass, part, frame: rest(&mut reader)? }
+            }
+            OFFERS => {
+                let (pass, extent) = (reader.varint()?, Extent::from_code(reader.byte()?)?);
+                let mut offers = Vec::new();
+                while !reader.is_empty() {
+                    if offers.len() >= OFFERS_MAX {
+                        return Err(DecodeError::Limit);
+                    }
+                    offers.push(read_offer(&mut reader)?);
+                }
+                Self::Offers { pass, extent, offers }
+            }
+            OPEN => Self::Open(rest(&mut reader)?),
+            EVIDENCE => Self::Evidence(rest(&mut reader)?),
+            RANGE => Self::Range { name: reader.array()?, bytes: rest(&mut reader)? },
+            WANT => Self::Want { name: reader.array()?, want: Want::decode(rest(&mut reader)?)? },
+            GONE => Self::Gone { name: reader.array()?, gone: Gone::decode(rest(&mut reader)?)? },
+            UNWANTED => Self::Unwanted { name: reader.array()? },
+            REFUSED => Self::Refused { name: reader.array()?, have: reader.varint_max(LOG_SIZE_MAX)? },
+            DONE => {
+                let pass = reader.varint()?;
+                let gained = match reader.byte()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(DecodeError::Kind),
+                };
+                Self::Done { pass, gained }
+            }
+            0 => return Err(DecodeError::Kind),
+            _ => return Ok(Self::Unknown),
+        };
+        reader.finish()?;
+        Ok(message)
+    }
+}
+
+fn rest<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
+    reader.take(reader.remaining())
+}
+
+fn numbered(body: &mut Vec<u8>, kind: u8, number: u64) {
+    body.push(kind);
+    put_varint(body, number);
+}
+
+fn tagged(body: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
+    body.push(kind);
+    body.extend_from_slice(bytes);
+}
+
+fn about(body: &mut Vec<u8>, kind: u8, name: &Name, bytes: &[u8]) {
+    body.push(kind);
+    body.extend_from_slice(name);
+    body.extend_from_slice(bytes);
+}
+
+/// An offer takes 18 bytes or a few more.
+fn put_offer(body: &mut Vec<u8>, offer: &Offer) {
+    body.extend_from_slice(&name_of(&offer.log));
+    // Sizes have 44 bits.
+    put_varint(body, offer.start << 1 | u64::from(offer.evidence.is_some()));
+    put_varint(body, offer.size.saturating_sub(offer.start));
+    if offer.size > 0 {
+        body.extend_from_slice(&offer.root);
+    }
+    body.extend(offer.evidence.iter().flatten());
+}
+
+fn read_offer(reader: &mut Reader<'_>) -> Result<Offer, DecodeError> {
+    let log = placeholder(reader.array()?);
+    let first = reader.varint()?;
+    let start = first >> 1;
+    let size = start.checked_add(reader.varint()?).filter(|&size| size <= LOG_SIZE_MAX);
+    let size = size.ok_or(DecodeError::Limit)?;
+    let root = if size > 0 { reader.array()? } else { [0; 8] };
+    let evidence = if first & 1 == 1 { Some(reader.array()?) } else { None };
+    Ok(Offer { log, start, size, root, evidence })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::RangeForm;
+
+    #[test]
+    fn messages_have_one_spelling() {
+        let offer =
+            |size, evidence| Offer { log: placeholder([3; 8]), start: 2, size, root: [5; 8], evidence };
+        let nothing = Offer { log: placeholder([4; 8]), start: 0, size: 0, root: [0; 8], evidence: None };
+        let want = Want { from: 3, to: 9, form: RangeForm::Alone };
+        for message in [
+            Message::Subscribe(Scope::everything()),
+            Message::Root { pass: 300, root: [1; 32], since: None },
+            Message::Root { pass: 1, root: [1; 32], since: Some([2; 8]) },
+            Message::Same { pass: 1 },
+            Message::Compare { pass: 1, part: 64, frame: b"frame" },
+            Message::Offers {
+                pass: 2,
+                extent: Extent::Answer,
+                offers: alloc::vec![offer(9, None), offer(9, Some([6; 8])), nothing],
+            },
+            Message::Open(b"opening"),
+            Message::Evidence(b"evidence"),
+            Message::Range { name: [1; 8], bytes: b"range" },
+            Message::Want { name: [1; 8], want },
+            Message::Gone { name: [1; 8], gone: Gone { below: 4 } },
+            Message::Unwanted { name: [1; 8] },
+            Message::Refused { name: [1; 8], have: 7 },
+            Message::Done { pass: 3, gained: true },
+        ] {
+            let mut bytes = Vec::new();
+            message.put(&mut bytes);
+            let (len, body) = bytes.split_first().unwrap();
+            assert_eq!(usize::from(*len), body.len());
+            assert_eq!(Message::read(body).as_ref(), Ok(&message));
+            for end in 0..body.len() {
+                // What is cut is another message or none.
+                assert_ne!(Message::read(body.get(..end).unwrap()).as_ref(), Ok(&message));
+            }
+        }
+        assert_eq!(Message::read(&[200, 1, 2]), Ok(Message::Unknown));
+        assert_eq!(Message::read(&[0]), Err(DecodeError::Kind));
+        assert_eq!(Message::read(&[]), Err(DecodeError::Truncated));
+    }
+}

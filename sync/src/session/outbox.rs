@@ -1,0 +1,327 @@
+//! What a session has to send of logs: what comparisons and questions gave it to send, and what changes while it is open.
+//!
+//! Nothing is queued as bytes. An item says which entries of which log the peer lacks; what is sent is read from the set
+//! when there is room, so whatever came meanwhile goes along, and a slow peer costs no memory.
+//!
+//! The oldest stamp goes first among equally wanted topics, so that entries travel before those that cite them.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::message::{Message, name_of};
+use super::scope::Scope;
+use crate::identity::LogId;
+use crate::log::{RangeForm, Want};
+use crate::logset::{Answer, LogSet, Offer};
+
+/// Logs that something is to be sent of, at most: what does not fit is found again by the next comparison.
+pub(super) const ITEMS_MAX: usize = 512;
+/// Logs of which it is remembered what the peer has.
+const KNOWN_MAX: usize = 384;
+/// A range has at most about so many bytes, so that a session takes turns between logs.
+const RANGE_BYTES: usize = 12 << 10;
+/// Changed logs that are looked at in one go.
+const CHANGED_MAX: usize = 64;
+
+/// What the peer has of a log, or will have when everything that was sent has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    size: u64,
+    /// The first bytes of the hash of its evidence.
+    evidence: Option<[u8; 8]>,
+    /// One more than where the stream of messages was when something of it was sent; 0 if nothing was.
+    sent_at: u64,
+    /// It does not hold the log and does not want it.
+    unwanted: bool,
+    /// When it was used last.
+    used: u64,
+}
+
+/// What is to be sent of one log.
+#[derive(Clone, Copy, Debug, Default)]
+struct Item {
+    open: bool,
+    evidence: bool,
+    proof: Option<u64>,
+    range: Option<Want>,
+    /// A comparison is not done before it was sent.
+    of_pass: bool,
+    key: (usize, u64),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    items: BTreeMap<LogId, Item>,
+    /// The items in the order in which they go.
+    order: BTreeSet<(usize, u64, LogId)>,
+    known: BTreeMap<LogId, Known>,
+    uses: u64,
+    /// Heads that changed up to this turn are compared or queued.
+    cursor: u64,
+    /// Whether changes are sent as they come: not before the first comparison.
+    live: bool,
+}
+
+impl Outbox {
+    /// From now on changes behind this turn are sent as they come.
+    pub(super) fn go_live(&mut self, turn: u64) {
+        self.cursor = self.cursor.max(turn);
+        self.live = true;
+    }
+
+    /// Notes that both sides hold the same.
+    pub(super) fn equal(&mut self, turn: u64) {
+        self.items.clear();
+        self.order.clear();
+        self.known.retain(|_, known| known.unwanted);
+        self.go_live(turn);
+    }
+
+    /// Whether everything was sent that a comparison gave to send.
+    pub(super) fn is_pass_done(&self) -> bool {
+        self.items.values().all(|item| !item.of_pass)
+    }
+
+    /// Whether there is nothing to be sent now.
+    pub(super) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    fn known_mut(&mut self, log: &LogId) -> &mut Known {
+        if !self.known.contains_key(log) && self.known.len() >= KNOWN_MAX {
+            // Forgetting costs a question at most.
+            let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(log, _)| *log);
+            oldest.and_then(|oldest| self.known.remove(&oldest));
+        }
+        self.uses = self.uses.saturating_add(1);
+        let known = self.known.entry(*log).or_default();
+        known.used = self.uses;
+        known
+    }
+
+    /// Notes that the peer has so much of a log.
+    pub(super) fn peer_has(&mut self, log: &LogId, size: u64) {
+        let known = self.known_mut(log);
+        known.size = known.size.max(size);
+        known.unwanted = false;
+    }
+
+    /// Notes that the peer has no more than this of a log, whatever was sent.
+    pub(super) fn peer_has_only(&mut self, log: &LogId, size: u64) {
+        self.known_mut(log).size = size;
+    }
+
+    /// Notes that the peer has this evidence.
+    pub(super) fn peer_has_evidence(&mut self, log: &LogId, evidence: Option<[u8; 8]>) {
+        self.known_mut(log).evidence = evidence;
+    }
+
+    /// Notes that the peer does not want a log.
+    pub(super) fn unwanted(&mut self, log: &LogId) {
+        self.known_mut(log).unwanted = true;
+        self.drop_item(log);
+    }
+
+    /// How much of a log is on its way since the stream of messages was at `mark`.
+    pub(super) fn on_its_way(&self, log: &LogId, mark: u64) -> Option<u64> {
+        self.known.get(log).filter(|known| known.sent_at > mark).map(|known| known.size)
+    }
+
+    fn drop_item(&mut self, log: &LogId) {
+        if let Some(item) = self.items.remove(log) {
+            self.order.remove(&(item.key.0, item.key.1, *log));
+        }
+    }
+
+    /// Changes what is to be sent of a log; false if there is no room for it or the peer does not want it.
+    fn with_item(
+        &mut self,
+        set: &LogSet,
+        scope: &Scope,
+        log: &LogId,
+        change: impl FnOnce(&mut Item),
+    ) -> bool {
+        let Some(rank) = set.log(log).and_then(|held| scope.rank(&held.opening().topic)) else {
+            return false;
+        };
+        if self.known.get(log).is_some_and(|known| known.unwanted) {
+            return false;
+        }
+        if !self.items.contains_key(log) && self.items.len() >= ITEMS_MAX {
+            return false;
+        }
+        let item = self.items.entry(*log).or_default();
+        let old = item.key;
+        change(item);
+        let from = item.range.map_or(0, |want| want.from);
+        let first = set.log(log).and_then(|held| held.entry(from)).map_or(0, |entry| entry.hlc.to_bits());
+        item.key = (rank, first);
+        self.order.remove(&(old.0, old.1, *log));
+        self.order.insert((rank, first, *log));
+        true
+    }
+
+    pub(super) fn send_opening(&mut self, set: &LogSet, scope: &Scope, log: &LogId) -> bool {
+        self.with_item(set, scope, log, |item| (item.open, item.of_pass) = (true, true))
+    }
+
+    pub(super) fn send_evidence(&mut self, set: &LogSet, scope: &Scope, log: &LogId) -> bool {
+        self.with_item(set, scope, log, |item| (item.evidence, item.of_pass) = (true, true))
+    }
+
+    /// Sends a range, or a proof without entries.
+    pub(super) fn send_range(&mut self, set: &LogSet, scope: &Scope, log: &LogId, want: Want) -> bool {
+        if want.from < want.to {
+            self.peer_has_only(log, want.from);
+        }
+        self.with_item(set, scope, log, |item| {
+            item.of_pass = true;
+            if want.from == want.to {
+                item.proof = Some(want.from);
+            } else {
+                item.range = Some(want);
+            }
+        })
+    }
+
+    /// Queues what has changed since it was looked at last.
+    pub(super) fn look(&mut self, set: &mut LogSet, scope: &Scope) {
+        if !self.live || self.items.len() >= ITEMS_MAX {
+            return;
+        }
+        let changed: Vec<_> = set.heads_changed(self.cursor).take(CHANGED_MAX).collect();
+        for (turn, log, before) in changed {
+            if self.items.len() >= ITEMS_MAX {
+                break;
+            }
+            self.cursor = turn;
+            if let Some(offer) = set.offer(&log) {
+                self.push_change(set, scope, &offer, before);
+            }
+        }
+    }
+
+    fn push_change(&mut self, set: &LogSet, scope: &Scope, offer: &Offer, before: u64) {
+        let known = self.known.get(&offer.log).copied();
+        let (had, evidence) = known.map_or((before, None), |known| (known.size, known.evidence));
+        let follows = had >= offer.start;
+        let want = Want {
+            from: if follows { had } else { offer.start },
+            to: u64::MAX,
+            form: if follows { RangeForm::Follow } else { RangeForm::Alone },
+        };
+        let (more, news) = (offer.size > had, offer.evidence.is_some() && offer.evidence != evidence);
+        if more || news {
+            self.with_item(set, scope, &offer.log, |item| {
+                item.open |= had == 0 && known.is_none();
+                item.evidence |= news;
+                if more && item.range.is_none() {
+                    item.range = Some(want);
+                }
+            });
+        }
+    }
+
+    /// The next message about a log, if there is one: written to `out`. `at` is where the stream of messages is.
+    pub(super) fn compose(&mut self, set: &LogSet, at: u64, out: &mut Vec<u8>) -> bool {
+        while let Some((_, _, log)) = self.order.first().copied() {
+            let Some(mut item) = self.items.remove(&log) else {
+                self.order.pop_first();
+                continue;
+            };
+            self.order.pop_first();
+            let wrote = self.compose_item(set, &log, &mut item, at, out);
+            if item.open || item.evidence || item.proof.is_some() || item.range.is_some() {
+                let from = item.range.map_or(0, |want| want.from);
+                let next = set.log(&log).and_then(|held| held.entry(from));
+                item.key.1 = next.map_or(item.key.1, |entry| entry.hlc.to_bits());
+                self.order.insert((item.key.0, item.key.1, log));
+                self.items.insert(log, item);
+            }
+            if wrote {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn compose_item(
+        &mut self,
+        set: &LogSet,
+        log: &LogId,
+        item: &mut Item,
+        at: u64,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(held) = set.log(log) else {
+            *item = Item::default();
+            return false;
+        };
+        if core::mem::take(&mut item.open) {
+            self.known_mut(log).sent_at = at.saturating_add(1);
+            Message::Open(&held.opening().encode(set.mesh())).put(out);
+            return true;
+        }
+        if core::mem::take(&mut item.evidence)
+            && let Some(evidence) = set.evidence(log)
+        {
+            self.known_mut(log).evidence = set.offer(log).and_then(|offer| offer.evidence);
+            Message::Evidence(evidence.as_bytes()).put(out);
+            return true;
+        }
+        let (want, proof) = match (item.proof.take(), item.range.take()) {
+            (Some(size), range) => {
+                item.range = range;
+                (Want { from: size, to: size, form: RangeForm::Alone }, true)
+            }
+            (None, Some(want)) => (want, false),
+            (None, None) => return false,
+        };
+        self.compose_range(set, log, (want, proof), item, at, out)
+    }
+
+    fn compose_range(
+        &mut self,
+        set: &LogSet,
+        log: &LogId,
+        (want, proof): (Want, bool),
+        item: &mut Item,
+        at: u64,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        // What does not count is not sent.
+        let counted = set.offer(log).map_or(0, |offer| offer.size);
+        let want = Want { to: if proof { want.to } else { want.to.min(counted) }, ..want };
+        if want.from > want.to || (!proof && want.from == want.to) {
+            return false;
+        }
+        match set.answer(log, &want, RANGE_BYTES) {
+            Answer::Range { bytes, end } => {
+                Message::Range { name: name_of(log), bytes: &bytes }.put(out);
+                let known = self.known_mut(log);
+                known.size = known.size.max(end);
+                known.sent_at = at.saturating_add(1);
+                if !proof && end < want.to {
+                    item.range = Some(Want { from: end, to: u64::MAX, form: RangeForm::Follow });
+                }
+                true
+            }
+            Answer::Gone(gone) => {
+                Message::Gone { name: name_of(log), gone }.put(out);
+                if !proof {
+                    item.range = Some(Want { from: gone.below, to: u64::MAX, form: RangeForm::Alone });
+                }
+                true
+            }
+            Answer::Nothing => false,
+        }
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(super) fn memory(&self) -> usize {
+        let item = size_of::<(LogId, Item)>().saturating_add(size_of::<(usize, u64, LogId)>());
+        let known = size_of::<(LogId, Known)>();
+        self.items.len().saturating_mul(item).saturating_add(self.known.len().saturating_mul(known))
+    }
+}

@@ -1,0 +1,573 @@
+//! A pass: finding out what two sides do not share, and seeing that each gets it.
+//!
+//! ```text
+//! dials   → root                                    and the root at which the two were equal before
+//! listens → same                                    if it has that root: equal
+//!         → offers (all, or what changed since)     if the set is small or that earlier root is known
+//!         → compare … compare …                     else: a sketch, or ranges, until both know which heads differ
+//! dials   → offers (what differs)                   after a comparison
+//! the other → offers (in answer)                    what it does not send itself because the first has to
+//! both    → what the other lacks, → done
+//! ```
+//!
+//! Whoever dials begins a pass: when the session opens, when one has brought something (to see that the roots are equal
+//! now), and at each heartbeat. Everything is a hint but the roots: what goes wrong costs bytes, and shows in the next
+//! pass. Messages of an earlier pass are not looked at.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use super::checkpoints::Checkpoints;
+use super::message::{Extent, Message, Name, OFFERS_MAX, name_of};
+use super::outbox::Outbox;
+use super::scope::Scope;
+use crate::identity::LogId;
+use crate::log::Want;
+use crate::logset::{HeadStep, LogSet, Move, Offer};
+use crate::reconcile::{Config, FrameError, KeyRange, Limits, Mode, Reconciliation, Status};
+
+/// Up to so many logs are listed rather than compared by a sketch: one message, at some 18 bytes each.
+const LIST_MAX: usize = 256;
+/// A pair of roots that could not be made equal is tried again every so many heartbeats.
+const RETRY: u32 = 8;
+
+/// What a pass works on.
+pub(super) struct Field<'a> {
+    pub(super) set: &'a mut LogSet,
+    pub(super) scope: &'a Scope,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) checkpoints: Checkpoints<'a>,
+    /// Where the stream of messages is.
+    pub(super) at: u64,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The pass goes on.
+    Going,
+    /// The two sides hold the same.
+    Equal,
+    /// It has ended, and either side got something that it did not have.
+    Gained,
+    /// It has ended and brought nothing, though the roots differ.
+    Useless,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// This side is about to ask.
+    ToAsk,
+    /// It has told its root, as of a turn.
+    Asked {
+        root: [u8; 32],
+        turn: u64,
+    },
+    /// It was asked.
+    Questioned {
+        root: [u8; 32],
+        since: Option<Name>,
+    },
+    Comparing(Comparison),
+    /// It has said what it has, and waits for the answer.
+    Offered,
+    /// Both know what to send.
+    Exchanging,
+}
+
+#[derive(Debug)]
+struct Comparison {
+    ranges: Vec<KeyRange>,
+    part: usize,
+    machine: Option<Box<Reconciliation>>,
+    differ: BTreeSet<LogId>,
+}
+
+pub(super) struct Pass {
+    dials: bool,
+    salt: [u8; 32],
+    number: u64,
+    stage: Stage,
+    frames: VecDeque<(usize, Vec<u8>)>,
+    offers: Option<(Extent, Vec<Offer>)>,
+    /// Where the stream of messages was when this side last said what it has: what was sent since is on its way.
+    mark: u64,
+    /// Passes in a row that brought nothing.
+    useless: u32,
+    /// The roots that could not be made equal, the peer's first; and how often they were asked about since.
+    failed: Option<([u8; 32], [u8; 32], u32)>,
+    /// The roots that this pass began with.
+    roots: ([u8; 32], [u8; 32]),
+    gained: bool,
+    told_done: bool,
+    peer_done: Option<bool>,
+}
+
+impl core::fmt::Debug for Pass {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Pass")
+            .field("number", &self.number)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pass {
+    pub(super) const fn new(dials: bool, salt: [u8; 32]) -> Self {
+        Self {
+            dials,
+            salt,
+            number: 0,
+            stage: Stage::Idle,
+            frames: VecDeque::new(),
+            offers: None,
+            mark: 0,
+            useless: 0,
+            failed: None,
+            roots: ([0; 32], [0; 32]),
+            gained: false,
+            told_done: false,
+            peer_done: None,
+        }
+    }
+
+    /// Begins the next pass; for the side that dials.
+    pub(super) fn begin(&mut self) {
+        self.start(self.number.saturating_add(1), Stage::ToAsk);
+    }
+
+    fn start(&mut self, number: u64, stage: Stage) {
+        self.number = number;
+        self.stage = stage;
+        self.frames.clear();
+        self.offers = None;
+        (self.gained, self.told_done, self.peer_done) = (false, false, None);
+    }
+
+    pub(super) const fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle)
+    }
+
+    pub(super) const fn useless(&self) -> u32 {
+        self.useless
+    }
+
+    /// Notes that something came that was not here.
+    pub(super) const fn gained(&mut self) {
+        self.gained = true;
+    }
+
+    /// What this side has to say next, if it can say it now.
+    pub(super) fn compose(&mut self, field: &mut Field<'_>, out: &mut Vec<u8>) -> Outcome {
+        match core::mem::take(&mut self.stage) {
+            Stage::ToAsk => {
+                let root = field.scope.root(field.set);
+                let turn = field.set.heads_turn();
+                let since = if self.useless == 0 { field.checkpoints.last_with_peer() } else { None };
+                Message::Root { pass: self.number, root, since }.put(out);
+                self.mark = field.at;
+                self.stage = Stage::Asked { root, turn };
+                return Outcome::Going;
+            }
+            Stage::Questioned { root, since } => return self.reply(&root, since, field, out),
+            stage => self.stage = stage,
+        }
+        if let Some((part, frame)) = self.frames.pop_front() {
+            Message::Compare { pass: self.number, part, frame: &frame }.put(out);
+        } else if let Some((extent, offers)) = self.offers.take() {
+            self.mark = field.at;
+            Message::Offers { pass: self.number, extent, offers }.put(out);
+        } else if matches!(self.stage, Stage::Exchanging) && !self.told_done && field.outbox.is_pass_done() {
+            self.told_done = true;
+            Message::Done { pass: self.number, gained: self.gained }.put(out);
+            return self.end_if_done();
+        }
+        Outcome::Going
+    }
+
+    /// Answers the peer's root.
+    fn reply(
+        &mut self,
+        theirs: &[u8; 32],
+        since: Option<Name>,
+        field: &mut Field<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let ours = field.scope.root(field.set);
+        let turn = field.set.heads_turn();
+        if *theirs == ours {
+            Message::Same { pass: self.number }.put(out);
+            self.equal(&ours, turn, turn, field);
+            return Outcome::Equal;
+        }
+        if let Some((failed_theirs, failed_ours, asked)) = &mut self.failed
+            && (&*failed_theirs, &*failed_ours) == (theirs, &ours)
+        {
+            *asked = asked.wrapping_add(1);
+            if !asked.is_multiple_of(RETRY) {
+                // Neither side has changed since that did not help.
+                Message::Done { pass: self.number, gained: false }.put(out);
+                return Outcome::Useless;
+            }
+        }
+        self.roots = (*theirs, ours);
+        self.mark = field.at;
+        field.outbox.go_live(turn);
+        if let Some((extent, offers)) = self.list(since, field) {
+            Message::Offers { pass: self.number, extent, offers }.put(out);
+            self.stage = Stage::Offered;
+            return Outcome::Going;
+        }
+        let ranges = field.scope.ranges();
+        let mut comparison = Comparison { ranges, part: 0, machine: None, differ: BTreeSet::new() };
+        self.open_part(&mut comparison, field.set);
+        self.stage = Stage::Comparing(comparison);
+        if let Some((part, frame)) = self.frames.pop_front() {
+            Message::Compare { pass: self.number, part, frame: &frame }.put(out);
+        }
+        Outcome::Going
+    }
+
+    /// The offers that say it all in one message, if there are few enough.
+    fn list(&self, since: Option<Name>, field: &mut Field<'_>) -> Option<(Extent, Vec<Offer>)> {
+        let offers = |set: &LogSet, logs: Vec<LogId>| logs.iter().filter_map(|log| set.offer(log)).collect();
+        if let Some(turn) = since.and_then(|since| field.checkpoints.turn_of(since)) {
+            let changed = changed_since(field, turn, OFFERS_MAX);
+            if changed.len() <= OFFERS_MAX {
+                return Some((Extent::Changed, offers(field.set, changed)));
+            }
+        }
+        // A list may call two histories equal that a writer has made for it; a comparison does not.
+        if self.useless > 1 {
+            return None;
+        }
+        let logs = field.scope.logs(field.set, LIST_MAX);
+        (logs.len() <= LIST_MAX).then(|| (Extent::All, offers(field.set, logs)))
+    }
+
+    /// Takes in that the peer asks with its root.
+    pub(super) fn asked(&mut self, pass: u64, root: [u8; 32], since: Option<Name>) {
+        if !self.dials && pass > self.number {
+            self.start(pass, Stage::Questioned { root, since });
+        }
+    }
+
+    /// Takes in that the roots are equal.
+    pub(super) fn same(&mut self, pass: u64, field: &mut Field<'_>) -> Outcome {
+        let Stage::Asked { root, turn } = self.stage else { return Outcome::Going };
+        if pass != self.number {
+            return Outcome::Going;
+        }
+        let now = field.set.heads_turn();
+        self.equal(&root, turn, now, field);
+        Outcome::Equal
+    }
+
+    fn equal(&mut self, root: &[u8; 32], turn: u64, now: u64, field: &mut Field<'_>) {
+        field.checkpoints.equal(root, turn);
+        field.set.mark_turn(turn);
+        if turn == now {
+            field.outbox.equal(turn);
+        } else {
+            field.outbox.go_live(turn);
+        }
+        self.useless = 0;
+        self.failed = None;
+        self.stage = Stage::Idle;
+    }
+
+    /// Opens the comparison of a part of the scope; for the side that listens.
+    fn open_part(&mut self, comparison: &mut Comparison, set: &mut LogSet) {
+        if let Some(range) = comparison.ranges.get(comparison.part) {
+            let (machine, frame) = set.reconcile(self.config(comparison.part, range));
+            comparison.machine = Some(Box::new(machine));
+            self.frames.push_back((comparison.part, frame));
+        }
+    }
+
+    fn config(&self, part: usize, range: &KeyRange) -> Config {
+        let mut hasher = blake3::Hasher::new_keyed(&self.salt);
+        hasher.update(&self.number.to_le_bytes()).update(&(part as u64).to_le_bytes());
+        let limits = Limits {
+            frame_bytes: 16 << 10,
+            cells: 2_048,
+            ranges: 512,
+            ids: 1_024,
+            waiting_bytes: 32 << 10,
+            rounds: 4_096,
+            bytes: 64 << 20,
+            ..Limits::default()
+        };
+        Config {
+            salt: *hasher.finalize().as_bytes(),
+            scope: range.clone(),
+            mode: if self.useless > 1 { Mode::Ranges } else { Mode::Auto },
+            limits,
+            ..Config::default()
+        }
+    }
+
+    /// Takes in a frame of a comparison.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot come now. The pass has ended.
+    pub(super) fn compare(
+        &mut self,
+        pass: u64,
+        part: usize,
+        frame: &[u8],
+        field: &mut Field<'_>,
+    ) -> Result<(), FrameError> {
+        if pass != self.number {
+            return Ok(());
+        }
+        let mut comparison = match core::mem::take(&mut self.stage) {
+            Stage::Comparing(comparison) => comparison,
+            Stage::Asked { root, turn } if part == 0 => {
+                self.roots = (self.roots.0, root);
+                field.outbox.go_live(turn);
+                let ranges = field.scope.ranges();
+                Comparison { ranges, part: 0, machine: None, differ: BTreeSet::new() }
+            }
+            stage => {
+                self.stage = stage;
+                return Err(FrameError::Unexpected);
+            }
+        };
+        if self.dials && comparison.machine.is_none() {
+            let range = comparison.ranges.get(part).filter(|_| part == comparison.part);
+            let range = range.ok_or(FrameError::Unexpected)?.clone();
+            comparison.machine = Some(Box::new(Reconciliation::accept(self.config(part, &range))));
+        }
+        let machine = comparison.machine.as_mut().filter(|_| part == comparison.part);
+        let machine = machine.ok_or(FrameError::Unexpected)?;
+        let mut step = field.set.handle_reconcile(machine, frame)?;
+        let mut ended = take_step(&mut step, &mut comparison.differ, part, &mut self.frames);
+        while step.status == Status::NeedsBudget {
+            machine.grant(1 << 22);
+            step = field.set.resume_reconcile(machine)?;
+            ended = take_step(&mut step, &mut comparison.differ, part, &mut self.frames);
+        }
+        if ended {
+            self.part_ended(comparison, field);
+        } else {
+            self.stage = Stage::Comparing(comparison);
+        }
+        Ok(())
+    }
+
+    fn part_ended(&mut self, mut comparison: Comparison, field: &mut Field<'_>) {
+        comparison.machine = None;
+        comparison.part = comparison.part.saturating_add(1);
+        let last = comparison.part >= comparison.ranges.len();
+        if !self.dials {
+            self.open_part(&mut comparison, field.set);
+        } else if last {
+            let offers = comparison.differ.iter().filter_map(|log| field.set.offer(log)).collect();
+            self.offers = Some((Extent::Differing, offers));
+            self.stage = Stage::Offered;
+            return;
+        }
+        self.stage = Stage::Comparing(comparison);
+    }
+
+    /// Takes in what the peer has of some logs.
+    pub(super) fn offered(
+        &mut self,
+        pass: u64,
+        extent: Extent,
+        offers: Vec<Offer>,
+        field: &mut Field<'_>,
+    ) -> Vec<LogId> {
+        if pass != self.number {
+            return Vec::new();
+        }
+        let turn = field.set.heads_turn();
+        let (ours, theirs) = match (&self.stage, extent) {
+            (Stage::Asked { root, .. }, Extent::All | Extent::Changed) => {
+                self.roots = (self.roots.0, *root);
+                let theirs = resolve(field, offers);
+                let listed: BTreeSet<LogId> = theirs.iter().map(|offer| offer.log).collect();
+                let since = field.checkpoints.last_with_peer();
+                let since = since.and_then(|since| field.checkpoints.turn_of(since));
+                let mut ours = match (extent, since) {
+                    (Extent::All, _) => field.scope.logs(field.set, usize::MAX.wrapping_sub(1)),
+                    (_, Some(since)) => changed_since(field, since, usize::MAX),
+                    (_, None) => Vec::new(),
+                };
+                field.outbox.go_live(turn);
+                ours.retain(|log| !listed.contains(log));
+                let differs = |offer: &Offer| field.set.offer(&offer.log).as_ref() != Some(offer);
+                let mut theirs: Vec<Offer> = theirs.into_iter().filter(differs).collect();
+                if let Some(since) = since.filter(|_| extent == Extent::Changed) {
+                    // What the peer does not list it has as it was when the two were equal.
+                    theirs.extend(ours.iter().filter_map(|log| offer_at(field.set, log, since)));
+                }
+                (ours, theirs)
+            }
+            (Stage::Comparing(comparison), Extent::Differing) if !self.dials => {
+                let ours = comparison.differ.iter().copied().collect();
+                (ours, resolve(field, offers))
+            }
+            (Stage::Offered, Extent::Answer) => {
+                let theirs = resolve(field, offers);
+                // Of these it has nothing.
+                let lacked = |offer: &Offer| offer.size == 0 && offer.evidence.is_none();
+                let ours = theirs.iter().filter(|offer| lacked(offer)).map(|offer| offer.log).collect();
+                (ours, theirs.into_iter().filter(|offer| !lacked(offer)).collect())
+            }
+            _ => return Vec::new(),
+        };
+        let (answers, searches) = self.plan(&ours, theirs, field);
+        if extent != Extent::Answer {
+            self.offers = Some((Extent::Answer, answers));
+        }
+        self.stage = Stage::Exchanging;
+        searches
+    }
+
+    /// Queues what this side has to send. Gives what the peer has to act upon, and forked logs to be searched.
+    fn plan(
+        &self,
+        ours: &[LogId],
+        mut theirs: Vec<Offer>,
+        field: &mut Field<'_>,
+    ) -> (Vec<Offer>, Vec<LogId>) {
+        let set = &*field.set;
+        theirs.retain_mut(|offer| {
+            let on_its_way = field.outbox.on_its_way(&offer.log, self.mark);
+            if let Some(size) = on_its_way.filter(|size| *size > offer.size) {
+                offer.size = size;
+                return set.offer(&offer.log).is_some_and(|ours| ours.size > size || ours.evidence.is_some());
+            }
+            true
+        });
+        let coming: BTreeMap<LogId, Offer> = theirs.iter().map(|offer| (offer.log, *offer)).collect();
+        let ours: Vec<LogId> = ours
+            .iter()
+            .copied()
+            .filter(|log| coming.contains_key(log) || field.outbox.on_its_way(log, self.mark).is_none())
+            .collect();
+        let (mut answers, mut searches) = (Vec::new(), Vec::new());
+        for step in set.plan(&ours, &theirs) {
+            match step {
+                Move::Open(log) => {
+                    field.outbox.send_opening(set, field.scope, &log);
+                }
+                Move::Evidence(log) => {
+                    field.outbox.send_evidence(set, field.scope, &log);
+                }
+                Move::Send(log, want) => {
+                    let all = Want { to: if want.from == want.to { want.to } else { u64::MAX }, ..want };
+                    field.outbox.send_range(set, field.scope, &log, all);
+                }
+                Move::Search(log) => searches.push(log),
+                Move::Expect(log, _) if answers.len() < OFFERS_MAX => {
+                    let nothing = Offer { log, start: 0, size: 0, root: [0; 8], evidence: None };
+                    answers.push(set.offer(&log).unwrap_or(nothing));
+                }
+                Move::Expect(..) => {}
+            }
+        }
+        (answers, searches)
+    }
+
+    /// Takes in that the peer has sent everything.
+    pub(super) fn done(&mut self, pass: u64, gained: bool) -> Outcome {
+        if pass != self.number {
+            return Outcome::Going;
+        }
+        match self.stage {
+            Stage::Asked { .. } => {
+                self.stage = Stage::Idle;
+                Outcome::Useless
+            }
+            Stage::Exchanging => {
+                self.peer_done = Some(gained);
+                self.end_if_done()
+            }
+            _ => Outcome::Going,
+        }
+    }
+
+    fn end_if_done(&mut self) -> Outcome {
+        let Some(peer_gained) = self.peer_done.filter(|_| self.told_done) else { return Outcome::Going };
+        self.stage = Stage::Idle;
+        if self.gained || peer_gained {
+            self.useless = 0;
+            return Outcome::Gained;
+        }
+        self.useless = self.useless.saturating_add(1);
+        self.failed = Some((self.roots.0, self.roots.1, 0));
+        Outcome::Useless
+    }
+
+    /// Ends a pass that goes nowhere.
+    pub(super) fn give_up(&mut self) {
+        self.useless = self.useless.saturating_add(1);
+        self.start(self.number, Stage::Idle);
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(super) fn memory(&self) -> usize {
+        let frames = self.frames.iter().map(|(_, frame)| frame.len()).sum::<usize>();
+        let offers = self.offers.as_ref().map_or(0, |(_, offers)| offers.len());
+        let differ = if let Stage::Comparing(comparison) = &self.stage { comparison.differ.len() } else { 0 };
+        frames
+            .saturating_add(offers.saturating_mul(size_of::<Offer>()))
+            .saturating_add(differ.saturating_mul(48))
+    }
+}
+
+/// Notes what a step of a comparison brought. Whether the comparison has ended.
+fn take_step(
+    step: &mut HeadStep,
+    differ: &mut BTreeSet<LogId>,
+    part: usize,
+    frames: &mut VecDeque<(usize, Vec<u8>)>,
+) -> bool {
+    // What does not fit differs in the next pass as well.
+    let room = OFFERS_MAX.saturating_sub(differ.len());
+    differ.extend(step.differ.drain(..).take(room));
+    frames.extend(step.frame.take().map(|frame| (part, frame)));
+    matches!(step.status, Status::Done(_))
+}
+
+/// The logs of the scope whose heads changed after a turn, up to `max` and one.
+fn changed_since(field: &mut Field<'_>, turn: u64, max: usize) -> Vec<LogId> {
+    let changed: Vec<LogId> = field.set.heads_changed(turn).map(|(_, log, _)| log).collect();
+    let set = &*field.set;
+    let within = |log: &LogId| set.log(log).is_some_and(|held| field.scope.matches(&held.opening().topic));
+    changed.into_iter().filter(within).take(max.saturating_add(1)).collect()
+}
+
+/// What somebody has of a log who has not changed since a turn, unless that is nothing.
+fn offer_at(set: &LogSet, log: &LogId, turn: u64) -> Option<Offer> {
+    let size = set.size_at_turn(log, turn).filter(|size| *size > 0)?;
+    let offer = set.offer(log)?;
+    let root = set.log(log)?.root_at(size).and_then(|root| root.as_bytes().first_chunk().copied());
+    Some(Offer {
+        size,
+        start: offer.start.min(size),
+        root: root.unwrap_or_default(),
+        evidence: None,
+        ..offer
+    })
+}
+
+/// Puts the ids of the logs that are held here in the place of their names. What the session is not about is left out.
+fn resolve(field: &Field<'_>, offers: Vec<Offer>) -> Vec<Offer> {
+    let set = &*field.set;
+    let known = offers.into_iter().map(|offer| match set.find(&name_of(&offer.log)) {
+        Some(log) => Offer { log, ..offer },
+        None => offer,
+    });
+    let wanted =
+        |offer: &Offer| set.log(&offer.log).is_none_or(|held| field.scope.matches(&held.opening().topic));
+    known.filter(wanted).collect()
+}

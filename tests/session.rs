@@ -1,0 +1,18 @@
+//! Sessions between replicas and relays, on a simulated network.
+#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
+#![expect(unreachable_pub, reason = "one binary, and its modules share a world")]
+#![expect(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "tests have a standard library"
+)]
+
+#[path = "session/meet.rs"]
+mod meet;
+#[path = "session/mesh.rs"]
+mod mesh;
+#[allow(dead_code, reason = "the tests of replicas alone take more of it")]
+#[path = "replica/world.rs"]
+mod replicas;
+#[path = "session/world.rs"]
+mod world;

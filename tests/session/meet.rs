@@ -1,0 +1,161 @@
+//! Two meet: what they come to, and what it costs.
+
+use std::collections::BTreeMap;
+
+use consilience::crdts::Timestamp;
+use consilience::sync::session::SessionEvent;
+use consilience::sync::{Answer, LogId, RangeForm, Want};
+
+use crate::replicas::{How, Node};
+use crate::world::{Net, Party, Weather};
+
+/// Appends an event.
+pub fn event(node: &mut Node, topic: &str, payload: &str, now: Timestamp) {
+    node.replica.append_event(node.writer, topic, payload.as_bytes(), now).unwrap();
+    node.store();
+}
+
+fn pair() -> Net {
+    Net::new(vec![Party::replica(0, 1), Party::replica(1, 2)], 7)
+}
+
+#[test]
+fn two_that_are_equal_meet_for_little() {
+    for logs in [0, 1, 50] {
+        let mut net = pair();
+        for n in 0..logs {
+            let now = net.time();
+            event(net.node(0), &format!("t/{n}"), "event", now);
+        }
+        let wire = net.connect(0, 1, Weather::STREAM);
+        net.run(5_000);
+        assert!(net.said(0, |event| *event == SessionEvent::InSync) == 1, "{:?}", net.events);
+        net.cut(wire);
+        let wire = net.connect(1, 0, Weather::STREAM);
+        net.run(1_000);
+        println!("{logs} logs: {} bytes {:?} frames", net.bytes(wire), net.wires[wire].frames);
+        assert!(net.bytes(wire) <= 600, "{} bytes", net.bytes(wire));
+    }
+}
+
+/// What the entries take that one lacks of another: its ranges as they are sent, heads included.
+fn floor(from: &Net, index: usize, have: &[(LogId, u64)]) -> usize {
+    let set = from.parties[index].logs();
+    let had: BTreeMap<LogId, u64> = have.iter().copied().collect();
+    let mut bytes = 0;
+    for log in set.logs() {
+        let from = had.get(log.id()).copied().unwrap_or(0);
+        let want = Want { from, to: log.signed_size(), form: RangeForm::Follow };
+        if from < log.signed_size()
+            && let Answer::Range { bytes: range, .. } = set.answer(log.id(), &want, 1 << 24)
+        {
+            bytes += range.len();
+        }
+    }
+    bytes
+}
+
+#[test]
+fn who_missed_something_gets_it_in_two_round_trips() {
+    for met in [true, false] {
+        for (logs, missed_logs, entries) in [
+            (1, 1, 1),
+            (1, 1, 1_000),
+            (50, 1, 1),
+            (100, 100, 1),
+            (200, 20, 3),
+            (1_000, 5, 2),
+            (1_000, 50, 20),
+        ] {
+            for dials in [0, 1] {
+                let mut net = pair();
+                let now = net.time();
+                for n in 0..logs {
+                    event(net.node(0), &format!("t/{n}"), "what was there before", now);
+                }
+                let wire = net.connect(0, 1, Weather::STREAM);
+                net.run(20_000);
+                net.cut(wire);
+                assert!(met || net.said(1, |event| *event == SessionEvent::InSync) == 1);
+                if !met {
+                    // As after a restart.
+                    let Party::Replica(node) = &mut net.parties[1] else { panic!() };
+                    let (disk, at) = (node.disk(), net.now);
+                    net.parties[1] = Party::Replica(Box::new(Node::open(
+                        1,
+                        3,
+                        disk,
+                        How::Resumed,
+                        crate::replicas::at(at),
+                    )));
+                }
+                let have: Vec<(LogId, u64)> =
+                    net.parties[1].logs().logs().map(|log| (*log.id(), log.signed_size())).collect();
+                let now = net.time();
+                for n in 0..missed_logs {
+                    for entry in 0..entries {
+                        event(
+                            net.node(0),
+                            &format!("t/{n}"),
+                            &format!("what was missed, the entry {entry}"),
+                            now,
+                        );
+                    }
+                }
+                let start = net.now;
+                let wire = net.connect(dials, 1 - dials, Weather::STREAM);
+                let said = |net: &Net| net.said(1, |event| *event == SessionEvent::InSync);
+                let (before, wanted) = (said(&net), net.parties[0].roots());
+                let mut arrived = None;
+                while said(&net) == before {
+                    net.run(5);
+                    if arrived.is_none() && net.parties[1].roots() == wanted {
+                        arrived = Some(net.now - start);
+                    }
+                }
+                assert!(net.parties[1].logs().logs().count() == logs);
+                let floor = floor(&net, 0, &have);
+                let bytes = net.bytes(wire);
+                let told = if met {
+                    0
+                } else if logs <= 256 {
+                    // Two that do not remember each other list what they have,
+                    20 * logs
+                } else {
+                    // or compare sketches.
+                    600 + 45 * missed_logs
+                };
+                let allowed = floor * 11 / 10 + 60 * missed_logs + 600 + told;
+                // The handshake takes three one-way trips of 10 ms.
+                let trips = (arrived.unwrap() - 30).div_ceil(10);
+                println!(
+                    "met {met}, {entries} entries of {missed_logs} of {logs} logs, {dials} dials: {bytes} bytes, \
+                     {allowed} allowed, {floor} of entries; {:?} frames, {trips} trips",
+                    net.wires[wire].frames
+                );
+                assert!(bytes <= allowed, "{bytes} bytes, {allowed} allowed");
+                assert!(trips <= if met || logs <= 256 { 4 } else { 6 }, "{trips} trips");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_small_write_is_pushed_in_few_bytes() {
+    let mut net = pair();
+    let wire = net.connect(0, 1, Weather::STREAM);
+    net.run(1_000);
+    for n in 0..4 {
+        let now = net.time();
+        net.node(0).set(&format!("key {n}"), "a value of 16 by", now);
+        let before = net.bytes(wire);
+        let frames = net.wires[wire].frames;
+        net.run(1_000);
+        assert_eq!(net.node(1).get(&format!("key {n}")).as_deref(), Some("a value of 16 by"));
+        let bytes = net.bytes(wire) - before;
+        println!("write {n}: {bytes} bytes");
+        // The first also opens the log.
+        assert!(bytes <= if n == 0 { 220 } else { 150 }, "{bytes} bytes");
+        assert_eq!(net.wires[wire].frames, [frames[0] + 1, frames[1] + 1]);
+    }
+}
