@@ -120,6 +120,12 @@ impl Replica {
         self.sessions.as_ref()?.round_trip_ms(session)
     }
 
+    /// How many signatures of heads and evidence were checked for peers.
+    #[must_use]
+    pub fn signatures_checked(&self) -> u64 {
+        self.sessions.as_ref().map_or(0, |sessions| sessions.signatures_checked())
+    }
+
     /// About how many bytes a session takes in memory.
     #[must_use]
     pub fn session_memory(&self, session: SessionId) -> usize {

@@ -94,6 +94,8 @@ pub struct Sessions {
     opened: u64,
     random: [u8; 32],
     drawn: u64,
+    /// Signatures that were checked for sessions that have ended.
+    checked: u64,
     clock: Clock,
 }
 
@@ -172,6 +174,7 @@ impl Sessions {
             opened: 0,
             random: blake3::derive_key("consilience session randomness v1", entropy),
             drawn: 0,
+            checked: 0,
             clock: Clock::default(),
         }
     }
@@ -264,10 +267,13 @@ impl Sessions {
         let mut last = Vec::new();
         match &session.phase {
             Phase::Ending(_) => return,
-            Phase::Open { talk, .. } if reason != EndReason::PeerDisconnected => {
-                let body = [CLOSE];
-                let mac = frame_mac(talk.keys.of(session.options.dials), &body);
-                put_frame(&mut last, Kind::Close, &mac);
+            Phase::Open { talk, .. } => {
+                self.checked = self.checked.saturating_add(talk.signatures_checked());
+                // Who has closed knows.
+                if reason != EndReason::PeerDisconnected {
+                    let mac = frame_mac(talk.keys.of(session.options.dials), &[CLOSE]);
+                    put_frame(&mut last, Kind::Close, &mac);
+                }
             }
             _ => {}
         }
@@ -652,6 +658,16 @@ impl Sessions {
             Phase::Open { talk, .. } => talk.round_trip_ms(),
             _ => None,
         }
+    }
+
+    /// How many signatures of heads and evidence were checked for peers.
+    #[must_use]
+    pub fn signatures_checked(&self) -> u64 {
+        let open = self.sessions.values().map(|session| match &session.phase {
+            Phase::Open { talk, .. } => talk.signatures_checked(),
+            _ => 0,
+        });
+        open.fold(self.checked, u64::saturating_add)
     }
 
     /// About how many bytes a session takes in memory.

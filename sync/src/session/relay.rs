@@ -136,6 +136,12 @@ impl Relay {
         self.sessions.set_waker(waker);
     }
 
+    /// How many signatures of heads and evidence were checked for peers.
+    #[must_use]
+    pub fn signatures_checked(&self) -> u64 {
+        self.sessions.signatures_checked()
+    }
+
     /// About how many bytes a session takes in memory.
     #[must_use]
     pub fn session_memory(&self, session: SessionId) -> usize {

@@ -596,6 +596,10 @@ impl Talk {
         Ok(())
     }
 
+    pub(super) const fn signatures_checked(&self) -> u64 {
+        self.budget.checks()
+    }
+
     pub(super) fn round_trip_ms(&self) -> Option<u64> {
         self.link.rtt()
     }
