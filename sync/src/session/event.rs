@@ -39,6 +39,8 @@ pub enum SessionEvent {
     /// Several exchanges did not make the two sides equal: the peer does not hold, or does not send, what it says that
     /// it has, or this side does not hold it. Told once until they are equal again.
     OutOfSync,
+    /// The peer has logs that the limits leave no room for, of one agent or in all. They are left out. Told once.
+    TooManyLogs,
     /// The peer sent something that no honest program sends. It was not taken in.
     Fault(Fault),
     /// It is over; the id is not known any more.
@@ -69,10 +71,6 @@ pub enum Fault {
     /// A frame of a reconciliation that cannot come now.
     #[error("the peer sent a frame of a reconciliation that cannot be: {0}")]
     Reconcile(crate::reconcile::FrameError),
-    /// The peer opens more logs than are held, of one agent or in all. They are left out, and so is what an honest agent
-    /// would open now.
-    #[error("the peer opens more logs than are held here, of one agent or in all")]
-    TooManyLogs,
     /// More signatures than its bytes pay for.
     #[error("the peer makes this side check more signatures than its bytes pay for")]
     Signatures,
@@ -102,6 +100,9 @@ pub enum HandshakeError {
     /// Another agent than the host expected.
     #[error("the peer is another agent than was expected")]
     UnexpectedAgent,
+    /// The other side dials as well.
+    #[error("both sides dial: one of the two hosts has to listen on this connection")]
+    BothDial,
     /// The bytes are no frame of a handshake.
     #[error("the peer sent a malformed handshake: {0}")]
     Decode(#[from] DecodeError),
@@ -121,7 +122,9 @@ pub enum EndReason {
     #[error("the peer ended the session")]
     PeerDisconnected,
     /// Nothing valid came for too long: the network or the peer is gone. Connect again.
-    #[error("nothing came from the peer for too long: connect again when the network is back")]
+    #[error(
+        "nothing came from the peer for too long: connect again when the network is back, one side dialling"
+    )]
     TimedOut,
     /// The handshake failed on this side.
     #[error(transparent)]

@@ -126,8 +126,8 @@ struct Session {
 }
 
 enum Phase {
-    /// Dials, and waits for the answer.
-    Calling { hello: Vec<u8>, nonce: [u8; 16], resend: Resend },
+    /// Dials, and waits for the answer; and whether the other has dialled as well.
+    Calling { hello: Vec<u8>, nonce: [u8; 16], resend: Resend, called: bool },
     /// Waits for a hello.
     Listening,
     /// Waits for the proof.
@@ -204,7 +204,7 @@ impl Sessions {
         let phase = if options.dials {
             let terms = self.terms(&options);
             let hello = self.membership.hello(&terms);
-            Phase::Calling { hello, nonce: terms.nonce, resend: Resend::now(ms) }
+            Phase::Calling { hello, nonce: terms.nonce, resend: Resend::now(ms), called: false }
         } else {
             Phase::Listening
         };
@@ -360,7 +360,13 @@ impl Sessions {
                 return Ok(());
             }
             Phase::Listening | Phase::Answered { .. } => {}
-            // Both sides dial, or it comes late.
+            Phase::Calling { nonce, called, .. } => {
+                // Unless it is one's own, come back.
+                let theirs = self.membership.read_hello(body).is_ok_and(|terms| terms.nonce != *nonce);
+                *called |= theirs;
+                return Ok(());
+            }
+            // It comes late.
             _ => return Ok(()),
         }
         let theirs = match self.membership.read_hello(body) {
@@ -636,6 +642,9 @@ impl Sessions {
                     if let Err(reason) = talk.handle_timeout(ms) {
                         ended.push((*id, reason));
                     }
+                }
+                Phase::Calling { called: true, .. } if ms >= session.deadline => {
+                    ended.push((*id, HandshakeError::BothDial.into()));
                 }
                 _ if ms >= session.deadline => ended.push((*id, EndReason::TimedOut)),
                 _ => {}

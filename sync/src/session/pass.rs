@@ -485,6 +485,7 @@ impl Pass {
         match self.stage {
             Stage::Asked { .. } => {
                 self.stage = Stage::Idle;
+                self.useless = self.useless.saturating_add(1);
                 Outcome::Useless
             }
             Stage::Exchanging => {
@@ -503,7 +504,9 @@ impl Pass {
             return Outcome::Gained;
         }
         self.useless = self.useless.saturating_add(1);
-        self.failed = Some((self.roots.0, self.roots.1, 0));
+        if self.useless > 1 {
+            self.failed = Some((self.roots.0, self.roots.1, 0));
+        }
         Outcome::Useless
     }
 

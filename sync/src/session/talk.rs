@@ -89,6 +89,7 @@ pub(super) struct Talk {
     search: Option<(LogId, ForkSearch)>,
     budget: VerifyBudget,
     faults: u32,
+    told_of_quota: bool,
     heard: u64,
     /// When the next pass begins; or, while one goes on, when it is given up.
     next_pass: u64,
@@ -126,6 +127,7 @@ impl Talk {
             search: None,
             budget: VerifyBudget::new(),
             faults: 0,
+            told_of_quota: false,
             heard: ms,
             next_pass: ms,
             heartbeat_ms: agreed.heartbeat_ms,
@@ -332,6 +334,13 @@ impl Talk {
         if self.faults >= FAULTS_MAX { Err(EndReason::Misbehaved) } else { Ok(()) }
     }
 
+    /// Tells the host, once, that there is no room for what the peer has. Whoever passes logs on is not to blame.
+    fn too_many_logs<H>(&mut self, cx: &mut Context<'_, H>) {
+        if !core::mem::replace(&mut self.told_of_quota, true) {
+            cx.events.push_back((cx.session, SessionEvent::TooManyLogs));
+        }
+    }
+
     fn take_opening<H: Holder>(&mut self, bytes: &[u8], cx: &mut Context<'_, H>) -> Result<(), EndReason> {
         let opening = match LogOpening::decode(bytes, cx.holder.logs().mesh()) {
             Ok(opening) => opening,
@@ -348,10 +357,7 @@ impl Talk {
                     return Ok(());
                 }
                 Err(OpenError::Key(error)) => return self.fault(OpeningError::Key(error).into(), cx),
-                Err(OpenError::Quota) => {
-                    insert(&mut self.unwanted, name_of(&log));
-                    return self.fault(Fault::TooManyLogs, cx);
-                }
+                Err(OpenError::Quota) => self.too_many_logs(cx),
                 Err(OpenError::Ignored) => {}
             }
         }
@@ -382,8 +388,10 @@ impl Talk {
             }
             Err(SetError::Evidence(EvidenceError::Budget)) => self.fault(Fault::Signatures, cx),
             Err(SetError::Evidence(error)) => self.fault(Fault::Evidence(error), cx),
-            Err(SetError::Open(OpenError::Quota)) => self.fault(Fault::TooManyLogs, cx),
-            Err(_) => {
+            Err(error) => {
+                if matches!(error, SetError::Open(OpenError::Quota)) {
+                    self.too_many_logs(cx);
+                }
                 insert(&mut self.unwanted, name_of(&log));
                 Ok(())
             }
