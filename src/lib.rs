@@ -55,12 +55,57 @@
 //!
 //! # The parts
 //!
-//! - [`Replica`]: topics, writers, transactions, events, reads, notices, bundles.
+//! - [`Replica`]: topics, writers, transactions, events, reads, notices, sessions, bundles.
+//! - [`Host`] and [`drive`]: callbacks, for hosts that prefer them to polling.
 //! - [`journal`]: what a host stores; with the feature `file-store`, `store` keeps it in a folder.
 //! - [`crdts`]: the collections on their own, with deltas, for peers that trust each other.
 //! - [`sync`]: signed logs and set reconciliation over opaque payloads; all that a relay needs.
 //!
-//! What is not there yet: sessions, which find out what two replicas lack and send it over any transport.
+//! # Peers
+//!
+//! A session takes frames in and gives frames out, over whatever carries bytes. What either writes from then on comes to the
+//! other.
+//!
+//! ```
+//! use consilience::crdts::Timestamp;
+//! use consilience::sync::session::{SessionEvent, SessionOptions};
+//! use consilience::sync::{Keypair, MeshId};
+//! use consilience::{Config, Opened, Replica};
+//!
+//! let (mesh, now) = (MeshId::from_bytes([7; 32]), Timestamp::from_millis(1_700_000_000_000));
+//! let mut here = Replica::open(Config::new(mesh, [1; 32]), Opened::InMemory, now)?;
+//! let mut there = Replica::open(Config::new(mesh, [2; 32]), Opened::InMemory, now)?;
+//! let ada = here.add_writer(Keypair::from_seed([3; 32]))?;
+//! let bob = there.add_writer(Keypair::from_seed([4; 32]))?;
+//! let mut tx = here.transact(ada, "team/planning", now)?;
+//! tx.map("tasks").set("t1", "draft the plan")?;
+//! tx.commit()?;
+//!
+//! // Each host has its end of a connection; one of them dials.
+//! let calls = here.connect(ada, SessionOptions::dial(), now)?;
+//! let called = there.connect(bob, SessionOptions::listen(), now)?;
+//! let mut frame = Vec::new();
+//! loop {
+//!     let mut quiet = true;
+//!     while here.poll_transmit(calls, now, &mut frame) {
+//!         there.handle_input(called, &frame, now)?; // over a network
+//!         frame.clear();
+//!         quiet = false;
+//!     }
+//!     while there.poll_transmit(called, now, &mut frame) {
+//!         here.handle_input(calls, &frame, now)?;
+//!         frame.clear();
+//!         quiet = false;
+//!     }
+//!     if quiet {
+//!         break; // until poll_timeout, or until somebody writes
+//!     }
+//! }
+//! assert_eq!(there.topic("team/planning")?.map("tasks").get("t1").unwrap().author, ada.id());
+//! let told: Vec<_> = std::iter::from_fn(|| here.poll_event()).map(|(_, event)| event).collect();
+//! assert!(matches!(told[..], [SessionEvent::Connected(peer), SessionEvent::InSync] if peer.agent == bob.id()));
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
 //!
 //! # What holds
 //!

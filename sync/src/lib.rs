@@ -1,16 +1,14 @@
 //! Signed logs, set reconciliation and the sessions that carry them, for whatever an application puts into its logs.
 //!
-//! What is here so far is the logs and reconciliation:
-//!
 //! - [`Log`]: one writer's append-only sequence. One signature covers everything below it, any part of it can be proven,
 //!   and what is no longer needed can be dropped from its front without harm to any later proof.
 //! - [`LogSet`]: the logs that one replica or relay holds; what of them counts, and what is evidence of a fork.
 //! - The identities behind them: [`MeshId`], [`AgentId`] and its keys, [`Topic`], [`LogId`].
 //! - [`reconcile`]: finding what two sets of ids do not share, at a cost that follows the difference.
 //!   [`LogSet::reconcile`] does it for the heads of logs, and [`LogSet::plan`] says what to send then.
+//! - [`session`]: two holders of logs meet over any transport, and each gets what it lacks.
 //!
-//! Sessions (handshake, frames in, frames out) come on top. Nothing here opens a connection, reads a clock, draws
-//! randomness or stores anything; the host does.
+//! Nothing here opens a connection, reads a clock, draws randomness or stores anything; the host does.
 //!
 //! What does not live here: maps, sets, counters and what a payload means. A relay that passes on what it must not read
 //! needs only this crate.
