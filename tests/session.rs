@@ -14,5 +14,7 @@ mod mesh;
 #[allow(dead_code, reason = "the tests of replicas alone take more of it")]
 #[path = "replica/world.rs"]
 mod replicas;
+#[path = "session/scopes.rs"]
+mod scopes;
 #[path = "session/world.rs"]
 mod world;

@@ -15,13 +15,16 @@ const PEERS_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     roots: VecDeque<(Name, u64)>,
-    peers: BTreeMap<AgentId, Name>,
+    /// With the scope that they were equal in.
+    peers: BTreeMap<AgentId, (Name, Name)>,
 }
 
 /// The same, as one session sees it.
 pub(super) struct Checkpoints<'a> {
     pub(super) memory: &'a mut Memory,
     pub(super) peer: AgentId,
+    /// What the session is about now.
+    pub(super) scope: Name,
 }
 
 impl Checkpoints<'_> {
@@ -32,7 +35,7 @@ impl Checkpoints<'_> {
         if memory.peers.len() >= PEERS_MAX && !memory.peers.contains_key(&self.peer) {
             memory.peers.pop_first();
         }
-        memory.peers.insert(self.peer, name);
+        memory.peers.insert(self.peer, (self.scope, name));
         if memory.roots.back() == Some(&(name, turn)) {
             return;
         }
@@ -44,9 +47,11 @@ impl Checkpoints<'_> {
         memory.roots.push_back((name, turn));
     }
 
-    /// The root at which this side and the peer were equal last.
+    /// The root at which this side and the peer were equal last, if it is of the same scope: of what lay outside it says
+    /// nothing.
     pub(super) fn last_with_peer(&self) -> Option<Name> {
-        self.memory.peers.get(&self.peer).copied()
+        let (scope, root) = self.memory.peers.get(&self.peer)?;
+        (*scope == self.scope).then_some(*root)
     }
 
     /// The turn of this side when it had a root.

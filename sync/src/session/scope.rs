@@ -108,6 +108,17 @@ impl Scope {
         ranges
     }
 
+    /// The same for scopes of the same topics, in whichever order.
+    pub(super) fn name(&self) -> [u8; 8] {
+        let mut hasher = blake3::Hasher::new_derive_key("consilience session scope v1");
+        for range in self.ranges() {
+            for bound in [range.lower(), range.upper().unwrap_or_default()] {
+                hasher.update(&(bound.len() as u64).to_le_bytes()).update(bound);
+            }
+        }
+        hasher.finalize().as_bytes().first_chunk().copied().unwrap_or_default()
+    }
+
     /// The root over the heads of a set that they name.
     pub(super) fn root(&self, set: &mut LogSet) -> [u8; 32] {
         if self.is_everything() { set.heads_root() } else { set.heads_root_within(&self.ranges()) }

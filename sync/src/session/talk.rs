@@ -78,6 +78,7 @@ pub(super) struct Talk {
     theirs: Option<Scope>,
     /// What both want.
     scope: Scope,
+    scope_name: Name,
     tell_scope: bool,
     pass: Pass,
     outbox: Outbox,
@@ -116,6 +117,7 @@ impl Talk {
             pass: Pass::new(agreed.dials, agreed.keys.salt),
             keys: agreed.keys,
             scope: Scope::from_filters([]),
+            scope_name: Name::default(),
             tell_scope: !(agreed.told_everything && agreed.ours.is_everything()),
             ours: agreed.ours,
             theirs: agreed.theirs,
@@ -142,6 +144,7 @@ impl Talk {
     fn agree(&mut self, ms: u64) {
         let Some(theirs) = &self.theirs else { return };
         self.scope = self.ours.meet(theirs);
+        self.scope_name = self.scope.name();
         self.next_pass = ms;
         if self.dials {
             self.pass.begin();
@@ -278,7 +281,7 @@ impl Talk {
         cx: &mut Context<'_, H>,
         step: impl FnOnce(&mut Pass, &mut Field<'_>) -> T,
     ) -> T {
-        let checkpoints = Checkpoints { memory: cx.memory, peer: self.peer.agent };
+        let checkpoints = Checkpoints { memory: cx.memory, peer: self.peer.agent, scope: self.scope_name };
         let mut field = Field {
             set: cx.holder.logs_mut(),
             scope: &self.scope,
