@@ -1,161 +1,10 @@
 //! Random histories of two to five replicas: late joiners, bundles cut anywhere, restarts, lost storage, old backups,
 //! and clones that fork logs.
 //!
-//! The oracle is naive: a list of everything that was ever committed, with what its writer saw when it did. Where no log
-//! was forked, what is live in the end is what nobody who is still known had seen and ended.
+use std::collections::BTreeMap;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use consilience::sync::{Log, LogId, Signer};
-
-use super::world::{Dice, Disk, How, Node, TOPIC, at, converge, dice::seeds, keys, schema, topic};
-use consilience::crdts::Units;
-
-const KEYS: [&str; 4] = ["a", "b", "c", "d"];
-
-/// One commit: the entry it became, what it ended, and what it wrote (by collection, key and value).
-#[derive(Debug)]
-struct Commit {
-    log: LogId,
-    seq: u64,
-    map: usize,
-    key: &'static str,
-    ends: BTreeSet<Write>,
-    writes: Option<Write>,
-}
-
-/// What an agent contributed to a key of the coupling after a commit.
-#[derive(Debug)]
-struct Contribution {
-    log: LogId,
-    seq: u64,
-    agent: u8,
-    key: &'static str,
-    value: Units,
-    ms: u64,
-}
-
-/// A map, a key, and a value that is written once; what fills it up is left out.
-type Write = (usize, String, u64);
-
-const MAPS: [&str; 2] = ["tasks", "notes"];
-
-#[derive(Debug, Default)]
-struct Oracle {
-    commits: Vec<Commit>,
-    contributions: Vec<Contribution>,
-    unique: u64,
-}
-
-impl Oracle {
-    /// One random transaction.
-    fn write(&mut self, dice: &mut Dice, node: &mut Node, ms: u64, store: bool) {
-        let mut commits = Vec::new();
-        let mut touched = BTreeSet::new();
-        for _ in 0..1 + dice.roll(3) {
-            let (map, key) = (dice.index(2), KEYS[dice.index(4)]);
-            if !touched.insert((map, key)) {
-                continue;
-            }
-            self.unique += 1;
-            let writes = (!dice.one_in(3)).then(|| (map, key.to_string(), self.unique));
-            commits.push((map, key, writes));
-        }
-        // What the writer sees, and so ends.
-        let seen: Vec<BTreeSet<_>> = commits
-            .iter()
-            .map(|(map, key, _)| {
-                let live = node.live(MAPS[*map], key);
-                live.into_iter().map(|value| (*map, (*key).to_string(), number(&value))).collect()
-            })
-            .collect();
-        let mut tx = node.replica.transact(node.writer, TOPIC, at(ms)).unwrap();
-        for (map, key, writes) in &commits {
-            match writes {
-                Some((_, _, number)) => tx.map(MAPS[*map]).set(key, value_of(*number)).unwrap(),
-                None => tx.map(MAPS[*map]).remove(key).unwrap(),
-            }
-        }
-        let coupled = dice.one_in(3).then(|| KEYS[dice.index(4)]);
-        if let Some(key) = coupled {
-            tx.coupling("trust", schema()).strengthen(key, Units::new(1 + dice.roll(9) as u32)).unwrap();
-        }
-        if tx.commit().unwrap().is_some() {
-            let (log, size) = node.own_log().unwrap();
-            let seq = size - 1;
-            for ((map, key, writes), ends) in commits.into_iter().zip(seen) {
-                self.commits.push(Commit { log, seq, map, key, ends, writes });
-            }
-            if let Some(key) = coupled {
-                let (agent, value) = (node.agent, contributed(node, node.agent, key, ms));
-                self.contributions.push(Contribution { log, seq, agent, key, value, ms });
-            }
-        }
-        if store {
-            node.store();
-        }
-    }
-
-    /// A node crashed and came back: what it had not stored never happened, and its numbers are given again.
-    fn lose(&mut self, before: Option<(LogId, u64)>, nodes: &[Node], at: usize) {
-        let Some((log, size)) = before else { return };
-        if nodes[at].replica.logs().log(&log).is_none() {
-            return;
-        }
-        // What a replica without storage has told others is not lost.
-        let known = nodes.iter().filter_map(|node| node.replica.logs().log(&log)).map(Log::size).max();
-        let lost = known.unwrap_or(0)..size;
-        self.commits.retain(|commit| commit.log != log || !lost.contains(&commit.seq));
-        self.contributions.retain(|one| one.log != log || !lost.contains(&one.seq));
-    }
-
-    /// What should be live, given how far each log is known.
-    fn live(&self, sizes: &BTreeMap<LogId, u64>) -> BTreeSet<Write> {
-        let known = |commit: &&Commit| sizes.get(&commit.log).is_some_and(|size| commit.seq < *size);
-        let ended: BTreeSet<_> =
-            self.commits.iter().filter(known).flat_map(|commit| commit.ends.iter().cloned()).collect();
-        // A writer's later transaction on a key also ends what it wrote there before and no longer saw, because somebody
-        // whose word is lost since had ended it.
-        let last = |commit: &Commit| {
-            let mut later = self.commits.iter().filter(known).filter(|other| other.log == commit.log);
-            !later.any(|other| other.seq > commit.seq && (other.map, &other.key) == (commit.map, &commit.key))
-        };
-        let written = self.commits.iter().filter(known).filter(|commit| last(commit));
-        let written = written.filter_map(|commit| commit.writes.clone());
-        written.filter(|write| !ended.contains(write)).collect()
-    }
-}
-
-/// What is left of an amount after some milliseconds, of an hour's half-life: rounded down to a straight line.
-fn decayed(value: Units, ms: u64) -> Units {
-    Units::from_bits(value.to_bits() / 3_600_000 * 3_600_000_u64.saturating_sub(ms))
-}
-
-/// What an agent contributes to a key, as it is read here.
-fn contributed(node: &Node, agent: u8, key: &str, ms: u64) -> Units {
-    let view = node.replica.topic(TOPIC).unwrap().coupling("trust", schema());
-    view.by(keys(agent).agent()).map_or(Units::ZERO, |view| view.value(key.as_bytes(), at(ms)))
-}
-
-/// Some values are large, so that logs are carried along.
-fn value_of(number: u64) -> Vec<u8> {
-    let filling = if number.is_multiple_of(9) { 300 } else { 0 };
-    [number.to_string().into_bytes(), vec![b'x'; filling]].concat()
-}
-
-fn number(value: &[u8]) -> u64 {
-    std::str::from_utf8(value).unwrap().trim_end_matches('x').parse().unwrap()
-}
-
-fn live(node: &Node) -> BTreeSet<Write> {
-    let mut all = BTreeSet::new();
-    for (map, name) in MAPS.iter().enumerate() {
-        for key in KEYS {
-            all.extend(node.live(name, key).iter().map(|value| (map, key.to_string(), number(value))));
-        }
-    }
-    all
-}
+use super::world::oracle::{Oracle, live};
+use super::world::{Dice, Disk, How, Node, at, converge, dice::seeds, topic};
 
 /// A bundle from one to another, perhaps cut off.
 fn tell(dice: &mut Dice, from: &mut Node, to: &mut Node, ms: u64) {
@@ -219,7 +68,8 @@ fn history(seed: u64, forks: bool) {
                 opened += 1;
                 let (agent, disk) = (nodes[at_node].agent, nodes[at_node].disk());
                 nodes[at_node] = Node::open(agent, seed * 64 + 32 + opened, disk, How::Resumed, at(ms));
-                oracle.lose(before, &nodes, at_node);
+                let held: Vec<_> = nodes.iter().map(|node| node.replica.logs()).collect();
+                oracle.lose(before, &held, at_node);
             }
             _ => {
                 opened += 1;
@@ -247,24 +97,8 @@ fn history(seed: u64, forks: bool) {
         assert_eq!(node.replica.digest(&topic()), first);
     }
     if !forks {
-        let mut sizes = BTreeMap::new();
-        for node in &nodes {
-            for log in node.replica.logs().logs() {
-                assert!(node.replica.logs().evidence(log.id()).is_none(), "nobody forked anything");
-                let size = sizes.entry(*log.id()).or_default();
-                *size = log.size().max(*size);
-            }
-        }
-        let expected = oracle.live(&sizes);
-        assert_eq!(live(&nodes[0]), expected);
-        for one in
-            oracle.contributions.iter().filter(|one| sizes.get(&one.log).is_some_and(|size| one.seq < *size))
-        {
-            // Nobody weakens here, so what was there can only have decayed since.
-            let (now, then) = (contributed(&nodes[0], one.agent, one.key, ms), one.value);
-            let decayed = decayed(then, ms - one.ms);
-            assert!(now.to_bits() >= decayed.to_bits() / 1_000 * 999, "{one:?} is {now:?}");
-        }
+        let nodes: Vec<&Node> = nodes.iter().collect();
+        oracle.check(&nodes, ms);
     }
 }
 

@@ -9,6 +9,8 @@ use consilience::{Config, Imported, Notice, Opened, Replica, Stored, Transaction
 
 #[path = "../support/dice.rs"]
 pub mod dice;
+#[path = "oracle.rs"]
+pub mod oracle;
 
 pub use dice::Dice;
 

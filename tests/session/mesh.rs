@@ -1,11 +1,12 @@
 //! Meshes of many: random work on all collections, random topologies and weather, cuts and sleeps; and in the end
 //! everybody holds the same, which is what the entries add up to.
 
-use consilience::crdts::Units;
+use consilience::sync::Log;
 use consilience::sync::session::SessionEvent;
 
 use crate::meet::event;
-use crate::replicas::{Dice, TOPIC, dice::seeds, schema, topic};
+use crate::replicas::oracle::Oracle;
+use crate::replicas::{Dice, Disk, How, Node, TOPIC, dice::seeds, topic};
 use crate::world::{Net, Party, Weather};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,23 +36,31 @@ fn pairs(shape: Shape, replicas: usize, relays: usize) -> Vec<(usize, usize)> {
     }
 }
 
-fn work(net: &mut Net, index: usize, dice: &mut Dice) {
-    let now = net.time();
+fn work(net: &mut Net, index: usize, dice: &mut Dice, oracle: &mut Oracle, events: &mut u64) {
+    let (ms, now) = (net.now, net.time());
     let node = net.node(index);
-    let key = format!("key {}", dice.roll(6));
-    match dice.roll(6) {
-        0 | 1 => node.set(&key, &format!("value {}", dice.roll(1_000)), now),
-        2 => node.remove(&key, now),
-        3 => node.strengthen(&key, 1 + dice.roll(5) as u32, now),
-        4 => event(node, TOPIC, &format!("event {}", dice.roll(1_000)), now),
-        _ => {
-            let mut tx = node.replica.transact(node.writer, TOPIC, now).unwrap();
-            tx.set("members").insert(key.as_bytes()).unwrap();
-            tx.coupling("trust", schema()).strengthen("other", Units::new(1)).unwrap();
-            tx.commit().unwrap();
-            node.store();
+    if dice.one_in(4) {
+        event(node, TOPIC, &format!("event {}", dice.roll(1_000)), now);
+        *events += 1;
+    } else {
+        // What is not stored does not leave.
+        let store = !dice.one_in(4);
+        oracle.write(dice, node, ms, store);
+    }
+}
+
+/// A replica goes down and comes up again, from what it had stored or from a backup of that.
+fn restart(net: &mut Net, index: usize, how: How, disk: Disk, seed: u64) {
+    for wire in 0..net.wires.len() {
+        if net.wires[wire].ends.iter().any(|(party, _)| *party == index) {
+            net.cut(wire);
         }
     }
+    let (agent, now) = (net.node(index).agent, net.time());
+    let mut node = Node::open(agent, seed, disk, how, now);
+    // The first record says which logs were left.
+    node.store();
+    net.parties[index] = Party::Replica(Box::new(node));
 }
 
 /// Cuts a wire, or connects it again.
@@ -77,8 +86,10 @@ fn history(seed: u64, replicas: usize) {
         let (from, to) = if dice.one_in(2) { (from, to) } else { (to, from) };
         wires.push((from, to, net.connect(from, to, weather)));
     }
+    let (mut oracle, mut events, mut opened) = (Oracle::default(), 0, 0);
+    let mut backups: Vec<Option<Disk>> = vec![None; replicas];
     for _ in 0..60 {
-        match dice.roll(10) {
+        match dice.roll(14) {
             0 => {
                 let at = dice.index(wires.len());
                 flip(&mut net, &mut wires, at, weather);
@@ -88,10 +99,25 @@ fn history(seed: u64, replicas: usize) {
                 net.asleep[who] = !net.asleep[who];
             }
             2 => net.run(dice.roll(20_000)),
+            3 => {
+                let who = dice.index(replicas);
+                net.node(who).store();
+                backups[who] = Some(net.node(who).disk());
+            }
+            4 | 5 => {
+                let who = dice.index(replicas);
+                opened += 1;
+                let (before, disk) = (net.node(who).own_log(), net.node(who).disk());
+                let from_backup = backups[who].take().filter(|_| backup_is_harmless(&mut net, who));
+                let how = if from_backup.is_some() { How::Restored } else { How::Resumed };
+                restart(&mut net, who, how, from_backup.unwrap_or(disk), seed * 64 + 32 + opened);
+                let held: Vec<_> = net.parties.iter().map(Party::logs).collect();
+                oracle.lose(before, &held, who);
+            }
             _ => {
                 let who = dice.index(replicas);
                 if !net.asleep[who] {
-                    work(&mut net, who, &mut dice);
+                    work(&mut net, who, &mut dice, &mut oracle, &mut events);
                 }
                 net.run(dice.roll(300));
             }
@@ -132,17 +158,28 @@ fn history(seed: u64, replicas: usize) {
     let state = net.node(0).state();
     for index in 0..replicas {
         assert_eq!(net.node(index).state(), state);
-        assert!(
-            net.node(index).replica.stats(Some(&topic())).events
-                == net.node(0).replica.stats(Some(&topic())).events
-        );
     }
+    let nodes: Vec<&Node> = net.parties[..replicas].iter().map(Party::as_node).collect();
+    oracle.check(&nodes, net.now);
+    assert_eq!(nodes[0].replica.stats(Some(&topic())).events as u64, events);
     let faults: Vec<_> =
         net.events.iter().filter(|(.., event)| matches!(event, SessionEvent::Fault(_))).collect();
     assert!(faults.is_empty(), "{faults:?}");
     for wire in &net.wires {
         assert!(wire.memory_max <= (256 << 10) + (64 << 10), "{}", wire.memory_max);
     }
+}
+
+/// Whether others hold all that a replica holds, so that nothing is lost with it.
+fn backup_is_harmless(net: &mut Net, index: usize) -> bool {
+    net.node(index).store();
+    let now = net.time();
+    let _ = net.node(index).replica.export_bundle(|_| false, None, now);
+    net.parties[index].logs().logs().all(|log| {
+        let others = net.parties.iter().enumerate().filter(|(other, _)| *other != index);
+        let held = others.filter_map(|(_, party)| party.logs().log(log.id())).map(Log::size);
+        held.max().unwrap_or(0) >= log.size()
+    })
 }
 
 fn equal(net: &Net) -> bool {

@@ -32,6 +32,13 @@ impl Party {
         }
     }
 
+    pub fn as_node(&self) -> &Node {
+        match self {
+            Self::Replica(node) => node,
+            Self::Relay(_) => panic!("a relay has no state"),
+        }
+    }
+
     pub fn logs(&self) -> &LogSet {
         match self {
             Self::Replica(node) => node.replica.logs(),
