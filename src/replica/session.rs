@@ -181,9 +181,15 @@ impl Replica {
         now: Timestamp,
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
+        let known = self.set.evidence(log).cloned();
         let received = self.set.receive(log, range, now, budget)?;
         if received != Received::Nothing {
             self.record(&Item::Range { log: *log, bytes: range });
+        }
+        // A range may show a fork against a head that is in no record: one's own are not.
+        if let Some(evidence) = self.set.evidence(log).filter(|found| known.as_ref() != Some(found)).cloned()
+        {
+            self.record(&Item::Evidence { bytes: evidence.as_bytes() });
         }
         self.settle(now);
         Ok(received)

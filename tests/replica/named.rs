@@ -382,6 +382,19 @@ fn what_a_void_log_said_is_stored_again_with_the_evidence() {
 }
 
 #[test]
+fn a_fork_that_shows_against_an_own_head_is_stored() {
+    let (mut ada, mut clone, _) = clones();
+    // Ada's own heads are not stored, so only the evidence says what the range has shown.
+    clone.tell(&mut ada, at(9));
+    let log =
+        *ada.replica.logs().logs().find(|log| ada.replica.logs().evidence(log.id()).is_some()).unwrap().id();
+    let state = ada.state();
+    let again = Node::open(0, 9, ada.disk(), How::Resumed, at(10));
+    assert!(again.replica.logs().evidence(&log).is_some());
+    assert_eq!(again.state(), state);
+}
+
+#[test]
 fn a_malformed_payload_says_nothing_and_is_reported() {
     let mut mallory = Hand::new(8, 5);
     mallory.append(&on_tasks(&[], op_set("t", "good", &[])), stamp(1));

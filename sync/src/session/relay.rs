@@ -264,10 +264,16 @@ impl Holder for Held {
         now: Timestamp,
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
+        let known = self.set.evidence(log).cloned();
         let received = self.set.receive(log, range, now, budget)?;
         self.forget_changes();
         if received != Received::Nothing {
             self.store(RANGE, Some(log), range);
+        }
+        // What a fork was seen against may be gone when it is taken back in.
+        if let Some(evidence) = self.set.evidence(log).filter(|found| known.as_ref() != Some(found)).cloned()
+        {
+            self.store(EVIDENCE, None, evidence.as_bytes());
         }
         Ok(received)
     }
