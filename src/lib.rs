@@ -107,6 +107,8 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
+//! In the repository's `examples`, `tcp`, `messages`, `datagrams` and `bundle` are each one short file to begin from.
+//!
 //! # What holds
 //!
 //! - A removal ends what its writer had seen, and nothing that came later or elsewhere; of concurrent writes of one key the

@@ -205,6 +205,8 @@ impl Replica {
     pub(super) fn record_entry(&mut self, log: &LogId, seq: u64) -> RecordId {
         if !self.stores {
             self.durable.insert(*log, seq + 1);
+            // Nobody will confirm it.
+            self.wake();
             return self.journal.last_sealed();
         }
         if let Some(entry) = self.set.log(log).and_then(|held| held.entry(seq)) {

@@ -109,7 +109,9 @@ impl Replica {
     }
 
     /// Is woken when a session may have something new to send, or an event: after input, when time has passed, when
-    /// something was written and confirmed.
+    /// something was written and confirmed. There is one waker, which takes the place of the last; where several tasks
+    /// share a replica, it has to wake all of them. It is called from within the replica's methods, so it must not wait
+    /// for a lock that whoever calls them holds.
     pub fn set_waker(&mut self, waker: Waker) {
         self.with_sessions(|sessions, _| sessions.set_waker(waker));
     }

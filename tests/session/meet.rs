@@ -1,10 +1,14 @@
 //! Two meet: what they come to, and what it costs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
 
 use consilience::crdts::Timestamp;
 use consilience::sync::session::SessionEvent;
-use consilience::sync::{Answer, LogId, RangeForm, Want};
+use consilience::sync::{Answer, Keypair, LogId, MeshId, RangeForm, Want};
+use consilience::{Config, Opened, Replica};
 
 use crate::replicas::{How, Node};
 use crate::world::{Net, Party, Weather};
@@ -157,5 +161,31 @@ fn a_small_write_is_pushed_in_few_bytes() {
         // The first also opens the log.
         assert!(bytes <= if n == 0 { 220 } else { 150 }, "{bytes} bytes");
         assert_eq!(net.wires[wire].frames, [frames[0] + 1, frames[1] + 1]);
+    }
+}
+
+#[test]
+fn a_write_wakes_the_host_once_it_may_leave() {
+    struct Bell(AtomicBool);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let now = Timestamp::from_secs(1_700_000_000);
+    for opened in [Opened::Fresh, Opened::InMemory] {
+        let config = Config::new(MeshId::from_bytes([7; 32]), [1; 32]);
+        let mut replica = Replica::open(config, opened, now).unwrap();
+        let writer = replica.add_writer(Keypair::from_seed([1; 32])).unwrap();
+        let bell = Arc::new(Bell(AtomicBool::new(false)));
+        replica.set_waker(Arc::clone(&bell).into());
+        replica.append_event(writer, "team", b"event", now).unwrap();
+        while let Some(record) = replica.poll_record() {
+            assert!(!bell.0.load(Ordering::Relaxed), "it is not stored yet");
+            replica.confirm(record.id()).unwrap();
+        }
+        assert!(bell.0.load(Ordering::Relaxed), "{opened:?}");
     }
 }
