@@ -7,10 +7,19 @@
     reason = "tests have a standard library"
 )]
 
+#[path = "session/foe.rs"]
+mod foe;
+#[allow(dead_code, reason = "the tests of replicas alone take more of it")]
+#[path = "replica/hand.rs"]
+mod hand;
+#[path = "session/hostile.rs"]
+mod hostile;
 #[path = "session/meet.rs"]
 mod meet;
 #[path = "session/mesh.rs"]
 mod mesh;
+#[path = "session/outside.rs"]
+mod outside;
 #[allow(dead_code, reason = "the tests of replicas alone take more of it")]
 #[path = "replica/world.rs"]
 mod replicas;

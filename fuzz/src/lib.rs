@@ -1,9 +1,12 @@
 //! What the fuzz targets share: one face for map and set, the checks of bytes that claim to be one, a naive model of
-//! both, logs with the sessions between their copies, sets that are reconciled, and replicas with what they are told and
-//! what they have stored.
+//! both, logs with the sessions between their copies, sets that are reconciled, replicas with what they are told and
+//! what they have stored, and a member that speaks with them.
 
 pub mod collection;
+pub mod conversation;
 pub mod decoding;
+#[path = "../../tests/session/foe.rs"]
+pub mod foe;
 pub mod logs;
 pub mod model;
 pub mod offers;

@@ -318,8 +318,10 @@ impl TopicState {
         if self.at(log).counts {
             self.revert(set, log, entry);
         }
-        // Whether it says anything was told when it came.
-        let _ = self.read_retires(set, log, &entry, false);
+        if !self.at(log).retires.is_empty() {
+            // Whether it says anything was told when it came.
+            let _ = self.read_retires(set, log, &entry, false);
+        }
         let member = self.at_mut(log);
         member.stored = member.stored.saturating_sub(u64::from(entry.payload_len) + ENTRY_COST);
     }

@@ -86,7 +86,10 @@ impl Replica {
             if !self.carrying.is_due((stored + draft.bytes() as u64).saturating_sub(freed), live) {
                 break;
             }
-            let kept = self.kept(topic, log, base, draft, now);
+            // Reading it takes a walk through its block.
+            let entry = self.set.log(log).and_then(|log| log.entry(base));
+            let gone = u64::from(entry.map_or(0, |entry| entry.payload_len)) + ENTRY_COST;
+            let kept = entry.map_or_else(Vec::new, |entry| self.kept(topic, log, entry, draft, now));
             let bytes: usize = kept.iter().map(Kept::bytes).sum();
             let names = kept.iter().filter_map(Kept::name);
             // Of most old entries nothing is kept, and a large draft has room for that.
@@ -100,8 +103,7 @@ impl Replica {
                 kept.into_iter().for_each(|kept| kept.put(draft));
             }
             spent += bytes;
-            let gone = self.set.log(log).and_then(|log| log.entry(base)).map_or(0, |entry| entry.payload_len);
-            freed += u64::from(gone) + ENTRY_COST;
+            freed += gone;
             base += 1;
         }
         self.carried += spent as u64;
@@ -115,10 +117,8 @@ impl Replica {
     }
 
     /// What has to be kept of an own entry.
-    fn kept(&self, topic: &Topic, log: &LogId, seq: u64, draft: &Draft, now: Timestamp) -> Vec<Kept> {
-        let entry = self.set.log(log).and_then(|log| log.entry(seq));
-        let state = self.fold.topic(topic);
-        let (Some(entry), Some(state)) = (entry, state) else { return Vec::new() };
+    fn kept(&self, topic: &Topic, log: &LogId, entry: Entry<'_>, draft: &Draft, now: Timestamp) -> Vec<Kept> {
+        let Some(state) = self.fold.topic(topic) else { return Vec::new() };
         let Some((index, member)) = state.member(log) else { return Vec::new() };
         let mut reading =
             Reading { replica: self, state, member, index, entry, draft, now, id: None, kept: Vec::new() };

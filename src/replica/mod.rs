@@ -187,7 +187,7 @@ pub struct Replica {
     met: bool,
     /// Own entries whose records were not confirmed yet: up to which size of which log.
     unconfirmed: VecDeque<(RecordId, LogId, u64)>,
-    /// Own entries below may be signed.
+    /// Own entries below may be signed; of logs of which not all of these are.
     durable: BTreeMap<LogId, u64>,
     /// What void own logs listed, to be written again.
     rescued: BTreeMap<(AgentId, Topic), Vec<Rescued>>,

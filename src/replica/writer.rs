@@ -149,13 +149,14 @@ impl Replica {
 
     /// Signs what own logs have that may leave and is not signed yet. The sessions and bundles do it where it is needed.
     pub(crate) fn sign_heads(&mut self, now: Timestamp) {
-        for (log, durable) in &self.durable {
-            let Some(held) = self.set.log(log).filter(|held| held.signed_size() < *durable) else { continue };
+        let Self { set, locals, durable, .. } = self;
+        // Sessions ask for every frame: what is signed is not looked at again.
+        durable.retain(|log, durable| {
+            let Some(held) = set.log(log).filter(|held| held.signed_size() < *durable) else { return false };
             // Also what an earlier incarnation left unsigned: whatever is stored is how that log went on.
-            if let Some(local) = self.locals.get(&held.opening().agent) {
-                // Who cannot sign now is asked again the next time.
-                let _ = self.set.sign_head_at(log, *durable, &*local.signer, now);
-            }
-        }
+            let Some(local) = locals.get(&held.opening().agent) else { return true };
+            // Who cannot sign now is asked again the next time.
+            set.sign_head_at(log, *durable, &*local.signer, now).is_err()
+        });
     }
 }

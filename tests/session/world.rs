@@ -7,13 +7,21 @@ use consilience::crdts::Timestamp;
 use consilience::sync::session::{FrameDecoder, InputError, Relay, SessionEvent, SessionId, SessionOptions};
 use consilience::sync::{Hash, Limits, LogId, LogSet};
 
-use crate::replicas::{Dice, Node, at, keys, mesh};
+use crate::foe::Foe;
+use crate::replicas::{Dice, Node, START, at};
+pub use crate::replicas::{keys, mesh, topic};
 
 /// Who takes part.
 #[derive(Debug)]
 pub enum Party {
     Replica(Box<Node>),
     Relay(Box<Relay>),
+    /// Says what it likes.
+    Foe(Box<Foe>),
+}
+
+fn since_start(now: Timestamp) -> u64 {
+    now.as_millis().saturating_sub(START)
 }
 
 impl Party {
@@ -28,14 +36,21 @@ impl Party {
     pub fn node(&mut self) -> &mut Node {
         match self {
             Self::Replica(node) => node,
-            Self::Relay(_) => panic!("a relay has no state"),
+            _ => panic!("only a replica has a state"),
+        }
+    }
+
+    pub fn foe(&mut self) -> &mut Foe {
+        match self {
+            Self::Foe(foe) => foe,
+            _ => panic!("an honest party"),
         }
     }
 
     pub fn as_node(&self) -> &Node {
         match self {
             Self::Replica(node) => node,
-            Self::Relay(_) => panic!("a relay has no state"),
+            _ => panic!("only a replica has a state"),
         }
     }
 
@@ -43,6 +58,7 @@ impl Party {
         match self {
             Self::Replica(node) => node.replica.logs(),
             Self::Relay(relay) => relay.logs(),
+            Self::Foe(_) => panic!("a foe says what it likes"),
         }
     }
 
@@ -55,6 +71,11 @@ impl Party {
         match self {
             Self::Replica(node) => node.replica.connect(node.writer, options, now).unwrap(),
             Self::Relay(relay) => relay.connect(options, now),
+            Self::Foe(foe) => {
+                foe.now = since_start(now);
+                foe.start();
+                foe.id
+            }
         }
     }
 
@@ -62,6 +83,10 @@ impl Party {
         let result = match self {
             Self::Replica(node) => node.replica.handle_input(session, frames, now),
             Self::Relay(relay) => relay.handle_input(session, frames, now),
+            Self::Foe(foe) => {
+                foe.input(frames, since_start(now));
+                Ok(())
+            }
         };
         self.store();
         result
@@ -78,6 +103,7 @@ impl Party {
         let sent = match self {
             Self::Replica(node) => node.replica.poll_transmit(session, now, &mut frame),
             Self::Relay(relay) => relay.poll_transmit(session, now, &mut frame),
+            Self::Foe(foe) => return foe.poll(since_start(now)),
         };
         sent.then_some(frame)
     }
@@ -86,6 +112,7 @@ impl Party {
         match self {
             Self::Replica(node) => node.replica.handle_timeout(now),
             Self::Relay(relay) => relay.handle_timeout(now),
+            Self::Foe(foe) => foe.timeout(since_start(now)),
         }
         self.store();
     }
@@ -94,6 +121,7 @@ impl Party {
         match self {
             Self::Replica(node) => node.replica.poll_timeout(),
             Self::Relay(relay) => relay.poll_timeout(),
+            Self::Foe(foe) => foe.tick.map(at),
         }
     }
 
@@ -101,6 +129,7 @@ impl Party {
         match self {
             Self::Replica(node) => node.replica.poll_event(),
             Self::Relay(relay) => relay.poll_event(),
+            Self::Foe(_) => None,
         }
     }
 
@@ -108,6 +137,7 @@ impl Party {
         match self {
             Self::Replica(node) => node.replica.sessions().contains(&session),
             Self::Relay(relay) => relay.sessions().any(|there| there == session),
+            Self::Foe(foe) => foe.id == session,
         }
     }
 
@@ -115,6 +145,7 @@ impl Party {
         match self {
             Self::Replica(node) => node.replica.session_memory(session),
             Self::Relay(relay) => relay.session_memory(session),
+            Self::Foe(_) => 0,
         }
     }
 
@@ -122,6 +153,7 @@ impl Party {
         match self {
             Self::Replica(node) => node.replica.disconnect(session),
             Self::Relay(relay) => relay.disconnect(session),
+            Self::Foe(_) => {}
         }
     }
 }

@@ -187,6 +187,14 @@ impl Reconciliation {
         Ok(step)
     }
 
+    /// About how many bytes its buffers take in memory.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let ids = self.asks.len().saturating_add(self.tells.len()).saturating_mul(size_of::<u64>());
+        let cells = self.peeler.cells.len().saturating_mul(size_of::<super::sketch::Cell>());
+        size_of::<Self>().saturating_add(self.waiting_bytes).saturating_add(ids).saturating_add(cells)
+    }
+
     /// What it has found and cost so far.
     #[must_use]
     pub const fn report(&self) -> &Report {

@@ -105,8 +105,9 @@ pub(super) enum Message<'a> {
     Unwanted { name: Name },
     /// The sender could not take a range in; so much it has.
     Refused { name: Name, have: u64 },
-    /// The sender has sent all that the pass gave it to send; and whether the pass brought it anything.
-    Done { pass: u64, gained: bool },
+    /// The sender has sent all that the pass gave it to send; whether the pass brought it anything, and whether more
+    /// differs than the pass had room for.
+    Done { pass: u64, gained: bool, more: bool },
     /// A kind that this version does not know.
     Unknown,
 }
@@ -146,9 +147,9 @@ impl<'a> Message<'a> {
                 about(&mut body, REFUSED, name, &[]);
                 put_varint(&mut body, *have);
             }
-            Self::Done { pass, gained } => {
+            Self::Done { pass, gained, more } => {
                 numbered(&mut body, DONE, *pass);
-                body.push(u8::from(*gained));
+                body.push(u8::from(*gained) | u8::from(*more) << 1);
             }
             Self::Unknown => return,
         }
@@ -193,12 +194,11 @@ impl<'a> Message<'a> {
             REFUSED => Self::Refused { name: reader.array()?, have: reader.varint_max(LOG_SIZE_MAX)? },
             DONE => {
                 let pass = reader.varint()?;
-                let gained = match reader.byte()? {
-                    0 => false,
-                    1 => true,
-                    _ => return Err(DecodeError::Kind),
-                };
-                Self::Done { pass, gained }
+                let flags = reader.byte()?;
+                if flags > 3 {
+                    return Err(DecodeError::Kind);
+                }
+                Self::Done { pass, gained: flags & 1 != 0, more: flags & 2 != 0 }
             }
             0 => return Err(DecodeError::Kind),
             _ => return Ok(Self::Unknown),
@@ -280,7 +280,8 @@ mod tests {
             Message::Gone { name: [1; 8], gone: Gone { below: 4 } },
             Message::Unwanted { name: [1; 8] },
             Message::Refused { name: [1; 8], have: 7 },
-            Message::Done { pass: 3, gained: true },
+            Message::Done { pass: 3, gained: true, more: false },
+            Message::Done { pass: 4, gained: false, more: true },
         ] {
             let mut bytes = Vec::new();
             message.put(&mut bytes);

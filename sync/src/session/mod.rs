@@ -75,6 +75,8 @@ const HANDSHAKE_MS: u64 = 15_000;
 const AGAIN_MS: u64 = 1_000;
 /// The last frame of a session waits so long to be taken, in milliseconds.
 const ENDING_MS: u64 = 5_000;
+/// Hellos that a session waits for the proof of; the oldest go first.
+const ANSWERED_MAX: usize = 4;
 /// Events that wait for the host; the oldest go first.
 const EVENTS_MAX: usize = 4_096;
 /// What the MAC of a last frame covers: no packet begins with this byte.
@@ -121,6 +123,8 @@ struct Session {
     /// The local agent that speaks.
     agent: AgentId,
     options: SessionOptions,
+    /// What the host's gate lets the peer see and send.
+    allowed: Option<Scope>,
     phase: Phase,
     deadline: u64,
 }
@@ -131,11 +135,20 @@ enum Phase {
     /// Waits for a hello.
     Listening,
     /// Waits for the proof.
-    Answered { hello: Vec<u8>, theirs: Terms, answer: Vec<u8>, transcript: Transcript, due: bool },
+    Answered(Vec<Answered>),
     /// Goes on. Whoever dials sends its proof until the peer is heard.
     Open { talk: Box<Talk>, proof: Option<(Vec<u8>, Resend)>, nonce: [u8; 16] },
     /// Has ended; one frame is left.
     Ending(Vec<u8>),
+}
+
+/// A hello that was answered. Anybody can repeat one of an earlier session, so another does not take its place.
+struct Answered {
+    hello: Vec<u8>,
+    theirs: Terms,
+    answer: Vec<u8>,
+    transcript: Transcript,
+    due: bool,
 }
 
 /// When a frame of the handshake is sent again.
@@ -209,7 +222,7 @@ impl Sessions {
             Phase::Listening
         };
         let deadline = ms.saturating_add(HANDSHAKE_MS);
-        self.sessions.insert(id, Session { agent, options, phase, deadline });
+        self.sessions.insert(id, Session { agent, options, allowed: None, phase, deadline });
         self.wake();
         id
     }
@@ -246,10 +259,12 @@ impl Sessions {
         }
     }
 
-    /// Changes what a session is about. False if there is no such session.
+    /// Changes what a session is about, within what the [gate](Self::set_gate) lets the peer see. False if there is no such
+    /// session.
     pub fn set_scope(&mut self, session: SessionId, scope: Scope) -> bool {
         let Some(there) = self.sessions.get_mut(&session) else { return false };
         there.options.scope = scope.clone();
+        let scope = there.allowed.as_ref().map_or_else(|| scope.clone(), |allowed| scope.meet(allowed));
         if let Phase::Open { talk, .. } = &mut there.phase {
             talk.set_scope(scope, self.clock.ms);
         }
@@ -354,12 +369,15 @@ impl Sessions {
 
     fn take_hello(&mut self, holder: &impl Holder, id: SessionId, body: &[u8]) -> Result<(), InputError> {
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        match &mut session.phase {
-            Phase::Answered { hello, due, .. } if *hello == body => {
-                *due = true;
-                return Ok(());
+        let others = match &mut session.phase {
+            Phase::Answered(answered) => {
+                if let Some(again) = answered.iter_mut().find(|answered| answered.hello == body) {
+                    again.due = true;
+                    return Ok(());
+                }
+                true
             }
-            Phase::Listening | Phase::Answered { .. } => {}
+            Phase::Listening => false,
             Phase::Calling { nonce, called, .. } => {
                 // Unless it is one's own, come back.
                 let theirs = self.membership.read_hello(body).is_ok_and(|terms| terms.nonce != *nonce);
@@ -368,10 +386,11 @@ impl Sessions {
             }
             // It comes late.
             _ => return Ok(()),
-        }
+        };
         let theirs = match self.membership.read_hello(body) {
             Ok(terms) => terms,
-            Err(HandshakeError::WrongMesh) => {
+            // Whom a member has called already tells nobody that the address is wrong.
+            Err(HandshakeError::WrongMesh) if !others => {
                 self.fail(id, hello_nonce(body), HandshakeError::WrongMesh.into());
                 return Ok(());
             }
@@ -379,6 +398,9 @@ impl Sessions {
         };
         let (agent, options) = (session.agent, session.options.clone());
         if theirs.bound != options.binding.is_some() {
+            if others {
+                return Err(InputError::NotAuthentic);
+            }
             self.fail(id, Some(theirs.nonce), HandshakeError::Binding.into());
             return Ok(());
         }
@@ -387,9 +409,16 @@ impl Sessions {
         let sign = |message: &[u8]| holder.sign(&agent, message);
         match self.membership.answer(body, &terms, binding, &agent, sign) {
             Ok((answer, transcript)) => {
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    let hello = body.to_vec();
-                    session.phase = Phase::Answered { hello, theirs, answer, transcript, due: true };
+                let new = Answered { hello: body.to_vec(), theirs, answer, transcript, due: true };
+                match self.sessions.get_mut(&id).map(|session| &mut session.phase) {
+                    Some(Phase::Answered(answered)) => {
+                        if answered.len() >= ANSWERED_MAX {
+                            answered.remove(0);
+                        }
+                        answered.push(new);
+                    }
+                    Some(phase) => *phase = Phase::Answered(alloc::vec![new]),
+                    None => {}
                 }
             }
             Err(error) => self.fail(id, Some(theirs.nonce), HandshakeError::Sign(error).into()),
@@ -427,7 +456,7 @@ impl Sessions {
             }
         };
         let peer = Peer { agent, bound: theirs.bound };
-        let scope = match self.admit(&options, &peer) {
+        let scope = match self.admit(id, &options, &peer) {
             Ok(scope) => scope,
             Err(reason) => {
                 self.end(id, reason);
@@ -449,21 +478,28 @@ impl Sessions {
 
     fn take_proof(&mut self, id: SessionId, body: &[u8], ms: u64) -> Result<(), InputError> {
         let Some(session) = self.sessions.get(&id) else { return Ok(()) };
-        let Phase::Answered { theirs, transcript, .. } = &session.phase else { return Ok(()) };
-        let (theirs, options) = (*theirs, session.options.clone());
-        let agent = match self.membership.read_proof(transcript, body) {
+        let Phase::Answered(answered) = &session.phase else { return Ok(()) };
+        let options = session.options.clone();
+        let mut read = answered.iter().map(|answered| {
+            let agent = self.membership.read_proof(&answered.transcript, body);
+            (answered, agent)
+        });
+        let others =
+            |error: &HandshakeError| matches!(error, HandshakeError::NotAMember | HandshakeError::Decode(_));
+        let Some((answered, agent)) = read.find(|(_, agent)| !agent.as_ref().is_err_and(others)) else {
+            return Err(InputError::NotAuthentic);
+        };
+        let theirs = answered.theirs;
+        let agent = match agent {
             Ok(agent) => agent,
-            Err(HandshakeError::NotAMember | HandshakeError::Decode(_)) => {
-                return Err(InputError::NotAuthentic);
-            }
             Err(error) => {
                 self.fail(id, Some(theirs.nonce), error.into());
                 return Ok(());
             }
         };
-        let keys = self.membership.keys(transcript, &agent);
+        let keys = self.membership.keys(&answered.transcript, &agent);
         let peer = Peer { agent, bound: theirs.bound };
-        match self.admit(&options, &peer) {
+        match self.admit(id, &options, &peer) {
             Ok(scope) => self.open(id, (peer, scope, theirs, keys), None, theirs.nonce, ms),
             Err(reason) => self.fail(id, Some(theirs.nonce), reason),
         }
@@ -471,13 +507,17 @@ impl Sessions {
     }
 
     /// Asks the host whether a peer may come in, and to what.
-    fn admit(&mut self, options: &SessionOptions, peer: &Peer) -> Result<Scope, EndReason> {
+    fn admit(&mut self, id: SessionId, options: &SessionOptions, peer: &Peer) -> Result<Scope, EndReason> {
         if options.expected.is_some_and(|expected| expected != peer.agent) {
             return Err(HandshakeError::UnexpectedAgent.into());
         }
         let Some(gate) = &mut self.gate else { return Ok(options.scope.clone()) };
         let allowed = gate(peer).ok_or(EndReason::NotAdmitted)?;
-        Ok(options.scope.meet(&allowed))
+        let scope = options.scope.meet(&allowed);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.allowed = Some(allowed);
+        }
+        Ok(scope)
     }
 
     fn open(
@@ -583,12 +623,11 @@ impl Sessions {
                 due
             }
             Phase::Listening => false,
-            Phase::Answered { answer, due, .. } => {
-                let due = core::mem::take(due);
-                if due {
-                    put_frame(out, Kind::Answer, answer);
-                }
-                due
+            Phase::Answered(answered) => {
+                let Some(due) = answered.iter_mut().find(|answered| answered.due) else { return false };
+                due.due = false;
+                put_frame(out, Kind::Answer, &due.answer);
+                true
             }
             Phase::Open { talk, proof, .. } => {
                 if let Some((proof, resend)) = proof
@@ -635,20 +674,22 @@ impl Sessions {
     /// Takes in that time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let ms = self.clock.advance(now);
-        let mut ended = Vec::new();
+        let (mut ended, mut told) = (Vec::new(), Vec::new());
         for (id, session) in &mut self.sessions {
             match &mut session.phase {
-                Phase::Open { talk, .. } => {
-                    if let Err(reason) = talk.handle_timeout(ms) {
-                        ended.push((*id, reason));
-                    }
-                }
+                Phase::Open { talk, .. } => match talk.handle_timeout(ms) {
+                    Ok(event) => told.extend(event.map(|event| (*id, event))),
+                    Err(reason) => ended.push((*id, reason)),
+                },
                 Phase::Calling { called: true, .. } if ms >= session.deadline => {
                     ended.push((*id, HandshakeError::BothDial.into()));
                 }
                 _ if ms >= session.deadline => ended.push((*id, EndReason::TimedOut)),
                 _ => {}
             }
+        }
+        for (id, event) in told {
+            self.tell(id, event);
         }
         for (id, reason) in ended {
             if matches!(self.sessions.get(&id), Some(Session { phase: Phase::Ending(_), .. })) {

@@ -224,13 +224,17 @@ impl Outbox {
     }
 
     /// The next message about a log, if there is one: written to `out`. `at` is where the stream of messages is.
-    pub(super) fn compose(&mut self, set: &LogSet, at: u64, out: &mut Vec<u8>) -> bool {
+    pub(super) fn compose(&mut self, set: &LogSet, scope: &Scope, at: u64, out: &mut Vec<u8>) -> bool {
         while let Some((_, _, log)) = self.order.first().copied() {
             let Some(mut item) = self.items.remove(&log) else {
                 self.order.pop_first();
                 continue;
             };
             self.order.pop_first();
+            // The scope may have become narrower since it was queued.
+            if set.log(&log).is_none_or(|held| !scope.matches(&held.opening().topic)) {
+                continue;
+            }
             let wrote = self.compose_item(set, &log, &mut item, at, out);
             if item.open || item.evidence || item.proof.is_some() || item.range.is_some() {
                 let from = item.range.map_or(0, |want| want.from);

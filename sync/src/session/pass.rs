@@ -50,7 +50,7 @@ pub(super) enum Outcome {
     Going,
     /// The two sides hold the same.
     Equal,
-    /// It has ended, and either side got something that it did not have.
+    /// It has ended, and either side got something that it did not have, or has more that differs than fitted.
     Gained,
     /// It has ended and brought nothing, though the roots differ.
     Useless,
@@ -84,7 +84,39 @@ struct Comparison {
     ranges: Vec<KeyRange>,
     part: usize,
     machine: Option<Box<Reconciliation>>,
-    differ: BTreeSet<LogId>,
+    differ: Window,
+}
+
+/// Some of the logs that differ, as many as one pass has room for: the first of those behind a log, around the end of all
+/// ids and on from their beginning. So one pass after the other comes to all of them, whoever has filled the first places.
+#[derive(Debug)]
+struct Window {
+    after: LogId,
+    logs: BTreeSet<LogId>,
+    full: bool,
+}
+
+impl Window {
+    const fn new(after: LogId) -> Self {
+        Self { after, logs: BTreeSet::new(), full: false }
+    }
+
+    fn last(&self) -> Option<LogId> {
+        self.logs.range(..=self.after).next_back().or_else(|| self.logs.last()).copied()
+    }
+}
+
+impl Extend<LogId> for Window {
+    fn extend<T: IntoIterator<Item = LogId>>(&mut self, logs: T) {
+        for log in logs {
+            self.logs.insert(log);
+            if self.logs.len() > OFFERS_MAX {
+                self.full = true;
+                let last = self.last();
+                last.map(|last| self.logs.remove(&last));
+            }
+        }
+    }
 }
 
 pub(super) struct Pass {
@@ -104,7 +136,12 @@ pub(super) struct Pass {
     roots: ([u8; 32], [u8; 32]),
     gained: bool,
     told_done: bool,
-    peer_done: Option<bool>,
+    /// What the peer said in the end: whether it gained something, and whether more differs.
+    peer_done: Option<(bool, bool)>,
+    /// Where a pass goes on that has more to say than fits into one: behind this log.
+    after: LogId,
+    /// More differs than this pass has room for.
+    more: bool,
 }
 
 impl core::fmt::Debug for Pass {
@@ -132,6 +169,8 @@ impl Pass {
             gained: false,
             told_done: false,
             peer_done: None,
+            after: LogId::from_bytes([0; 32]),
+            more: false,
         }
     }
 
@@ -145,7 +184,7 @@ impl Pass {
         self.stage = stage;
         self.frames.clear();
         self.offers = None;
-        (self.gained, self.told_done, self.peer_done) = (false, false, None);
+        (self.gained, self.told_done, self.peer_done, self.more) = (false, false, None, false);
     }
 
     pub(super) const fn is_idle(&self) -> bool {
@@ -159,6 +198,11 @@ impl Pass {
     /// Notes that something came that was not here.
     pub(super) const fn gained(&mut self) {
         self.gained = true;
+    }
+
+    /// Whether this pass brought this side something.
+    pub(super) const fn has_gained(&self) -> bool {
+        self.gained
     }
 
     /// What this side has to say next, if it can say it now.
@@ -183,7 +227,7 @@ impl Pass {
             Message::Offers { pass: self.number, extent, offers }.put(out);
         } else if matches!(self.stage, Stage::Exchanging) && !self.told_done && field.outbox.is_pass_done() {
             self.told_done = true;
-            Message::Done { pass: self.number, gained: self.gained }.put(out);
+            Message::Done { pass: self.number, gained: self.gained, more: self.more }.put(out);
             return self.end_if_done();
         }
         Outcome::Going
@@ -204,13 +248,15 @@ impl Pass {
             self.equal(&ours, turn, turn, field);
             return Outcome::Equal;
         }
-        if let Some((failed_theirs, failed_ours, asked)) = &mut self.failed
+        // One that was useless may have begun with what was out of date; two have not.
+        if self.useless > 1
+            && let Some((failed_theirs, failed_ours, asked)) = &mut self.failed
             && (&*failed_theirs, &*failed_ours) == (theirs, &ours)
         {
             *asked = asked.wrapping_add(1);
             if !asked.is_multiple_of(RETRY) {
                 // Neither side has changed since that did not help.
-                Message::Done { pass: self.number, gained: false }.put(out);
+                Message::Done { pass: self.number, gained: false, more: false }.put(out);
                 return Outcome::Useless;
             }
         }
@@ -223,7 +269,8 @@ impl Pass {
             return Outcome::Going;
         }
         let ranges = field.scope.ranges();
-        let mut comparison = Comparison { ranges, part: 0, machine: None, differ: BTreeSet::new() };
+        let differ = Window::new(self.after);
+        let mut comparison = Comparison { ranges, part: 0, machine: None, differ };
         self.open_part(&mut comparison, field.set);
         self.stage = Stage::Comparing(comparison);
         if let Some((part, frame)) = self.frames.pop_front() {
@@ -323,8 +370,13 @@ impl Pass {
         frame: &[u8],
         field: &mut Field<'_>,
     ) -> Result<(), FrameError> {
-        if pass != self.number {
+        // One that was given up here may go on there for a while.
+        if pass != self.number || self.is_idle() {
             return Ok(());
+        }
+        if !self.frames.is_empty() {
+            // It cannot have seen what it answers. To take it in would let answers pile up.
+            return Err(FrameError::Unexpected);
         }
         let mut comparison = match core::mem::take(&mut self.stage) {
             Stage::Comparing(comparison) => comparison,
@@ -332,7 +384,7 @@ impl Pass {
                 self.roots = (self.roots.0, root);
                 field.outbox.go_live(turn);
                 let ranges = field.scope.ranges();
-                Comparison { ranges, part: 0, machine: None, differ: BTreeSet::new() }
+                Comparison { ranges, part: 0, machine: None, differ: Window::new(self.after) }
             }
             stage => {
                 self.stage = stage;
@@ -368,12 +420,23 @@ impl Pass {
         if !self.dials {
             self.open_part(&mut comparison, field.set);
         } else if last {
-            let offers = comparison.differ.iter().filter_map(|log| field.set.offer(log)).collect();
+            let differ = self.moved(comparison.differ);
+            let offers = differ.iter().filter_map(|log| field.set.offer(log)).collect();
             self.offers = Some((Extent::Differing, offers));
             self.stage = Stage::Offered;
             return;
         }
         self.stage = Stage::Comparing(comparison);
+    }
+
+    /// Notes where the next pass goes on. Gives the logs of this one.
+    fn moved(&mut self, window: Window) -> Vec<LogId> {
+        let last = window.last().filter(|_| window.full);
+        // Around the end: everything had its turn.
+        let last = last.filter(|last| *last > self.after);
+        self.more = last.is_some();
+        self.after = last.unwrap_or(LogId::from_bytes([0; 32]));
+        window.logs.into_iter().collect()
     }
 
     /// Takes in what the peer has of some logs.
@@ -388,9 +451,9 @@ impl Pass {
             return Vec::new();
         }
         let turn = field.set.heads_turn();
-        let (ours, theirs) = match (&self.stage, extent) {
+        let (ours, theirs) = match (core::mem::take(&mut self.stage), extent) {
             (Stage::Asked { root, .. }, Extent::All | Extent::Changed) => {
-                self.roots = (self.roots.0, *root);
+                self.roots = (self.roots.0, root);
                 let theirs = resolve(field, offers);
                 let listed: BTreeSet<LogId> = theirs.iter().map(|offer| offer.log).collect();
                 let since = field.checkpoints.last_with_peer();
@@ -402,6 +465,9 @@ impl Pass {
                 };
                 field.outbox.go_live(turn);
                 ours.retain(|log| !listed.contains(log));
+                let mut window = Window::new(self.after);
+                window.extend(ours);
+                let ours = self.moved(window);
                 let differs = |offer: &Offer| field.set.offer(&offer.log).as_ref() != Some(offer);
                 let mut theirs: Vec<Offer> = theirs.into_iter().filter(differs).collect();
                 if let Some(since) = since.filter(|_| extent == Extent::Changed) {
@@ -411,8 +477,7 @@ impl Pass {
                 (ours, theirs)
             }
             (Stage::Comparing(comparison), Extent::Differing) if !self.dials => {
-                let ours = comparison.differ.iter().copied().collect();
-                (ours, resolve(field, offers))
+                (self.moved(comparison.differ), resolve(field, offers))
             }
             (Stage::Offered, Extent::Answer) => {
                 let theirs = resolve(field, offers);
@@ -421,7 +486,10 @@ impl Pass {
                 let ours = theirs.iter().filter(|offer| lacked(offer)).map(|offer| offer.log).collect();
                 (ours, theirs.into_iter().filter(|offer| !lacked(offer)).collect())
             }
-            _ => return Vec::new(),
+            (stage, _) => {
+                self.stage = stage;
+                return Vec::new();
+            }
         };
         let (answers, searches) = self.plan(&ours, theirs, field);
         if extent != Extent::Answer {
@@ -478,7 +546,7 @@ impl Pass {
     }
 
     /// Takes in that the peer has sent everything.
-    pub(super) fn done(&mut self, pass: u64, gained: bool) -> Outcome {
+    pub(super) fn done(&mut self, pass: u64, gained: bool, more: bool) -> Outcome {
         if pass != self.number {
             return Outcome::Going;
         }
@@ -489,7 +557,7 @@ impl Pass {
                 Outcome::Useless
             }
             Stage::Exchanging => {
-                self.peer_done = Some(gained);
+                self.peer_done = Some((gained, more));
                 self.end_if_done()
             }
             _ => Outcome::Going,
@@ -497,10 +565,15 @@ impl Pass {
     }
 
     fn end_if_done(&mut self) -> Outcome {
-        let Some(peer_gained) = self.peer_done.filter(|_| self.told_done) else { return Outcome::Going };
+        let Some((peer_gained, peer_more)) = self.peer_done.filter(|_| self.told_done) else {
+            return Outcome::Going;
+        };
         self.stage = Stage::Idle;
         if self.gained || peer_gained {
             self.useless = 0;
+            return Outcome::Gained;
+        }
+        if self.more || peer_more {
             return Outcome::Gained;
         }
         self.useless = self.useless.saturating_add(1);
@@ -513,6 +586,11 @@ impl Pass {
     /// Ends a pass that goes nowhere.
     pub(super) fn give_up(&mut self) {
         self.useless = self.useless.saturating_add(1);
+        self.abandon();
+    }
+
+    /// Ends a pass that is about something else by now.
+    pub(super) fn abandon(&mut self) {
         self.start(self.number, Stage::Idle);
     }
 
@@ -520,23 +598,28 @@ impl Pass {
     pub(super) fn memory(&self) -> usize {
         let frames = self.frames.iter().map(|(_, frame)| frame.len()).sum::<usize>();
         let offers = self.offers.as_ref().map_or(0, |(_, offers)| offers.len());
-        let differ = if let Stage::Comparing(comparison) = &self.stage { comparison.differ.len() } else { 0 };
+        let (differ, machine) = match &self.stage {
+            Stage::Comparing(comparison) => {
+                let machine = comparison.machine.as_ref().map_or(0, |machine| machine.memory());
+                (comparison.differ.logs.len(), machine)
+            }
+            _ => (0, 0),
+        };
         frames
             .saturating_add(offers.saturating_mul(size_of::<Offer>()))
             .saturating_add(differ.saturating_mul(48))
+            .saturating_add(machine)
     }
 }
 
 /// Notes what a step of a comparison brought. Whether the comparison has ended.
 fn take_step(
     step: &mut HeadStep,
-    differ: &mut BTreeSet<LogId>,
+    differ: &mut Window,
     part: usize,
     frames: &mut VecDeque<(usize, Vec<u8>)>,
 ) -> bool {
-    // What does not fit differs in the next pass as well.
-    let room = OFFERS_MAX.saturating_sub(differ.len());
-    differ.extend(step.differ.drain(..).take(room));
+    differ.extend(step.differ.drain(..));
     frames.extend(step.frame.take().map(|frame| (part, frame)));
     matches!(step.status, Status::Done(_))
 }

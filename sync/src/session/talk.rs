@@ -36,6 +36,9 @@ const WAITING_MAX: usize = 64;
 pub(super) const MAC_BYTES: usize = 8;
 /// After so many passes in a row that brought nothing, the host is told.
 const USELESS_MAX: u32 = 2;
+/// So many passes follow each other at once because the peer says that they bring it something: enough for all logs that
+/// a set holds unless told otherwise. Then they wait for the heartbeat, until one brings something here.
+const AT_ONCE_MAX: u32 = 160;
 
 /// What a session works with beside its own.
 pub(super) struct Context<'a, H> {
@@ -90,6 +93,8 @@ pub(super) struct Talk {
     search: Option<(LogId, ForkSearch)>,
     budget: VerifyBudget,
     faults: u32,
+    /// Passes that followed each other at once and brought nothing here.
+    at_once: u32,
     told_of_quota: bool,
     heard: u64,
     /// When the next pass begins; or, while one goes on, when it is given up.
@@ -129,6 +134,7 @@ impl Talk {
             search: None,
             budget: VerifyBudget::new(),
             faults: 0,
+            at_once: 0,
             told_of_quota: false,
             heard: ms,
             next_pass: ms,
@@ -146,8 +152,14 @@ impl Talk {
         self.scope = self.ours.meet(theirs);
         self.scope_name = self.scope.name();
         self.next_pass = ms;
+        // What was begun may be about more. The side that dials begins anew.
+        self.wants.clear();
+        self.asked.clear();
+        self.search = None;
         if self.dials {
             self.pass.begin();
+        } else {
+            self.pass.abandon();
         }
     }
 
@@ -217,7 +229,9 @@ impl Talk {
             }
             Message::Root { pass, root, since } => {
                 self.pass.asked(pass, root, since);
-                self.next_pass = cx.ms.saturating_add(self.heartbeat_ms);
+                if !self.dials {
+                    self.next_pass = cx.ms.saturating_add(self.heartbeat_ms);
+                }
             }
             Message::Same { pass } => {
                 let outcome = self.in_pass(cx, |pass_state, field| pass_state.same(pass, field));
@@ -237,8 +251,8 @@ impl Talk {
                     self.begin_search(log, cx);
                 }
             }
-            Message::Done { pass, gained } => {
-                let outcome = self.pass.done(pass, gained);
+            Message::Done { pass, gained, more } => {
+                let outcome = self.pass.done(pass, gained, more);
                 self.follow(outcome, cx);
             }
             Message::Unknown => {}
@@ -306,28 +320,41 @@ impl Talk {
             Outcome::Going => return,
             Outcome::Equal => {
                 self.next_pass = heartbeat;
+                self.at_once = 0;
                 if self.in_sync != Some(true) {
                     self.in_sync = Some(true);
                     cx.events.push_back((cx.session, SessionEvent::InSync));
                 }
             }
             // Whether that made them equal is seen at once.
-            Outcome::Gained if self.dials => self.pass.begin(),
-            Outcome::Gained => self.next_pass = heartbeat,
+            Outcome::Gained if self.dials && self.at_once < AT_ONCE_MAX => {
+                self.at_once = if self.pass.has_gained() { 0 } else { self.at_once.saturating_add(1) };
+                self.pass.begin();
+            }
+            Outcome::Gained => {
+                self.next_pass = heartbeat;
+                if self.pass.has_gained() {
+                    self.at_once = 0;
+                }
+            }
             Outcome::Useless => {
                 self.next_pass = heartbeat;
                 let again = self.pass.useless() == 1 && self.dials;
                 if again {
                     // Perhaps what it began with was out of date.
                     self.pass.begin();
-                } else if self.pass.useless() >= USELESS_MAX && self.in_sync != Some(false) {
-                    self.in_sync = Some(false);
+                } else if self.is_news_that_useless() {
                     cx.events.push_back((cx.session, SessionEvent::OutOfSync));
                 }
             }
         }
         self.asked.clear();
         cx.holder.met();
+    }
+
+    /// Whether the host has to be told that passes are of no use.
+    fn is_news_that_useless(&mut self) -> bool {
+        self.pass.useless() >= USELESS_MAX && self.in_sync.replace(false) != Some(false)
     }
 
     /// Notes that the peer did what no honest one does.
@@ -572,7 +599,7 @@ impl Talk {
             if self.outbox.is_empty() {
                 self.outbox.look(cx.holder.logs_mut(), &self.scope);
             }
-            self.outbox.compose(cx.holder.logs(), self.link.written(), out);
+            self.outbox.compose(cx.holder.logs(), &self.scope, self.link.written(), out);
         }
         !out.is_empty()
     }
@@ -585,26 +612,29 @@ impl Talk {
         self.link.poll_timeout().unwrap_or(u64::MAX).min(idle).min(pass)
     }
 
-    pub(super) fn handle_timeout(&mut self, ms: u64) -> Result<(), EndReason> {
+    /// Takes in that time has passed. Gives what the host has to be told.
+    pub(super) fn handle_timeout(&mut self, ms: u64) -> Result<Option<SessionEvent>, EndReason> {
         if ms >= self.heard.saturating_add(self.idle_ms) {
             return Err(EndReason::TimedOut);
         }
         self.link.handle_timeout(ms);
+        let mut told = None;
         if ms >= self.next_pass && self.theirs.is_some() {
             if !self.pass.is_idle() && !self.link.is_quiet() {
                 // It goes on, only slowly.
                 self.next_pass = ms.saturating_add(self.heartbeat_ms);
-                return Ok(());
+                return Ok(None);
             }
             if !self.pass.is_idle() {
                 self.pass.give_up();
+                told = self.is_news_that_useless().then_some(SessionEvent::OutOfSync);
             }
             self.next_pass = ms.saturating_add(self.heartbeat_ms);
             if self.dials {
                 self.pass.begin();
             }
         }
-        Ok(())
+        Ok(told)
     }
 
     pub(super) const fn signatures_checked(&self) -> u64 {

@@ -23,6 +23,7 @@
 //! [`PEERS`].
 
 mod automerge;
+mod consilience;
 mod history;
 mod loro;
 mod yrs;
@@ -87,6 +88,8 @@ const fn entry<S: Subject>() -> Entry {
 }
 
 const PEERS: &[Entry] = &[
+    entry::<consilience::Consilience<true>>(),
+    entry::<consilience::Consilience<false>>(),
     entry::<yrs::Yrs>(),
     entry::<loro::Loro>(),
     entry::<automerge::Automerge<false>>(),

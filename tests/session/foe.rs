@@ -1,0 +1,478 @@
+//! A speaker of the protocol that may lie: written from `docs/WIRE.md` alone, and without the library's sessions. What it
+//! says is up to its script.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use consilience::sync::codec::put_varint;
+use consilience::sync::session::SessionId;
+use consilience::sync::{AgentId, Keypair, LogId, MeshId, Offer, Signer, Want};
+
+pub const HELLO: u8 = 1;
+pub const ANSWER: u8 = 2;
+pub const PROOF: u8 = 3;
+pub const REFUSAL: u8 = 4;
+pub const DATA: u8 = 5;
+pub const CLOSE: u8 = 6;
+
+pub const SUBSCRIBE: u8 = 1;
+pub const ROOT: u8 = 2;
+pub const SAME: u8 = 3;
+pub const COMPARE: u8 = 4;
+pub const OFFERS: u8 = 5;
+pub const OPEN: u8 = 6;
+pub const EVIDENCE: u8 = 7;
+pub const RANGE: u8 = 8;
+pub const WANT: u8 = 9;
+pub const GONE: u8 = 10;
+pub const UNWANTED: u8 = 11;
+pub const REFUSED: u8 = 12;
+pub const DONE: u8 = 13;
+
+/// What an offer is about.
+pub const ALL: u8 = 0;
+pub const CHANGED: u8 = 1;
+pub const DIFFERING: u8 = 2;
+pub const ANSWERING: u8 = 3;
+
+pub fn varint(value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_varint(&mut bytes, value);
+    bytes
+}
+
+/// Takes a varint from the front.
+pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for at in 0..10 {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+pub fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
+    [vec![0x10 | kind], varint(body.len() as u64), body.to_vec()].concat()
+}
+
+/// The frames that follow each other in some bytes.
+pub fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut found = Vec::new();
+    while let Some((first, mut rest)) = bytes.split_first() {
+        assert_eq!(first >> 4, 1, "a frame of version 1");
+        let len = take_varint(&mut rest).unwrap() as usize;
+        found.push((first & 15, rest[..len].to_vec()));
+        bytes = &rest[len..];
+    }
+    found
+}
+
+pub fn message(kind: u8, rest: &[u8]) -> Vec<u8> {
+    [varint(rest.len() as u64 + 1), vec![kind], rest.to_vec()].concat()
+}
+
+pub fn name(log: &LogId) -> [u8; 8] {
+    *log.as_bytes().first_chunk().unwrap()
+}
+
+pub fn root(pass: u64, root: [u8; 32], since: Option<[u8; 8]>) -> Vec<u8> {
+    message(ROOT, &[varint(pass), root.to_vec(), since.iter().flatten().copied().collect()].concat())
+}
+
+pub fn same(pass: u64) -> Vec<u8> {
+    message(SAME, &varint(pass))
+}
+
+pub fn compare(pass: u64, part: u64, frame: &[u8]) -> Vec<u8> {
+    message(COMPARE, &[varint(pass), varint(part), frame.to_vec()].concat())
+}
+
+pub fn offers(pass: u64, extent: u8, offers: &[Offer]) -> Vec<u8> {
+    let mut bytes = varint(pass);
+    bytes.push(extent);
+    for offer in offers {
+        bytes.extend(name(&offer.log));
+        bytes.extend(varint(offer.start * 2 + u64::from(offer.evidence.is_some())));
+        bytes.extend(varint(offer.size - offer.start));
+        if offer.size > 0 {
+            bytes.extend(offer.root);
+        }
+        bytes.extend(offer.evidence.iter().flatten());
+    }
+    message(OFFERS, &bytes)
+}
+
+pub fn range(log: &LogId, bytes: &[u8]) -> Vec<u8> {
+    message(RANGE, &[&name(log), bytes].concat())
+}
+
+pub fn want(log: &LogId, want: Want) -> Vec<u8> {
+    message(WANT, &[&name(log)[..], &want.encode()].concat())
+}
+
+pub fn about(kind: u8, log: &LogId, rest: &[u8]) -> Vec<u8> {
+    message(kind, &[&name(log)[..], rest].concat())
+}
+
+pub fn done(pass: u64, gained: bool) -> Vec<u8> {
+    message(DONE, &[varint(pass), vec![u8::from(gained)]].concat())
+}
+
+/// Filters: 0 for all, 1 for a topic, 2 for a topic and all below it.
+pub fn subscribe(filters: &[(u8, &str)]) -> Vec<u8> {
+    let mut bytes = varint(filters.len() as u64);
+    for (kind, topic) in filters {
+        bytes.push(*kind);
+        bytes.extend(varint(topic.len() as u64));
+        bytes.extend(topic.as_bytes());
+    }
+    message(SUBSCRIBE, &bytes)
+}
+
+/// The number of the pass that a message is of.
+pub fn pass_of(rest: &[u8]) -> u64 {
+    take_varint(&mut &rest[..]).unwrap()
+}
+
+fn keyed(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn cut<const N: usize>(hash: [u8; 32]) -> [u8; N] {
+    *hash.first_chunk().unwrap()
+}
+
+/// What came.
+#[derive(Clone, Debug)]
+pub enum Heard {
+    /// The handshake is done.
+    Opened,
+    /// A message: its kind, and the rest.
+    Message(u8, Vec<u8>),
+    /// The time that was asked for.
+    Tick,
+}
+
+pub type Script = Box<dyn FnMut(&mut Foe, &Heard) + Send>;
+
+/// One end of one connection.
+pub struct Foe {
+    pub id: SessionId,
+    pub mesh: MeshId,
+    pub keys: Keypair,
+    pub dials: bool,
+    pub binding: Option<Vec<u8>>,
+    pub everything: bool,
+    pub frame_bytes: u64,
+    pub window: u64,
+    pub nonce: [u8; 16],
+    /// Whether it says what it has got.
+    pub acknowledges: bool,
+    /// Whether it takes frames at all.
+    pub listens: bool,
+    hello: Vec<u8>,
+    /// `t` and `t'`, once the answer was made.
+    transcript: Option<([u8; 32], [u8; 32])>,
+    /// For what it sends, for what it gets, and the salt.
+    pub session_keys: Option<([u8; 32], [u8; 32], [u8; 32])>,
+    /// The number of its next chunk, and what the peer has of them.
+    pub sent: u64,
+    pub acked: u64,
+    next: u64,
+    early: BTreeMap<u64, Vec<u8>>,
+    stream: Vec<u8>,
+    owes: bool,
+    out: VecDeque<Vec<u8>>,
+    pub script: Option<Script>,
+    pub tick: Option<u64>,
+    pub now: u64,
+    /// All messages, when they came.
+    pub heard: Vec<(u64, u8, Vec<u8>)>,
+    /// All frames that came and that went.
+    pub came: Vec<Vec<u8>>,
+    pub went: Vec<Vec<u8>>,
+    pub bytes: usize,
+    pub peer: Option<AgentId>,
+    pub refused: Option<u8>,
+    pub closed: bool,
+}
+
+impl fmt::Debug for Foe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Foe").field("heard", &self.heard.len()).finish_non_exhaustive()
+    }
+}
+
+impl Foe {
+    /// Of a mesh, under a key, with a script.
+    pub fn new(
+        id: SessionId,
+        mesh: MeshId,
+        keys: Keypair,
+        dials: bool,
+        script: impl FnMut(&mut Self, &Heard) + Send + 'static,
+    ) -> Self {
+        Self {
+            id,
+            mesh,
+            keys,
+            dials,
+            binding: None,
+            everything: true,
+            frame_bytes: 16 << 10,
+            window: 48 << 10,
+            nonce: [id.as_u64() as u8 ^ 0x5a; 16],
+            acknowledges: true,
+            listens: true,
+            hello: Vec::new(),
+            transcript: None,
+            session_keys: None,
+            sent: 0,
+            acked: 0,
+            next: 0,
+            early: BTreeMap::new(),
+            stream: Vec::new(),
+            owes: false,
+            out: VecDeque::new(),
+            script: Some(Box::new(script)),
+            tick: None,
+            now: 0,
+            heard: Vec::new(),
+            came: Vec::new(),
+            went: Vec::new(),
+            bytes: 0,
+            peer: None,
+            refused: None,
+            closed: false,
+        }
+    }
+
+    fn k(&self) -> [u8; 32] {
+        blake3::derive_key("consilience session handshake v1", self.mesh.as_bytes())
+    }
+
+    fn terms(&self) -> Vec<u8> {
+        let flags = u8::from(self.binding.is_some()) | u8::from(self.everything) << 1;
+        [vec![flags], varint(self.frame_bytes), varint(self.window), self.nonce.to_vec()].concat()
+    }
+
+    /// The body of its hello.
+    pub fn hello(&self) -> Vec<u8> {
+        let mut body = self.mesh.discovery_key().as_bytes()[..8].to_vec();
+        body.extend(self.terms());
+        let mac: [u8; 16] = cut(keyed(&self.k(), &[&[1], &body]));
+        body.extend(mac);
+        body
+    }
+
+    /// Sends a frame as it is.
+    pub fn send(&mut self, bytes: Vec<u8>) {
+        self.went.push(bytes.clone());
+        self.out.push_back(bytes);
+    }
+
+    fn note_transcript(&mut self, answer: &[u8]) {
+        let mut hasher = blake3::Hasher::new_derive_key("consilience session transcript v1");
+        hasher.update(&(self.hello.len() as u64).to_le_bytes()).update(&self.hello).update(answer);
+        let t = *hasher.finalize().as_bytes();
+        let mut hasher = blake3::Hasher::new_derive_key("consilience session bound transcript v1");
+        hasher.update(&t).update(self.binding.as_deref().unwrap_or_default());
+        self.transcript = Some((t, *hasher.finalize().as_bytes()));
+    }
+
+    fn signature(&self) -> Vec<u8> {
+        let (_, bound) = self.transcript.unwrap();
+        let mut text = b"consilience signed handshake v1\0".to_vec();
+        text.push(u8::from(self.dials));
+        text.extend(bound);
+        text.extend(self.keys.agent().as_bytes());
+        self.keys.sign(&text).unwrap().as_bytes().to_vec()
+    }
+
+    fn open(&mut self, dialer: &AgentId) {
+        let (_, bound) = self.transcript.unwrap();
+        let secret = keyed(&self.k(), &[&[4], &bound, dialer.as_bytes()]);
+        let (dials, listens) = (
+            blake3::derive_key("consilience session dialer v1", &secret),
+            blake3::derive_key("consilience session listener v1", &secret),
+        );
+        let (ours, theirs) = if self.dials { (dials, listens) } else { (listens, dials) };
+        let salt = blake3::derive_key("consilience session salt v1", &secret);
+        self.session_keys = Some((ours, theirs, salt));
+        self.act(&Heard::Opened);
+    }
+
+    fn act(&mut self, heard: &Heard) {
+        if let Some(mut script) = self.script.take() {
+            script(self, heard);
+            self.script.get_or_insert(script);
+        }
+    }
+
+    /// Begins, if it dials.
+    pub fn start(&mut self) {
+        if self.dials {
+            self.hello = self.hello();
+            let hello = frame(HELLO, &self.hello.clone());
+            self.send(hello);
+        }
+    }
+
+    /// A packet under its key.
+    pub fn packet(&mut self, packet: &[u8]) {
+        let (ours, ..) = self.session_keys.unwrap();
+        let mac: [u8; 8] = cut(keyed(&ours, &[packet]));
+        self.send(frame(DATA, &[packet, &mac].concat()));
+    }
+
+    /// A chunk with any number.
+    pub fn chunk_at(&mut self, number: u64, chunk: &[u8]) {
+        let ack = if self.acknowledges { self.next } else { 0 };
+        self.packet(&[&[1][..], &varint(ack), &varint(number), chunk].concat());
+        self.owes = false;
+    }
+
+    /// The next chunk of its stream.
+    pub fn chunk(&mut self, chunk: &[u8]) {
+        self.chunk_at(self.sent, chunk);
+        self.sent += 1;
+    }
+
+    /// Messages, in as few chunks as frames allow.
+    pub fn say(&mut self, messages: &[u8]) {
+        for chunk in messages.chunks(16_000) {
+            self.chunk(chunk);
+        }
+    }
+
+    pub fn close(&mut self) {
+        let (ours, ..) = self.session_keys.unwrap();
+        let mac: [u8; 8] = cut(keyed(&ours, &[&[0xff]]));
+        self.send(frame(CLOSE, &mac));
+    }
+
+    pub fn poll(&mut self, now: u64) -> Option<Vec<u8>> {
+        self.now = now;
+        if self.owes && self.out.is_empty() && self.acknowledges {
+            self.owes = false;
+            self.packet(&[vec![0], varint(self.next)].concat());
+        }
+        self.out.pop_front()
+    }
+
+    pub fn timeout(&mut self, now: u64) {
+        self.now = now;
+        if self.tick.is_some_and(|due| due <= now) {
+            self.tick = None;
+            self.act(&Heard::Tick);
+        }
+    }
+
+    /// Takes in frames.
+    pub fn input(&mut self, bytes: &[u8], now: u64) {
+        self.now = now;
+        if !self.listens {
+            return;
+        }
+        self.bytes += bytes.len();
+        self.came.push(bytes.to_vec());
+        for (kind, body) in frames(bytes) {
+            match kind {
+                HELLO if !self.dials && self.transcript.is_none() => self.take_hello(&body),
+                ANSWER if self.dials && self.transcript.is_none() => self.take_answer(&body),
+                PROOF if !self.dials && self.session_keys.is_none() => self.take_proof(&body),
+                REFUSAL => self.refused = body.get(16).copied(),
+                DATA if self.session_keys.is_some() => self.take_data(&body),
+                CLOSE => self.closed = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn take_hello(&mut self, body: &[u8]) {
+        let tag = self.mesh.discovery_key().as_bytes()[..8].to_vec();
+        let (covered, mac) = body.split_at(body.len() - 16);
+        let right: [u8; 16] = cut(keyed(&self.k(), &[&[1], covered]));
+        assert!(mac == right || !body.starts_with(&tag), "the hello of an honest side");
+        self.hello = body.to_vec();
+        let mut answer = self.terms();
+        answer.extend(self.keys.agent().as_bytes());
+        self.note_transcript(&answer);
+        let signature = self.signature();
+        let (t, _) = self.transcript.unwrap();
+        let mac: [u8; 16] = cut(keyed(&self.k(), &[&[2], &t, &signature]));
+        self.send(frame(ANSWER, &[answer, signature, mac.to_vec()].concat()));
+    }
+
+    fn take_answer(&mut self, body: &[u8]) {
+        let (said, rest) = body.split_at(body.len() - 80);
+        let (signature, mac) = rest.split_at(64);
+        self.note_transcript(said);
+        let (t, _) = self.transcript.unwrap();
+        let right: [u8; 16] = cut(keyed(&self.k(), &[&[2], &t, signature]));
+        assert_eq!(mac, right, "the answer of an honest side");
+        self.peer = said.last_chunk().copied().map(AgentId::from_bytes);
+        let signature = self.signature();
+        let agent = self.keys.agent();
+        let mac: [u8; 16] = cut(keyed(&self.k(), &[&[3], &t, agent.as_bytes(), &signature]));
+        self.send(frame(PROOF, &[agent.as_bytes().to_vec(), signature, mac.to_vec()].concat()));
+        self.open(&agent);
+    }
+
+    fn take_proof(&mut self, body: &[u8]) {
+        let agent = AgentId::from_bytes(*body.first_chunk().unwrap());
+        self.peer = Some(agent);
+        self.open(&agent);
+    }
+
+    fn take_data(&mut self, body: &[u8]) {
+        let (packet, mac) = body.split_at(body.len() - 8);
+        let (_, theirs, _) = self.session_keys.unwrap();
+        let right: [u8; 8] = cut(keyed(&theirs, &[packet]));
+        if mac != right {
+            return;
+        }
+        let (flags, mut rest) = (packet[0], &packet[1..]);
+        self.acked = self.acked.max(take_varint(&mut rest).unwrap());
+        if flags & 2 != 0 {
+            let held = rest.iter().position(|byte| byte & 0x80 == 0).unwrap();
+            rest = &rest[held + 1..];
+        }
+        if flags & 1 != 0 {
+            let number = take_varint(&mut rest).unwrap();
+            self.owes = true;
+            if number >= self.next {
+                self.early.insert(number, rest.to_vec());
+            }
+        }
+        while let Some(chunk) = self.early.remove(&self.next) {
+            self.stream.extend(chunk);
+            self.next += 1;
+        }
+        loop {
+            let mut rest = &self.stream[..];
+            let Some(len) = take_varint(&mut rest).map(|len| len as usize) else { break };
+            if rest.len() < len {
+                break;
+            }
+            let (kind, body) = (rest[0], rest[1..len].to_vec());
+            let used = self.stream.len() - rest.len() + len;
+            self.stream.drain(..used);
+            self.heard.push((self.now, kind, body.clone()));
+            self.act(&Heard::Message(kind, body));
+        }
+    }
+
+    /// The messages of a kind that came.
+    pub fn heard_of(&self, kind: u8) -> impl Iterator<Item = &[u8]> {
+        self.heard.iter().filter(move |(_, there, _)| *there == kind).map(|(.., rest)| &rest[..])
+    }
+}
