@@ -130,6 +130,9 @@ pub(super) struct Pass {
     mark: u64,
     /// Passes in a row that brought nothing.
     useless: u32,
+    /// How many of the last of these found this side with one root, and which.
+    stuck: u32,
+    stuck_at: Option<[u8; 32]>,
     /// The roots that could not be made equal, the peer's first; and how often they were asked about since.
     failed: Option<([u8; 32], [u8; 32], u32)>,
     /// The roots that this pass began with.
@@ -164,6 +167,8 @@ impl Pass {
             offers: None,
             mark: 0,
             useless: 0,
+            stuck: 0,
+            stuck_at: None,
             failed: None,
             roots: ([0; 32], [0; 32]),
             gained: false,
@@ -193,6 +198,11 @@ impl Pass {
 
     pub(super) const fn useless(&self) -> u32 {
         self.useless
+    }
+
+    /// How many passes in a row brought nothing while this side had nothing new either.
+    pub(super) const fn stuck(&self) -> u32 {
+        self.stuck
     }
 
     /// Notes that something came that was not here.
@@ -322,7 +332,7 @@ impl Pass {
         } else {
             field.outbox.go_live(turn);
         }
-        self.useless = 0;
+        (self.useless, self.stuck) = (0, 0);
         self.failed = None;
         self.stage = Stage::Idle;
     }
@@ -554,6 +564,7 @@ impl Pass {
             Stage::Asked { .. } => {
                 self.stage = Stage::Idle;
                 self.useless = self.useless.saturating_add(1);
+                self.stuck = self.stuck.saturating_add(1);
                 Outcome::Useless
             }
             Stage::Exchanging => {
@@ -570,12 +581,16 @@ impl Pass {
         };
         self.stage = Stage::Idle;
         if self.gained || peer_gained {
-            self.useless = 0;
+            (self.useless, self.stuck) = (0, 0);
             return Outcome::Gained;
         }
         if self.more || peer_more {
             return Outcome::Gained;
         }
+        // Unless what this side holds has changed: then another session brought it what the roots differed in.
+        let changed = self.stuck_at != Some(self.roots.1);
+        self.stuck_at = Some(self.roots.1);
+        self.stuck = if changed { 1 } else { self.stuck.saturating_add(1) };
         self.useless = self.useless.saturating_add(1);
         if self.useless > 1 {
             self.failed = Some((self.roots.0, self.roots.1, 0));
@@ -586,6 +601,7 @@ impl Pass {
     /// Ends a pass that goes nowhere.
     pub(super) fn give_up(&mut self) {
         self.useless = self.useless.saturating_add(1);
+        self.stuck = self.stuck.saturating_add(1);
         self.abandon();
     }
 

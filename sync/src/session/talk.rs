@@ -354,7 +354,7 @@ impl Talk {
 
     /// Whether the host has to be told that passes are of no use.
     fn is_news_that_useless(&mut self) -> bool {
-        self.pass.useless() >= USELESS_MAX && self.in_sync.replace(false) != Some(false)
+        self.pass.stuck() >= USELESS_MAX && self.in_sync.replace(false) != Some(false)
     }
 
     /// Notes that the peer did what no honest one does.
