@@ -29,7 +29,7 @@ impl Area {
         let path = format!("{name}/{kind}-{:02}.rs", self.made);
         self.made += 1;
         self.live.push(path.clone());
-        Change::Set(path.into_bytes())
+        Change::Set(path)
     }
 
     /// What an agent does to one file of the area.
@@ -39,18 +39,18 @@ impl Area {
                 let at = usize::try_from(prng.below(self.live.len() as u64)).unwrap_or(0);
                 let path = self.live.remove(at);
                 self.deleted.push(path.clone());
-                Change::Remove(path.into_bytes())
+                Change::Remove(path)
             }
             5..7 if !self.deleted.is_empty() => {
                 let at = usize::try_from(prng.below(self.deleted.len() as u64)).unwrap_or(0);
                 let path = self.deleted.remove(at);
                 self.live.push(path.clone());
-                Change::Set(path.into_bytes())
+                Change::Set(path)
             }
             7..15 => self.create(name, prng),
             // The oldest files are the hottest.
             _ => match self.live.get(usize::try_from(prng.skewed(self.live.len() as u64)).unwrap_or(0)) {
-                Some(path) => Change::Set(path.clone().into_bytes()),
+                Some(path) => Change::Set(path.clone()),
                 None => self.create(name, prng),
             },
         }
@@ -77,7 +77,7 @@ pub(crate) fn generate(events: u64, agents: u64, seed: u64) -> Trace {
             let at = if prng.below(4) == 0 { usize::try_from(prng.next() >> 32).unwrap_or(0) } else { home };
             let at = at % AREAS.len();
             let change = match prng.pick(&SHARED) {
-                Some(path) if prng.below(20) == 0 => Change::Set(path.as_bytes().to_vec()),
+                Some(path) if prng.below(20) == 0 => Change::Set((*path).into()),
                 _ => areas[at].work(AREAS[at], &mut prng),
             };
             // One event says one thing of a key.
@@ -99,12 +99,12 @@ mod tests {
     fn a_generated_trace_has_what_a_real_one_has() {
         let trace = generate(2_000, 40, 3);
         let changes = || trace.events.iter().flat_map(|event| &event.changes);
-        let removed = |key: &[u8]| changes().any(|change| *change == Change::Remove(key.to_vec()));
+        let removed = |key: &str| changes().any(|change| *change == Change::Remove(key.into()));
         assert!(trace.events.windows(2).any(|pair| pair[1].time_s < pair[0].time_s));
         assert!(changes().any(|change| matches!(change, Change::Remove(_))));
-        let sets = |key: &[u8]| changes().filter(|change| **change == Change::Set(key.to_vec())).count();
+        let sets = |key: &str| changes().filter(|change| **change == Change::Set(key.into())).count();
         assert!(changes().any(|change| removed(change.key()) && sets(change.key()) > 1));
-        assert!(sets(b"README.md") > 50);
+        assert!(sets("README.md") > 50);
         assert_eq!(trace.events, generate(2_000, 40, 3).events);
         assert_ne!(trace.events, generate(2_000, 40, 4).events);
     }

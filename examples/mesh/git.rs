@@ -78,14 +78,13 @@ fn parse(input: impl BufRead, trace: &mut Trace) -> Result<(), String> {
                 let Some(event) = &mut event else {
                     return Err("a path without a commit".into());
                 };
-                if path.is_empty() || path.len() > KEY_BYTES_MAX {
-                    trace.left_out += 1;
-                } else {
-                    event.changes.push(if *status == b'D' {
-                        Change::Remove(path)
-                    } else {
-                        Change::Set(path)
-                    });
+                // Keys of a trace are text, so that they can be checked from outside.
+                match String::from_utf8(path) {
+                    Ok(path) if !path.is_empty() && path.len() <= KEY_BYTES_MAX => {
+                        let removed = *status == b'D';
+                        event.changes.push(if removed { Change::Remove(path) } else { Change::Set(path) });
+                    }
+                    _ => trace.left_out += 1,
                 }
             }
         }
@@ -114,13 +113,14 @@ mod tests {
             \x01-5\0Ada L\0a@x\0\0\nD\0-dash\0T\0\xff\0";
         let mut trace = Trace::default();
         parse(&output[..], &mut trace).unwrap();
-        let set = |key: &[u8]| Change::Set(key.to_vec());
-        let first = vec![set(b"\x01x"), set(b"-dash"), set(b"odd\nname")];
-        let second = vec![Change::Remove(b"-dash".to_vec()), set(b"\xff")];
+        let set = |key: &str| Change::Set(key.into());
+        let first = vec![set("\x01x"), set("-dash"), set("odd\nname")];
+        let second = vec![Change::Remove("-dash".into()), set("ü")];
         assert_eq!(
             trace.events,
             [Event { time_s: 10, agent: 0, changes: first }, Event { time_s: 0, agent: 0, changes: second },]
         );
+        assert_eq!(trace.left_out, 1, "a path that is not UTF-8");
         assert_eq!(trace.names[&0], "Ada");
         assert_eq!(trace.names[&1], "Bob?[1m");
     }

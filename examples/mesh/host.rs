@@ -1,240 +1,222 @@
-//! One host: a replica, its storage, and the agents that work here. All that a host does with the library is in here.
+//! One process's replica with its store and its writers. All that a host does with the library is in here, in
+//! `work.rs` (what an event of a trace does), in `hand.rs` (what a person does) and in `net.rs` (connections).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use consilience::crdts::{CouplingSchema, Timestamp, Units};
-use consilience::sync::{AgentId, Keypair, MeshId, Signer as _, Topic};
-use consilience::{
-    CommitError, Config, CouplingRead, MapView, Opened, Replica, SetView, Stored, TopicView, Writer,
-};
+use consilience::crdts::{CouplingSchema, Timestamp};
+use consilience::store::FileStore;
+use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
+use consilience::sync::{AgentId, Keypair, Limits, MeshId, Signer as _};
+use consilience::{Config, Opened, Replica, Stored, Writer};
 
-use super::message::Message;
-use super::stopwatch::Stopwatch;
-use super::trace::{Change, Event};
-use super::verdict::Digest;
+use super::folder;
+use super::node::{Node, text};
 
-/// Everything happens in one topic.
-const TOPIC: &str = "work";
-/// Its collections: who touched which key last, who was seen at work, and who met whom.
-const FILES: &str = "files";
-const AGENTS: &str = "agents";
-const MET: &str = "met";
+/// A snapshot takes the place of the records once they weigh so much, and twice as much as the last snapshot.
+const RECORDS_MIN: u64 = 256 << 10;
+/// Entries of others come again if they are lost, so they wait so long for a sync that is needed anyway.
+const SYNC_MS: u64 = 200;
 
 pub(crate) struct Host {
-    replica: Replica,
-    topic: Topic,
-    config: HostConfig,
-    /// What a disk would hold: records, one after the other.
-    disk: Vec<u8>,
-    /// The agents that work here, by their numbers in the trace.
+    pub(crate) replica: Replica,
+    store: FileStore,
+    /// The process itself: it opens sessions, and by hand it writes.
+    pub(crate) own: Writer,
+    /// The agents of the trace that have worked here, by their numbers.
     writers: BTreeMap<u64, Writer>,
-    /// A bundle with nothing in it.
-    nothing: Vec<u8>,
-    /// Events that happened here.
-    pub(crate) events: u64,
-    /// Ranges of entries that were refused because those before them have not come yet.
-    pub(crate) refused: u64,
-}
-
-/// What a host is told before it starts.
-#[derive(Clone, Copy)]
-pub(crate) struct HostConfig {
-    pub(crate) number: u64,
-    pub(crate) seed: u64,
     pub(crate) schema: CouplingSchema,
+    /// Entries that were there when it was opened.
+    pub(crate) restored_entries: u64,
+    snapshot_bytes: u64,
+    record_bytes: u64,
+    /// Bytes of what local writers wrote since it was opened.
+    pub(crate) written_bytes: u64,
+    /// When what was appended is to be synced at the latest.
+    sync_due: Option<Timestamp>,
 }
 
-/// What all logs of a replica take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Size {
-    /// Entries that were ever appended.
-    pub(crate) entries: u64,
-    /// Of these, the ones that are still needed.
-    pub(crate) entries_kept: u64,
-    /// Bytes of the latter.
-    pub(crate) stored: u64,
-    /// About how many of these say what is live.
-    pub(crate) live: u64,
+/// What a host is opened with.
+#[derive(Clone, Debug)]
+pub(crate) struct HostConfig {
+    pub(crate) mesh: MeshId,
+    pub(crate) half_life_days: u64,
+    /// The directory was put back from a backup.
+    pub(crate) restored: bool,
+    /// A trace's events are stamped with the trace's instants, whatever was met before.
+    pub(crate) by_trace: bool,
 }
 
 impl HostConfig {
-    /// For the library. The mesh's secret and the entropy come from the seed, so that every run can be repeated; a real
-    /// host draws them from the operating system.
-    fn to_config(self) -> Config {
-        let mesh = blake3::derive_key("consilience example mesh secret v1", &self.seed.to_le_bytes());
-        let drawn = [self.seed.to_le_bytes(), self.number.to_le_bytes()].concat();
-        let entropy = blake3::derive_key("consilience example mesh entropy v1", &drawn);
-        Config::new(MeshId::from_bytes(mesh), entropy)
+    pub(crate) fn schema(&self) -> Result<CouplingSchema, String> {
+        CouplingSchema::with_half_life(self.half_life_days * 24 * 60 * 60 * 1_000).map_err(text)
+    }
+
+    /// For the library.
+    fn to_config(&self) -> Result<Config, String> {
+        let config = Config::new(self.mesh, folder::random()?);
+        if !self.by_trace {
+            return Ok(config);
+        }
+        // Of two writes of a trace that did not see one another the later one is to win, so nobody's clock may push
+        // another's forward.
+        let mut limits = Limits::default();
+        limits.max_drift_ms = 0;
+        Ok(config.with_limits(limits))
     }
 }
 
 impl Host {
-    pub(crate) fn new(config: HostConfig) -> Result<Self, String> {
-        let start = Timestamp::EPOCH;
-        let mut replica = Replica::open(config.to_config(), Opened::Fresh, start).map_err(text)?;
-        Ok(Self {
-            topic: Topic::new(TOPIC).map_err(text)?,
-            nothing: replica.export_bundle(|_| false, None, start).map_err(text)?,
-            replica,
-            config,
-            disk: Vec::new(),
-            writers: BTreeMap::new(),
-            events: 0,
-            refused: 0,
-        })
-    }
-
-    /// Makes the `ordinal`-th event of its agent happen here, and returns the message for the peers.
-    pub(crate) fn play(&mut self, event: &Event, ordinal: u64, now: Timestamp) -> Result<Message, String> {
-        self.events += 1;
-        let writer = match self.writers.get(&event.agent) {
-            Some(writer) => *writer,
-            None => self.replica.add_writer(keypair(event.agent)).map_err(text)?,
+    /// Opens the store in a directory, or makes one.
+    pub(crate) fn open(dir: &Path, config: &HostConfig, now: Timestamp) -> Result<Self, String> {
+        let key = folder::key(dir)?;
+        let (store, stored) = FileStore::open(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let kept = Stored { snapshot: stored.snapshot.as_deref(), records: &stored.records };
+        let opened = match (config.restored, kept.snapshot.is_some() || !kept.records.is_empty()) {
+            (_, false) => Opened::Fresh,
+            (true, true) => Opened::Restored(kept),
+            (false, true) => Opened::Resumed(kept),
         };
-        self.writers.insert(event.agent, writer);
-        // One unit for each key in common, contributed by the agent that came to it second.
-        let mut met: BTreeMap<AgentId, u32> = BTreeMap::new();
-        let keys: BTreeSet<&[u8]> = event.changes.iter().map(Change::key).collect();
-        let files = self.files()?;
-        for author in keys.iter().filter_map(|key| files.get(key)).map(|file| file.author) {
-            if author != writer.id() {
-                *met.entry(author).or_default() += 1;
-            }
-        }
-        let met: Vec<(AgentId, u32)> = met.into_iter().collect();
-        let before = self.replica.summary();
-        let work = Work { event, value: &format!("{}@{ordinal}", event.agent), now };
-        self.commit(writer, &work, &event.changes, &met)?;
-        self.store()?;
-        // What is here now and was not before: signed, so that nobody need trust who passes it on.
-        let bundle = self.replica.export_bundle(|_| true, Some(&before), now).map_err(text)?;
-        Ok(Message::Changes(bundle))
+        let mut replica = Replica::open(config.to_config()?, opened, now)
+            .map_err(|error| format!("{}: {error}", dir.display()))?;
+        let own = replica.add_writer(key).map_err(text)?;
+        let mut host = Self {
+            restored_entries: replica.logs().logs().map(consilience::sync::Log::size).sum(),
+            replica,
+            store,
+            own,
+            writers: BTreeMap::new(),
+            schema: config.schema()?,
+            snapshot_bytes: stored.snapshot.as_ref().map_or(0, |snapshot| snapshot.len() as u64),
+            record_bytes: stored.records.len() as u64,
+            written_bytes: 0,
+            sync_due: None,
+        };
+        host.sync(now)?;
+        Ok(host)
     }
 
-    /// One transaction; two if it is too large for one, and so on.
-    fn commit(
-        &mut self,
-        writer: Writer,
-        work: &Work<'_>,
-        changes: &[Change],
-        met: &[(AgentId, u32)],
-    ) -> Result<(), String> {
-        let mut tx = self.replica.transact(writer, TOPIC, work.now).map_err(text)?;
-        for change in changes {
-            match change {
-                Change::Set(key) => tx.map(FILES).set(key, work.value),
-                Change::Remove(key) => tx.map(FILES).remove(key),
-            }
-            .map_err(text)?;
+    /// The writer for an agent of the trace, which is added when it is first needed.
+    pub(crate) fn writer(&mut self, agent: u64) -> Result<Writer, String> {
+        if let Some(writer) = self.writers.get(&agent) {
+            return Ok(*writer);
         }
-        tx.set(AGENTS).insert(work.event.agent.to_string()).map_err(text)?;
-        for (other, keys) in met {
-            let mut coupling = tx.coupling(MET, self.config.schema);
-            coupling.strengthen(pair(writer.id(), *other), Units::new(*keys)).map_err(text)?;
-        }
-        match tx.commit() {
-            Err(CommitError::TooLarge(_)) if changes.len().max(met.len()) > 1 => {
-                let (changes, other_changes) = changes.split_at(changes.len() / 2);
-                let (met, others_met) = met.split_at(met.len() / 2);
-                self.commit(writer, work, changes, met)?;
-                self.commit(writer, work, other_changes, others_met)
-            }
-            committed => committed.map(drop).map_err(text),
-        }
+        let writer = self.replica.add_writer(keypair(agent)).map_err(text)?;
+        self.writers.insert(agent, writer);
+        Ok(writer)
     }
 
-    /// Asks a peer for what is missing here.
-    pub(crate) fn ask(&self) -> Message {
-        Message::Summary(self.replica.summary())
-    }
-
-    /// Takes a message in. Returns the answer to send back, if there is one.
-    pub(crate) fn receive(
-        &mut self,
-        message: &Message,
-        now: Timestamp,
-        merges: &mut Stopwatch,
-    ) -> Result<Option<Message>, String> {
-        match message {
-            Message::Summary(summary) => {
-                let bundle = self.replica.export_bundle(|_| true, Some(summary), now).map_err(text)?;
-                Ok((bundle != self.nothing).then_some(Message::Repair(bundle)))
-            }
-            Message::Changes(bundle) | Message::Repair(bundle) => {
-                let imported = merges.time(bundle, |bundle| self.replica.import_bundle(bundle, now));
-                // What follows on entries that were lost is refused, and comes again with a repair.
-                self.refused += imported.map_err(text)?.refused as u64;
-                self.store()?;
-                Ok(None)
-            }
+    /// Makes everything durable that has happened. What local writers wrote may leave then.
+    pub(crate) fn sync(&mut self, now: Timestamp) -> Result<(), String> {
+        self.append(now)?;
+        self.sync_due = None;
+        if let Some(last) = self.store.sync().map_err(text)? {
+            self.replica.confirm(last).map_err(text)?;
         }
+        self.compact()
     }
 
-    /// Stores what has to be stored. Own entries may leave once that is confirmed.
-    fn store(&mut self) -> Result<(), String> {
+    /// Appends what has to be stored; whether a local writer's is among it.
+    fn append(&mut self, now: Timestamp) -> Result<bool, String> {
+        let mut own = false;
         while let Some(record) = self.replica.poll_record() {
-            self.disk.extend(record.as_bytes());
-            self.replica.confirm(record.id()).map_err(text)?;
+            if record.is_own() {
+                own = true;
+                self.written_bytes += record.as_bytes().len() as u64;
+            }
+            self.record_bytes += record.as_bytes().len() as u64;
+            self.store.append(&record).map_err(text)?;
+            self.sync_due.get_or_insert(now.saturating_add_millis(SYNC_MS));
         }
+        Ok(own)
+    }
+
+    /// Puts a snapshot in the place of the records when they outweigh it.
+    fn compact(&mut self) -> Result<(), String> {
+        if self.record_bytes < RECORDS_MIN.max(2 * self.snapshot_bytes) {
+            return Ok(());
+        }
+        let snapshot = self.replica.snapshot();
+        self.store.install_snapshot(&snapshot).map_err(text)?;
+        self.replica.confirm_snapshot(snapshot.covers()).map_err(text)?;
+        self.snapshot_bytes = snapshot.as_bytes().len() as u64;
+        self.record_bytes = 0;
         Ok(())
     }
 
-    /// Whether the host comes back from its storage as it is now.
-    pub(crate) fn comes_back(&self, now: Timestamp) -> Result<bool, String> {
-        let stored = Opened::Resumed(Stored { snapshot: None, records: &self.disk });
-        let back = Replica::open(self.config.to_config(), stored, now).map_err(text)?;
-        Ok(back.digest(&self.topic) == self.replica.digest(&self.topic))
-    }
-
-    /// What a peer would have to be sent that has nothing.
-    pub(crate) fn everything(&mut self, now: Timestamp) -> Result<Vec<u8>, String> {
-        self.replica.export_bundle(|_| true, None, now).map_err(text)
-    }
-
-    pub(crate) fn digest(&self) -> Digest {
-        Digest(self.replica.digest(&self.topic))
-    }
-
-    pub(crate) fn size(&self) -> Size {
-        let stats = self.replica.stats(Some(&self.topic));
-        let mut size = Size { stored: stats.stored, live: stats.live, ..Size::default() };
-        for log in self.replica.logs().logs() {
-            size.entries += log.size();
-            size.entries_kept += log.size() - log.base();
-        }
-        size
-    }
-
-    /// Bytes on the disk: the records of everything that happened, since no snapshot is made.
-    pub(crate) const fn disk_bytes(&self) -> usize {
-        self.disk.len()
-    }
-
-    fn view(&self) -> Result<TopicView<'_>, String> {
-        self.replica.topic(TOPIC).map_err(text)
-    }
-
-    pub(crate) fn files(&self) -> Result<MapView<'_>, String> {
-        Ok(self.view()?.map(FILES))
-    }
-
-    pub(crate) fn agents(&self) -> Result<SetView<'_>, String> {
-        Ok(self.view()?.set(AGENTS))
-    }
-
-    pub(crate) fn met(&self) -> Result<CouplingRead<'_>, String> {
-        Ok(self.view()?.coupling(MET, self.config.schema))
+    /// Bytes of the snapshot and the records.
+    pub(crate) const fn journal_bytes(&self) -> u64 {
+        self.snapshot_bytes + self.record_bytes
     }
 }
 
-/// What the transactions of one event have in common.
-struct Work<'a> {
-    event: &'a Event,
-    value: &'a str,
-    now: Timestamp,
+impl Node for Host {
+    fn connect(&mut self, options: SessionOptions, now: Timestamp) -> Result<SessionId, String> {
+        self.replica.connect(self.own, options, now).map_err(text)
+    }
+
+    fn disconnect(&mut self, session: SessionId) {
+        self.replica.disconnect(session);
+    }
+
+    fn handle_input(&mut self, session: SessionId, frames: &[u8], now: Timestamp) -> Result<(), InputError> {
+        self.replica.handle_input(session, frames, now)
+    }
+
+    fn poll_transmit(&mut self, session: SessionId, now: Timestamp, out: &mut Vec<u8>) -> bool {
+        self.replica.poll_transmit(session, now, out)
+    }
+
+    fn poll_event(&mut self) -> Option<(SessionId, SessionEvent)> {
+        self.replica.poll_event()
+    }
+
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        self.replica.poll_timeout().into_iter().chain(self.sync_due).min()
+    }
+
+    fn handle_timeout(&mut self, now: Timestamp) {
+        self.replica.handle_timeout(now);
+    }
+
+    fn store(&mut self, now: Timestamp) -> Result<(), String> {
+        let own = self.append(now)?;
+        if own || self.sync_due.is_some_and(|due| due <= now) { self.sync(now) } else { Ok(()) }
+    }
+
+    fn restored_entries(&self) -> u64 {
+        self.restored_entries
+    }
+
+    fn play(&mut self, work: &super::work::Work<'_>) -> Result<(), String> {
+        Self::play(self, work)
+    }
+
+    fn status(&mut self, couplings: bool) -> Result<super::control::Status, String> {
+        Self::status(self, couplings)
+    }
+
+    fn obey(&mut self, line: &str, now: Timestamp) -> Result<Option<String>, String> {
+        Self::obey(self, line, now)
+    }
+
+    fn changes(&mut self) -> Vec<String> {
+        Self::changes(self)
+    }
 }
 
-/// The key of an agent, made from its name so that every run has the same; a real one is drawn and kept secret.
+/// The mesh's secret in a replay, so that every process has the same; a real one is drawn and shared among the members.
+pub(crate) fn mesh_of_seed(seed: u64) -> MeshId {
+    MeshId::from_bytes(blake3::derive_key("consilience example mesh secret v1", &seed.to_le_bytes()))
+}
+
+/// The mesh's secret from a password.
+pub(crate) fn mesh_of_password(password: &str) -> MeshId {
+    MeshId::from_bytes(blake3::derive_key("consilience example mesh password v1", password.as_bytes()))
+}
+
+/// The key of an agent of a trace, made from its number so that every run has the same; a real one is drawn and kept
+/// secret.
 fn keypair(agent: u64) -> Keypair {
     let name = format!("agent {agent}");
     Keypair::from_seed(blake3::derive_key("consilience example mesh agent v1", name.as_bytes()))
@@ -243,113 +225,4 @@ fn keypair(agent: u64) -> Keypair {
 /// An agent's public key.
 pub(crate) fn id_of(agent: u64) -> AgentId {
     keypair(agent).agent()
-}
-
-/// The coupling's key for two agents, in whichever order.
-pub(crate) fn pair(one: AgentId, other: AgentId) -> Vec<u8> {
-    [one.min(other).as_bytes().as_slice(), one.max(other).as_bytes()].concat()
-}
-
-/// The agents of a coupling's key.
-pub(crate) fn agents_of(pair: &[u8]) -> Option<[AgentId; 2]> {
-    let (one, other) = pair.split_at_checked(32)?;
-    Some([AgentId::from_bytes(one.try_into().ok()?), AgentId::from_bytes(other.try_into().ok()?)])
-}
-
-fn text(error: impl std::error::Error) -> String {
-    error.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::from_secs(1_000);
-
-    fn hosts() -> [Host; 2] {
-        let schema = CouplingSchema::with_half_life(1_000_000).unwrap();
-        [1, 2].map(|number| Host::new(HostConfig { number, seed: 7, schema }).unwrap())
-    }
-
-    fn event(agent: u64, keys: &[&str]) -> Event {
-        let change = |key: &&str| match key.strip_prefix('-') {
-            Some(key) => Change::Remove(key.into()),
-            None => Change::Set((*key).into()),
-        };
-        Event { time_s: 1_000, agent, changes: keys.iter().map(change).collect() }
-    }
-
-    fn receive(host: &mut Host, message: &Message) -> Option<Message> {
-        host.receive(message, NOW, &mut Stopwatch::default()).unwrap()
-    }
-
-    #[test]
-    fn one_message_carries_all_that_an_event_changed() {
-        let [mut here, mut there] = hosts();
-        let events = [
-            event(1, &["a", "b", "c"]),
-            event(2, &["d", "e"]),
-            event(3, &["f"]),
-            event(4, &["a", "-b", "d", "f", "g", "-never"]),
-            event(5, &[]),
-            event(6, &["-a"]),
-        ];
-        for event in events {
-            let message = here.play(&event, 1, NOW).unwrap();
-            assert_eq!(receive(&mut there, &message), None);
-            assert_eq!(here.digest(), there.digest(), "{event:?}");
-        }
-        let value = |one, other| {
-            let pair = pair(id_of(one), id_of(other));
-            there.met().unwrap().value(pair, NOW).to_string()
-        };
-        assert_eq!(
-            [value(4, 1), value(2, 4), value(3, 4), value(6, 4), value(1, 2)],
-            ["2", "1", "1", "1", "0"]
-        );
-        assert!(here.comes_back(NOW).unwrap() && there.comes_back(NOW).unwrap());
-    }
-
-    #[test]
-    fn an_answer_has_what_the_asker_lacks_and_no_more() {
-        let [mut here, mut there] = hosts();
-        assert_eq!(receive(&mut here, &there.ask()), None);
-        here.play(&event(1, &["a"]), 1, NOW).unwrap();
-        let early = there.ask();
-        let Some(Message::Repair(first)) = receive(&mut here, &early) else { panic!("there is something") };
-        receive(&mut there, &Message::Repair(first.clone()));
-        let lost = here.play(&event(1, &["b"]), 2, NOW).unwrap();
-        // It follows on what was lost, so it says nothing.
-        let next = here.play(&event(1, &["c"]), 3, NOW).unwrap();
-        receive(&mut there, &next);
-        assert_eq!(there.files().unwrap().len(), 1);
-        let repair = receive(&mut here, &there.ask()).unwrap();
-        // The answer to an old question has more in it, and does no harm; nor does what was thought lost.
-        for message in [&receive(&mut here, &early).unwrap(), &repair, &lost, &next] {
-            receive(&mut there, message);
-            assert_eq!(here.digest(), there.digest());
-        }
-        assert_eq!(receive(&mut here, &there.ask()), None);
-        assert_eq!(receive(&mut there, &here.ask()), None);
-    }
-
-    #[test]
-    fn an_event_that_is_too_large_for_one_entry_becomes_several() {
-        let [mut here, mut there] = hosts();
-        let keys: Vec<String> = (0..5_000).map(|key| format!("some/quite/long/path/{key}")).collect();
-        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-        let message = here.play(&event(1, &keys), 1, NOW).unwrap();
-        assert!(here.size().entries > 1);
-        receive(&mut there, &message);
-        assert_eq!(there.files().unwrap().len(), 5_000);
-        assert_eq!(here.digest(), there.digest());
-    }
-
-    #[test]
-    fn a_refused_message_is_an_error() {
-        let [mut here, _] = hosts();
-        for message in [Message::Changes(b"nonsense".into()), Message::Summary(b"nonsense".into())] {
-            assert!(here.receive(&message, NOW, &mut Stopwatch::default()).is_err());
-        }
-    }
 }

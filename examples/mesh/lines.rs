@@ -76,7 +76,7 @@ fn change(text: String) -> Result<Change, String> {
     if key.len() > KEY_BYTES_MAX {
         return Err(format!("a key of {} bytes: the limit is {KEY_BYTES_MAX}", key.len()));
     }
-    let key = key.as_bytes().to_vec();
+    let key = key.to_string();
     Ok(if removed.is_some() { Change::Remove(key) } else { Change::Set(key) })
 }
 
@@ -94,8 +94,7 @@ mod tests {
     fn a_line_gives_an_event() {
         let text = "{\"t\":7,\"agent\":3,\"keys\":[\"a\",\"-b\",\"--c\"],\"more\":null}\r\n{\"keys\":[],\"agent\":0,\"t\":0}";
         let events = read_from(text.as_bytes(), "x").unwrap();
-        let changes =
-            vec![Change::Set(b"a".to_vec()), Change::Remove(b"b".to_vec()), Change::Remove(b"-c".to_vec())];
+        let changes = vec![Change::Set("a".into()), Change::Remove("b".into()), Change::Remove("-c".into())];
         assert_eq!(events[0], Event { time_s: 7, agent: 3, changes });
         assert_eq!(events.len(), 2);
     }

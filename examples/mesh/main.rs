@@ -1,58 +1,90 @@
-//! Replays a trace of agents' work through several replicas that exchange signed logs over bad links, and shows that every
-//! replica ends in the same state.
+//! A mesh of agents as processes on this machine: replays a trace of their work while links are cut and processes sleep,
+//! are killed and come back, and shows that all end in the same state with nothing lost.
 //!
 //! ```sh
 //! cargo run --release --example mesh                        # a generated trace
 //! cargo run --release --example mesh -- --git .             # this repository's own history
 //! cargo run --release --example mesh -- --help
+//! cargo run --release --example mesh -- --agent --help      # one process, as on a machine of its own
 //! ```
 //!
-//! Each agent has a key of its own and writes at one of the replicas. Its `n`-th event is a transaction: it sets keys of
+//! Each agent has a key of its own and writes in one of the processes. Its `n`-th event is a transaction: it sets keys of
 //! an LWW map to the text `a@n`, where `a` is the agent's number, or removes them; inserts the agent into an OR-set; and
-//! strengthens the coupling of the agent with whoever last touched each of these keys, as far as its replica knows.
+//! strengthens the coupling of the agent with whoever last touched each of these keys, as far as its process knows. And
+//! it is an event `a@n` of its log.
 //!
-//! A replica sends each peer a bundle of what an event brought, and from time to time its summary to one of them, which
-//! answers with a bundle of what is missing there. `host.rs` shows the library in use, `replay.rs` drives it all. The
-//! integration test `tests/mesh.rs` takes these modules in, and so runs their tests too.
+//! One program, three parts. A process: `host.rs` and `work.rs` show the library in use, `net.rs` connects it. What starts
+//! processes and makes things go wrong: `replay.rs`, with `fleet.rs` for what is done to them and `faults.rs` for when. And
+//! what is found out in the end: `verdict.rs` compares the stores that are left with the trace. The first two speak
+//! `control.rs`.
 #![expect(
     clippy::std_instead_of_alloc,
     clippy::std_instead_of_core,
     reason = "a program has the standard library"
 )]
 
-pub(crate) mod generate;
+mod agent;
+mod backlog;
+mod clock;
+mod control;
+mod controlled;
+mod couplings;
+mod dump;
+mod faults;
+mod fleet;
+mod folder;
+mod generate;
 mod git;
-mod history;
-pub(crate) mod host;
+mod hand;
+mod host;
+mod html;
 mod lines;
-mod link;
-mod message;
-pub(crate) mod options;
-pub(crate) mod outcome;
-pub(crate) mod plain;
+mod links;
+mod member;
+mod net;
+mod node;
+mod options;
+mod outcome;
+mod plot;
 mod prng;
-pub(crate) mod replay;
-mod stopwatch;
+mod process_options;
+mod progress;
+mod relay;
+mod replay;
+mod scratch;
+mod starter;
+mod status;
+mod stream;
 mod table;
 mod trace;
 mod verdict;
+mod work;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use options::{Command, Options, Source};
 use outcome::Outcome;
+use progress::Progress;
+use scratch::Scratch;
 use trace::Trace;
 
-/// The replicas differ or are wrong, or the library refused what another replica sent.
+/// The processes differ, something is lost or wrong, or a process failed.
 const FAILED: u8 = 1;
 /// The arguments or the trace are wrong.
 const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    match options::parse(std::env::args_os().skip(1)) {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match process_options::parse(&arguments) {
+        Some(Ok(command)) => return agent::run(&command),
+        Some(Err(complaint)) => {
+            return fail(MISUSED, &format!("{complaint}\n(--agent --help lists the options)"));
+        }
+        None => {}
+    }
+    match options::parse(arguments.into_iter()) {
         Ok(Command::Help) => print(options::USAGE, ExitCode::SUCCESS),
         Ok(Command::Run(options)) => run(&options),
         Err(complaint) => fail(MISUSED, &format!("{complaint}\n(--help lists the options)")),
@@ -64,22 +96,34 @@ fn run(options: &Options) -> ExitCode {
         Ok(trace) => trace,
         Err(complaint) => return fail(MISUSED, &complaint),
     };
-    let bar = progress_bar(trace.events.len());
-    let outcome = replay::replay(&trace, options, &|events| bar.set_position(events));
-    bar.finish_and_clear();
-    let outcome = match outcome {
-        Ok(outcome) => outcome,
-        Err(complaint) => return fail(FAILED, &complaint),
+    let scratch = match Scratch::new(options.keep.as_deref()) {
+        Ok(scratch) => scratch,
+        Err(complaint) => return fail(MISUSED, &complaint),
     };
+    let progress = Progress::new(trace.events.len(), options.processes);
+    let outcome = scratch
+        .keep_trace(&trace)
+        .and_then(|()| replay::replay(&trace, options, scratch.dir(), &|fleet| progress.show(fleet)));
+    progress.clear();
+    match outcome.and_then(|outcome| report(&trace, options, &outcome)) {
+        Ok((text, code)) => print(&text, code),
+        Err(complaint) => fail(FAILED, &complaint),
+    }
+}
+
+/// What is to be printed, and how to end.
+fn report(trace: &Trace, options: &Options, outcome: &Outcome) -> Result<(String, ExitCode), String> {
+    if let Some(file) = &options.html {
+        std::fs::write(file, html::page(trace, options, outcome))
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+    }
     let text = if options.json {
-        match serde_json::to_string(&outcome.figures(options)) {
-            Ok(json) => json + "\n",
-            Err(error) => return fail(FAILED, &error.to_string()),
-        }
+        serde_json::to_string(&outcome.figures(options)).map_err(|error| error.to_string())? + "\n"
     } else {
-        table::table(&trace, options, &outcome)
+        table::table(trace, options, outcome)
     };
-    print(&text, exit_code(&outcome))
+    let code = if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) };
+    Ok((text, code))
 }
 
 fn read(options: &Options) -> Result<Trace, String> {
@@ -87,23 +131,6 @@ fn read(options: &Options) -> Result<Trace, String> {
         Source::Generated { events, agents } => Ok(generate::generate(*events, *agents, options.seed)),
         Source::Lines(file) => lines::read(file),
         Source::Git(dir) => git::read(dir),
-    }
-}
-
-/// Success only if all replicas ended in one state, in the right one as far as that is known, and come back in it.
-pub(crate) fn exit_code(outcome: &Outcome) -> ExitCode {
-    if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
-}
-
-fn progress_bar(events: usize) -> ProgressBar {
-    // Not in a pipe or a log file, where it would only be noise.
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(u64::try_from(events).ok(), ProgressDrawTarget::stderr());
-    match ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} events") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }
 

@@ -1,11 +1,14 @@
-//! The command line.
+//! The command line of the program that starts the others.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::faults::Kinds;
+
 pub(crate) const USAGE: &str = "\
-Replays a trace of agents' work through several replicas over links that lose,
-duplicate, reorder and partition, and shows that all end in the same state.
+Starts agents as processes that meet over TCP on this machine, replays a trace
+of their work while links are cut and processes sleep, are killed and come
+back, and shows that all end in the same state with nothing lost.
 
 Usage: mesh [OPTIONS]
 
@@ -19,22 +22,26 @@ The trace
   --agents N        agents to generate [48]
 
 The mesh
-  --replicas N      replicas, 1 to 64; agent a works at replica a mod N [5]
-  --loss P          share of frames that a link loses, 0 to 1 [0.2]
-  --duplicate P     share of frames that a link delivers twice [0.1]
-  --partition P     share of the time in which the replicas are split into two
-                    groups that cannot reach one another [0.25]
+  --processes N     processes, 1 to 16; agent a works in process a mod N [5]
+  --faults LIST     all, none, or some of cut,sleep,kill,backup,relay [all]
+  --lockstep        one event at a time: the next one when every process has it
+                    (with --faults none, which it implies)
   --half-life DAYS  time in which a coupling halves [30]
-  --seed N          seed of the links and of the generated trace [1]
+  --seed N          seed of the faults and of the generated trace [1]
 
+What is left
   --json            one JSON object on the last line instead of the table
+  --html FILE       a page with the table and plots too
+  --keep DIR        keeps the stores in this directory, which must be empty or
+                    new, with trace.jsonl: the trace as a file for --trace
   --help            this text
 
-Frames are reordered too: each takes a time of its own.
-Exit code 0: all replicas agree; 1: they differ; 2: wrong arguments or trace.
+Parts, as on several machines: mesh --agent --help
+Exit code 0: all processes agree and nothing is lost; 1: not so; 2: wrong
+arguments or trace.
 ";
 
-const REPLICAS_MAX: u64 = 64;
+const PROCESSES_MAX: u64 = 16;
 const EVENTS_MAX: u64 = 1_000_000;
 const AGENTS_MAX: u64 = 100_000;
 /// A century.
@@ -54,26 +61,28 @@ pub(crate) enum Source {
 
 pub(crate) struct Options {
     pub(crate) source: Source,
-    pub(crate) replicas: usize,
-    pub(crate) loss: f64,
-    pub(crate) duplicate: f64,
-    pub(crate) partition: f64,
+    pub(crate) processes: usize,
+    pub(crate) faults: Kinds,
+    pub(crate) lockstep: bool,
     pub(crate) half_life_days: u64,
     pub(crate) seed: u64,
     pub(crate) json: bool,
+    pub(crate) html: Option<PathBuf>,
+    pub(crate) keep: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             source: Source::Generated { events: 4_000, agents: 48 },
-            replicas: 5,
-            loss: 0.2,
-            duplicate: 0.1,
-            partition: 0.25,
+            processes: 5,
+            faults: Kinds::ALL,
+            lockstep: false,
             half_life_days: 30,
             seed: 1,
             json: false,
+            html: None,
+            keep: None,
         }
     }
 }
@@ -81,11 +90,11 @@ impl Default for Options {
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, String> {
     let mut arguments = arguments;
     let mut options = Options::default();
-    let (mut trace, mut git, mut events, mut agents) = (None, None, None, None);
+    let (mut trace, mut git, mut events, mut agents, mut faults) = (None, None, None, None, None);
     while let Some(argument) = arguments.next() {
         let (name, attached) = split(argument);
         let name = name.to_string_lossy().into_owned();
-        let is_flag = matches!(name.as_str(), "--json" | "--help" | "-h");
+        let is_flag = matches!(name.as_str(), "--json" | "--lockstep" | "--help" | "-h");
         if is_flag && attached.is_some() {
             return Err(format!("{name} takes no value"));
         }
@@ -96,22 +105,32 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         match name.as_str() {
             "--help" | "-h" => return Ok(Command::Help),
             "--json" => options.json = true,
+            "--lockstep" => options.lockstep = true,
             "--trace" => trace = Some(PathBuf::from(value()?)),
             "--git" => git = Some(PathBuf::from(value()?)),
+            "--html" => options.html = Some(PathBuf::from(value()?)),
+            "--keep" => options.keep = Some(PathBuf::from(value()?)),
             "--events" => events = Some(whole(&name, &value()?, 1, EVENTS_MAX)?),
             "--agents" => agents = Some(whole(&name, &value()?, 1, AGENTS_MAX)?),
-            "--replicas" => {
-                let replicas = whole(&name, &value()?, 1, REPLICAS_MAX)?;
-                options.replicas = usize::try_from(replicas).map_err(|error| error.to_string())?;
+            // The latter is what it was called when they were no processes.
+            "--processes" | "--replicas" => {
+                let processes = whole(&name, &value()?, 1, PROCESSES_MAX)?;
+                options.processes = usize::try_from(processes).map_err(|error| error.to_string())?;
             }
-            "--loss" => options.loss = share(&name, &value()?)?,
-            "--duplicate" => options.duplicate = share(&name, &value()?)?,
-            "--partition" => options.partition = share(&name, &value()?)?,
+            "--faults" => faults = Some(Kinds::parse(&value()?.to_string_lossy())?),
             "--half-life" => options.half_life_days = whole(&name, &value()?, 1, HALF_LIFE_DAYS_MAX)?,
             "--seed" => options.seed = whole(&name, &value()?, 0, u64::MAX)?,
             _ => return Err(format!("unknown argument {name:?}")),
         }
     }
+    options.faults = match faults {
+        Some(faults) if options.lockstep && faults != Kinds::NONE => {
+            return Err("--lockstep goes with --faults none only".into());
+        }
+        Some(faults) => faults,
+        None if options.lockstep => Kinds::NONE,
+        None => Kinds::ALL,
+    };
     options.source = match (trace, git) {
         (Some(_), Some(_)) => return Err("--trace and --git exclude each other".into()),
         (None, None) => Source::Generated { events: events.unwrap_or(4_000), agents: agents.unwrap_or(48) },
@@ -139,13 +158,6 @@ fn whole(name: &str, value: &OsString, least: u64, most: u64) -> Result<u64, Str
         .ok_or_else(|| format!("{name} takes a whole number from {least} to {most}, not {value:?}"))
 }
 
-fn share(name: &str, value: &OsString) -> Result<f64, String> {
-    let number = value.to_str().and_then(|text| text.parse().ok());
-    number
-        .filter(|number| (0.0..=1.0).contains(number))
-        .ok_or_else(|| format!("{name} takes a share from 0 to 1, not {value:?}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,24 +169,31 @@ mod tests {
     #[test]
     fn options_are_read_in_both_spellings() {
         let Ok(Command::Run(options)) =
-            parsed(&["--loss=0.5", "--replicas", "3", "--json", "--trace", "a=b"])
+            parsed(&["--faults=cut,kill", "--processes", "3", "--json", "--trace", "a=b"])
         else {
             panic!("refused");
         };
-        assert_eq!((options.loss, options.replicas, options.json), (0.5, 3, true));
+        assert_eq!((options.processes, options.json, options.lockstep), (3, true, false));
+        assert!(options.faults.cut && options.faults.kill && !options.faults.sleep);
         assert!(matches!(options.source, Source::Lines(file) if file.as_os_str() == "a=b"));
         assert!(matches!(parsed(&["--seed", "1", "--help"]), Ok(Command::Help)));
+        let Ok(Command::Run(options)) = parsed(&["--replicas", "16", "--lockstep"]) else {
+            panic!("refused")
+        };
+        assert_eq!((options.processes, options.faults), (16, Kinds::NONE));
     }
 
     #[test]
     fn wrong_options_are_refused() {
-        let wrong: [&[&str]; 12] = [
-            &["--loss"],
-            &["--loss", "1.1"],
-            &["--loss", "NaN"],
-            &["--loss", "-0.1"],
-            &["--replicas", "0"],
-            &["--replicas", "65"],
+        let wrong: [&[&str]; 14] = [
+            &["--faults"],
+            &["--faults", "fire"],
+            &["--faults", "cut,"],
+            &["--faults", "all", "--lockstep"],
+            &["--processes", "0"],
+            &["--processes", "17"],
+            &["--replicas", "17"],
+            &["--loss", "0.5"],
             &["--seed", "-1"],
             &["--json=yes"],
             &["--trace", "a", "--git", "b"],

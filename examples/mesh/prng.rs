@@ -30,13 +30,6 @@ impl Prng {
         if bound == 0 { 0 } else { self.below(most) }
     }
 
-    /// True with probability `share`, which 53 bits resolve.
-    #[expect(clippy::cast_precision_loss, reason = "11 bits are shifted out first")]
-    pub(crate) const fn chance(&mut self, share: f64) -> bool {
-        let roll = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        roll < share
-    }
-
     /// One of `items`; `None` if there are none.
     pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         let bound = u64::try_from(items.len()).unwrap_or(u64::MAX);

@@ -1,206 +1,329 @@
-//! The replay: events happen at their replicas, frames fly, replicas repair one another, and in the end all are
-//! compared. One thread; everything but wall time follows from the trace, the options and the seed.
+//! The run: events go to the processes of their agents, what is to go wrong goes wrong, and in the end all have to hold
+//! the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use consilience::crdts::{CouplingSchema, Timestamp};
-
-use super::history::History;
-use super::host::{Host, HostConfig};
-use super::link::{Arrival, Network};
-use super::message::{Inbox, Message};
+use super::backlog::Backlog;
+use super::couplings::Readings;
+use super::faults::{self, Fault, Schedule};
+use super::fleet::{Fleet, LOOK, PATIENCE};
+use super::links;
+use super::member::State;
 use super::options::Options;
-use super::outcome::{AtReplica, Bytes, Outcome};
-use super::plain::Plain;
-use super::stopwatch::Stopwatch;
-use super::trace::{Change, Event, Trace};
+use super::outcome::{CatchUp, Mark, Outcome, Tally};
+use super::starter::Signal;
+use super::trace::Trace;
+use super::verdict::Verdict;
 
-/// Steps from one repair of a replica to its next.
-const REPAIR_STEPS: u64 = 64;
-/// All that a replica holds is bundled this many times in the course of a trace to find how much it was.
-const SAMPLES: u64 = 256;
-const DAY_MS: u64 = 86_400_000;
+/// A trace is spread over this time at least, so that there is time for things to go wrong in.
+const SPREAD: Duration = Duration::from_secs(20);
+/// But an event takes no longer than this.
+const PACE_MAX: Duration = Duration::from_millis(5);
+/// From one question for everybody's status to the next.
+const SAMPLE: Duration = Duration::from_millis(200);
 
-struct Mesh {
-    hosts: Vec<Host>,
-    /// For each link what has arrived on it: by receiver and sender.
-    inboxes: BTreeMap<(usize, usize), Inbox>,
-    /// Messages sent so far.
-    messages: u64,
-    network: Network,
-    bytes: Bytes,
-    merges: Stopwatch,
+struct Run<'a> {
+    fleet: Fleet,
+    options: &'a Options,
+    /// Processes of agents; the relay's number is the next one, if there is one.
+    processes: usize,
+    schedule: std::iter::Peekable<std::vec::IntoIter<(usize, Fault)>>,
+    /// Woken sleepers that are still alone with what their agents did meanwhile.
+    rejoining: Vec<usize>,
+    /// What the longest sleeper had on its links when it fell asleep.
+    bytes_before: u64,
+    next_sample: Duration,
+    tally: Tally,
 }
 
-/// Replays `trace`. `progress` is told how many events have happened. Errors if the library refused something.
-pub(crate) fn replay(trace: &Trace, options: &Options, progress: &dyn Fn(u64)) -> Result<Outcome, String> {
-    let half_life_ms = options.half_life_days * DAY_MS;
-    let schema = CouplingSchema::with_half_life(half_life_ms).map_err(|error| error.to_string())?;
-    let instants = trace.instants();
-    let end = instants.last().copied().unwrap_or_default();
-    // By agent, how many events it has had.
-    let mut counts: BTreeMap<u64, u64> = trace.events.iter().map(|event| (event.agent, 0)).collect();
-    let mut history = History::new(counts.keys().copied(), end, half_life_ms);
-    let events = trace.events.len() as u64;
-    let config = |number| HostConfig { number, seed: options.seed, schema };
-    let mut mesh = Mesh {
-        hosts: (0..options.replicas as u64)
-            .map(|number| Host::new(config(number)))
-            .collect::<Result<_, _>>()?,
-        inboxes: BTreeMap::new(),
-        messages: 0,
-        network: Network::new(options, events),
-        bytes: Bytes::default(),
-        merges: Stopwatch::default(),
+/// Replays `trace` with the stores in `dir`. `progress` is told what there is to show. Errors if a process or the machine
+/// fails; whether the outcome is good is for the outcome to say.
+pub(crate) fn replay(
+    trace: &Trace,
+    options: &Options,
+    dir: &Path,
+    progress: &dyn Fn(&Fleet),
+) -> Result<Outcome, String> {
+    let fleet = Fleet::start(options, dir, Backlog::new(trace, options.processes))?;
+    let agents_links = fleet.links.iter().filter(|link| link.to < options.processes).count();
+    let schedule: Schedule =
+        faults::schedule(options.faults, trace.events.len(), options.processes, agents_links, options.seed);
+    let mut run = Run {
+        fleet,
+        options,
+        processes: options.processes,
+        schedule: schedule.into_iter().peekable(),
+        rejoining: Vec::new(),
+        bytes_before: 0,
+        next_sample: Duration::ZERO,
+        tally: Tally::default(),
     };
-    let sample_steps = (events / SAMPLES).max(1);
-    let mut state_bytes = 0;
-
-    for ((step, event), now) in (0_u64..).zip(&trace.events).zip(&instants) {
-        mesh.deliver(step, *now)?;
-        history.keep(*now, mesh.hosts[0].met()?);
-        let ordinal = counts.entry(event.agent).or_default();
-        *ordinal += 1;
-        let here = mesh.happen(step, event, *ordinal, *now)?;
-        mesh.repair_in_turn(step)?;
-        if step % sample_steps == 0 {
-            state_bytes = mesh.hosts[here].everything(*now)?.len() as u64;
-        }
-        mesh.bytes.full_states += state_bytes * (options.replicas as u64 - 1);
-        if step % 32 == 0 {
-            progress(step);
-        }
-    }
-    let rounds = mesh.settle(events, end)?;
-
-    let first = &mesh.hosts[0];
-    let plain = Plain::new(&trace.events, options.replicas);
-    let (couplings, couplings_once) = history.strongest(first.met()?);
-    Ok(Outcome {
-        events,
-        agents: counts.len() as u64,
-        keys_ever: keys_ever(&trace.events),
-        keys: first.files()?.len() as u64,
-        set_size: first.agents()?.len() as u64,
-        span: instants.first().map(|start| (*start, end)),
-        couplings,
-        couplings_once,
-        couplings_alive: first.met()?.sum().map_or(0, |sum| sum.iter(end).count() as u64),
-        traffic: mesh.network.traffic(),
-        bytes: mesh.bytes,
-        rounds,
-        plain: plain.matches(first)?,
-        plain_keys: plain.keys(),
-        replicas: mesh.hosts.iter().map(|host| at_replica(host, end)).collect::<Result<_, _>>()?,
-        refused: mesh.hosts.iter().map(|host| host.refused).sum(),
-        merges: mesh.merges,
-    })
+    run.replay(trace, progress).map_err(|why| format!("{why}{}", run.fleet.complaints()))
 }
 
-impl Mesh {
-    /// Makes an event happen where its agent lives, and tells all peers. Returns where that is.
-    fn happen(&mut self, step: u64, event: &Event, ordinal: u64, now: Timestamp) -> Result<usize, String> {
-        let count = self.hosts.len();
-        let here = usize::try_from(event.agent % count as u64).map_err(|error| error.to_string())?;
-        let message = self.hosts[here].play(event, ordinal, now)?;
-        for peer in (0..count).filter(|peer| *peer != here) {
-            self.send(step, here, peer, &message)?;
+impl Run<'_> {
+    fn replay(&mut self, trace: &Trace, progress: &dyn Fn(&Fleet)) -> Result<Outcome, String> {
+        let events = self.fleet.backlog.len();
+        let mut readings = Readings::new(trace, self.options.half_life_days);
+        let spread = SPREAD.checked_div(u32::try_from(events).unwrap_or(u32::MAX)).unwrap_or_default();
+        let pace = if self.options.lockstep { Duration::ZERO } else { spread.min(PACE_MAX) };
+        let mut due = self.fleet.clock.now();
+        for place in 0..events {
+            self.go_wrong(place, progress)?;
+            if readings.is_due(place) {
+                let asked = self.ask_couplings();
+                readings.asked(place, asked);
+            }
+            due = (due + pace).max(self.fleet.clock.now().saturating_sub(pace * 20));
+            self.pump(due)?;
+            self.until("what comes before an event does not happen", |run| run.is_free(place))?;
+            self.give(place);
+            if self.options.lockstep {
+                self.fleet.pump(Duration::ZERO)?;
+                self.agree()?;
+            }
+            progress(&self.fleet);
         }
-        Ok(here)
+        self.go_wrong(events, progress)?;
+        self.fleet.wait("for the last events to happen", |fleet| fleet.backlog.done() == events)?;
+        self.settle_sleepers()?;
+        let last = self.fleet.clock.now();
+        self.mark(None, "the trace ends");
+        let agreed = self.fleet.agree(&self.fleet.all())?;
+        self.tally.settled = self.fleet.clock.now() - last;
+        self.tally.agreed = agreed;
+        self.fleet.statuses(&self.fleet.all(), true)?;
+        self.tally.couplings = readings.couplings(&self.fleet.members);
+        self.fleet.stop()?;
+        progress(&self.fleet);
+        let stores: Vec<&Path> =
+            self.fleet.members.iter().filter(|member| !member.is_relay).map(|member| &*member.dir).collect();
+        let mut verdict = Verdict::new(trace, self.options, &self.tally.restored, &stores)?;
+        if !agreed {
+            verdict.complaints.extend(self.fleet.members.iter().map(|member| {
+                let status = &member.status;
+                let (entries, sessions) = (status.entries, status.sessions);
+                format!("{}: {entries} entries, {sessions} sessions, {} in sync", member.name, status.in_sync)
+            }));
+        }
+        Ok(Outcome::new(trace, &self.fleet, std::mem::take(&mut self.tally), verdict))
     }
 
-    fn send(&mut self, step: u64, from: usize, to: usize, message: &Message) -> Result<(), String> {
-        self.messages += 1;
-        let bytes = match message {
-            Message::Changes(_) => &mut self.bytes.changes,
-            Message::Summary(_) => &mut self.bytes.summaries,
-            Message::Repair(_) => &mut self.bytes.repairs,
+    fn is_free(&self, place: usize) -> bool {
+        let alone = |process: usize| self.fleet.members[process].isolated;
+        self.fleet.backlog.is_free(place, alone)
+    }
+
+    fn give(&mut self, place: usize) {
+        self.fleet.backlog.give(place);
+        let process = self.fleet.backlog.process(place);
+        self.fleet.members[process].queue.push_back(place);
+    }
+
+    /// Lets the processes work until `due`, and joins those that have done what was waiting for them.
+    fn pump(&mut self, due: Duration) -> Result<(), String> {
+        loop {
+            let now = self.fleet.clock.now();
+            if now >= self.next_sample {
+                self.next_sample = now + SAMPLE;
+                self.fleet.ask(self.fleet.all().into_iter(), false);
+            }
+            self.fleet.pump(due.saturating_sub(now))?;
+            let fleet = &self.fleet;
+            let back = self.rejoining.iter().copied().find(|process| fleet.members[*process].is_drained());
+            if let Some(process) = back {
+                self.rejoining.retain(|other| *other != process);
+                self.fleet.isolate(process, false)?;
+            }
+            if self.fleet.clock.now() >= due {
+                return Ok(());
+            }
+        }
+    }
+
+    fn settle_sleepers(&mut self) -> Result<(), String> {
+        self.until("a sleeper does not do its work", |run| run.rejoining.is_empty())
+    }
+
+    /// Lets the processes work until something is so. An error if that takes too long.
+    fn until(&mut self, complaint: &str, so: impl Fn(&Self) -> bool) -> Result<(), String> {
+        let limit = self.fleet.clock.now() + PATIENCE;
+        while !so(self) {
+            if self.fleet.clock.now() > limit {
+                return Err(complaint.into());
+            }
+            self.pump(self.fleet.clock.now() + LOOK)?;
+        }
+        Ok(())
+    }
+
+    fn agree(&mut self) -> Result<(), String> {
+        if self.fleet.agree(&self.fleet.all())? {
+            Ok(())
+        } else {
+            Err("the processes do not come to hold the same".into())
+        }
+    }
+
+    /// Lets everything go wrong that is to go wrong before this event.
+    fn go_wrong(&mut self, place: usize, progress: &dyn Fn(&Fleet)) -> Result<(), String> {
+        while let Some((_, fault)) = self.schedule.next_if(|(at, _)| *at <= place) {
+            self.fault(fault)?;
+            progress(&self.fleet);
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self, fault: Fault) -> Result<(), String> {
+        let relay = links::relay(self.processes).unwrap_or(0);
+        match fault {
+            Fault::Cut { link } => {
+                let (from, to) = (self.fleet.links[link].from, self.fleet.links[link].to);
+                self.mark(Some(from), &format!("link {from} - {to} cut"));
+                self.tally.cuts += 1;
+                self.fleet.cut(link, true);
+            }
+            Fault::Mend { link } => self.fleet.cut(link, false),
+            Fault::Sleep { process } => {
+                self.awake(process)?;
+                self.fleet.isolate(process, true)?;
+                self.bytes_before = self.link_bytes(process);
+                self.mark(Some(process), "asleep");
+                self.tally.sleeps += 1;
+                self.fleet.signal(process, Signal::Stop)?;
+            }
+            Fault::Wake { process, longest: false } => {
+                self.mark(Some(process), "awake");
+                self.fleet.signal(process, Signal::Continue)?;
+                self.rejoining.push(process);
+            }
+            Fault::Wake { process, longest: true } => self.wake_longest(process)?,
+            Fault::Kill { process } if self.fleet.members[process].state == State::Awake => {
+                self.mark(Some(process), "killed");
+                self.fleet.kill(process, false, |_| Ok(()))?;
+            }
+            Fault::Kill { .. } => {}
+            Fault::Copy { process } => {
+                self.awake(process)?;
+                self.mark(Some(process), "copied");
+                self.fleet.signal(process, Signal::Stop)?;
+                let dir = &self.fleet.members[process].dir;
+                copy(dir, &backup_of(dir))?;
+                self.fleet.signal(process, Signal::Continue)?;
+            }
+            Fault::PutBack { process } => self.put_back(process)?,
+            Fault::RelaySleep => {
+                self.mark(Some(relay), "asleep");
+                self.tally.sleeps += 1;
+                self.fleet.signal(relay, Signal::Stop)?;
+            }
+            Fault::RelayWake => {
+                self.mark(Some(relay), "awake");
+                self.fleet.signal(relay, Signal::Continue)?;
+            }
+            Fault::RelayKill => {
+                self.mark(Some(relay), "killed");
+                self.fleet.kill(relay, false, |_| Ok(()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A process that is awake and among the others.
+    fn awake(&mut self, process: usize) -> Result<(), String> {
+        self.settle_sleepers()?;
+        self.fleet.wait("for a process to start", |fleet| fleet.members[process].state == State::Awake)
+    }
+
+    /// The longest sleeper does what its agents did meanwhile, and then meets the others. The trace stands still until it
+    /// holds what they hold.
+    fn wake_longest(&mut self, process: usize) -> Result<(), String> {
+        self.settle_sleepers()?;
+        let others: Vec<usize> = self.fleet.all().into_iter().filter(|other| *other != process).collect();
+        let agreed = self.fleet.agree(&others)?;
+        let held = self.fleet.members[process].status.entries;
+        let own = self.fleet.members[process].queue.len() as u64;
+        let entries = self.fleet.members[others[0]].status.entries;
+        let start = self.fleet.clock.now();
+        self.mark(Some(process), "awake");
+        self.fleet.signal(process, Signal::Continue)?;
+        self.fleet.wait("for a sleeper to do its work", |fleet| fleet.members[process].is_drained())?;
+        self.fleet.isolate(process, false)?;
+        let agreed = self.fleet.agree(&self.fleet.all())? && agreed;
+        self.tally.catch_up = agreed.then(|| CatchUp {
+            process,
+            time: self.fleet.clock.now() - start,
+            bytes: self.link_bytes(process).saturating_sub(self.bytes_before),
+            entries: entries.saturating_sub(held),
+            own,
+        });
+        Ok(())
+    }
+
+    /// A directory is put back from its copy, once all that was in it is elsewhere.
+    fn put_back(&mut self, process: usize) -> Result<(), String> {
+        self.awake(process)?;
+        let peers: Vec<usize> = self.peers(process).collect();
+        let peer = peers.first().copied().ok_or("nobody else is awake to hold what a backup has not")?;
+        if !self.fleet.agree(&[process, peer])? {
+            return Err("no other process comes to hold what a backup has not".into());
+        }
+        self.mark(Some(process), "put back");
+        self.tally.restored.push(process);
+        self.fleet.kill(process, true, |dir| {
+            let backup = backup_of(dir);
+            let moved = std::fs::remove_dir_all(dir).and_then(|()| std::fs::rename(&backup, dir));
+            moved.map_err(|error| format!("{}: {error}", dir.display()))
+        })?;
+        Ok(())
+    }
+
+    /// Neighbours of a process that are awake and connected with it now, or else others that are awake.
+    fn peers(&self, process: usize) -> impl Iterator<Item = usize> {
+        let up = |other: usize| {
+            let other = &self.fleet.members[other];
+            !other.is_relay && other.state == State::Awake && !other.isolated
         };
-        for frame in message.to_frames(self.messages)? {
-            *bytes += frame.len() as u64;
-            self.network.send(step, from, to, &frame.into());
-        }
-        Ok(())
+        let links = self.fleet.links.iter().filter(move |link| link.has(process) && !link.cut);
+        let neighbours = links.map(move |link| if link.from == process { link.to } else { link.from });
+        neighbours
+            .chain((0..self.processes).filter(move |other| *other != process))
+            .filter(move |other| up(*other))
     }
 
-    /// Hands over what arrives at `step`, and sends the answers.
-    fn deliver(&mut self, step: u64, now: Timestamp) -> Result<(), String> {
-        while let Some(Arrival { from, to, bytes }) = self.network.arrival(step) {
-            let Some(message) = self.inboxes.entry((to, from)).or_default().take(&bytes)? else { continue };
-            if let Some(answer) = self.hosts[to].receive(&message, now, &mut self.merges)? {
-                self.send(step, to, from, &answer)?;
-            }
-        }
-        Ok(())
+    fn link_bytes(&self, process: usize) -> u64 {
+        let counters = self.fleet.members[process].counters();
+        counters.written() + counters.read()
     }
 
-    /// Lets the replica ask whose turn it is; the turns are spread evenly.
-    fn repair_in_turn(&mut self, step: u64) -> Result<(), String> {
-        let count = self.hosts.len() as u64;
-        for (number, host) in (0_u64..).zip(0..self.hosts.len()) {
-            if step % REPAIR_STEPS == (number * REPAIR_STEPS) / count {
-                self.ask(step, host)?;
-            }
-        }
-        Ok(())
+    fn mark(&mut self, process: Option<usize>, what: &str) {
+        self.tally.marks.push(Mark { at: self.fleet.clock.now(), process, what: what.into() });
     }
 
-    /// Lets a replica ask the next one on a ring for what it lacks. That is enough to bring everything everywhere, since
-    /// the answer has all that the next one holds, from whomever it came.
-    fn ask(&mut self, step: u64, here: usize) -> Result<(), String> {
-        let next = (here + 1) % self.hosts.len();
-        if next == here {
-            return Ok(());
-        }
-        let summary = self.hosts[here].ask();
-        self.send(step, here, next, &summary)
-    }
-
-    /// The links heal, and replicas ask one another in rounds until nobody lacks anything. Returns the number of rounds
-    /// in which somebody did; `None` if that did not end.
-    fn settle(&mut self, step: u64, now: Timestamp) -> Result<Option<u64>, String> {
-        self.network.heal();
-        let mut step = self.quiesce(step, now)?;
-        // Once round the ring for the news, once more in case of bad luck, and one round to see that nothing is left.
-        let rounds_max = 2 * self.hosts.len() as u64 + 1;
-        for round in 0..=rounds_max {
-            let before = self.bytes.repairs;
-            for host in 0..self.hosts.len() {
-                self.ask(step, host)?;
-            }
-            step = self.quiesce(step, now)?;
-            if self.bytes.repairs == before {
-                return Ok(Some(round));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Waits until no frame is in flight any more.
-    fn quiesce(&mut self, step: u64, now: Timestamp) -> Result<u64, String> {
-        let mut step = step;
-        while let Some(due) = self.network.last_due() {
-            // One by one: an answer may arrive before the last frame that is in flight now.
-            while step <= due {
-                self.deliver(step, now)?;
-                step += 1;
-            }
-        }
-        Ok(step)
+    /// Asks somebody who is up to date how strong couplings are now.
+    fn ask_couplings(&mut self) -> (usize, u64) {
+        let up = |process: &usize| {
+            let member = &self.fleet.members[*process];
+            member.state == State::Awake && !member.isolated
+        };
+        let process = (0..self.processes).find(up).unwrap_or(0);
+        (process, self.fleet.ask(std::iter::once(process), true))
     }
 }
 
-fn at_replica(host: &Host, now: Timestamp) -> Result<AtReplica, String> {
-    Ok(AtReplica {
-        events: host.events,
-        size: host.size(),
-        disk_bytes: host.disk_bytes() as u64,
-        comes_back: host.comes_back(now)?,
-        digest: host.digest(),
-    })
+fn backup_of(dir: &Path) -> PathBuf {
+    dir.with_extension("backup")
 }
 
-fn keys_ever(events: &[Event]) -> u64 {
-    let changes = events.iter().flat_map(|event| &event.changes);
-    changes.map(Change::key).collect::<BTreeSet<_>>().len() as u64
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    let copied = (|| {
+        std::fs::create_dir(to)?;
+        for entry in std::fs::read_dir(from)? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+        Ok(())
+    })();
+    copied.map_err(|error: std::io::Error| format!("{}: {error}", to.display()))
 }

@@ -1,12 +1,13 @@
 //! The table for people, 80 columns wide.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use consilience::crdts::Timestamp;
 
-use super::link::Traffic;
+use super::control::Coupled;
 use super::options::Options;
-use super::outcome::{Bytes, HALF_LIVES, Outcome};
+use super::outcome::{AtProcess, HALF_LIVES, Outcome};
 use super::trace::Trace;
 
 /// Characters for the two names of a coupling.
@@ -21,80 +22,96 @@ pub(crate) fn table(trace: &Trace, options: &Options, outcome: &Outcome) -> Stri
 }
 
 fn write(out: &mut String, trace: &Trace, options: &Options, outcome: &Outcome) -> std::fmt::Result {
-    writeln!(out, "Mesh: {}\n", cut(&trace.title, TITLE_CHARS))?;
-    row(out, "replicas", outcome.replicas.len() as u64, "")?;
-    let span =
-        outcome.span.map_or_else(String::new, |(start, end)| format!(", {} to {}", date(start), date(end)));
-    row(out, "events", outcome.events, &format!("by {}{span}", counted(outcome.agents, "agent")))?;
-    row(out, "live keys", outcome.keys, &format!("of {} ever touched", grouped(outcome.keys_ever)))?;
-    row(out, "set size", outcome.set_size, "agents seen at work")?;
-    let size = outcome.size();
-    row(
-        out,
-        "entries",
-        size.entries,
-        &format!("signed, of which {} are still needed", grouped(size.entries_kept)),
-    )?;
-    if trace.left_out > 0 {
-        row(out, "left out", trace.left_out, "paths longer than a key may be")?;
-    }
-
-    if outcome.replicas.len() > 1 {
-        links(out, options, outcome.traffic)?;
-        sent(out, outcome.bytes)?;
-        merges(out, outcome)?;
+    writeln!(out, "Mesh: {}", cut(&trace.title, TITLE_CHARS))?;
+    for section in sections(trace, outcome) {
+        writeln!(out, "\n{}", section.title)?;
+        for Row { name, number, note } in section.rows {
+            writeln!(out, "{}", format!("  {name:<16}{number:>12}  {note}").trim_end())?;
+        }
     }
     couplings(out, trace, options.half_life_days, outcome)?;
-
-    let head = ["replica", "events", "on disk", "stored", "live"];
-    let [number, events, disk, stored, live] = head;
-    writeln!(out, "\n  {number:>7} {events:>8} {disk:>10} {stored:>10} {live:>10}  state digest (BLAKE3)")?;
-    for (number, replica) in outcome.replicas.iter().enumerate() {
-        let [events, disk, stored, live] =
-            [replica.events, replica.disk_bytes, replica.size.stored, replica.size.live].map(grouped);
-        let digest: String = replica.digest.to_hex().chars().take(24).collect();
-        writeln!(out, "  {number:>7} {events:>8} {disk:>10} {stored:>10} {live:>10}  {digest}")?;
-    }
+    processes(out, outcome)?;
     writeln!(out, "\n{}", verdict(outcome))
 }
 
-fn row(out: &mut String, name: &str, number: u64, note: &str) -> std::fmt::Result {
-    writeln!(out, "{}", format!("  {name:<13}{:>13}  {note}", grouped(number)).trim_end())
+/// A group of figures, the same in the table and on the page.
+pub(crate) struct Section {
+    pub(crate) title: &'static str,
+    pub(crate) rows: Vec<Row>,
 }
 
-fn links(out: &mut String, options: &Options, traffic: Traffic) -> std::fmt::Result {
-    writeln!(out, "\nLinks")?;
-    row(out, "frames", traffic.sent, "")?;
-    row(out, "lost", traffic.lost, &format!("--loss {}", options.loss))?;
-    row(out, "cut", traffic.cut, &format!("by partitions, --partition {}", options.partition))?;
-    row(out, "duplicated", traffic.duplicated, &format!("--duplicate {}", options.duplicate))?;
-    row(out, "overtaken", traffic.overtaken, "by a frame sent later on the same link")
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) number: String,
+    pub(crate) note: String,
 }
 
-fn sent(out: &mut String, bytes: Bytes) -> std::fmt::Result {
-    writeln!(out, "\nBytes sent")?;
-    row(out, "changes", bytes.changes, "bundles of what an event brought, to every peer")?;
-    row(out, "summaries", bytes.summaries, "to a neighbour: what is here")?;
-    row(out, "repairs", bytes.repairs, "its answers: bundles of what is not")?;
-    row(out, "in all", bytes.sent(), "")?;
-    let times = bytes.full_states.checked_div(bytes.sent()).unwrap_or(0);
-    let note = format!(
-        "with all that is held for changes: {}",
-        match times {
-            0 | 1 => "no more".to_string(),
-            times => format!("{} times that", grouped(times)),
-        }
-    );
-    row(out, "full states", bytes.full_states, &note)
+fn row(name: &'static str, number: u64, note: impl Into<String>) -> Row {
+    Row { name, number: grouped(number), note: note.into() }
 }
 
-fn merges(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
-    let merges = &outcome.merges;
-    writeln!(out, "\nBundles taken in, signatures checked")?;
-    let bytes = merges.bytes.checked_div(merges.calls).unwrap_or(0);
-    row(out, "calls", merges.calls, &format!("of {} bytes on average", grouped(bytes)))?;
-    row(out, "refused", outcome.refused, "logs in them, for what was lost before")?;
-    row(out, "a second", merges.per_second(), &format!("{:.3} s in all", merges.total.as_secs_f64()))
+pub(crate) fn sections(trace: &Trace, outcome: &Outcome) -> Vec<Section> {
+    let status = outcome.status();
+    let span = outcome.span.map(|(start, end)| format!(", {} to {}", date(start), date(end)));
+    let mut state = vec![
+        row(
+            "events",
+            outcome.events,
+            format!("by {}{}", counted(outcome.agents, "agent"), span.unwrap_or_default()),
+        ),
+        row("live keys", status.keys, format!("of {} ever touched", grouped(outcome.verdict.keys_ever))),
+        row("set size", status.set_size, "agents seen at work"),
+        row("entries", status.entries, "of signed logs, held by every process"),
+        row("signatures", outcome.signatures(), "checked, by all processes together"),
+    ];
+    if trace.left_out > 0 {
+        state.push(row("left out", trace.left_out, "paths that are no text or too long for a key"));
+    }
+    vec![
+        Section { title: "What there is", rows: state },
+        Section { title: "What went wrong meanwhile", rows: faults(outcome) },
+        Section { title: "Bytes", rows: bytes(outcome) },
+    ]
+}
+
+fn faults(outcome: &Outcome) -> Vec<Row> {
+    let tally = &outcome.tally;
+    let mut rows = vec![
+        row("links cut", tally.cuts, "and joined again"),
+        row("sleeps", tally.sleeps, "SIGSTOP for a span of the trace, then SIGCONT"),
+        row(
+            "kills",
+            outcome.kills,
+            format!("with SIGKILL; restarts survived: {}", grouped(outcome.restarts)),
+        ),
+        row("put back", tally.restored.len() as u64, "directories, from a backup that was older"),
+        row("forks", outcome.forks(), "writers with two histories: found and healed"),
+    ];
+    if let Some(catch_up) = &tally.catch_up {
+        let process = &outcome.processes[catch_up.process];
+        let note = format!("until {}, longest asleep, had {} more", process.name, grouped(catch_up.entries));
+        rows.push(Row { name: "catch-up", number: seconds(catch_up.time), note });
+        let own = format!("both ways; {} of its own came first", counted(catch_up.own, "event"));
+        rows.push(row("  bytes for it", catch_up.bytes, own));
+    }
+    let settled =
+        if tally.agreed { "from the last event until all held the same" } else { "NOT ENOUGH TO AGREE" };
+    rows.push(Row { name: "settled", number: seconds(tally.settled), note: settled.into() });
+    rows
+}
+
+fn bytes(outcome: &Outcome) -> Vec<Row> {
+    let status = outcome.status();
+    let hundredths = (outcome.wire_bytes * 100).checked_div(outcome.floor_bytes).unwrap_or(0);
+    let times = format!("{}.{:02} times the floor", hundredths / 100, hundredths % 100);
+    let share = (status.live_bytes * 100).checked_div(status.stored_bytes).unwrap_or(0);
+    vec![
+        row("on the wire", outcome.wire_bytes, if outcome.floor_bytes > 0 { times } else { String::new() }),
+        row("floor", outcome.floor_bytes, "each entry, once to each who did not write it"),
+        row("kept", outcome.kept_bytes, "what one with nothing would have to be brought"),
+        row("stored", status.stored_bytes, "of state entries, in each process"),
+        row("live", status.live_bytes, format!("of these say what is live: {share} %")),
+    ]
 }
 
 fn couplings(out: &mut String, trace: &Trace, days: u64, outcome: &Outcome) -> std::fmt::Result {
@@ -104,28 +121,90 @@ fn couplings(out: &mut String, trace: &Trace, days: u64, outcome: &Outcome) -> s
         return Ok(());
     }
     write!(out, "  {:<PAIR_CHARS$}", "")?;
-    for half_lives in HALF_LIVES {
-        let distance = i128::from(half_lives) * i128::from(days);
-        let head = if half_lives == 0 { "end".into() } else { format!("{distance:+} d") };
+    for head in heads(days) {
         write!(out, "{head:>8}")?;
     }
     writeln!(out)?;
-    let strongest = [
-        ("strongest at the end", &outcome.couplings),
-        ("strongest of the others at the first date", &outcome.couplings_once),
-    ];
-    for (title, couplings) in strongest.into_iter().filter(|(_, couplings)| !couplings.is_empty()) {
-        writeln!(out, "  {title}")?;
-        for coupled in couplings {
-            let [one, other] = coupled.agents.map(|agent| name(trace, agent));
-            write!(out, "  {:<PAIR_CHARS$}", cut(&format!("  {one}, {other}"), PAIR_CHARS))?;
-            for value in coupled.values {
-                write!(out, "{:>8}", format!("{value:.1}"))?;
-            }
-            writeln!(out)?;
+    for coupled in outcome.couplings.iter().chain(&outcome.couplings_once) {
+        write!(out, "  {:<PAIR_CHARS$}", pair(trace, coupled))?;
+        for value in coupled.values {
+            write!(out, "{value:>8.1}")?;
         }
+        writeln!(out)?;
     }
     Ok(())
+}
+
+/// The instants at which couplings are read.
+pub(crate) fn heads(days: u64) -> [String; HALF_LIVES.len()] {
+    HALF_LIVES.map(|half_lives| match i128::from(half_lives) * i128::from(days) {
+        0 => "end".into(),
+        distance => format!("{distance:+} d"),
+    })
+}
+
+pub(crate) fn pair(trace: &Trace, coupled: &Coupled) -> String {
+    let [one, other] = coupled.agents.map(|agent| name(trace, agent));
+    format!("{one}, {other}")
+}
+
+fn processes(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
+    let [process, lives, entries, disk, digest] = COLUMNS;
+    writeln!(out, "\n  {process:<9} {lives:>6} {entries:>9} {disk:>11}  {digest}")?;
+    for process in &outcome.processes {
+        let [name, lives, entries, disk, digest] = cells(process);
+        let digest: String = digest.chars().take(32).collect();
+        writeln!(out, "  {name:<9} {lives:>6} {entries:>9} {disk:>11}  {digest}")?;
+    }
+    Ok(())
+}
+
+pub(crate) const COLUMNS: [&str; 5] = ["process", "starts", "entries", "on disk", "state digest (BLAKE3)"];
+
+pub(crate) fn cells(process: &AtProcess) -> [String; COLUMNS.len()] {
+    let status = &process.status;
+    let digest = if process.is_relay { "(it cannot read what it holds)" } else { &status.digest };
+    [
+        process.name.clone(),
+        process.lives.to_string(),
+        grouped(status.entries),
+        grouped(status.journal_bytes),
+        digest.into(),
+    ]
+}
+
+pub(crate) fn verdict(outcome: &Outcome) -> String {
+    let count = outcome.agents_processes().count();
+    let verdict = &outcome.verdict;
+    let mut text = if outcome.is_converged() {
+        let they = if count == 1 { "The process".into() } else { format!("All {count} processes") };
+        format!("{they} ended in the same state, and so did the stores on disk.")
+    } else if outcome.tally.agreed {
+        let stores = outcome.agents_processes().zip(&verdict.digests);
+        let stores = stores.filter(|(process, stored)| process.status.digest != **stored);
+        let stores: Vec<&str> = stores.map(|(process, _)| process.name.as_str()).collect();
+        format!("A STORE DIFFERS from the process that wrote it: {}.", stores.join(", "))
+    } else {
+        "THE PROCESSES DIFFER.".into()
+    };
+    if verdict.lost + verdict.wrong == 0 {
+        let (events, keys) = (counted(outcome.events, "event"), counted(verdict.plain_keys, "key"));
+        let _ = write!(text, "\nNothing is lost: {events} once each, and {keys} as in a plain replay.");
+    } else {
+        let (lost, wrong) = (counted(verdict.lost, "event"), counted(verdict.wrong, "key"));
+        let _ = write!(text, "\nLOST: {lost}; {wrong} not as they should be.");
+    }
+    if outcome.peer_faults > 0 {
+        let _ = write!(text, "\nPROCESSES FOUND FAULT WITH PEERS, {} times.", grouped(outcome.peer_faults));
+    }
+    for complaint in &verdict.complaints {
+        let _ = write!(text, "\n  {complaint}");
+    }
+    text
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
 }
 
 fn name(trace: &Trace, agent: u64) -> String {
@@ -135,32 +214,8 @@ fn name(trace: &Trace, agent: u64) -> String {
     }
 }
 
-fn verdict(outcome: &Outcome) -> String {
-    let replicas = outcome.replicas.len();
-    let keys = counted(outcome.plain_keys, "key");
-    let mut text = match (outcome.digest(), outcome.rounds) {
-        (None, _) => format!("THE REPLICAS DIFFER: {replicas} replicas are not in one state."),
-        (_, None) => "THE REPLICAS DID NOT COME TO REST, although their states are equal.".into(),
-        _ if !outcome.plain => "THE STATE IS WRONG: a plain replay of the trace ends in another one.".into(),
-        (_, Some(_)) if replicas == 1 => {
-            "The replica's map and set equal those of a plain replay of the trace.".into()
-        }
-        (_, Some(rounds)) => {
-            let rounds = counted(rounds, "round");
-            format!(
-                "All {replicas} replicas ended in the same state, at rest after {rounds} of repair.\n\
-                 A plain replay has that set too, and the {keys} that only one ever touched."
-            )
-        }
-    };
-    if !outcome.replicas.iter().all(|replica| replica.comes_back) {
-        text += "\nA REPLICA COMES BACK FROM ITS STORAGE IN ANOTHER STATE.";
-    }
-    text
-}
-
 /// At most `chars` characters.
-fn cut(text: &str, chars: usize) -> String {
+pub(crate) fn cut(text: &str, chars: usize) -> String {
     if text.chars().count() <= chars {
         return text.into();
     }
@@ -168,7 +223,7 @@ fn cut(text: &str, chars: usize) -> String {
 }
 
 /// With a comma between each three digits.
-fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -180,7 +235,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-fn counted(number: u64, noun: &str) -> String {
+pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 

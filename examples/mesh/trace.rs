@@ -4,22 +4,10 @@ use std::collections::BTreeMap;
 
 use consilience::crdts::Timestamp;
 
+pub(crate) use super::control::Change;
+
 /// 9999-12-31T23:59:59Z. A later second is a mistake in the trace, and hybrid logical clocks end in 10889.
 pub(crate) const TIME_S_MAX: u64 = 253_402_300_799;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    Set(Vec<u8>),
-    Remove(Vec<u8>),
-}
-
-impl Change {
-    pub(crate) fn key(&self) -> &[u8] {
-        match self {
-            Self::Set(key) | Self::Remove(key) => key,
-        }
-    }
-}
 
 /// What an agent did at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +25,7 @@ pub(crate) struct Trace {
     pub(crate) events: Vec<Event>,
     /// The agents' names, where they have any.
     pub(crate) names: BTreeMap<u64, String>,
-    /// Keys too long for a map, which only a git repository may have.
+    /// Paths that are too long for a key or are not UTF-8, which only a git repository may have.
     pub(crate) left_out: u64,
 }
 

@@ -1,0 +1,244 @@
+//! One process: a loop around one replica or relay, over TCP, told what to do by a person or by another program.
+//!
+//! A round takes in what waits, commands before what peers sent, stores it with one sync, and only then answers and
+//! sends.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consilience::crdts::Timestamp;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::controlled::Controlled;
+use super::hand::Hand;
+use super::host::{Host, HostConfig, mesh_of_password, mesh_of_seed};
+use super::net::{Input, Net, News, Timing};
+use super::node::Node;
+use super::process_options::{Process, ProcessCommand, Role, USAGE};
+use super::relay::RelayNode;
+use super::trace::TIME_S_MAX;
+use super::{dump, folder};
+
+/// So much of what waits is taken in at once.
+const LINES_MAX: usize = 256;
+const INPUTS_MAX: usize = 64;
+/// The shortest wait, for when something is due that a full stream holds up.
+const WAIT_MIN_MS: u64 = 2;
+/// Nothing is ever due later: a wait that is too short costs nothing.
+const WAIT_MAX_MS: u64 = 60_000;
+
+/// Who tells the process what to do, and hears what comes of it.
+pub(crate) trait Face {
+    fn ready(&mut self, addr: &str, node: &impl Node) -> Result<(), String>;
+
+    /// Takes a command in. False if it is the last one.
+    fn take(
+        &mut self,
+        line: &str,
+        node: &mut impl Node,
+        net: &mut Net,
+        now: Timestamp,
+    ) -> Result<bool, String>;
+
+    /// Answers: everything that was taken in is stored.
+    fn stored(&mut self, node: &mut impl Node, net: &Net) -> Result<(), String>;
+
+    fn hear(&mut self, news: News);
+
+    /// There will be no more commands. False if the process is to end.
+    fn closed(&self) -> bool;
+
+    /// Is told why the process cannot go on.
+    fn failed(&mut self, why: &str);
+}
+
+/// Runs one of the modes in which this program is one process.
+pub(crate) fn run(command: &ProcessCommand) -> ExitCode {
+    let done = match command {
+        ProcessCommand::Help => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        ProcessCommand::Dump(dir) => dump::dump(dir, &mut std::io::stdout().lock()),
+        ProcessCommand::Agent(process) | ProcessCommand::Relay(process) => {
+            let relays = matches!(command, ProcessCommand::Relay(_));
+            match &process.role {
+                Role::Hand { .. } => start(process, relays, Hand::new()),
+                Role::Control { .. } => start(process, relays, Controlled::default()),
+            }
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("mesh: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(process: &Process, relays: bool, mut face: impl Face) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let done = runtime.block_on(async {
+        let clock = Clock::of(&process.role);
+        let (mesh, half_life_days) = match &process.role {
+            Role::Hand { mesh } => (mesh_of_password(mesh), 30),
+            Role::Control { seed, half_life_days } => (mesh_of_seed(*seed), *half_life_days),
+        };
+        folder::join(&process.dir, &mesh)?;
+        if relays {
+            let node = RelayNode::open(&process.dir, mesh, clock.now())?;
+            return serve(process, &clock, node, &mut face).await;
+        }
+        let by_trace = matches!(process.role, Role::Control { .. });
+        let config = HostConfig { mesh, half_life_days, restored: process.restored, by_trace };
+        let mut node = Host::open(&process.dir, &config, clock.now())?;
+        if matches!(process.role, Role::Hand { .. }) {
+            node.watch()?;
+        }
+        serve(process, &clock, node, &mut face).await
+    });
+    if let Err(why) = &done {
+        face.failed(why);
+    }
+    // It may be waiting for a line that never comes.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve(
+    process: &Process,
+    clock: &Clock,
+    mut node: impl Node,
+    face: &mut impl Face,
+) -> Result<(), String> {
+    let listener = TcpListener::bind(&process.listen).await;
+    let listener = listener.map_err(|error| format!("--listen {}: {error}", process.listen))?;
+    let addr = listener.local_addr().map_err(|error| error.to_string())?;
+    let (input, mut inputs) = mpsc::channel(INPUTS_MAX);
+    let room = Arc::new(Notify::new());
+    let mut net = Net::new(clock.timing(), input, room.clone());
+    net.listen(listener);
+    process.peers.iter().for_each(|peer| net.join(peer));
+    face.ready(&addr.to_string(), &node)?;
+
+    let mut lines = lines();
+    let mut round = Round::default();
+    let mut goes_on = true;
+    while goes_on {
+        let due = clock.wait(node.poll_timeout());
+        tokio::select! {
+            biased;
+            line = lines.recv(), if !round.closed => round.line(line),
+            input = inputs.recv() => round.inputs.extend(input),
+            () = room.notified() => {}
+            () = tokio::time::sleep(due) => {}
+        }
+        // Whatever else waits comes along: one sync is for all of it.
+        while round.lines.len() < LINES_MAX
+            && let Ok(line) = lines.try_recv()
+        {
+            round.line(Some(line));
+        }
+        while round.inputs.len() < INPUTS_MAX
+            && let Ok(input) = inputs.try_recv()
+        {
+            round.inputs.push(input);
+        }
+        let now = clock.now();
+        for line in round.lines.drain(..) {
+            goes_on = goes_on && face.take(&line, &mut node, &mut net, now)?;
+        }
+        for input in round.inputs.drain(..) {
+            net.take(input, &mut node, now)?;
+        }
+        if node.poll_timeout().is_some_and(|due| due <= now) {
+            node.handle_timeout(now);
+        }
+        node.store(now)?;
+        face.stored(&mut node, &net)?;
+        net.pump(&mut node, now);
+        // What sending has signed.
+        node.store(now)?;
+        net.news(&mut node).into_iter().for_each(|news| face.hear(news));
+        goes_on = goes_on && (!round.closed || face.closed());
+    }
+    net.end(&mut node, clock.now()).await;
+    node.store(clock.now())
+}
+
+/// What waits to be taken in.
+#[derive(Default)]
+struct Round {
+    lines: Vec<String>,
+    inputs: Vec<Input>,
+    /// There will be no more lines.
+    closed: bool,
+}
+
+impl Round {
+    fn line(&mut self, line: Option<String>) {
+        self.closed |= line.is_none();
+        self.lines.extend(line);
+    }
+}
+
+/// The lines of standard input.
+fn lines() -> mpsc::Receiver<String> {
+    let (send, receive) = mpsc::channel(LINES_MAX);
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(tokio::io::stdin()).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if send.send(line).await.is_err() {
+                break;
+            }
+        }
+    });
+    receive
+}
+
+/// What time it is for sessions and for storage. Events of a trace have instants of their own.
+enum Clock {
+    System,
+    /// Of a replay. It goes as fast as any, and it is later than every trace, so no stamp is ever from the future.
+    Replay {
+        start: Instant,
+    },
+}
+
+impl Clock {
+    fn of(role: &Role) -> Self {
+        match role {
+            Role::Hand { .. } => Self::System,
+            Role::Control { .. } => Self::Replay { start: Instant::now() },
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a program has a clock")]
+    fn now(&self) -> Timestamp {
+        let (base_ms, passed) = match self {
+            Self::System => (0, std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)),
+            Self::Replay { start } => (TIME_S_MAX * 1_000, Ok(start.elapsed())),
+        };
+        let millis = passed.map_or(0, |passed| u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
+        Timestamp::from_millis(base_ms.saturating_add(millis))
+    }
+
+    fn wait(&self, due: Option<Timestamp>) -> Duration {
+        let wait = due.map_or(WAIT_MAX_MS, |due| due.as_millis().saturating_sub(self.now().as_millis()));
+        Duration::from_millis(wait.clamp(WAIT_MIN_MS, WAIT_MAX_MS))
+    }
+
+    /// The library's own by hand; in a replay everything takes seconds.
+    const fn timing(&self) -> Timing {
+        match self {
+            Self::System => Timing { heartbeat_ms: 30_000, idle_ms: 90_000 },
+            Self::Replay { .. } => Timing { heartbeat_ms: 1_000, idle_ms: 10_000 },
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What the program that starts the others and the processes it starts say to each other: one JSON object a line, commands
+//! on the standard input of a process and replies on its standard output.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// From the starter to a process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub(crate) enum Command {
+    /// An event of the trace happens here. Answered by [`Reply::Done`] when it is on the disk. Sent again after a restart
+    /// if it was not answered; it happens once.
+    Event {
+        agent: u64,
+        /// Which of the agent's events it is, from 1.
+        ordinal: u64,
+        /// The instant by the virtual clock, in milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Keys to set to `agent@ordinal`, and keys to remove, in the order of the trace.
+        changes: Vec<Change>,
+    },
+    /// Keeps a connection to a peer from now on: dials, and again whenever it breaks.
+    Join { addr: String },
+    /// Breaks the connection to that peer, and does not dial it any more.
+    Cut { addr: String },
+    /// Answered by [`Reply::Status`].
+    Status { id: u64, couplings: bool },
+    /// Ends in an orderly way.
+    Stop,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Change {
+    Set(String),
+    Remove(String),
+}
+
+impl Change {
+    pub(crate) fn key(&self) -> &str {
+        match self {
+            Self::Set(key) | Self::Remove(key) => key,
+        }
+    }
+}
+
+/// From a process to the starter.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub(crate) enum Reply {
+    /// It listens, and has read its store.
+    Ready {
+        addr: String,
+        restored_entries: u64,
+    },
+    /// The event is on the disk.
+    Done {
+        agent: u64,
+        ordinal: u64,
+    },
+    Status(Box<Status>),
+    /// Something that should not be: the run has failed.
+    Failed {
+        why: String,
+    },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) id: u64,
+    /// Hash over what is held of all logs: the same at processes that hold the same entries, relays included.
+    pub(crate) root: String,
+    /// Digest of the state, empty at a relay.
+    pub(crate) digest: String,
+    pub(crate) entries: u64,
+    pub(crate) events: u64,
+    pub(crate) keys: u64,
+    pub(crate) set_size: u64,
+    pub(crate) signatures_verified: u64,
+    pub(crate) stored_bytes: u64,
+    pub(crate) live_bytes: u64,
+    pub(crate) journal_bytes: u64,
+    /// Bytes of the records of what local writers wrote in this life: the entries themselves.
+    #[serde(default)]
+    pub(crate) written_bytes: u64,
+    /// Only if couplings are asked for: bytes of a bundle of all that is held, which is what a process would have to be
+    /// brought that has nothing.
+    #[serde(default)]
+    pub(crate) bundle_bytes: u64,
+    pub(crate) forks: u64,
+    /// Faults that peers showed.
+    pub(crate) faults: u64,
+    /// By the peer's address: bytes written to the connections that this process dialled, and read from them.
+    pub(crate) links: BTreeMap<String, [u64; 2]>,
+    /// Bytes that connections which were accepted brought, and took.
+    pub(crate) accepted: [u64; 2],
+    /// Sessions that are open, and of these the ones that were in sync when last compared.
+    pub(crate) sessions: u64,
+    pub(crate) in_sync: u64,
+    /// Only if asked for: of two agents, how strongly they are coupled at the latest instant of the virtual clock, and
+    /// at half-lives from there (as text with the library's own rounding, and as a number for plots).
+    pub(crate) couplings: Vec<Coupled>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Coupled {
+    pub(crate) agents: [u64; 2],
+    /// At -2, -1, 0, 1 and 2 half-lives from the latest instant.
+    pub(crate) values: [f64; 5],
+}

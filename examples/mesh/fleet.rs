@@ -1,0 +1,294 @@
+//! All processes of a run: what is done to them, and waiting for what they say.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use super::backlog::Backlog;
+use super::clock::Clock;
+use super::control::Command;
+use super::links::{self, Link};
+use super::member::{Heard, Member, State};
+use super::options::Options;
+use super::starter::{Running, Said, Signal, Start, What};
+
+/// How long a process may take to start, to answer, to end, and all together to agree.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at the same thing.
+pub(crate) const LOOK: Duration = Duration::from_millis(4);
+
+pub(crate) struct Fleet {
+    /// The agents' processes, then the relay.
+    pub(crate) members: Vec<Member>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) clock: Clock,
+    pub(crate) kills: u64,
+    /// Processes that came back after that.
+    pub(crate) restarts: u64,
+    said: Receiver<Said>,
+    say: Sender<Said>,
+    seed: u64,
+    half_life_days: u64,
+    /// Of the last question for a status.
+    asked: u64,
+    pub(crate) backlog: Backlog,
+}
+
+impl Fleet {
+    /// Starts all processes, with their stores in `dir`, and joins them.
+    pub(crate) fn start(options: &Options, dir: &Path, backlog: Backlog) -> Result<Self, String> {
+        let agents = (0..options.processes).map(|number| {
+            let name = format!("agent-{number}");
+            let store = dir.join(&name);
+            Member::new(name, false, store)
+        });
+        let relay =
+            links::relay(options.processes).map(|_| Member::new("relay".into(), true, dir.join("relay")));
+        let (say, said) = channel();
+        let mut fleet = Self {
+            members: agents.chain(relay).collect(),
+            links: links::links(options.processes),
+            clock: Clock::start(),
+            kills: 0,
+            restarts: 0,
+            said,
+            say,
+            seed: options.seed,
+            half_life_days: options.half_life_days,
+            asked: 0,
+            backlog,
+        };
+        for process in 0..fleet.members.len() {
+            fleet.begin(process, false)?;
+        }
+        fleet.wait("for the processes to start", |fleet| {
+            fleet.members.iter().all(|member| member.state == State::Awake)
+        })?;
+        Ok(fleet)
+    }
+
+    /// Starts a process, again or for the first time, where it listened before.
+    fn begin(&mut self, process: usize, restored: bool) -> Result<(), String> {
+        let member = &mut self.members[process];
+        member.life += 1;
+        let start = Start {
+            process,
+            life: member.life,
+            mode: if member.is_relay { "--relay" } else { "--agent" },
+            dir: &member.dir,
+            listen: &member.addr,
+            seed: self.seed,
+            half_life_days: self.half_life_days,
+            restored,
+            log: &log_of(&member.dir),
+        };
+        let running = Running::start(&start, self.say.clone())?;
+        member.begin(running);
+        for link in &mut self.links {
+            link.joined &= link.from != process;
+        }
+        Ok(())
+    }
+
+    /// Tells the processes which of their links are to be there now.
+    fn join_links(&mut self) {
+        for link in &mut self.links {
+            let wanted = !link.cut && !self.members[link.from].isolated && !self.members[link.to].isolated;
+            let (from, addr) = (&self.members[link.from], self.members[link.to].addr.clone());
+            // One that starts is told when it is ready, and where the other listens is known when that one is.
+            let known = from.state != State::Starting && !addr.ends_with(":0");
+            if link.joined != wanted && known {
+                from.tell(if wanted { Command::Join { addr } } else { Command::Cut { addr } });
+                link.joined = wanted;
+            }
+        }
+    }
+
+    pub(crate) fn cut(&mut self, link: usize, cut: bool) {
+        self.links[link].cut = cut;
+        self.join_links();
+    }
+
+    /// Cuts all links of a process, and waits until it has noticed; or joins them again.
+    pub(crate) fn isolate(&mut self, process: usize, isolated: bool) -> Result<(), String> {
+        self.members[process].isolated = isolated;
+        self.join_links();
+        if !isolated {
+            return Ok(());
+        }
+        let until = self.clock.now() + PATIENCE;
+        loop {
+            self.statuses(&[process], false)?;
+            let member = &self.members[process];
+            if member.status.sessions == 0 {
+                return Ok(());
+            }
+            if self.clock.now() > until {
+                return Err(format!("{} keeps its sessions although its links are cut", member.name));
+            }
+            self.pump(LOOK)?;
+        }
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub(crate) fn signal(&mut self, process: usize, signal: Signal) -> Result<(), String> {
+        let member = &mut self.members[process];
+        member.running.as_ref().ok_or("no process to signal")?.signal(signal)?;
+        member.state = match signal {
+            Signal::Stop => State::Asleep,
+            Signal::Continue => State::Awake,
+        };
+        Ok(())
+    }
+
+    /// SIGKILL, then something with its directory, and a new start.
+    pub(crate) fn kill(
+        &mut self,
+        process: usize,
+        restored: bool,
+        between: impl FnOnce(&Path) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let member = &mut self.members[process];
+        member.running.as_mut().ok_or("no process to kill")?.kill()?;
+        self.kills += 1;
+        between(&member.dir)?;
+        self.begin(process, restored)
+    }
+
+    /// Asks for the status of processes that are awake.
+    pub(crate) fn ask(&mut self, processes: impl Iterator<Item = usize>, couplings: bool) -> u64 {
+        self.asked += 1;
+        for process in processes {
+            if self.members[process].state == State::Awake {
+                self.members[process].tell(Command::Status { id: self.asked, couplings });
+            }
+        }
+        self.asked
+    }
+
+    pub(crate) fn all(&self) -> Vec<usize> {
+        (0..self.members.len()).collect()
+    }
+
+    /// Fresh statuses of all these processes, as soon as they are awake and answer.
+    pub(crate) fn statuses(&mut self, processes: &[usize], couplings: bool) -> Result<(), String> {
+        self.wait("for processes to start", |fleet| {
+            processes.iter().all(|process| fleet.members[*process].state == State::Awake)
+        })?;
+        let asked = self.ask(processes.iter().copied(), couplings);
+        self.wait("for processes to say how they are", |fleet| {
+            processes.iter().all(|process| fleet.members[*process].status.id >= asked)
+        })
+    }
+
+    /// Waits until something is so. An error if that takes too long.
+    pub(crate) fn wait(&mut self, what: &str, so: impl Fn(&Self) -> bool) -> Result<(), String> {
+        let until = self.clock.now() + PATIENCE;
+        while !so(self) {
+            if self.clock.now() > until {
+                return Err(format!("waited {} s {what}", PATIENCE.as_secs()));
+            }
+            self.pump(LOOK)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all these processes hold the same and none has work to do; `Ok(false)` if that takes too long.
+    pub(crate) fn agree(&mut self, processes: &[usize]) -> Result<bool, String> {
+        let until = self.clock.now() + PATIENCE;
+        loop {
+            self.statuses(processes, false)?;
+            let members = || processes.iter().map(|process| &self.members[*process]);
+            let digests = || members().filter(|member| !member.is_relay).map(|member| &member.status.digest);
+            let agree = members().all(|member| member.is_drained())
+                && members().all(|member| {
+                    Some(&member.status.root) == members().next().map(|first| &first.status.root)
+                })
+                && digests().all(|digest| Some(digest) == digests().next());
+            if agree || self.clock.now() > until {
+                return Ok(agree);
+            }
+            self.pump(LOOK)?;
+        }
+    }
+
+    /// Hands out what can be handed out, and hears what is said, for at most `limit` if it is nothing.
+    pub(crate) fn pump(&mut self, limit: Duration) -> Result<(), String> {
+        for member in &mut self.members {
+            while let Some(place) = member.next_event() {
+                member.tell(self.backlog.command(place));
+            }
+        }
+        let mut limit = limit;
+        loop {
+            match self.said.recv_timeout(limit) {
+                Ok(said) => self.hear(said)?,
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Err("nobody is left to hear".into()),
+            }
+            limit = Duration::ZERO;
+        }
+    }
+
+    fn hear(&mut self, said: Said) -> Result<(), String> {
+        let now = self.clock.now();
+        let member = &mut self.members[said.process];
+        if said.life != member.life {
+            return Ok(());
+        }
+        let heard = match said.what {
+            What::Reply(reply) => member.hear(reply, now)?,
+            What::Ended if member.state == State::Ended => return Ok(()),
+            What::Ended => return Err(format!("{} ended by itself", member.name)),
+            What::Nonsense(line) => return Err(format!("{} says what is no reply: {line}", member.name)),
+        };
+        match heard {
+            Heard::Ready => {
+                self.restarts += u64::from(member.life > 1);
+                self.join_links();
+            }
+            Heard::Done { agent, ordinal } => {
+                let place = self.backlog.happened(agent, ordinal);
+                member.unanswered.retain(|unanswered| Some(*unanswered) != place);
+            }
+            Heard::Status => {}
+        }
+        Ok(())
+    }
+
+    /// Lets all processes end in an orderly way.
+    pub(crate) fn stop(&mut self) -> Result<(), String> {
+        for member in &mut self.members {
+            member.state = State::Ended;
+            member.tell(Command::Stop);
+        }
+        let until = self.clock.now() + PATIENCE;
+        for process in self.all() {
+            loop {
+                let member = &mut self.members[process];
+                match member.running.as_mut().map_or(Ok(Some(true)), Running::ended)? {
+                    Some(true) => break,
+                    Some(false) => return Err(format!("{} did not end well", member.name)),
+                    None if self.clock.now() > until => return Err(format!("{} does not end", member.name)),
+                    None => self.pump(LOOK)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the processes complained of, to their standard error.
+    pub(crate) fn complaints(&self) -> String {
+        let log = |member: &Member| std::fs::read_to_string(log_of(&member.dir)).unwrap_or_default();
+        let lines = self.members.iter().map(|member| {
+            let log = log(member);
+            let last = log.lines().rev().take(3).map(|line| format!("\n  {}: {line}", member.name));
+            last.collect::<String>()
+        });
+        lines.collect()
+    }
+}
+
+fn log_of(dir: &Path) -> PathBuf {
+    dir.with_extension("log")
+}

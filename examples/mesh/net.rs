@@ -1,0 +1,297 @@
+//! Connections: TCP streams and the sessions over them.
+//!
+//! Each stream has a task that reads and one that writes. Frames that came go through one channel to whoever holds the
+//! replica. A session is asked for its next frame only when the stream has room for it, so nothing piles up.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consilience::crdts::Timestamp;
+use consilience::sync::session::{SessionEvent, SessionId, SessionOptions};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{sleep, timeout};
+
+use super::control::Status;
+use super::node::Node;
+use super::stream::{Traffic, read_frames, write_frames};
+
+/// Frames that wait for a stream.
+const FRAMES_MAX: usize = 4;
+const DIAL_FIRST_MS: u64 = 20;
+const DIAL_MAX_MS: u64 = 1_000;
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an orderly end waits for streams.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What the tasks of streams have to say.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Accepted(TcpStream, String),
+    Dialled(String, io::Result<TcpStream>),
+    /// One or more whole frames.
+    Frames(SessionId, Vec<u8>),
+    Closed(SessionId),
+}
+
+/// Something about a peer, by its address.
+pub(crate) enum News {
+    Session(String, SessionEvent),
+    /// Told once, until it was reached.
+    Unreachable(String, io::Error),
+}
+
+/// How often sessions compare what they have, and when a silent one ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) idle_ms: u64,
+}
+
+/// A peer that is kept connected.
+struct Dialled {
+    wait_ms: u64,
+    reached: bool,
+    dialling: Option<AbortHandle>,
+    session: Option<SessionId>,
+}
+
+/// A connection.
+struct Link {
+    addr: String,
+    dialled: bool,
+    frames: mpsc::Sender<Vec<u8>>,
+    reader: AbortHandle,
+    writer: JoinHandle<()>,
+    connected: bool,
+    in_sync: bool,
+}
+
+pub(crate) struct Net {
+    timing: Timing,
+    input: mpsc::Sender<Input>,
+    room: Arc<Notify>,
+    peers: BTreeMap<String, Dialled>,
+    links: BTreeMap<SessionId, Link>,
+    traffic: BTreeMap<String, Arc<Traffic>>,
+    accepted: Arc<Traffic>,
+    faults: u64,
+    news: Vec<News>,
+}
+
+impl Net {
+    /// What comes goes into `input`; `room` is notified when a stream can take more.
+    pub(crate) fn new(timing: Timing, input: mpsc::Sender<Input>, room: Arc<Notify>) -> Self {
+        Self {
+            timing,
+            input,
+            room,
+            peers: BTreeMap::new(),
+            links: BTreeMap::new(),
+            traffic: BTreeMap::new(),
+            accepted: Arc::default(),
+            faults: 0,
+            news: Vec::new(),
+        }
+    }
+
+    /// Takes calls from now on.
+    pub(crate) fn listen(&self, listener: TcpListener) {
+        let input = self.input.clone();
+        tokio::spawn(async move {
+            loop {
+                let accepted = match listener.accept().await {
+                    Ok((stream, addr)) => input.send(Input::Accepted(stream, addr.to_string())).await,
+                    // Mostly, too many files are open: later there may be fewer.
+                    Err(_) => {
+                        sleep(Duration::from_millis(DIAL_MAX_MS)).await;
+                        Ok(())
+                    }
+                };
+                if accepted.is_err() {
+                    break;
+                }
+            }
+        });
+    }
+
+    /// Keeps a connection to a peer from now on.
+    pub(crate) fn join(&mut self, addr: &str) {
+        if self.peers.contains_key(addr) {
+            return;
+        }
+        let dialled = Dialled { wait_ms: 0, reached: true, dialling: None, session: None };
+        self.peers.insert(addr.to_owned(), dialled);
+        self.traffic.entry(addr.to_owned()).or_default();
+        self.dial(addr);
+    }
+
+    /// Breaks the connection to a peer, as a network that fails does, and does not dial it any more.
+    pub(crate) fn cut(&mut self, addr: &str, node: &mut impl Node) {
+        let Some(peer) = self.peers.remove(addr) else { return };
+        if let Some(dialling) = peer.dialling {
+            dialling.abort();
+        }
+        if let Some(link) = peer.session.and_then(|session| self.links.remove(&session)) {
+            link.reader.abort();
+            link.writer.abort();
+        }
+        if let Some(session) = peer.session {
+            node.disconnect(session);
+        }
+    }
+
+    fn dial(&mut self, addr: &str) {
+        let Some(peer) = self.peers.get_mut(addr) else { return };
+        let (input, name, wait) = (self.input.clone(), addr.to_owned(), Duration::from_millis(peer.wait_ms));
+        peer.wait_ms = (2 * peer.wait_ms).clamp(DIAL_FIRST_MS, DIAL_MAX_MS);
+        let dialling = tokio::spawn(async move {
+            sleep(wait).await;
+            let stream = timeout(DIAL_TIMEOUT, TcpStream::connect(&name)).await;
+            let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            // Nobody waits for it any more if the process ends.
+            let _ = input.send(Input::Dialled(name, stream)).await;
+        });
+        peer.dialling = Some(dialling.abort_handle());
+    }
+
+    /// Takes in what a stream had to say.
+    pub(crate) fn take(&mut self, input: Input, node: &mut impl Node, now: Timestamp) -> Result<(), String> {
+        match input {
+            Input::Accepted(stream, addr) => self.open(stream, addr, false, node, now).map(drop),
+            Input::Dialled(addr, stream) => {
+                let Some(peer) = self.peers.get_mut(&addr) else { return Ok(()) };
+                peer.dialling = None;
+                match stream {
+                    Ok(stream) => {
+                        peer.reached = true;
+                        let session = self.open(stream, addr.clone(), true, node, now)?;
+                        if let Some(peer) = self.peers.get_mut(&addr) {
+                            peer.session = Some(session);
+                        }
+                    }
+                    Err(error) => {
+                        if std::mem::take(&mut peer.reached) {
+                            self.news.push(News::Unreachable(addr.clone(), error));
+                        }
+                        self.dial(&addr);
+                    }
+                }
+                Ok(())
+            }
+            Input::Frames(session, frames) => {
+                if let Err(error) = node.handle_input(session, &frames, now)
+                    && self.links.contains_key(&session)
+                {
+                    // On a stream nothing gets mixed up by itself.
+                    eprintln!("mesh: {error}");
+                    self.faults += 1;
+                    node.disconnect(session);
+                }
+                Ok(())
+            }
+            Input::Closed(session) => {
+                node.disconnect(session);
+                Ok(())
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        stream: TcpStream,
+        addr: String,
+        dialled: bool,
+        node: &mut impl Node,
+        now: Timestamp,
+    ) -> Result<SessionId, String> {
+        let options = if dialled { SessionOptions::dial() } else { SessionOptions::listen() };
+        let Timing { heartbeat_ms, idle_ms } = self.timing;
+        let session = node.connect(options.with_heartbeat_ms(heartbeat_ms).with_idle_ms(idle_ms), now)?;
+        // Only slower without.
+        let _ = stream.set_nodelay(true);
+        let (read, write) = stream.into_split();
+        let traffic = self.traffic.get(&addr).filter(|_| dialled).unwrap_or(&self.accepted).clone();
+        let (frames, waiting) = mpsc::channel(FRAMES_MAX);
+        let reader = tokio::spawn(read_frames(read, session, self.input.clone(), traffic.clone()));
+        let writer = tokio::spawn(write_frames(write, waiting, self.room.clone(), traffic));
+        let reader = reader.abort_handle();
+        let link = Link { addr, dialled, frames, reader, writer, connected: false, in_sync: false };
+        self.links.insert(session, link);
+        Ok(session)
+    }
+
+    /// Gives every stream that has room what its session has to send.
+    pub(crate) fn pump(&self, node: &mut impl Node, now: Timestamp) {
+        for (session, link) in &self.links {
+            while let Ok(room) = link.frames.try_reserve() {
+                let mut frame = Vec::new();
+                if !node.poll_transmit(*session, now, &mut frame) {
+                    break;
+                }
+                room.send(frame);
+            }
+        }
+    }
+
+    /// Follows what happened in the sessions. Connections whose sessions have ended are closed, and dialled again.
+    pub(crate) fn news(&mut self, node: &mut impl Node) -> Vec<News> {
+        while let Some((session, event)) = node.poll_event() {
+            let Some(link) = self.links.get_mut(&session) else { continue };
+            let addr = link.addr.clone();
+            match &event {
+                SessionEvent::Connected(_) => {
+                    link.connected = true;
+                    if let Some(peer) = self.peers.get_mut(&addr) {
+                        peer.wait_ms = 0;
+                    }
+                }
+                SessionEvent::InSync => link.in_sync = true,
+                SessionEvent::OutOfSync => link.in_sync = false,
+                SessionEvent::Fault(_) => self.faults += 1,
+                SessionEvent::Ended(_) => self.close(session),
+                _ => {}
+            }
+            self.news.push(News::Session(addr, event));
+        }
+        std::mem::take(&mut self.news)
+    }
+
+    /// Gives up a connection: what waits for it is still written.
+    fn close(&mut self, session: SessionId) {
+        let Some(link) = self.links.remove(&session) else { return };
+        link.reader.abort();
+        if let Some(peer) = self.peers.get_mut(&link.addr).filter(|_| link.dialled) {
+            peer.session = None;
+            peer.wait_ms = peer.wait_ms.max(DIAL_FIRST_MS);
+            self.dial(&link.addr);
+        }
+    }
+
+    /// Ends all sessions and tells the peers.
+    pub(crate) async fn end(mut self, node: &mut impl Node, now: Timestamp) {
+        for session in self.links.keys() {
+            node.disconnect(*session);
+        }
+        self.pump(node, now);
+        for link in std::mem::take(&mut self.links).into_values() {
+            link.reader.abort();
+            drop(link.frames);
+            // Who does not listen finds out by itself.
+            let _ = timeout(CLOSE_TIMEOUT, link.writer).await;
+        }
+    }
+
+    /// Adds what is known of connections.
+    pub(crate) fn report(&self, status: &mut Status) {
+        status.faults = self.faults;
+        status.sessions = self.links.values().filter(|link| link.connected).count() as u64;
+        status.in_sync = self.links.values().filter(|link| link.in_sync).count() as u64;
+        status.links = self.traffic.iter().map(|(addr, traffic)| (addr.clone(), traffic.bytes())).collect();
+        let [written, read] = self.accepted.bytes();
+        status.accepted = [read, written];
+    }
+}
