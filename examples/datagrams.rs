@@ -7,8 +7,7 @@ use consilience::sync::session::{SessionId, SessionOptions};
 use consilience::sync::{Keypair, MeshId, Topic};
 use consilience::{Config, Host, Opened, Replica, Sent, Told, crdts::Timestamp, drive, journal::Record};
 
-/// A socket, and the dice that say what it loses.
-struct Lossy(UdpSocket, u32);
+struct Lossy(UdpSocket, u32); // a socket, and the dice that say what it loses
 
 impl Host for Lossy {
     type Error = io::Error;
@@ -34,22 +33,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (near, far) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     near.connect(far.local_addr()?)?;
     far.connect(near.local_addr()?)?;
-    let (mut agents, mut datagram, deadline) = (Vec::new(), [0; 1_500], now().saturating_add_millis(30_000));
+    let (mut agents, mut datagram, deadline) = (Vec::new(), [0; 1_500], now().saturating_add_millis(100_000));
     for (socket, options) in [(near, SessionOptions::dial()), (far, SessionOptions::listen())] {
         socket.set_read_timeout(Some(Duration::from_millis(1)))?; // then it is the other's turn
         let (mut entropy, mut key) = ([0; 32], [0; 32]);
         getrandom::fill(&mut entropy).and_then(|()| getrandom::fill(&mut key))?;
         let mut replica = Replica::open(Config::new(mesh, entropy), Opened::InMemory, now())?;
         let me = replica.add_writer(Keypair::from_seed(key))?;
-        replica.append_event(me, "team", &[7; 60_000], now())?; // more than fifty datagrams
-        let session = replica.connect(me, options.over_datagrams(), now())?;
-        agents.push((replica, session, Lossy(socket, 7)));
+        replica.append_event(me, "team", &[7; 20_000], now())?; // some twenty datagrams
+        agents.push((replica, me, options.over_datagrams().with_idle_ms(15_000), Lossy(socket, 7)));
     }
     while agents[0].0.digest(&topic) != agents[1].0.digest(&topic) {
-        for (replica, session, host) in &mut agents {
+        for (replica, me, options, host) in &mut agents {
+            let open = replica.sessions().first().copied(); // none at first, and when too much was lost
+            let session = open.map_or_else(|| replica.connect(*me, options.clone(), now()), Ok)?;
             drive(replica, host, now())?;
             while let Ok(len) = host.0.recv(&mut datagram) {
-                let _ = replica.handle_input(*session, &datagram[..len], now()); // an error changes nothing
+                let _ = replica.handle_input(session, &datagram[..len], now()); // an error changes nothing
             }
         }
         assert!(now() < deadline, "they did not come to the same in time");
