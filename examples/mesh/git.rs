@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn commits_are_read_whatever_the_names() {
         let output = b"\x0110\0Ada\0a@x\0\0\nA\0\x01x\0A\0-dash\0M\0odd\nname\0\x0111\0Bob\x1b[1m\0\0\
-            \x01-5\0Ada L\0a@x\0\0\nD\0-dash\0T\0\xff\0";
+            \x01-5\0Ada L\0a@x\0\0\nD\0-dash\0T\0\xff\0T\0\xc3\xbc\0";
         let mut trace = Trace::default();
         parse(&output[..], &mut trace).unwrap();
         let set = |key: &str| Change::Set(key.into());

@@ -92,6 +92,7 @@ impl Host {
             written_bytes: 0,
             sync_due: None,
         };
+        host.add_writers()?;
         host.sync(now)?;
         Ok(host)
     }

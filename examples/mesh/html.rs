@@ -124,7 +124,8 @@ fn links(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let rows: Vec<(String, f64, String)> = links
         .iter()
         .map(|link| {
-            (format!("{} – {}", link.names[0], link.names[1]), link.bytes as f64, grouped(link.bytes))
+            let names = link.names.each_ref().map(|name| name.trim_start_matches("agent-"));
+            (names.join(" – "), link.bytes as f64, grouped(link.bytes))
         })
         .collect();
     let Some((name, _, bytes)) = rows.first() else { return Ok(()) };

@@ -7,7 +7,7 @@ const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 12.0;
+const TOP: f64 = 24.0;
 const BOTTOM: f64 = 54.0;
 /// A bar and the space below it.
 const BAR: f64 = 28.0;
@@ -93,7 +93,7 @@ impl Lines {
         }
         let _ =
             write!(out, "<text class=name x={LEFT} y={:.0}>{}</text>", HEIGHT - 6.0, escape(&self.x_name));
-        let _ = write!(out, "<text class=name x={:.0} y=22>{}</text>", LEFT + 6.0, escape(&self.y_name));
+        let _ = write!(out, "<text class=name x={:.0} y=14>{}</text>", LEFT + 6.0, escape(&self.y_name));
         for (number, series) in self.series.iter().enumerate() {
             let mut path = String::new();
             for (px, py) in &series.points {

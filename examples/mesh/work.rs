@@ -7,7 +7,7 @@ use consilience::crdts::{Timestamp, Units};
 use consilience::sync::{AgentId, LogKind, Topic};
 
 use super::control::Change;
-use super::host::Host;
+use super::host::{Host, id_of};
 use super::node::text;
 
 /// Everything happens in one topic.
@@ -47,6 +47,18 @@ impl Host {
             self.replica.append_event(writer, TOPIC, work.name().as_bytes(), work.at).map_err(text)?;
         }
         Ok(())
+    }
+
+    /// Adds the agents that worked here before the process ended. What was stored and not signed then can leave only when
+    /// their writers are there again, and of some of them nothing more comes.
+    pub(crate) fn add_writers(&mut self) -> Result<(), String> {
+        let logs = self.replica.logs();
+        let local = logs.logs().filter(|log| logs.is_local(log.id()));
+        let local: BTreeSet<AgentId> = local.map(|log| log.opening().agent).collect();
+        let done = self.replica.topic(TOPIC).map_err(text)?.map(DONE);
+        let agents = done.iter().filter_map(|done| std::str::from_utf8(done.key).ok()?.parse().ok());
+        let agents: Vec<u64> = agents.filter(|agent| local.contains(&id_of(*agent))).collect();
+        agents.into_iter().try_for_each(|agent| self.writer(agent).map(drop))
     }
 
     fn commit(
@@ -176,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_pair_has_one_name() {
-        let [one, other] = [1, 2].map(super::super::host::id_of);
+        let [one, other] = [1, 2].map(id_of);
         assert_eq!(pair(one, other), pair(other, one));
         assert_eq!(agents_of(&pair(one, other)), Some([one.min(other), one.max(other)]));
         assert_eq!(agents_of(b"short"), None);

@@ -48,7 +48,8 @@ impl fmt::Debug for Local {
 }
 
 impl Replica {
-    /// Adds a local writer, which goes on with its logs if they are stored here.
+    /// Adds a local writer, which goes on with its logs if they are stored here. After a restart add every writer again, even
+    /// those that have nothing more to say: what they had stored and not signed leaves only then.
     ///
     /// # Errors
     ///
