@@ -47,7 +47,7 @@ impl Replica {
     }
 
     /// Ends a session. [`poll_transmit`](Self::poll_transmit) has one more frame that tells the peer; a connection may
-    /// also just be dropped.
+    /// also just be dropped. What still comes over it is refused with [`InputError::Unknown`].
     pub fn disconnect(&mut self, session: SessionId) {
         self.with_sessions(|sessions, _| sessions.disconnect(session));
     }

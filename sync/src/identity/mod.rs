@@ -69,3 +69,10 @@ fixed_bytes! {
     /// An agent: the 32 bytes of an Ed25519 public key, not checked yet. [`AgentKey::admit`] checks them.
     AgentId, 32
 }
+
+impl fmt::Display for AgentId {
+    /// All 32 bytes in hexadecimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

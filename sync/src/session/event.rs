@@ -123,7 +123,8 @@ pub enum EndReason {
     PeerDisconnected,
     /// Nothing valid came for too long: the network or the peer is gone. Connect again.
     #[error(
-        "nothing came from the peer for too long: connect again when the network is back, one side dialling"
+        "nothing came from the peer for too long: check the address and that one side dials while the other listens, or \
+         connect again when the network is back"
     )]
     TimedOut,
     /// The handshake failed on this side.

@@ -71,10 +71,14 @@ pub(super) fn put_frame(out: &mut Vec<u8>, kind: Kind, body: &[u8]) {
 #[non_exhaustive]
 pub enum FrameError {
     /// They are no frames of this library: something else talks on this connection, or a stream was cut in the middle.
-    #[error("these bytes are no frame: {0}")]
+    #[error(
+        "these bytes are no whole frame ({0}): cut streams with a FrameDecoder, or something else talks here"
+    )]
     Decode(#[from] DecodeError),
     /// They are frames of another version of the protocol.
-    #[error("the frame is of version {0} of the protocol: one of the two programs has to be upgraded")]
+    #[error(
+        "these are frames of version {0} of the protocol, or something else talks here: upgrade, or check the address"
+    )]
     Version(u8),
 }
 

@@ -72,7 +72,9 @@ use talk::{Agreed, Context, MAC_BYTES, Talk};
 /// A handshake that takes longer has failed, in milliseconds.
 const HANDSHAKE_MS: u64 = 15_000;
 /// The first wait before a frame of the handshake is sent again, in milliseconds. Doubles.
-const AGAIN_MS: u64 = 1_000;
+const AGAIN_MS: u64 = 250;
+/// The longest wait: where three datagrams in ten are lost, the handshake still gets through in its time.
+const AGAIN_MS_MAX: u64 = 2_500;
 /// The last frame of a session waits so long to be taken, in milliseconds.
 const ENDING_MS: u64 = 5_000;
 /// Hellos that a session waits for the proof of; the oldest go first.
@@ -167,7 +169,8 @@ impl Resend {
         let due = ms >= self.at;
         if due {
             self.at = ms.saturating_add(self.wait);
-            self.wait = self.wait.saturating_mul(2);
+            let next = self.wait.saturating_mul(2);
+            self.wait = if next < AGAIN_MS_MAX { next } else { AGAIN_MS_MAX };
         }
         due
     }
@@ -544,8 +547,10 @@ impl Sessions {
             heartbeat_ms: options.heartbeat_ms,
             idle_ms: options.idle_ms,
         };
+        if proof.is_none() {
+            session.deadline = u64::MAX;
+        }
         session.phase = Phase::Open { talk: Box::new(Talk::new(agreed, ms)), proof, nonce };
-        session.deadline = u64::MAX;
         self.tell(id, SessionEvent::Connected(peer));
     }
 
@@ -580,6 +585,7 @@ impl Sessions {
             return Err(InputError::NotAuthentic);
         }
         *proof = None;
+        session.deadline = u64::MAX;
         let (events, memory) = (&mut self.events, &mut self.memory);
         let mut cx = Context { holder, memory, events, session: id, now, ms };
         if let Err(reason) = talk.handle_packet(packet, &mut cx) {
@@ -663,7 +669,7 @@ impl Sessions {
             Phase::Calling { resend, .. } => resend.at.min(session.deadline),
             Phase::Open { talk, proof, .. } => {
                 let resend = proof.as_ref().map_or(u64::MAX, |(_, resend)| resend.at);
-                talk.poll_timeout().min(resend)
+                talk.poll_timeout().min(resend).min(session.deadline)
             }
             _ => session.deadline,
         };
@@ -677,6 +683,8 @@ impl Sessions {
         let (mut ended, mut told) = (Vec::new(), Vec::new());
         for (id, session) in &mut self.sessions {
             match &mut session.phase {
+                // The peer never took the proof, and has given up by now.
+                Phase::Open { .. } if ms >= session.deadline => ended.push((*id, EndReason::TimedOut)),
                 Phase::Open { talk, .. } => match talk.handle_timeout(ms) {
                     Ok(event) => told.extend(event.map(|event| (*id, event))),
                     Err(reason) => ended.push((*id, reason)),
