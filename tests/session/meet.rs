@@ -42,6 +42,13 @@ fn two_that_are_equal_meet_for_little() {
     }
 }
 
+/// A new process with the same store: it remembers nobody.
+fn restart(net: &mut Net, party: usize, seed: u64) {
+    let (disk, now) = (net.node(party).disk(), crate::replicas::at(net.now));
+    let agent = u8::try_from(party).unwrap();
+    net.parties[party] = Party::Replica(Box::new(Node::open(agent, seed, disk, How::Resumed, now)));
+}
+
 /// What the entries take that one lacks of another: its ranges as they are sent, heads included.
 fn floor(from: &Net, index: usize, have: &[(LogId, u64)]) -> usize {
     let set = from.parties[index].logs();
@@ -82,16 +89,7 @@ fn who_missed_something_gets_it_in_two_round_trips() {
                 net.cut(wire);
                 assert!(met || net.said(1, |event| *event == SessionEvent::InSync) == 1);
                 if !met {
-                    // As after a restart.
-                    let Party::Replica(node) = &mut net.parties[1] else { panic!() };
-                    let (disk, at) = (node.disk(), net.now);
-                    net.parties[1] = Party::Replica(Box::new(Node::open(
-                        1,
-                        3,
-                        disk,
-                        How::Resumed,
-                        crate::replicas::at(at),
-                    )));
+                    restart(&mut net, 1, 3);
                 }
                 let have: Vec<(LogId, u64)> =
                     net.parties[1].logs().logs().map(|log| (*log.id(), log.signed_size())).collect();
@@ -141,6 +139,37 @@ fn who_missed_something_gets_it_in_two_round_trips() {
                 assert!(trips <= if met || logs <= 256 { 4 } else { 6 }, "{trips} trips");
             }
         }
+    }
+}
+
+/// So many that a comparison goes on in ranges, and neither side may be given more of them than it has room for.
+#[test]
+fn two_that_differ_in_thousands_of_logs_come_to_the_same() {
+    for (shared, own) in [(50, 900), (0, 1_000), (400, 600), (800, 200)] {
+        let mut net = pair();
+        let now = net.time();
+        for n in 0..shared {
+            event(net.node(0), &format!("t/{n}/c"), "of both", now);
+            event(net.node(1), &format!("t/{n}/d"), "of both", now);
+        }
+        let wire = net.connect(0, 1, Weather::STREAM);
+        net.run(10_000);
+        net.cut(wire);
+        let now = net.time();
+        for n in 0..own {
+            event(net.node(0), &format!("t/{n}/a"), "of one", now);
+            event(net.node(1), &format!("t/{n}/b"), "of the other", now);
+        }
+        // Nobody remembers that they have met.
+        for party in [0, 1] {
+            restart(&mut net, party, 3 + party as u64);
+        }
+        let wire = net.connect(0, 1, Weather::STREAM);
+        net.run(20_000);
+        println!("{shared} and {own}: {} bytes, {} of memory", net.bytes(wire), net.wires[wire].memory_max);
+        assert_eq!(net.parties[0].logs().logs().count(), 2 * (shared + own));
+        assert_eq!(net.parties[0].roots(), net.parties[1].roots());
+        assert!(net.wires[wire].memory_max <= (256 << 10) + (72 << 10), "{}", net.wires[wire].memory_max);
     }
 }
 

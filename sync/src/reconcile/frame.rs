@@ -24,8 +24,9 @@ const STOP: u8 = 0x15;
 const SCOPED: u8 = 1;
 const RANGES_ONLY: u8 = 2;
 const ROOT_ALONE: u8 = 4;
-/// Flag of a range frame: its sender has more to say.
+/// Flags of a range frame: its sender has more to say, and wants nothing that can wait.
 const MORE_TO_SAY: u8 = 1;
+const FULL_UP: u8 = 2;
 
 /// The longest opening frame's head besides bounds and cells.
 pub(super) const HEAD_BYTES_MAX: usize = 16;
@@ -84,6 +85,8 @@ pub(super) enum OpenBody {
 pub(super) struct Ranges {
     /// The sender has more to say on what was asked before.
     pub(super) more: bool,
+    /// It has so much waiting that the receiver is to answer, and to leave what is older for later.
+    pub(super) full: bool,
     /// Short ids the sender lacks and asks for.
     pub(super) asks: Vec<u64>,
     /// Short ids the sender has and the receiver seems to lack.
@@ -155,7 +158,7 @@ impl Frame {
                 for entry in &ranges.entries {
                     writer.entry(entry, usize::MAX);
                 }
-                encode_ranges(number, ranges.more, &ranges.asks, &ranges.tells, &writer)
+                encode_ranges(number, ranges.more, ranges.full, &ranges.asks, &ranges.tells, &writer)
             }
             Self::Stop { reason } => {
                 let mut out = head(STOP, number);
@@ -278,6 +281,7 @@ fn fingerprint(reader: &mut Reader<'_>) -> Result<u64, FrameError> {
 pub(super) fn encode_ranges(
     number: u64,
     more: bool,
+    full: bool,
     asks: &[u64],
     tells: &[u64],
     writer: &EntryWriter,
@@ -285,7 +289,7 @@ pub(super) fn encode_ranges(
     let mut out = head(RANGES, number);
     let ids = asks.len().saturating_add(tells.len()).saturating_mul(8);
     out.reserve(writer.bytes.len().saturating_add(ids).saturating_add(HEAD_BYTES_MAX));
-    out.push(if more { MORE_TO_SAY } else { 0 });
+    out.push(if more { MORE_TO_SAY } else { 0 } | if full { FULL_UP } else { 0 });
     put_words(&mut out, asks.iter().copied());
     put_words(&mut out, tells.iter().copied());
     out.extend_from_slice(&writer.bytes);
@@ -393,14 +397,16 @@ impl EntryWriter {
 impl Ranges {
     fn decode(reader: &mut Reader<'_>, scope: &KeyRange, limits: &Limits) -> Result<Self, FrameError> {
         let flags = reader.byte()?;
-        if flags & !MORE_TO_SAY != 0 {
+        let (more, full) = (flags & MORE_TO_SAY != 0, flags & FULL_UP != 0);
+        // Who has so much waiting has more to say.
+        if flags & !(MORE_TO_SAY | FULL_UP) != 0 || (full && !more) {
             return Err(FrameError::NotCanonical);
         }
         let asks = reader.words(limits.ids)?;
         let mut ids_left = limits.ids.saturating_sub(asks.len());
         let tells = reader.words(ids_left)?;
         ids_left = ids_left.saturating_sub(tells.len());
-        let mut ranges = Self { more: flags & MORE_TO_SAY != 0, asks, tells, entries: Vec::new() };
+        let mut ranges = Self { more, full, asks, tells, entries: Vec::new() };
         let mut lower = scope.lower.clone();
         let mut skipped = false;
         while !reader.is_empty() {
@@ -505,6 +511,7 @@ mod tests {
         let long = [&b"topic"[..], &[7; 60]].concat();
         let ranges = Ranges {
             more: true,
+            full: true,
             asks: vec![1, u64::MAX],
             tells: vec![3],
             entries: vec![

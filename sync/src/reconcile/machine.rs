@@ -36,6 +36,8 @@ pub struct Reconciliation {
     pub(super) number: u64,
     /// Whether the peer has more to say on earlier ranges.
     pub(super) peer_more: bool,
+    /// Whether the peer wants nothing now that can wait.
+    pub(super) peer_full: bool,
     /// Whether this side's last frame said that more would come, so that the peer waits for it.
     pub(super) promised: bool,
     /// Whether the last frame has to be answered.
@@ -108,6 +110,7 @@ impl Reconciliation {
             phase: Phase::Accepting,
             number: 0,
             peer_more: false,
+            peer_full: false,
             promised: false,
             question: false,
             tasks: Vec::new(),
@@ -183,7 +186,7 @@ impl Reconciliation {
         }
         self.phase = Phase::Ranging;
         let mut step = Step::default();
-        self.compose(set, &mut step);
+        self.compose(set, 0, &mut step);
         Ok(step)
     }
 
@@ -398,7 +401,7 @@ impl Reconciliation {
             }
         }
         self.phase = Phase::Ranging;
-        self.compose(set, step);
+        self.compose(set, 0, step);
     }
 
     pub(super) fn want(&mut self, short: u64, step: &mut Step) {
@@ -420,13 +423,13 @@ impl Reconciliation {
         self.peeler = Peeler::default();
         self.phase = Phase::Ranging;
         self.push_task(Task::Split { range: self.scope.clone(), theirs: their_len, guess });
-        self.compose(set, step);
+        self.compose(set, 0, step);
     }
 
     fn handle_ranges(&mut self, set: &ReconcileSet, ranges: Ranges, step: &mut Step) {
         self.phase = Phase::Ranging;
         self.peeler = Peeler::default();
-        self.peer_more = ranges.more;
+        (self.peer_more, self.peer_full) = (ranges.more, ranges.full);
         self.question = ranges.more || !ranges.entries.is_empty();
         self.report.ranges |= !ranges.entries.is_empty();
         if ranges.more && ranges.entries.is_empty() && ranges.asks.is_empty() && ranges.tells.is_empty() {
@@ -446,6 +449,7 @@ impl Reconciliation {
                 self.want(short, step);
             }
         }
+        let waited = self.tasks.len();
         for entry in ranges.entries.into_iter().rev() {
             let range = entry.range;
             self.push_task(match entry.body {
@@ -467,7 +471,7 @@ impl Reconciliation {
             self.stop(step, StopReason::Limit);
             return;
         }
-        self.compose(set, step);
+        self.compose(set, waited, step);
     }
 
     pub(super) fn push_task(&mut self, task: Task) {

@@ -69,6 +69,10 @@ struct Filling {
     pushes_left: usize,
 }
 
+/// A side whose tasks take more than this part of what may wait asks for no more than answers. The rest is for the
+/// ranges that these are split into.
+const FULL_SHARE: usize = 2;
+
 /// Ids handed out in one step at most, where no frame bounds them.
 const PUSHES_MAX: usize = 65_536;
 
@@ -130,7 +134,11 @@ impl Located {
 
 impl Reconciliation {
     /// Fills a frame with what waits, and sends it if there is anything to say or the peer waits for an answer.
-    pub(super) fn compose(&mut self, set: &ReconcileSet, step: &mut Step) {
+    ///
+    /// The lowest `waited` tasks are older than the peer's last frame. Two sides that both go on with what is old can give
+    /// one another ranges faster than they answer them. So while the peer has much waiting, no more is said of them than
+    /// a frame needs to say anything.
+    pub(super) fn compose(&mut self, set: &ReconcileSet, waited: usize, step: &mut Step) {
         let limits = &self.config.limits;
         // Counts before the ids take at most 3 bytes each in a frame of 1 MiB.
         let mut filling = Filling {
@@ -147,6 +155,12 @@ impl Reconciliation {
             let Some(task) = self.tasks.last() else { break };
             if !filling.writer.may_follow(&task.range().lower) {
                 break;
+            }
+            if self.peer_full && self.tasks.len() <= waited {
+                if !filling.is_empty() {
+                    break;
+                }
+                (filling.ranges_left, filling.ids_left) = (1, filling.ids_left.min(plan::LIST_MAX));
             }
             if self.work_left == 0 || filling.pushes_left == 0 {
                 // A frame that has something in it is sent; only an empty one can wait.
@@ -195,7 +209,8 @@ impl Reconciliation {
             self.finish(step, Outcome::Differences);
             return;
         }
-        let bytes = encode_ranges(self.number, more, &filling.asks, &filling.tells, &filling.writer);
+        let full = self.waiting_bytes > self.config.limits.waiting_bytes / FULL_SHARE;
+        let bytes = encode_ranges(self.number, more, full, &filling.asks, &filling.tells, &filling.writer);
         self.count_sent(&bytes);
         self.promised = more;
         self.report.ranges |= entries;

@@ -35,7 +35,8 @@ impl Reconciliation {
         out.push(phase);
         put_varint(&mut out, u64::from(sent));
         put_varint(&mut out, self.number);
-        out.push(u8::from(self.peer_more) | u8::from(self.question) << 1 | u8::from(self.promised) << 2);
+        let flags = [self.peer_more, self.question, self.promised, self.peer_full];
+        out.push(flags.iter().rev().fold(0, |flags, flag| flags << 1 | u8::from(*flag)));
         put_varint(&mut out, self.work_left);
         put_range(&mut out, &self.scope);
         put_words(&mut out, self.asks.iter().copied());
@@ -85,6 +86,7 @@ impl Reconciliation {
         this.peer_more = flags & 1 != 0;
         this.question = flags & 2 != 0;
         this.promised = flags & 4 != 0;
+        this.peer_full = flags & 8 != 0;
         this.work_left = reader.varint()?;
         this.scope = range(reader)?;
         this.asks = reader.words(usize::MAX)?.into();

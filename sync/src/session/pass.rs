@@ -349,21 +349,11 @@ impl Pass {
     fn config(&self, part: usize, range: &KeyRange) -> Config {
         let mut hasher = blake3::Hasher::new_keyed(&self.salt);
         hasher.update(&self.number.to_le_bytes()).update(&(part as u64).to_le_bytes());
-        let limits = Limits {
-            frame_bytes: 16 << 10,
-            cells: 2_048,
-            ranges: 512,
-            ids: 1_024,
-            waiting_bytes: 32 << 10,
-            rounds: 4_096,
-            bytes: 64 << 20,
-            ..Limits::default()
-        };
         Config {
             salt: *hasher.finalize().as_bytes(),
             scope: range.clone(),
             mode: if self.useless > 1 { Mode::Ranges } else { Mode::Auto },
-            limits,
+            limits: comparison_limits(),
             ..Config::default()
         }
     }
@@ -628,6 +618,21 @@ impl Pass {
     }
 }
 
+/// What a comparison may take. The ranges of a frame wait for an answer while those they are split into go back and forth,
+/// at some 250 bytes each, three or four deep: what may wait has to have room for that, or two honest sides stop.
+fn comparison_limits() -> Limits {
+    Limits {
+        frame_bytes: 16 << 10,
+        cells: 2_048,
+        ranges: 96,
+        ids: 1_024,
+        waiting_bytes: 64 << 10,
+        rounds: 4_096,
+        bytes: 64 << 20,
+        ..Limits::default()
+    }
+}
+
 /// Notes what a step of a comparison brought. Whether the comparison has ended.
 fn take_step(
     step: &mut HeadStep,
@@ -672,4 +677,82 @@ fn resolve(field: &Field<'_>, offers: Vec<Offer>) -> Vec<Offer> {
     let wanted =
         |offer: &Offer| set.log(&offer.log).is_none_or(|held| field.scope.matches(&held.opening().topic));
     known.filter(wanted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "small numbers")]
+
+    use super::*;
+    use crate::reconcile::{Outcome, ReconcileSet};
+
+    fn id(number: u64) -> [u8; 32] {
+        *blake3::hash(&number.to_le_bytes()).as_bytes()
+    }
+
+    /// As heads are: a topic, and a log's id.
+    fn insert(set: &mut ReconcileSet, number: u64, version: u64) {
+        let mut key = b"team/work\0\0".to_vec();
+        key.extend(id(number));
+        set.insert(&key, &id((number << 8) | version)).unwrap();
+    }
+
+    /// Frames and the most memory that either side took.
+    fn compare(ours: &mut ReconcileSet, theirs: &mut ReconcileSet, mode: Mode) -> (u64, usize) {
+        let config = Config { mode, limits: comparison_limits(), ..Config::default() };
+        let mut machines = [None, Some(Reconciliation::accept(config.clone()))];
+        let (first, frame) = Reconciliation::start(ours, config);
+        machines[0] = Some(first);
+        let (mut frame, mut frames, mut memory) = (Some(frame), 0, 0);
+        let mut pushed = [0, 0];
+        let mut turn = 1;
+        while let Some(bytes) = frame.take() {
+            frames += 1;
+            let machine = machines[turn].as_mut().unwrap();
+            let set = if turn == 0 { &mut *ours } else { &mut *theirs };
+            let step = machine.handle(set, &bytes).unwrap();
+            pushed[turn] += step.push.len();
+            memory = memory.max(machine.memory());
+            if let Status::Done(report) = &step.status {
+                assert_eq!(report.outcome, Outcome::Differences, "{report:?}");
+            }
+            frame = step.frame;
+            turn = 1 - turn;
+        }
+        let lacking = |a: &ReconcileSet, b: &ReconcileSet| a.iter().filter(|(_, id)| !b.contains(id)).count();
+        assert_eq!(pushed, [lacking(ours, theirs), lacking(theirs, ours)]);
+        (frames, memory)
+    }
+
+    #[test]
+    fn two_honest_sides_never_reach_the_limits_of_a_comparison() {
+        for (logs, changed, extra) in [
+            (2_000, 100, 200),
+            (2_000, 1_800, 0),
+            (5_000, 2_500, 1_000),
+            (40_000, 4_000, 4_000),
+            (80_000, 80_000, 0),
+        ] {
+            for mode in [Mode::Auto, Mode::Ranges] {
+                let mut sets = [1, 2].map(|seed| ReconcileSet::new(&[7; 32], seed));
+                for number in 0..logs {
+                    insert(&mut sets[0], number, 0);
+                    insert(&mut sets[1], number, u64::from(id(number)[1..3] < share(changed, logs)[..]));
+                }
+                for number in logs..logs + extra {
+                    insert(&mut sets[(number % 3 / 2) as usize], number, 0);
+                }
+                let [ours, theirs] = &mut sets;
+                let (frames, memory) = compare(ours, theirs, mode);
+                assert!(
+                    memory <= 68 << 10,
+                    "{logs} {changed} {extra} {mode:?}: {memory} bytes, {frames} frames"
+                );
+            }
+        }
+    }
+
+    fn share(part: u64, whole: u64) -> [u8; 2] {
+        u16::try_from(part * 65_535 / whole).unwrap().to_be_bytes()
+    }
 }
