@@ -114,7 +114,8 @@
 //! - A removal ends what its writer had seen, and nothing that came later or elsewhere; of concurrent writes of one key the
 //!   one with the greatest stamp is read, and all can be seen. A write that saw another beats it, whatever the clocks said.
 //! - Whoever restores an old backup, loses its storage or runs twice harms at most itself: a log with two histories is
-//!   found out and void, and its writer writes again what it still has ([`Opened`], [`Notice::Forked`]).
+//!   found out and does not count from where they part (a state log as a whole), and its writer writes again what it
+//!   still has, events too ([`Opened`], [`Notice::Forked`]).
 //! - What is stored follows what is live: writers list older entries again, a little with each entry, and give up the
 //!   rest ([`Config::with_carrying`], [`Replica::stats`]).
 //!

@@ -70,6 +70,12 @@ impl Backlog {
         self.events[place].process
     }
 
+    /// Where the first event of the same agent is.
+    pub(crate) fn first(&self, place: usize) -> usize {
+        let Command::Event { agent, .. } = self.events[place].command else { return place };
+        self.places.get(&(agent, 1)).copied().unwrap_or(place)
+    }
+
     pub(crate) fn command(&self, place: usize) -> Command {
         self.events[place].command.clone()
     }

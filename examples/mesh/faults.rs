@@ -15,12 +15,15 @@ pub(crate) struct Kinds {
     pub(crate) sleep: bool,
     pub(crate) kill: bool,
     pub(crate) backup: bool,
+    pub(crate) fork: bool,
     pub(crate) relay: bool,
 }
 
 impl Kinds {
-    pub(crate) const ALL: Self = Self { cut: true, sleep: true, kill: true, backup: true, relay: true };
-    pub(crate) const NONE: Self = Self { cut: false, sleep: false, kill: false, backup: false, relay: false };
+    pub(crate) const ALL: Self =
+        Self { cut: true, sleep: true, kill: true, backup: true, fork: true, relay: true };
+    pub(crate) const NONE: Self =
+        Self { cut: false, sleep: false, kill: false, backup: false, fork: false, relay: false };
 
     pub(crate) fn parse(list: &str) -> Result<Self, String> {
         let mut kinds = Self::NONE;
@@ -35,10 +38,11 @@ impl Kinds {
                 "sleep" => kinds.sleep = true,
                 "kill" => kinds.kill = true,
                 "backup" => kinds.backup = true,
+                "fork" => kinds.fork = true,
                 "relay" => kinds.relay = true,
                 _ => {
                     return Err(format!(
-                        "--faults takes all, none, or some of cut,sleep,kill,backup,relay, not {list:?}"
+                        "--faults takes all, none, or some of cut,sleep,kill,backup,fork,relay, not {list:?}"
                     ));
                 }
             }
@@ -74,8 +78,13 @@ pub(crate) enum Fault {
     Copy {
         process: usize,
     },
-    /// The copy takes the place of its directory.
+    /// The copy takes the place of its directory, and the library is told so.
     PutBack {
+        process: usize,
+    },
+    /// The copy takes the place of its directory, and nobody is told. Its agents do again, alone, what they did since, and
+    /// go on: writers with two histories.
+    Fork {
         process: usize,
     },
     /// Stopped with its connections open, so that they time out.
@@ -96,10 +105,11 @@ pub(crate) fn schedule(kinds: Kinds, events: usize, processes: usize, links: usi
     let below = |bound: usize, prng: &mut Prng| usize::try_from(prng.below(bound as u64)).unwrap_or(0);
     // With places in thousandths of the trace, so that the order stays if the trace is short.
     let mut schedule: Vec<(u64, Fault)> = Vec::new();
-    // Three that are different if there are so many. The last process has the relay alone to tell what was in it before it
+    // They are different if there are so many. The last process has the relay alone to tell what was in it before it
     // is put back.
     let first = below((processes - 1).max(1), &mut prng);
-    let [restored, sleeper, napper] = [first, first + 1, first + 2].map(|process| process % processes);
+    let [restored, sleeper, napper, forked] =
+        [first, first + 1, first + 2, first + 3].map(|process| process % processes);
     if kinds.cut && links > 0 {
         for (start, length) in [(30, 90), (240, 90), (480, 120), (820, 100)] {
             let link = below(links, &mut prng);
@@ -118,6 +128,10 @@ pub(crate) fn schedule(kinds: Kinds, events: usize, processes: usize, links: usi
     if kinds.backup && processes > 1 {
         schedule.push((80 + prng.below(60), Fault::Copy { process: restored }));
         schedule.push((360 + prng.below(40), Fault::PutBack { process: restored }));
+    }
+    if kinds.fork && processes > 1 {
+        schedule.push((665 + prng.below(10), Fault::Copy { process: forked }));
+        schedule.push((722 + prng.below(6), Fault::Fork { process: forked }));
     }
     if kinds.sleep && processes > 1 {
         let start = 440 + prng.below(20);
@@ -174,7 +188,9 @@ mod tests {
                         asleep.retain(|sleeper| *sleeper != process);
                     }
                     Fault::Copy { process } => copied = Some(process),
-                    Fault::PutBack { process } => assert_eq!(copied, Some(process)),
+                    Fault::PutBack { process } | Fault::Fork { process } => {
+                        assert_eq!(copied.take(), Some(process));
+                    }
                     Fault::RelaySleep => relay = false,
                     Fault::RelayWake => relay = true,
                     _ => {}

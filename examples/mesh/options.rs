@@ -23,7 +23,8 @@ The trace
 
 The mesh
   --processes N     processes, 1 to 16; agent a works in process a mod N [5]
-  --faults LIST     all, none, or some of cut,sleep,kill,backup,relay [all]
+  --faults LIST     all, none, or some of cut,sleep,kill,backup,fork,relay
+                    [all]
   --lockstep        one event at a time: the next one when every process has it
                     (with --faults none, which it implies)
   --half-life DAYS  time in which a coupling halves [30]

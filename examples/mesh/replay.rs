@@ -1,6 +1,7 @@
 //! The run: events go to the processes of their agents, what is to go wrong goes wrong, and in the end all have to hold
 //! the same.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ struct Run<'a> {
     schedule: std::iter::Peekable<std::vec::IntoIter<(usize, Fault)>>,
     /// Woken sleepers that are still alone with what their agents did meanwhile.
     rejoining: Vec<usize>,
+    /// Where the trace was when directories were copied.
+    copied: BTreeMap<usize, usize>,
     /// What the longest sleeper had on its links when it fell asleep.
     bytes_before: u64,
     next_sample: Duration,
@@ -55,6 +58,7 @@ pub(crate) fn replay(
         processes: options.processes,
         schedule: schedule.into_iter().peekable(),
         rejoining: Vec::new(),
+        copied: BTreeMap::new(),
         bytes_before: 0,
         next_sample: Duration::ZERO,
         tally: Tally::default(),
@@ -169,13 +173,13 @@ impl Run<'_> {
     /// Lets everything go wrong that is to go wrong before this event.
     fn go_wrong(&mut self, place: usize, progress: &dyn Fn(&Fleet)) -> Result<(), String> {
         while let Some((_, fault)) = self.schedule.next_if(|(at, _)| *at <= place) {
-            self.fault(fault)?;
+            self.fault(fault, place)?;
             progress(&self.fleet);
         }
         Ok(())
     }
 
-    fn fault(&mut self, fault: Fault) -> Result<(), String> {
+    fn fault(&mut self, fault: Fault, place: usize) -> Result<(), String> {
         let relay = links::relay(self.processes).unwrap_or(0);
         match fault {
             Fault::Cut { link } => {
@@ -206,13 +210,27 @@ impl Run<'_> {
             Fault::Kill { .. } => {}
             Fault::Copy { process } => {
                 self.awake(process)?;
+                self.fleet
+                    .wait("for a process to do its work", |fleet| fleet.members[process].is_drained())?;
                 self.mark(Some(process), "copied");
+                self.copied.insert(process, place);
                 self.fleet.signal(process, Signal::Stop)?;
                 let dir = &self.fleet.members[process].dir;
                 copy(dir, &backup_of(dir))?;
                 self.fleet.signal(process, Signal::Continue)?;
             }
-            Fault::PutBack { process } => self.put_back(process)?,
+            Fault::PutBack { process } => self.put_back(process, true)?,
+            Fault::Fork { process } => {
+                self.put_back(process, false)?;
+                // From an outbox of their own, as agents have it. One that the backup does not know has nothing to go on with.
+                let copied = self.copied.get(&process).copied().unwrap_or(place);
+                let again = (copied..place).filter(|place| {
+                    self.fleet.backlog.process(*place) == process && self.fleet.backlog.first(*place) < copied
+                });
+                self.fleet.members[process].queue = again.collect();
+
+                self.rejoining.push(process);
+            }
             Fault::RelaySleep => {
                 self.mark(Some(relay), "asleep");
                 self.tally.sleeps += 1;
@@ -261,17 +279,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A directory is put back from its copy, once all that was in it is elsewhere.
-    fn put_back(&mut self, process: usize) -> Result<(), String> {
+    /// A directory is put back from its copy, once all that was in it is elsewhere. The process is told, or is without
+    /// links.
+    fn put_back(&mut self, process: usize, told: bool) -> Result<(), String> {
         self.awake(process)?;
         let peers: Vec<usize> = self.peers(process).collect();
         let peer = peers.first().copied().ok_or("nobody else is awake to hold what a backup has not")?;
         if !self.fleet.agree(&[process, peer])? {
             return Err("no other process comes to hold what a backup has not".into());
         }
-        self.mark(Some(process), "put back");
+        self.mark(Some(process), if told { "put back" } else { "forked" });
         self.tally.restored.push(process);
-        self.fleet.kill(process, true, |dir| {
+        if !told {
+            self.fleet.isolate(process, true)?;
+        }
+        self.fleet.kill(process, told, |dir| {
             let backup = backup_of(dir);
             let moved = std::fs::remove_dir_all(dir).and_then(|()| std::fs::rename(&backup, dir));
             moved.map_err(|error| format!("{}: {error}", dir.display()))

@@ -11,7 +11,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consilience_crdts::{Hlc, Timestamp, Units};
-use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogKind, Topic};
+use consilience_sync::{AgentId, Entry, Incarnation, Log, LogId, LogKind, NewEntry, Topic};
 
 use super::Replica;
 use super::transaction::CommitError;
@@ -25,7 +25,14 @@ const CHUNK_BYTES: usize = 32 << 10;
 
 /// Something that a void log listed.
 #[derive(Clone, Debug)]
-pub(super) enum Rescued {
+pub(super) struct Rescued {
+    /// Of the entry that says it again: what others wrote since is newer. None if the stamps were wrong; then it is now.
+    stamp: Option<Hlc>,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
     Write { id: CollectionId, key: Box<[u8]>, value: Box<[u8]> },
     Couple { id: CollectionId, key: Box<[u8]>, weakens: bool, instant: u64 },
     End { id: CollectionId, ended: Ref },
@@ -155,7 +162,7 @@ impl Replica {
     }
 
     fn append_again(&mut self, log: &LogId, draft: &Draft, now: Timestamp) -> Result<(), CommitError> {
-        let base = self.set.log(log).map_or(0, consilience_sync::Log::base);
+        let base = self.set.log(log).map_or(0, Log::base);
         self.append_draft(log, draft, base, now).map(|_| ())
     }
 
@@ -192,6 +199,16 @@ impl Replica {
     pub(super) fn write_all_rescued(&mut self, now: Timestamp) {
         let whose: Vec<(AgentId, Topic)> = self.rescued.keys().cloned().collect();
         for (agent, topic) in whose {
+            // What others wrote since is newer, so what is written again keeps its stamps: in a log without later ones.
+            let own =
+                self.locals.get(&agent).and_then(|local| local.logs.get(&(topic.clone(), LogKind::State)));
+            let last = own.and_then(|log| self.set.log(log)).map_or(Hlc::ZERO, Log::last_hlc);
+            let stamps = self.rescued.get(&(agent, topic.clone())).into_iter().flatten();
+            if stamps.filter_map(|one| one.stamp).any(|stamp| stamp <= last)
+                && let Some(local) = self.locals.get_mut(&agent)
+            {
+                local.logs.remove(&(topic.clone(), LogKind::State));
+            }
             if let Ok(log) = self.own_log(&agent, &topic, LogKind::State, now) {
                 // What cannot be written now comes before the writer's next entry.
                 let _ = self.prepare(&agent, &topic, &log, now);
@@ -325,8 +342,9 @@ impl Replica {
         kept.extend(needed.map(|(id, found)| Kept::End(CollectionId::from_bytes(&id), found)));
     }
 
-    /// Notes what an own log lists from an entry on that is about to be void, or has to be written anew.
-    pub(super) fn rescue(&mut self, log: &LogId, first: u64) {
+    /// Notes what an own log lists from an entry on that is about to be void, or has to be written anew, at stamps of now
+    /// if its own are wrong.
+    pub(super) fn rescue(&mut self, log: &LogId, first: u64, wrong: bool) {
         let Some(held) = self.set.log(log) else { return };
         let opening = held.opening().clone();
         let Some(state) = self.fold.topic(&opening.topic).filter(|_| opening.kind == LogKind::State) else {
@@ -343,11 +361,14 @@ impl Replica {
                     .filter(|entry| entry.dot.actor == member.actor && seq_of(entry.dot.counter) >= first);
                 if let Some(entry) = own.max_by_key(|entry| (entry.stamp, entry.dot.counter)) {
                     let (key, value) = (entry.key.into(), entry.value.into());
-                    rescued.push(Rescued::Write { id: collection.id.clone(), key, value });
+                    let stamp = (!wrong).then_some(entry.stamp);
+                    let what = What::Write { id: collection.id.clone(), key, value };
+                    rescued.push(Rescued { stamp, what });
                 }
             }
         }
-        // Of what it names and states, everything that still matters.
+        // Of what it names and states, everything that still matters; when it was said does not.
+        let stamp = (!wrong).then_some(held.last_hlc());
         let mut kept = Vec::new();
         let (from, to) = (member.from.max(first), member.to);
         for entry in self.set.told_entries(log, from, to) {
@@ -360,12 +381,18 @@ impl Replica {
                 Item::Collection(bytes) => id = bytes,
                 Item::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
                     for ended in ends.filter(|found| state.is_needed(&self.set, id, found)) {
-                        kept.push(Rescued::End { id: CollectionId::from_bytes(id), ended });
+                        kept.push(Rescued {
+                            stamp,
+                            what: What::End { id: CollectionId::from_bytes(id), ended },
+                        });
                     }
                 }
                 Item::Op(_, Op::Couple { key, weakens, instant }) => {
                     let id = CollectionId::from_bytes(id);
-                    kept.push(Rescued::Couple { id, key: key.into(), weakens, instant });
+                    kept.push(Rescued {
+                        stamp,
+                        what: What::Couple { id, key: key.into(), weakens, instant },
+                    });
                 }
                 _ => {}
             });
@@ -383,45 +410,82 @@ impl Replica {
         rescued: &[Rescued],
         now: Timestamp,
     ) -> Result<(), CommitError> {
+        let mut rescued: Vec<&Rescued> = rescued.iter().collect();
+        rescued.sort_by_key(|one| one.stamp);
+        for at_once in rescued.chunk_by(|one, next| one.stamp == next.stamp) {
+            let stamp = at_once.first().and_then(|one| one.stamp);
+            self.write_at_once(topic, log, at_once.iter().copied(), stamp, now)?;
+        }
+        Ok(())
+    }
+
+    /// Writes in as few entries as fit, of this stamp or of now.
+    fn write_at_once<'r>(
+        &mut self,
+        topic: &Topic,
+        log: &LogId,
+        rescued: impl Iterator<Item = &'r Rescued>,
+        stamp: Option<Hlc>,
+        now: Timestamp,
+    ) -> Result<(), CommitError> {
         let mut draft = Draft::default();
         for one in rescued {
-            match one {
-                Rescued::Write { id, key, value } => {
-                    // What the old log still has of it is ended; what others wrote meanwhile is not.
-                    let mut ends = BTreeSet::new();
-                    if let Some(state) = self.fold.topic(topic)
-                        && let Some(Table::Dots(dots)) =
-                            state.collection(id).map(|collection| &collection.table)
-                    {
-                        let agent = self.set.log(log).map(|log| log.opening().agent);
-                        for entry in dots.live.siblings(key) {
-                            let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
-                            if author == agent {
-                                ends.extend(state.name_of(&self.set, id, &entry.dot));
-                            }
-                        }
-                    }
-                    draft.write(id, key, Some(value), ends);
-                }
-                Rescued::Couple { id, key, weakens, instant } => {
-                    let own = self.fold.topic(topic).and_then(|state| {
-                        let (index, member) = state.member(log)?;
-                        Some(stated(state, id, key, &member.agent, index, *weakens))
-                    });
-                    let alive = id.schema().is_some_and(|schema| {
-                        schema.admits(*instant, now) && schema.amount_at(*instant, now) > Units::ZERO
-                    });
-                    if alive && own.unwrap_or(0) < *instant {
-                        draft.couple(id, key, *weakens, *instant);
-                    }
-                }
-                Rescued::End { id, ended } => draft.end(id, *ended),
-            }
+            self.put_rescued(topic, log, &one.what, stamp.map_or(now, |stamp| stamp.time()), &mut draft);
             if draft.bytes() > CHUNK_BYTES || draft.names_too_many() {
-                self.append_again(log, &core::mem::take(&mut draft), now)?;
+                self.append_rescued(log, &core::mem::take(&mut draft), stamp, now)?;
             }
         }
-        if draft.is_empty() { Ok(()) } else { self.append_again(log, &draft, now) }
+        if draft.is_empty() { Ok(()) } else { self.append_rescued(log, &draft, stamp, now) }
+    }
+
+    fn append_rescued(
+        &mut self,
+        log: &LogId,
+        draft: &Draft,
+        stamp: Option<Hlc>,
+        now: Timestamp,
+    ) -> Result<(), CommitError> {
+        let Some(stamp) = stamp else { return self.append_again(log, draft, now) };
+        let base = self.set.log(log).map_or(0, Log::base);
+        let payload = draft.encode()?;
+        let seq = self.append_at(log, stamp, |hlc| NewEntry { base, ..NewEntry::new(hlc, &payload) })?;
+        self.record_entry(log, seq);
+        self.settle(now);
+        Ok(())
+    }
+
+    fn put_rescued(&self, topic: &Topic, log: &LogId, what: &What, at: Timestamp, draft: &mut Draft) {
+        match what {
+            What::Write { id, key, value } => {
+                // What the old log still has of it is ended; what others wrote meanwhile is not.
+                let mut ends = BTreeSet::new();
+                if let Some(state) = self.fold.topic(topic)
+                    && let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
+                {
+                    let agent = self.set.log(log).map(|log| log.opening().agent);
+                    for entry in dots.live.siblings(key) {
+                        let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
+                        if author == agent {
+                            ends.extend(state.name_of(&self.set, id, &entry.dot));
+                        }
+                    }
+                }
+                draft.write(id, key, Some(value), ends);
+            }
+            What::Couple { id, key, weakens, instant } => {
+                let own = self.fold.topic(topic).and_then(|state| {
+                    let (index, member) = state.member(log)?;
+                    Some(stated(state, id, key, &member.agent, index, *weakens))
+                });
+                let alive = id.schema().is_some_and(|schema| {
+                    schema.admits(*instant, at) && schema.amount_at(*instant, at) > Units::ZERO
+                });
+                if alive && own.unwrap_or(0) < *instant {
+                    draft.couple(id, key, *weakens, *instant);
+                }
+            }
+            What::End { id, ended } => draft.end(id, *ended),
+        }
     }
 }
 

@@ -10,7 +10,8 @@ use core::ops::{Bound, RangeBounds};
 
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
-    AgentId, Change, Citation, LogId, LogKind, LogSet, NewEntry, OpenError, SetError, Topic, TopicError,
+    AgentId, Change, Citation, Entry, Log, LogId, LogKind, LogSet, NewEntry, OpenError, SetError, Topic,
+    TopicError,
 };
 
 use super::{Replica, Surfaced, Writer};
@@ -53,6 +54,28 @@ pub struct Missing {
     pub log: [u8; 8],
     /// How many of its entries were seen by whoever cited it.
     pub size: u64,
+}
+
+/// An own event that does not count any more where it is.
+#[derive(Clone, Debug)]
+pub(super) struct Outcast {
+    hlc: Hlc,
+    citations: Vec<Citation>,
+    payload: Vec<u8>,
+}
+
+impl PartialEq<Entry<'_>> for Outcast {
+    fn eq(&self, entry: &Entry<'_>) -> bool {
+        self.hlc == entry.hlc && entry.payload() == Some(&self.payload[..])
+    }
+}
+
+impl Outcast {
+    /// None of one whose payload was erased.
+    fn of(entry: &Entry<'_>) -> Option<Self> {
+        let citations = entry.citations().collect();
+        Some(Self { hlc: entry.hlc, citations, payload: entry.payload()?.into() })
+    }
 }
 
 /// The applicable events of a topic.
@@ -124,6 +147,12 @@ impl EventIndex {
             let Some(stamp) = stamps.pop_back() else { break };
             self.by_stamp.remove(&(stamp, place, *first + stamps.len() as u64));
         }
+    }
+
+    /// Behind the last event of a log.
+    fn end_of(&self, log: &LogId) -> u64 {
+        let stamps = self.places.get(log).map(|place| &self.stamps[*place as usize]);
+        stamps.map_or(0, |(first, stamps)| *first + stamps.len() as u64)
     }
 
     /// BLAKE3 over the logs that have events, by id: where they begin and end, and the root. A pass over the logs.
@@ -231,6 +260,100 @@ impl Replica {
         Ok((EventRef { log, seq }, record))
     }
 
+    /// Notes the own events from a number on that a change takes out of their log.
+    pub(super) fn displace(&mut self, log: &LogId, from: u64) {
+        let Some(held) = self.set.log(log) else { return };
+        let end = self.events.get(&held.opening().topic).map_or(0, |events| events.end_of(log));
+        let taken = self.set.told_entries(log, from, end);
+        let taken: Vec<_> = taken.filter_map(|entry| Some((entry.seq, Outcast::of(&entry)?))).collect();
+        self.displaced.entry(*log).or_default().extend(taken);
+    }
+
+    /// Compares displaced events with those that came in their places, up to a number: a backup has much that was signed
+    /// after it was made. Those from the first that differs on are to be appended again, but for what was given up.
+    pub(super) fn compare_displaced(&mut self, log: &LogId, to: u64) {
+        let Some(displaced) = self.displaced.get_mut(log) else { return };
+        let Some(held) = self.set.log(log) else { return };
+        let base = self.set.applicable(log).map_or(0, |(base, _)| base);
+        let same = |(seq, event): &(u64, Outcast)| held.entry(*seq).is_some_and(|entry| *event == entry);
+        let known = |event: &(u64, Outcast)| event.0 < base || (event.0 < to && same(event));
+        let shared = displaced.iter().take_while(|event| known(event)).count();
+        displaced.drain(..shared);
+        let valid_below = self.set.evidence(log).map_or(u64::MAX, consilience_sync::Evidence::valid_below);
+        if displaced.first().is_none_or(|(seq, _)| *seq < to || to >= valid_below) {
+            self.cast_out(log);
+        }
+    }
+
+    /// Has displaced events appended again.
+    pub(super) fn cast_out(&mut self, log: &LogId) {
+        let Some(opening) = self.set.log(log).map(Log::opening) else { return };
+        let whose = (opening.agent, opening.topic.clone());
+        let displaced = self.displaced.remove(log).into_iter().flatten();
+        self.outcast.entry(whose).or_default().extend(displaced.map(|(_, event)| event));
+    }
+
+    /// Appends them in their writers' next incarnations, at the times that they had.
+    pub(super) fn append_all_outcast(&mut self) {
+        for ((agent, topic), outcast) in core::mem::take(&mut self.outcast) {
+            let mut outcast = outcast.into_iter();
+            while let Some(event) = outcast.next() {
+                if self.append_outcast(&agent, &topic, &event).is_err() {
+                    // Again when something happens.
+                    let left = core::iter::once(event).chain(outcast).collect();
+                    self.outcast.insert((agent, topic), left);
+                    break;
+                }
+            }
+        }
+        self.follow_all();
+    }
+
+    fn append_outcast(
+        &mut self,
+        agent: &AgentId,
+        topic: &Topic,
+        event: &Outcast,
+    ) -> Result<(), AppendEventError> {
+        if !self.locals.contains_key(agent) {
+            return Err(AppendEventError::UnknownWriter);
+        }
+        if self.is_there(agent, topic, event) {
+            return Ok(());
+        }
+        let log = self.own_log(agent, topic, LogKind::Event, self.now)?;
+        let base = self.set.log(&log).map_or(0, Log::base);
+        let entry =
+            |hlc| NewEntry { base, citations: &event.citations, ..NewEntry::new(hlc, &event.payload) };
+        let seq = self.append_at(&log, event.hlc, entry)?;
+        self.record_entry(&log, seq);
+        Ok(())
+    }
+
+    /// Appends what is older at its own stamp, so that it keeps its place, if nothing later is in the log.
+    pub(super) fn append_at<'p>(
+        &mut self,
+        log: &LogId,
+        stamp: Hlc,
+        entry: impl FnOnce(Hlc) -> NewEntry<'p>,
+    ) -> Result<u64, SetError> {
+        let mut last = self.set.log(log).map_or(Hlc::ZERO, Log::last_hlc);
+        let hlc = if stamp > last { stamp } else { last.tick(stamp.time()) };
+        self.set.append(log, &entry(hlc))
+    }
+
+    /// Whether an outcast was appended again before a restart.
+    fn is_there(&self, agent: &AgentId, topic: &Topic, event: &Outcast) -> bool {
+        let Some(index) = self.events.get(topic) else { return false };
+        let mut same = index.by_stamp.range((event.hlc, 0, 0)..=(event.hlc, u32::MAX, u64::MAX));
+        same.any(|(_, place, seq)| {
+            let log = index.logs.get(*place as usize).and_then(|log| self.set.log(log));
+            log.is_some_and(|log| {
+                log.opening().agent == *agent && log.entry(*seq).is_some_and(|entry| *event == entry)
+            })
+        })
+    }
+
     /// Appends an entry at the next stamp.
     pub(super) fn append_entry<'p>(
         &mut self,
@@ -241,7 +364,7 @@ impl Replica {
         // A stamp from far ahead is one from when this clock was wrong: nobody else's counts before its time has come.
         let latest = now.saturating_add_millis(self.set.limits().max_drift_ms);
         let mut clock = if self.clock.time() > latest { Hlc::ZERO } else { self.clock };
-        clock.observe(self.set.log(log).map_or(Hlc::ZERO, consilience_sync::Log::last_hlc));
+        clock.observe(self.set.log(log).map_or(Hlc::ZERO, Log::last_hlc));
         let hlc = clock.tick(now);
         let seq = self.set.append(log, &entry(hlc))?;
         self.clock = clock;

@@ -43,7 +43,7 @@ pub use writer::{Writer, WriterError};
 use crate::fold::{Fold, TopicState};
 use crate::journal::{Journal, RecordId};
 use compact::Rescued;
-use events::EventIndex;
+use events::{EventIndex, Outcast};
 use notice::Notices;
 use writer::Local;
 
@@ -191,6 +191,10 @@ pub struct Replica {
     durable: BTreeMap<LogId, u64>,
     /// What void own logs listed, to be written again.
     rescued: BTreeMap<(AgentId, Topic), Vec<Rescued>>,
+    /// Own events in whose places in their logs others come, with their numbers.
+    displaced: BTreeMap<LogId, Vec<(u64, Outcast)>>,
+    /// Own events that a fork took out of their logs, to be appended again.
+    outcast: BTreeMap<(AgentId, Topic), Vec<Outcast>>,
     /// Own logs of which another history turned up.
     self_forks: Vec<LogId>,
     /// Since when a log does not count because it was retired.
@@ -247,6 +251,8 @@ impl Replica {
             unconfirmed: VecDeque::new(),
             durable: BTreeMap::new(),
             rescued: BTreeMap::new(),
+            displaced: BTreeMap::new(),
+            outcast: BTreeMap::new(),
             self_forks: Vec::new(),
             retired: BTreeMap::new(),
             carried: 0,
@@ -365,6 +371,7 @@ impl Replica {
         self.follow_all();
         self.report_inert();
         self.write_all_rescued(now);
+        self.append_all_outcast();
     }
 
     fn follow_all(&mut self) {
@@ -385,12 +392,24 @@ impl Replica {
         self.notices.tell_of(&topic, opening, change);
         match opening.kind {
             LogKind::Event => {
+                match change {
+                    Change::Replaced { log, from } if self.set.is_local(log) => self.displace(log, *from),
+                    Change::Cut { log, valid_below } if self.set.is_local(log) => {
+                        self.displace(log, *valid_below);
+                        // Unless some that lie before went as well: then those have to come first.
+                        if self.set.log(log).is_some_and(|held| held.size() >= *valid_below) {
+                            self.cast_out(log);
+                        }
+                    }
+                    Change::Applicable { log, to, .. } => self.compare_displaced(log, *to),
+                    _ => {}
+                }
                 self.events.entry(topic.clone()).or_default().take(&self.set, change);
                 self.notices.tell_of_events(&topic, change);
             }
             LogKind::State => {
                 if local && matches!(change, Change::Voided { .. }) {
-                    self.rescue(change.log(), 0);
+                    self.rescue(change.log(), 0, false);
                 }
                 self.watch(&topic);
                 self.fold.take(&self.set, change);
@@ -446,6 +465,7 @@ impl Replica {
             self.durable.remove(&log);
             self.retired.remove(&log);
             self.left.remove(&log);
+            self.displaced.remove(&log);
             self.unconfirmed.retain(|(_, unconfirmed, _)| *unconfirmed != log);
         }
         self.fold.remove(topic);
@@ -454,6 +474,7 @@ impl Replica {
             local.logs.retain(|(there, _), _| there != topic);
         }
         self.rescued.retain(|(_, there), _| there != topic);
+        self.outcast.retain(|(_, there), _| there != topic);
         self.seal();
     }
 }

@@ -73,7 +73,10 @@ pub enum Notice {
         /// Behind the last of them.
         to: u64,
     },
-    /// A log is forked: of a state log nothing counts, of an event log what is below the number.
+    /// A log is forked: of a state log nothing counts, of an event log what is below the number. Its writer signed two
+    /// histories: it was cloned, its storage was put back from a backup without [`Opened::Restored`](crate::Opened), or it
+    /// lies. There is nothing to do: a local writer has written again, in its next incarnation, what this replica holds of
+    /// the log. Names of events that were written again are new.
     Forked {
         /// Which log.
         log: LogOpening,

@@ -11,7 +11,8 @@ use consilience_sync::session::{
     Holder, InputError, Peer, Scope, SessionEvent, SessionId, SessionOptions, Sessions,
 };
 use consilience_sync::{
-    AgentId, LogId, LogOpening, LogSet, OpenError, Received, SetError, SignError, Signature, VerifyBudget,
+    AgentId, Evidence, LogId, LogOpening, LogSet, OpenError, RangeForm, Received, SetError, SignError,
+    Signature, VerifyBudget,
 };
 
 use super::{Replica, Writer};
@@ -185,16 +186,32 @@ impl Replica {
     ) -> Result<Received, SetError> {
         let known = self.set.evidence(log).cloned();
         let received = self.set.receive(log, range, now, budget)?;
+        let evidence = self.set.evidence(log).filter(|found| known.as_ref() != Some(found)).cloned();
+        if evidence.is_some() {
+            self.record_own_head(log);
+        }
         if received != Received::Nothing {
             self.record(&Item::Range { log: *log, bytes: range });
         }
         // A range may show a fork against a head that is in no record: one's own are not.
-        if let Some(evidence) = self.set.evidence(log).filter(|found| known.as_ref() != Some(found)).cloned()
-        {
+        if let Some(evidence) = evidence {
             self.record(&Item::Evidence { bytes: evidence.as_bytes() });
         }
         self.settle(now);
         Ok(received)
+    }
+
+    /// Notes how far an own log is signed, which nobody needs to know as long as the log has one history. Of a forked one,
+    /// what is not known to be signed stands in the way of what others have in its place.
+    fn record_own_head(&mut self, log: &LogId) {
+        let held = self.set.log(log).filter(|_| self.set.is_local(log));
+        let head = held.and_then(|held| {
+            let signed = held.signed_size();
+            held.range(signed, signed, RangeForm::Follow, 0)
+        });
+        if let Some((bytes, _)) = head {
+            self.record(&Item::Range { log: *log, bytes: &bytes });
+        }
     }
 
     /// Takes in and notes evidence of a fork.
@@ -207,6 +224,9 @@ impl Replica {
         let admit = &mut self.admit;
         let news = self.set.receive_evidence(bytes, now, budget, |opening| admit(opening))?;
         if news {
+            if let Ok(opening) = Evidence::read_opening(bytes, self.set.mesh()) {
+                self.record_own_head(&opening.log_id(self.set.mesh()));
+            }
             self.record(&Item::Evidence { bytes });
         }
         self.settle(now);

@@ -107,7 +107,7 @@ impl Replica {
             }
             if ahead && kind == LogKind::State {
                 // The clock was wrong: what is live is stamped anew.
-                self.rescue(&log, 0);
+                self.rescue(&log, 0, true);
                 self.notices.restamped(*agent, topic.clone());
             }
         }
@@ -134,7 +134,7 @@ impl Replica {
             // What a backup had is a part of what its writer went on with; anything else is known only here.
             if opening.kind == LogKind::State && !self.left.contains(&log) {
                 let signed = self.set.log(&log).map_or(0, consilience_sync::Log::signed_size);
-                self.rescue(&log, signed);
+                self.rescue(&log, signed, false);
             }
             // It is held: it was just looked at.
             let _ = self.set.discard_unsigned(&log);

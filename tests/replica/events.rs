@@ -166,10 +166,10 @@ fn a_forked_event_log_is_valid_below_the_first_that_differs() {
     ada.tell(&mut bob, at(3));
     let mut clone = Node::open(0, 6, ada.disk(), How::Resumed, at(4));
     ada.event("left 2", 5);
-    ada.event("left 3", 6);
-    clone.event("right 2", 5);
-    ada.tell(&mut bob, at(7));
-    clone.tell(&mut eve, at(7));
+    ada.event("left 3", 7);
+    clone.event("right 2", 6);
+    ada.tell(&mut bob, at(8));
+    clone.tell(&mut eve, at(8));
     assert_eq!((bob.events().len(), eve.events().len()), (4, 3));
     bob.notices();
     // The shorter history goes to where it is seen that it differs, and the evidence comes back.
@@ -182,16 +182,57 @@ fn a_forked_event_log_is_valid_below_the_first_that_differs() {
         assert!(told.iter().any(forked), "{told:?}");
     }
     assert_eq!(bob.state(), eve.state());
-    // The owner hears of it, and goes on in its next incarnation.
+    // The owner hears of it, and appends again in its next incarnation what it has of what does not count.
     bob.tell(&mut ada, at(10));
     let next = ada.event("next", 11);
     assert_ne!(next.log, first.log);
     ada.tell(&mut bob, at(12));
-    assert_eq!(bob.events(), ["common 0", "common 1", "next"]);
+    assert_eq!(bob.events(), ["common 0", "common 1", "left 2", "left 3", "next"]);
     assert_eq!(ada.events(), bob.events());
     let mut late = Node::fresh(3, 8);
     bob.tell(&mut late, at(13));
     assert_eq!(late.state(), bob.state());
+    // So does its clone, and each event is there once.
+    bob.tell(&mut clone, at(14));
+    clone.tell(&mut bob, at(15));
+    bob.tell(&mut ada, at(16));
+    let all = ["common 0", "common 1", "left 2", "right 2", "left 3", "next"];
+    for node in [&ada, &bob, &clone] {
+        assert_eq!(node.events(), all);
+    }
+    // What was appended again is stored: a restart appends nothing.
+    let again = Node::open(0, 9, ada.disk(), How::Resumed, at(20));
+    assert_eq!(again.events(), all);
+}
+
+#[test]
+fn what_a_silently_restored_writer_said_before_it_met_anybody_is_not_lost() {
+    // Also if it is killed at once.
+    for killed in [false, true] {
+        let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+        ada.event("one", 1);
+        ada.tell(&mut bob, at(2));
+        let backup = ada.disk();
+        ada.event("two", 3);
+        ada.event("three", 4);
+        ada.tell(&mut bob, at(5));
+        drop(ada);
+        let mut ada = Node::open(0, 6, backup, How::Resumed, at(6));
+        ada.event("four", 7);
+        ada.event("five", 8);
+        bob.tell(&mut ada, at(10));
+        if killed {
+            ada = Node::open(0, 7, ada.disk(), How::Resumed, at(11));
+        }
+        for ms in 12..18 {
+            let (from, to) = if ms % 2 == 0 { (&mut ada, &mut bob) } else { (&mut bob, &mut ada) };
+            from.tell(to, at(ms));
+        }
+        for node in [&ada, &bob] {
+            assert_eq!(node.events(), ["one", "two", "three", "four", "five"], "{killed}");
+        }
+        assert_eq!(ada.state(), bob.state());
+    }
 }
 
 #[test]

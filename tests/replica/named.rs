@@ -382,6 +382,28 @@ fn what_a_void_log_said_is_stored_again_with_the_evidence() {
 }
 
 #[test]
+fn what_is_written_again_after_a_fork_does_not_win_over_what_is_newer() {
+    let (mut ada, mut clone, mut bob) = clones();
+    let mut eve = Node::fresh(2, 4);
+    ada.tell(&mut eve, at(7));
+    bob.set("common", "newer", at(8));
+    // The clone hears of the fork from somebody who does not know of the newer value either.
+    clone.tell(&mut eve, at(20));
+    eve.tell(&mut clone, at(21));
+    assert_eq!(clone.get("common").as_deref(), Some("c"));
+    // And so does the other, after it has gone on.
+    eve.tell(&mut ada, at(22));
+    ada.set("after", "a", at(23));
+    let mut all = [ada, clone, bob, eve];
+    converge(&mut all, at(30));
+    for node in &all {
+        for (key, value) in [("common", "newer"), ("left", "l"), ("right", "r"), ("after", "a")] {
+            assert_eq!(node.get(key).as_deref(), Some(value), "{key}");
+        }
+    }
+}
+
+#[test]
 fn a_fork_that_shows_against_an_own_head_is_stored() {
     let (mut ada, mut clone, _) = clones();
     // Ada's own heads are not stored, so only the evidence says what the range has shown.

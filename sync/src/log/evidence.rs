@@ -172,7 +172,7 @@ impl Evidence {
     }
 
     /// Which log evidence is about, before anything of it is checked.
-    pub(crate) fn read_opening(bytes: &[u8], mesh: &MeshId) -> Result<LogOpening, EvidenceError> {
+    pub fn read_opening(bytes: &[u8], mesh: &MeshId) -> Result<LogOpening, EvidenceError> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != KIND {
             return Err(DecodeError::Kind.into());
