@@ -174,6 +174,50 @@ fn two_that_differ_in_thousands_of_logs_come_to_the_same() {
 }
 
 #[test]
+fn who_forked_both_its_logs_is_not_called_out_of_sync() {
+    let mut net = pair();
+    let write = |net: &mut Net, what: &str| {
+        let now = net.time();
+        event(net.node(0), "t", what, now);
+        let (node, name) = (net.node(0), format!("key {what}"));
+        let mut tx = node.replica.transact(node.writer, "t", now).unwrap();
+        tx.map("m").set(&name, what).unwrap();
+        tx.commit().unwrap();
+        node.store();
+    };
+    write(&mut net, "one");
+    let backup = net.node(0).disk();
+    let wire = net.connect(0, 1, Weather::STREAM);
+    for what in ["two", "three"] {
+        write(&mut net, what);
+        net.run(3_000);
+    }
+    net.cut(wire);
+    let now = crate::replicas::at(net.now);
+    net.parties[0] = Party::Replica(Box::new(Node::open(0, 5, backup, How::Resumed, now)));
+    for what in ["four", "five"] {
+        write(&mut net, what);
+    }
+    let before = net.events.len();
+    net.connect(0, 1, Weather::STREAM);
+    net.run(5_000);
+    let events = &net.events[before..];
+    assert!(!events.iter().any(|event| event.3 == SessionEvent::OutOfSync), "{events:?}");
+    assert_eq!(net.parties[0].roots().len(), net.parties[1].roots().len());
+    for party in [0, 1] {
+        let replica = &net.node(party).replica;
+        let topic = replica.topic("t").unwrap();
+        let said: Vec<&[u8]> = topic.events().iter().filter_map(|event| event.payload).collect();
+        for what in ["one", "four", "five"] {
+            assert_eq!(said.iter().filter(|said| **said == what.as_bytes()).count(), 1, "{what}");
+            assert!(topic.map("m").get(format!("key {what}")).is_some(), "{what}");
+        }
+    }
+    let states = [0, 1].map(|party| net.node(party).state());
+    assert_eq!(states[0], states[1]);
+}
+
+#[test]
 fn a_small_write_is_pushed_in_few_bytes() {
     let mut net = pair();
     let wire = net.connect(0, 1, Weather::STREAM);

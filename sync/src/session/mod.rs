@@ -151,6 +151,8 @@ struct Answered {
     answer: Vec<u8>,
     transcript: Transcript,
     due: bool,
+    /// Why who dials did not take the answer, if it said so.
+    refused: Option<Refusal>,
 }
 
 /// When a frame of the handshake is sent again.
@@ -412,7 +414,8 @@ impl Sessions {
         let sign = |message: &[u8]| holder.sign(&agent, message);
         match self.membership.answer(body, &terms, binding, &agent, sign) {
             Ok((answer, transcript)) => {
-                let new = Answered { hello: body.to_vec(), theirs, answer, transcript, due: true };
+                let new =
+                    Answered { hello: body.to_vec(), theirs, answer, transcript, due: true, refused: None };
                 match self.sessions.get_mut(&id).map(|session| &mut session.phase) {
                     Some(Phase::Answered(answered)) => {
                         if answered.len() >= ANSWERED_MAX {
@@ -454,7 +457,7 @@ impl Sessions {
                 return Err(InputError::NotAuthentic);
             }
             Err(error) => {
-                self.end(id, error.into());
+                self.fail(id, Some(nonce), error.into());
                 return Ok(());
             }
         };
@@ -462,7 +465,7 @@ impl Sessions {
         let scope = match self.admit(id, &options, &peer) {
             Ok(scope) => scope,
             Err(reason) => {
-                self.end(id, reason);
+                self.fail(id, Some(nonce), reason);
                 return Ok(());
             }
         };
@@ -555,7 +558,15 @@ impl Sessions {
     }
 
     fn take_refusal(&mut self, id: SessionId, body: &[u8]) {
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let (Phase::Answered(answered), Some((refused, [reason]))) =
+            (&mut session.phase, body.split_first_chunk())
+        {
+            // Anybody who saw the hello could have sent it, so whoever else dials is still waited for.
+            let of_them = answered.iter_mut().filter(|answered| answered.theirs.nonce == *refused);
+            of_them.for_each(|answered| answered.refused = Some(Refusal::from_code(*reason)));
+            return;
+        }
         let (Phase::Calling { nonce, .. } | Phase::Open { nonce, proof: Some(_), .. }) = &session.phase
         else {
             return;
@@ -691,6 +702,10 @@ impl Sessions {
                 },
                 Phase::Calling { called: true, .. } if ms >= session.deadline => {
                     ended.push((*id, HandshakeError::BothDial.into()));
+                }
+                Phase::Answered(answered) if ms >= session.deadline => {
+                    let refused = answered.iter().rev().find_map(|answered| answered.refused);
+                    ended.push((*id, refused.map_or(EndReason::TimedOut, EndReason::Refused)));
                 }
                 _ if ms >= session.deadline => ended.push((*id, EndReason::TimedOut)),
                 _ => {}

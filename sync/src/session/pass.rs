@@ -41,6 +41,8 @@ pub(super) struct Field<'a> {
     pub(super) checkpoints: Checkpoints<'a>,
     /// Where the stream of messages is.
     pub(super) at: u64,
+    /// Whether this side still searches for where two histories part.
+    pub(super) searching: bool,
 }
 
 /// What came of a step.
@@ -235,7 +237,10 @@ impl Pass {
         } else if let Some((extent, offers)) = self.offers.take() {
             self.mark = field.at;
             Message::Offers { pass: self.number, extent, offers }.put(out);
-        } else if matches!(self.stage, Stage::Exchanging) && !self.told_done && field.outbox.is_pass_done() {
+        } else if matches!(self.stage, Stage::Exchanging)
+            && !(self.told_done || field.searching)
+            && field.outbox.is_pass_done()
+        {
             self.told_done = true;
             Message::Done { pass: self.number, gained: self.gained, more: self.more }.put(out);
             return self.end_if_done();

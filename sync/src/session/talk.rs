@@ -302,6 +302,7 @@ impl Talk {
             outbox: &mut self.outbox,
             checkpoints,
             at: self.link.written(),
+            searching: self.search.is_some(),
         };
         step(&mut self.pass, &mut field)
     }
@@ -520,6 +521,9 @@ impl Talk {
     }
 
     fn begin_search<H: Holder>(&mut self, log: &LogId, cx: &mut Context<'_, H>) {
+        if self.search.as_ref().is_some_and(|(searched, _)| searched == log) {
+            return;
+        }
         let set = cx.holder.logs();
         if let (Some(held), Some(evidence)) = (set.log(log), set.evidence(log)) {
             self.search = Some((*log, ForkSearch::new(held, evidence.clone())));
@@ -626,6 +630,7 @@ impl Talk {
                 return Ok(None);
             }
             if !self.pass.is_idle() {
+                self.search = None;
                 self.pass.give_up();
                 told = self.is_news_that_useless().then_some(SessionEvent::OutOfSync);
             }
