@@ -31,7 +31,8 @@ async fn agent(mut stream: TcpStream, mesh: MeshId, asks: bool) -> Result<Replic
         if stream.write_all(&out).await.is_err() || !replica.sessions().contains(&session) {
             return Ok(replica);
         }
-        let wait = replica.poll_timeout().map_or(0, |due| due.as_millis().saturating_sub(now().as_millis()));
+        let wait =
+            replica.poll_timeout().map_or(60_000, |due| due.as_millis().saturating_sub(now().as_millis()));
         match timeout(Duration::from_millis(wait), stream.read(&mut piece)).await {
             Ok(Ok(len @ 1..)) => decoder.push(&piece[..len]),
             Ok(_) => return Ok(replica), // the connection is gone

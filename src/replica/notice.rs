@@ -83,19 +83,22 @@ pub enum Notice {
         /// What counts lies below.
         valid_below: u64,
     },
-    /// An own log has another history elsewhere; the writer goes on in its next incarnation.
+    /// An own log has another history elsewhere: its storage was cloned or put back from a backup, or two processes have the
+    /// key. The writer goes on in its next incarnation. See to it that each key has one storage; open what was put back
+    /// with [`Opened::Restored`](crate::Opened).
     SelfForked {
         /// Which log.
         log: LogOpening,
     },
-    /// A writer's clock had been ahead: it goes on in its next incarnation, with what is live stamped anew.
+    /// A local writer's clock had been ahead: it goes on in its next incarnation, with what is live stamped anew. Nothing is
+    /// left to do, but for events, which keep their stamps and wait at others: append again what matters.
     Restamped {
         /// Which writer.
         agent: AgentId,
         /// Where.
         topic: Topic,
     },
-    /// Entries wait for their stamps to be past.
+    /// Entries wait for their stamps to be past: their writer's clock is ahead of this one, or this one is behind.
     Deferred {
         /// Of which log.
         log: LogOpening,

@@ -32,6 +32,9 @@ impl Replica {
     /// come over the connection go to [`handle_input`](Self::handle_input), and those of
     /// [`poll_transmit`](Self::poll_transmit) go out over it.
     ///
+    /// What local writers wrote while their clock was ahead is stamped anew first: nobody would take it before its time.
+    /// Events cannot be: they wait, and peers say so ([`Notice::Deferred`](crate::Notice)).
+    ///
     /// # Errors
     ///
     /// If the writer is not one of this replica.
@@ -44,6 +47,7 @@ impl Replica {
         if !self.locals.contains_key(&writer.id()) {
             return Err(ConnectError::UnknownWriter);
         }
+        self.restamp_ahead(now);
         Ok(self.with_sessions(|sessions, _| sessions.connect(writer.id(), options, now)))
     }
 

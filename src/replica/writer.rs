@@ -4,6 +4,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::fmt;
 
 use consilience_crdts::Timestamp;
@@ -124,6 +125,22 @@ impl Replica {
             local.logs.insert(name, log);
         }
         Ok(log)
+    }
+
+    /// Has those writers go on in their next incarnation, with what is live stamped anew, whose last stamps others would
+    /// not take yet.
+    pub(super) fn restamp_ahead(&mut self, now: Timestamp) {
+        let own =
+            self.locals.iter().flat_map(|(agent, local)| local.logs.iter().map(move |own| (agent, own)));
+        let ahead = own.filter(|(_, ((_, kind), log))| *kind == LogKind::State && self.is_ahead(log, now));
+        let ahead: Vec<_> = ahead.map(|(agent, ((topic, _), _))| (*agent, topic.clone())).collect();
+        for (agent, topic) in &ahead {
+            // Where that is not possible now, the writer's next write tells.
+            let _ = self.own_log(agent, topic, LogKind::State, now);
+        }
+        if !ahead.is_empty() {
+            self.settle(now);
+        }
     }
 
     /// Another history of an own log turned up. What was not signed yet is taken back, to be written again in the next

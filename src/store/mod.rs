@@ -4,23 +4,34 @@
 //! after a failed write or sync nothing is trusted until it was opened anew.
 //!
 //! ```no_run
-//! use consilience::journal::{Item, Journal, recover};
+//! use consilience::crdts::Timestamp;
 //! use consilience::store::FileStore;
-//! use consilience::sync::MeshId;
+//! use consilience::sync::{Keypair, MeshId};
+//! use consilience::{Config, Replica};
 //!
-//! let mesh = MeshId::from_bytes([7; 32]);
+//! /// Makes everything durable that has happened: call it before and after whatever sends.
+//! fn persist(replica: &mut Replica, store: &mut FileStore) -> Result<(), Box<dyn core::error::Error>> {
+//!     while let Some(record) = replica.poll_record() {
+//!         store.append(&record)?;
+//!     }
+//!     if let Some(last) = store.sync()? {
+//!         replica.confirm(last)?; // and now it may be sent
+//!     }
+//!     Ok(())
+//! }
+//!
+//! let (secret, entropy, now) = ([7; 32], [1; 32], Timestamp::from_millis(1_700_000_000_000));
 //! let (mut store, stored) = FileStore::open("state".as_ref())?;
-//! let recovered = recover(&mesh, stored.snapshot.as_deref(), &stored.records)?;
-//! let mut journal: Journal = recovered.journal();
+//! let config = Config::new(MeshId::from_bytes(secret), entropy);
+//! let mut replica = Replica::open(config, stored.opened(), now)?;
+//! let ada = replica.add_writer(Keypair::from_seed([3; 32]))?;
+//! replica.append_event(ada, "team/planning", b"started", now)?;
+//! persist(&mut replica, &mut store)?;
 //!
-//! journal.push(&Item::Note { kind: 1, bytes: b"fact" });
-//! journal.seal();
-//! while let Some(record) = journal.poll() {
-//!     store.append(&record)?;
-//! }
-//! if let Some(id) = store.sync()? {
-//!     journal.confirm(id)?; // and now it may be sent
-//! }
+//! // Now and then, when the records outweigh what is live:
+//! let snapshot = replica.snapshot();
+//! store.install_snapshot(&snapshot)?;
+//! replica.confirm_snapshot(snapshot.covers())?;
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
@@ -38,6 +49,7 @@ use std::path::Path;
 
 pub use disk::Disk;
 
+use crate::Opened;
 use crate::journal::{
     Damage, JournalCorrupt, Key, Part, Record, RecordId, Segment, Snapshot, covers, examine, segments,
 };
@@ -53,7 +65,7 @@ pub enum StoreError {
     InUse,
     /// The system failed. Whether something was written is unknown, and so the store does nothing any more: open it
     /// anew.
-    #[error("the system failed to {doing} {name}; open the store anew")]
+    #[error("the system failed to {doing} {name}: {source}; once that is mended, open the store anew")]
     Io {
         /// What was to be done.
         doing: &'static str,
@@ -92,6 +104,18 @@ pub struct Stored {
     pub snapshot: Option<Vec<u8>>,
     /// The records, torn end included: [`recover`](crate::journal::recover) cuts it and says so.
     pub records: Vec<u8>,
+}
+
+impl Stored {
+    /// What to open a replica with: what the folder had, or nothing if it is new. Of a folder that was put back from a
+    /// backup say [`Opened::Restored`] instead.
+    #[must_use]
+    pub fn opened(&self) -> Opened<'_> {
+        if self.snapshot.is_none() && self.records.is_empty() {
+            return Opened::Fresh;
+        }
+        Opened::Resumed(crate::Stored { snapshot: self.snapshot.as_deref(), records: &self.records })
+    }
 }
 
 /// A journal file that counts.

@@ -1,6 +1,7 @@
 //! The promises about maps and sets, one by one.
 
 use consilience::crdts::Hlc;
+use consilience::sync::session::SessionOptions;
 use consilience::sync::{Keypair, LogKind, MeshId, Signer};
 use consilience::{Config, Notice, Opened, Replica, WriteError};
 
@@ -325,6 +326,25 @@ fn a_writer_whose_clock_was_ahead_restamps_in_its_next_incarnation() {
         bob.state();
         ada.state();
     }
+}
+
+#[test]
+fn a_writer_whose_clock_was_ahead_restamps_before_it_meets_anybody() {
+    let mut bob = Node::fresh(1, 2);
+    bob.set("t", "from the future", at(3_650 * DAY));
+    bob.store();
+    let mut bob = Node::open(1, 6, bob.disk(), How::Resumed, at(10));
+    assert!(bob.replica.connect(bob.writer, SessionOptions::dial(), at(11)).is_ok());
+    bob.store();
+    assert!(bob.notices().iter().any(|notice| matches!(notice, Notice::Restamped { .. })));
+    let mut ada = Node::fresh(0, 1);
+    bob.tell(&mut ada, at(20));
+    assert_eq!(ada.get("t").as_deref(), Some("from the future"));
+    // Once.
+    assert!(bob.replica.connect(bob.writer, SessionOptions::dial(), at(21)).is_ok());
+    assert!(bob.notices().is_empty());
+    bob.state();
+    ada.state();
 }
 
 /// Two processes with the same storage: both go on, and the log is forked.
