@@ -321,7 +321,8 @@ impl Replica {
         topics.into_iter().all(|topic| digest(&self.fold, topic) == digest(&anew, topic))
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do, if ever.
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do, if ever. A host that does not ask never learns
+    /// that a peer is gone, and sends nothing again that was lost.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let retired =

@@ -85,7 +85,8 @@ impl Replica {
         sent
     }
 
-    /// What happened in the sessions, one thing at a time.
+    /// What happened in the sessions, one thing at a time. At most 4,096 wait, and the oldest go first: a host that polls
+    /// less often may look at [`sessions`](Self::sessions) for which of its connections are still of use.
     pub fn poll_event(&mut self) -> Option<(SessionId, SessionEvent)> {
         self.with_sessions(|sessions, _| sessions.poll_event())
     }

@@ -39,6 +39,9 @@
 //! before and how much of it is good. So a torn end is cut in the moment in which something takes its place, and not
 //! before somebody could act on it.
 //!
+//! What it cannot see: the newest journal file gone as a whole looks like a run that stored nothing. Its writers then sign
+//! a second history, which is found out and healed ([`Notice::SelfForked`](crate::Notice)).
+//!
 //! The invariant: between any two effects, what is on the disk is the old state or the new one.
 
 mod disk;

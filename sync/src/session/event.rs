@@ -21,7 +21,8 @@ impl SessionId {
 /// Who is on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The agent that signed the handshake.
+    /// The agent that signed the handshake. If it is a local writer, its key is in two processes or a host has connected
+    /// to itself: harmless, as long as each key has one storage.
     pub agent: AgentId,
     /// Whether both sides gave the same channel binding. Without one somebody may sit in between and pass everything
     /// on, so what depends on who reads should not be decided by the agent's name.
