@@ -223,6 +223,14 @@ fn a_run_says_what_came_of_it_in_eighty_columns() {
     assert_eq!(output.status.code(), Some(0), "{stdout}");
     assert!(stdout.contains("All 5 processes ended in the same state"), "{stdout}");
     assert!(stdout.lines().all(|line| line.chars().count() <= 80), "{stdout}");
+    let more = stdout.split_once("as in a plain replay").unwrap().1.starts_with(";\n");
+    let number = |line: &str| {
+        let figure = stdout.lines().find_map(|text| text.trim().strip_prefix(line)).unwrap();
+        figure.split_whitespace().next().unwrap().replace(',', "").parse::<u64>().unwrap()
+    };
+    let plain = stdout.split_once("once each, and ").unwrap().1;
+    let plain: u64 = plain.split_once(" key").unwrap().0.replace(',', "").parse().unwrap();
+    assert_eq!(more, number("live keys") > plain, "{stdout}");
     assert!(output.stderr.is_empty(), "no progress bar where there is no terminal");
     let page = std::fs::read_to_string(page).unwrap();
     assert!(page.contains("All 5 processes ended in the same state"));
@@ -282,7 +290,10 @@ fn malformed_lines_are_named_by_file_and_line() {
 
 #[test]
 fn misuse_exits_with_2() {
-    let cases: [&[&str]; 8] = [
+    let cases: [&[&str]; 10] = [
+        // Before the run, not after it.
+        &["--html", "/nonexistent/page.html"],
+        &["--html", env!("CARGO_TARGET_TMPDIR")],
         &["--trace", "no/such/file.jsonl"],
         &["--git", "no/such/dir"],
         &["--loss", "0.2"],
@@ -300,6 +311,46 @@ fn misuse_exits_with_2() {
     let help = run(&["--help"]);
     assert_eq!(help.status.code(), Some(0));
     assert!(String::from_utf8(help.stdout).unwrap().lines().all(|line| line.len() <= 80));
+}
+
+/// The processes with this in their arguments, and whether each is stopped.
+#[cfg(target_os = "linux")]
+fn processes(part: &str) -> Vec<bool> {
+    let of = |dir: std::fs::DirEntry| {
+        let arguments = std::fs::read(dir.path().join("cmdline")).ok()?;
+        let stat = std::fs::read_to_string(dir.path().join("stat")).ok()?;
+        let state = stat.rsplit_once(") ")?.1.chars().next()?;
+        (String::from_utf8_lossy(&arguments).contains(part) && state != 'Z').then_some(state == 'T')
+    };
+    std::fs::read_dir("/proc").unwrap().filter_map(|dir| of(dir.unwrap())).collect()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_that_is_told_to_end_leaves_nothing_behind() {
+    let pause = || {
+        #[expect(clippy::disallowed_methods, reason = "a test may wait for a process")]
+        std::thread::sleep(core::time::Duration::from_millis(10));
+    };
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let scratch = Scratch::new(&format!("told-{signal}"));
+        let dir = scratch.path("");
+        let mut mesh = Command::new(binary());
+        mesh.args(["--faults", "sleep,relay", "--html", &scratch.path("page.html")]).env("TMPDIR", &dir);
+        let mut mesh =
+            mesh.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let part = format!("{dir}consilience-mesh-");
+        // One that is stopped cannot end by itself.
+        while !processes(&part).contains(&true) {
+            assert_eq!(mesh.try_wait().unwrap(), None, "nothing was stopped");
+            pause();
+        }
+        let kill = Command::new("kill").args([&format!("-{signal}"), &mesh.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        assert_eq!(mesh.wait().unwrap().code(), Some(code));
+        assert!(processes(&part).is_empty(), "{signal}: {:?}", processes(&part));
+        assert!(scratch.files("").is_empty(), "{signal}");
+    }
 }
 
 #[test]

@@ -402,11 +402,91 @@ fn a_process_of_another_mesh_is_not_let_in() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("belongs to another mesh"));
 }
 
+/// One by hand, which listens at any port.
+fn by_hand(mode: &str, dir: &str, more: &[&str]) -> (Running, String) {
+    let running = Running::start(&[&[mode, dir, "--listen", "127.0.0.1:0"], more].concat());
+    let banner = running.line();
+    (running, banner)
+}
+
+#[test]
+fn lines_that_are_none_are_passed_over() {
+    let scratch = Scratch::new("process-garbled");
+    let (mut here, _) = by_hand("--agent", &scratch.path("here"), &[]);
+    here.input.write_all(b"set a b \xff\xfe\n").unwrap();
+    here.input.write_all(&vec![b'x'; 3 << 20]).unwrap();
+    here.tell("");
+    here.tell("set a b c");
+    assert!(here.line().starts_with("a b = c (by "));
+    here.stop("quit");
+}
+
+#[test]
+fn what_a_peer_writes_stays_in_its_line() {
+    let scratch = Scratch::new("process-escape");
+    let (here, banner) = by_hand("--agent", &scratch.path("here"), &[]);
+    let addr = banner.split([' ', ',']).nth(2).unwrap();
+    let (mut there, _) = by_hand("--agent", &scratch.path("there"), &["--peer", addr]);
+    there.tell("set a \u{1b}[2Jk\u{7} v\rdisconnected\u{202e}\u{9b}1m");
+    let line = here.line_with("k");
+    let line = if line.starts_with("connected") { here.line_with("k") } else { line };
+    assert!(line.starts_with(r"a \u{1b}[2Jk\u{7} = v\rdisconnected\u{202e}\u{9b}1m (by "), "{line}");
+    here.stop("quit");
+    there.stop("quit");
+    let lines = dump(&scratch, "here");
+    assert_eq!(lines[0]["value"], "v\rdisconnected\u{202e}\u{9b}1m");
+}
+
+#[test]
+fn a_directory_stays_with_its_kind_of_process() {
+    let scratch = Scratch::new("process-kind");
+    let dirs = [("--agent", scratch.path("agent")), ("--relay", scratch.path("relay"))];
+    for (mode, dir) in &dirs {
+        let (running, banner) = by_hand(mode, dir, &[]);
+        assert_eq!(banner.contains("set TOPIC"), *mode == "--agent", "{banner}");
+        running.stop("quit");
+    }
+    // As they were before the kind was noted, and then as they are now.
+    for noted in [false, true] {
+        for (name, mode) in [("agent", "--relay"), ("relay", "--agent")] {
+            if !noted {
+                std::fs::remove_file(format!("{}/kind", scratch.path(name))).unwrap();
+            }
+            let before = scratch.files(name);
+            let start = [mode, &scratch.path(name), "--listen", "127.0.0.1:0"];
+            let output = Command::new(binary()).args(start).output().unwrap();
+            assert_eq!(output.status.code(), Some(1));
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(stderr.contains(&format!("is the directory of --{name}")), "{stderr}");
+            assert_eq!(scratch.files(name), before);
+        }
+        for (mode, dir) in &dirs {
+            by_hand(mode, dir, &[]).0.stop("quit");
+        }
+    }
+    assert_eq!(dump(&scratch, "agent").len(), 1);
+}
+
 #[test]
 fn what_is_wrong_with_arguments_is_said_with_exit_code_2() {
-    for arguments in [&["--agent"][..], &["--agent", "x"], &["--relay", "x", "--listen", "y", "--bogus"]] {
+    let scratch = Scratch::new("process-misuse");
+    let dir = &*scratch.path("x");
+    for arguments in [
+        &["--agent"][..],
+        &["--agent", dir],
+        &["--agent", "--listen", "127.0.0.1:0"],
+        &["--agent", dir, "--listen", "foo"],
+        &["--agent", dir, "--listen", "127.0.0.1:0", "--peer", "nonsense"],
+        &["--relay", dir, "--listen", "127.0.0.1:0", "--bogus"],
+    ] {
         let output = Command::new(binary()).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(!output.stderr.is_empty());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("mesh --agent --help"));
+        assert!(!std::path::Path::new(dir).exists());
+    }
+    for arguments in [&["--agent", "--help"][..], &["--relay", dir, "--help"], &["--dump", "--help"]] {
+        let output = Command::new(binary()).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("mesh --dump DIR"));
     }
 }

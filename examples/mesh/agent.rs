@@ -8,20 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consilience::crdts::Timestamp;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::controlled::Controlled;
+use super::dump;
+use super::folder::{self, Kind};
 use super::hand::Hand;
 use super::host::{Host, HostConfig, mesh_of_password, mesh_of_seed};
+use super::input::{Line, lines};
 use super::net::{Input, Net, News, Timing};
 use super::node::Node;
 use super::process_options::{Process, ProcessCommand, Role, USAGE};
 use super::relay::RelayNode;
 use super::trace::TIME_S_MAX;
-use super::{dump, folder};
 
 /// So much of what waits is taken in at once.
 const LINES_MAX: usize = 256;
@@ -33,6 +34,9 @@ const WAIT_MAX_MS: u64 = 60_000;
 
 /// Who tells the process what to do, and hears what comes of it.
 pub(crate) trait Face {
+    /// So many bytes a line may have.
+    const LINE_MAX: usize;
+
     fn ready(&mut self, addr: &str, node: &impl Node) -> Result<(), String>;
 
     /// Takes a command in. False if it is the last one.
@@ -43,6 +47,9 @@ pub(crate) trait Face {
         net: &mut Net,
         now: Timestamp,
     ) -> Result<bool, String>;
+
+    /// Is told of a line that cannot be taken in. An error is the end.
+    fn garbled(&mut self, why: String) -> Result<(), String>;
 
     /// Answers: everything that was taken in is stored.
     fn stored(&mut self, node: &mut impl Node, net: &Net) -> Result<(), String>;
@@ -90,10 +97,13 @@ fn start(process: &Process, relays: bool, mut face: impl Face) -> Result<(), Str
             Role::Hand { mesh } => (mesh_of_password(mesh), 30),
             Role::Control { seed, half_life_days } => (mesh_of_seed(*seed), *half_life_days),
         };
-        folder::join(&process.dir, &mesh)?;
+        // First of all: of an address that cannot be had nothing is to be left behind.
+        let listener = TcpListener::bind(&process.listen).await;
+        let listener = listener.map_err(|error| format!("--listen {}: {error}", process.listen))?;
+        folder::join(&process.dir, &mesh, if relays { Kind::Relay } else { Kind::Agent })?;
         if relays {
             let node = RelayNode::open(&process.dir, mesh, clock.now())?;
-            return serve(process, &clock, node, &mut face).await;
+            return serve(process, &clock, listener, node, &mut face).await;
         }
         let by_trace = matches!(process.role, Role::Control { .. });
         let config = HostConfig { mesh, half_life_days, restored: process.restored, by_trace };
@@ -101,7 +111,7 @@ fn start(process: &Process, relays: bool, mut face: impl Face) -> Result<(), Str
         if matches!(process.role, Role::Hand { .. }) {
             node.watch()?;
         }
-        serve(process, &clock, node, &mut face).await
+        serve(process, &clock, listener, node, &mut face).await
     });
     if let Err(why) = &done {
         face.failed(why);
@@ -111,14 +121,13 @@ fn start(process: &Process, relays: bool, mut face: impl Face) -> Result<(), Str
     done
 }
 
-async fn serve(
+async fn serve<F: Face>(
     process: &Process,
     clock: &Clock,
+    listener: TcpListener,
     mut node: impl Node,
-    face: &mut impl Face,
+    face: &mut F,
 ) -> Result<(), String> {
-    let listener = TcpListener::bind(&process.listen).await;
-    let listener = listener.map_err(|error| format!("--listen {}: {error}", process.listen))?;
     let addr = listener.local_addr().map_err(|error| error.to_string())?;
     let (input, mut inputs) = mpsc::channel(INPUTS_MAX);
     let room = Arc::new(Notify::new());
@@ -127,7 +136,7 @@ async fn serve(
     process.peers.iter().for_each(|peer| net.join(peer));
     face.ready(&addr.to_string(), &node)?;
 
-    let mut lines = lines();
+    let mut lines = lines(F::LINE_MAX, LINES_MAX);
     let mut round = Round::default();
     let mut goes_on = true;
     while goes_on {
@@ -152,7 +161,10 @@ async fn serve(
         }
         let now = clock.now();
         for line in round.lines.drain(..) {
-            goes_on = goes_on && face.take(&line, &mut node, &mut net, now)?;
+            match line {
+                Ok(line) => goes_on = goes_on && face.take(&line, &mut node, &mut net, now)?,
+                Err(why) => face.garbled(why)?,
+            }
         }
         for input in round.inputs.drain(..) {
             net.take(input, &mut node, now)?;
@@ -175,31 +187,17 @@ async fn serve(
 /// What waits to be taken in.
 #[derive(Default)]
 struct Round {
-    lines: Vec<String>,
+    lines: Vec<Line>,
     inputs: Vec<Input>,
     /// There will be no more lines.
     closed: bool,
 }
 
 impl Round {
-    fn line(&mut self, line: Option<String>) {
+    fn line(&mut self, line: Option<Line>) {
         self.closed |= line.is_none();
         self.lines.extend(line);
     }
-}
-
-/// The lines of standard input.
-fn lines() -> mpsc::Receiver<String> {
-    let (send, receive) = mpsc::channel(LINES_MAX);
-    tokio::spawn(async move {
-        let mut lines = BufReader::new(tokio::io::stdin()).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            if send.send(line).await.is_err() {
-                break;
-            }
-        }
-    });
-    receive
 }
 
 /// What time it is for sessions and for storage. Events of a trace have instants of their own.

@@ -23,6 +23,9 @@ enum Answer {
 }
 
 impl Face for Controlled {
+    /// An event may touch any number of keys, and who started this process is trusted.
+    const LINE_MAX: usize = usize::MAX;
+
     fn ready(&mut self, addr: &str, node: &impl Node) -> Result<(), String> {
         say(&[Reply::Ready { addr: addr.into(), restored_entries: node.restored_entries() }])
     }
@@ -48,6 +51,11 @@ impl Face for Controlled {
             Command::Stop => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn garbled(&mut self, why: String) -> Result<(), String> {
+        // An event would be lost.
+        Err(why)
     }
 
     fn stored(&mut self, node: &mut impl Node, net: &Net) -> Result<(), String> {

@@ -11,13 +11,11 @@ use consilience::sync::AgentId;
 use consilience::{CollectionKind, Config, Live, Opened, Replica, Stored, TopicView};
 use serde_json::{Value, json};
 
+use super::folder::Kind;
 use super::node::{hex, text};
-use super::relay::ITEMS;
+use super::shown::shown_json;
 use super::trace::TIME_S_MAX;
 use super::{folder, status};
-
-/// The file that a running process has locked.
-const LOCK: &str = "lock";
 
 /// Writes what is in a directory's store.
 pub(crate) fn dump(dir: &Path, out: &mut impl Write) -> Result<(), String> {
@@ -38,7 +36,10 @@ pub(crate) fn dump(dir: &Path, out: &mut impl Write) -> Result<(), String> {
         "entries": entries,
         "topics": replica.topics().map(consilience::sync::Topic::as_str).collect::<Vec<_>>(),
     }));
-    let written = lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
+    let written = lines
+        .iter()
+        .try_for_each(|line| writeln!(out, "{}", shown_json(&line.to_string())))
+        .and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(text(error)),
         _ => Ok(()),
@@ -48,7 +49,7 @@ pub(crate) fn dump(dir: &Path, out: &mut impl Write) -> Result<(), String> {
 fn open(dir: &Path) -> Result<Replica, String> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.display());
     let mesh = folder::mesh(dir)?;
-    if dir.join(ITEMS).exists() {
+    if folder::kind(dir)? == Some(Kind::Relay) {
         return Err(named(&"this is a relay's directory, and a relay cannot read what it holds"));
     }
     let (_, stored) = FileStore::open_on(Box::new(Copied::new(dir)?)).map_err(|error| named(&error))?;
@@ -126,7 +127,8 @@ struct Copied(BTreeMap<String, Vec<u8>>);
 impl Copied {
     /// Reads a directory in which no process runs.
     fn new(dir: &Path) -> Result<Self, String> {
-        let lock = File::open(dir.join(LOCK)).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let lock =
+            File::open(dir.join(folder::LOCK)).map_err(|error| format!("{}: {error}", dir.display()))?;
         if lock.try_lock().is_err() {
             return Err(format!("a process runs in {}: stop it first", dir.display()));
         }

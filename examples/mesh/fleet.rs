@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::backlog::Backlog;
 use super::clock::Clock;
 use super::control::Command;
+use super::interrupt::Interrupt;
 use super::links::{self, Link};
 use super::member::{Heard, Member, State};
 use super::options::Options;
@@ -32,11 +33,17 @@ pub(crate) struct Fleet {
     /// Of the last question for a status.
     asked: u64,
     pub(crate) backlog: Backlog,
+    pub(crate) interrupt: Interrupt,
 }
 
 impl Fleet {
     /// Starts all processes, with their stores in `dir`, and joins them.
-    pub(crate) fn start(options: &Options, dir: &Path, backlog: Backlog) -> Result<Self, String> {
+    pub(crate) fn start(
+        options: &Options,
+        dir: &Path,
+        backlog: Backlog,
+        interrupt: Interrupt,
+    ) -> Result<Self, String> {
         let agents = (0..options.processes).map(|number| {
             let name = format!("agent-{number}");
             let store = dir.join(&name);
@@ -57,6 +64,7 @@ impl Fleet {
             half_life_days: options.half_life_days,
             asked: 0,
             backlog,
+            interrupt,
         };
         for process in 0..fleet.members.len() {
             fleet.begin(process, false)?;
@@ -212,8 +220,10 @@ impl Fleet {
         }
     }
 
-    /// Hands out what can be handed out, and hears what is said, for at most `limit` if it is nothing.
+    /// Hands out what can be handed out, and hears what is said, for at most `limit` if it is nothing. An error if the
+    /// program was told to end.
     pub(crate) fn pump(&mut self, limit: Duration) -> Result<(), String> {
+        self.interrupt.check()?;
         for member in &mut self.members {
             while let Some(place) = member.next_event() {
                 member.tell(self.backlog.command(place));

@@ -11,10 +11,12 @@ use super::agent::Face;
 use super::host::Host;
 use super::net::{Net, News};
 use super::node::{Node, hex, text};
+use super::shown::shown;
 
 /// The map of each topic that is written by hand.
 const NOTES: &str = "notes";
-const COMMANDS: &str = "set TOPIC KEY VALUE, remove TOPIC KEY, get TOPIC KEY, or quit";
+/// What an agent understands.
+pub(crate) const COMMANDS: &str = "set TOPIC KEY VALUE, remove TOPIC KEY, get TOPIC KEY, or quit";
 
 pub(crate) struct Hand {
     /// What to show once it is stored.
@@ -28,8 +30,12 @@ impl Hand {
 }
 
 impl Face for Hand {
+    /// Nobody types that much, and what is piped in by mistake is not to fill the memory.
+    const LINE_MAX: usize = 1 << 20;
+
     fn ready(&mut self, addr: &str, node: &impl Node) -> Result<(), String> {
-        show(&format!("listening on {addr}, {} entries so far; {COMMANDS}", node.restored_entries()));
+        let (entries, commands) = (node.restored_entries(), node.commands());
+        show(&format!("listening on {addr}, {entries} entries so far; {commands}"));
         Ok(())
     }
 
@@ -46,10 +52,15 @@ impl Face for Hand {
             line => match node.obey(line, now) {
                 Ok(shown) => self.shown.extend(shown),
                 // A mistake of a person is no reason to end.
-                Err(why) => eprintln!("{why}"),
+                Err(why) => complain(&why),
             },
         }
         Ok(true)
+    }
+
+    fn garbled(&mut self, why: String) -> Result<(), String> {
+        complain(&why);
+        Ok(())
     }
 
     fn stored(&mut self, node: &mut impl Node, _: &Net) -> Result<(), String> {
@@ -70,10 +81,10 @@ impl Face for Hand {
             News::Session(addr, SessionEvent::Ended(reason)) => {
                 show(&format!("disconnected from {addr}: {reason}"));
             }
-            News::Session(addr, SessionEvent::Fault(fault)) => eprintln!("{addr}: {fault}"),
+            News::Session(addr, SessionEvent::Fault(fault)) => complain(&format!("{addr}: {fault}")),
             News::Session(..) => {}
             News::Unreachable(addr, error) => {
-                eprintln!("{addr} cannot be reached ({error}); it is tried again until it can");
+                complain(&format!("{addr} cannot be reached ({error}); it is tried again until it can"));
             }
         }
     }
@@ -86,10 +97,15 @@ impl Face for Hand {
     fn failed(&mut self, _: &str) {}
 }
 
-/// A reader that has gone away is no reason to end: peers still need this process.
+/// One line, whatever peers put into it. A reader that has gone away is no reason to end: peers still need this process.
 fn show(line: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    let _ = writeln!(out, "{}", shown(line)).and_then(|()| out.flush());
+}
+
+fn complain(line: &str) {
+    // As with what is shown.
+    let _ = writeln!(std::io::stderr(), "{}", shown(line));
 }
 
 impl Host {

@@ -197,6 +197,10 @@ impl Node for Host {
         Self::status(self, couplings)
     }
 
+    fn commands(&self) -> &'static str {
+        super::hand::COMMANDS
+    }
+
     fn obey(&mut self, line: &str, now: Timestamp) -> Result<Option<String>, String> {
         Self::obey(self, line, now)
     }

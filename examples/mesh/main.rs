@@ -38,6 +38,8 @@ mod git;
 mod hand;
 mod host;
 mod html;
+mod input;
+mod interrupt;
 mod lines;
 mod links;
 mod member;
@@ -45,6 +47,7 @@ mod net;
 mod node;
 mod options;
 mod outcome;
+mod page;
 mod plot;
 mod prng;
 mod process_options;
@@ -52,6 +55,7 @@ mod progress;
 mod relay;
 mod replay;
 mod scratch;
+mod shown;
 mod starter;
 mod status;
 mod stream;
@@ -64,8 +68,10 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use interrupt::Interrupt;
 use options::{Command, Options, Source};
 use outcome::Outcome;
+use page::Page;
 use progress::Progress;
 use scratch::Scratch;
 use trace::Trace;
@@ -80,7 +86,7 @@ fn main() -> ExitCode {
     match process_options::parse(&arguments) {
         Some(Ok(command)) => return agent::run(&command),
         Some(Err(complaint)) => {
-            return fail(MISUSED, &format!("{complaint}\n(--agent --help lists the options)"));
+            return fail(MISUSED, &format!("{complaint}\n(mesh --agent --help lists the options)"));
         }
         None => {}
     }
@@ -96,26 +102,41 @@ fn run(options: &Options) -> ExitCode {
         Ok(trace) => trace,
         Err(complaint) => return fail(MISUSED, &complaint),
     };
+    // Before there is anything that must not be left behind.
+    let interrupt = match Interrupt::watch() {
+        Ok(interrupt) => interrupt,
+        Err(complaint) => return fail(FAILED, &complaint),
+    };
     let scratch = match Scratch::new(options.keep.as_deref()) {
         Ok(scratch) => scratch,
         Err(complaint) => return fail(MISUSED, &complaint),
     };
+    let page = match options.html.as_deref().map(Page::open).transpose() {
+        Ok(page) => page,
+        Err(complaint) => return fail(MISUSED, &complaint),
+    };
     let progress = Progress::new(trace.events.len(), options.processes);
-    let outcome = scratch
-        .keep_trace(&trace)
-        .and_then(|()| replay::replay(&trace, options, scratch.dir(), &|fleet| progress.show(fleet)));
+    let outcome = scratch.keep_trace(&trace).and_then(|()| {
+        replay::replay(&trace, options, scratch.dir(), &interrupt, &|fleet| progress.show(fleet))
+    });
     progress.clear();
-    match outcome.and_then(|outcome| report(&trace, options, &outcome)) {
-        Ok((text, code)) => print(&text, code),
-        Err(complaint) => fail(FAILED, &complaint),
+    match (outcome.and_then(|outcome| report(&trace, options, &outcome, page)), interrupt.code()) {
+        (Ok((text, code)), _) => print(&text, code),
+        // Whatever failed then.
+        (Err(_), Some(code)) => fail(code, "interrupted"),
+        (Err(complaint), None) => fail(FAILED, &complaint),
     }
 }
 
 /// What is to be printed, and how to end.
-fn report(trace: &Trace, options: &Options, outcome: &Outcome) -> Result<(String, ExitCode), String> {
-    if let Some(file) = &options.html {
-        std::fs::write(file, html::page(trace, options, outcome))
-            .map_err(|error| format!("{}: {error}", file.display()))?;
+fn report(
+    trace: &Trace,
+    options: &Options,
+    outcome: &Outcome,
+    page: Option<Page>,
+) -> Result<(String, ExitCode), String> {
+    if let Some(page) = page {
+        page.write(&html::page(trace, options, outcome))?;
     }
     let text = if options.json {
         serde_json::to_string(&outcome.figures(options)).map_err(|error| error.to_string())? + "\n"

@@ -28,6 +28,9 @@ pub(crate) trait Node {
     /// What it holds, without what is known of connections.
     fn status(&mut self, couplings: bool) -> Result<Status, String>;
 
+    /// What a person may ask for.
+    fn commands(&self) -> &'static str;
+
     /// Does what a person asks for, and says what is to be shown.
     fn obey(&mut self, line: &str, now: Timestamp) -> Result<Option<String>, String>;
 

@@ -60,6 +60,10 @@ pub(crate) fn parse(arguments: &[OsString]) -> Option<Result<ProcessCommand, Str
 }
 
 fn read(mode: &str, arguments: &[OsString]) -> Result<ProcessCommand, String> {
+    // Wherever it stands: whoever asks for help is not to start anything.
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        return Ok(ProcessCommand::Help);
+    }
     let mut arguments = arguments.iter();
     let (mut dir, mut listen, mut peers) = (None, None, Vec::new());
     let (mut restored, mut control) = (false, false);
@@ -70,14 +74,16 @@ fn read(mode: &str, arguments: &[OsString]) -> Result<ProcessCommand, String> {
             return Err(format!("{name} takes no value"));
         }
         let mut value = || {
-            let value = attached.clone().or_else(|| arguments.next().cloned());
+            // The next option is no value; one that looks like an option can be given as --name=value.
+            let next =
+                || arguments.next().filter(|next| !next.as_encoded_bytes().starts_with(b"--")).cloned();
+            let value = attached.clone().or_else(next);
             value.filter(|value| !value.is_empty()).ok_or_else(|| format!("{name} needs a value"))
         };
         match name.as_str() {
-            "--help" | "-h" => return Ok(ProcessCommand::Help),
             name if name == mode => dir = Some(PathBuf::from(value()?)),
-            "--listen" => listen = Some(text(&name, value()?)?),
-            "--peer" => peers.push(text(&name, value()?)?),
+            "--listen" => listen = Some(address(&name, value()?, 0)?),
+            "--peer" => peers.push(address(&name, value()?, 1)?),
             "--mesh" => mesh = Some(text(&name, value()?)?),
             "--seed" => seed = Some(whole(&name, value()?, 0, u64::MAX)?),
             "--half-life-days" => half_life = Some(whole(&name, value()?, 1, HALF_LIFE_DAYS_MAX)?),
@@ -88,7 +94,8 @@ fn read(mode: &str, arguments: &[OsString]) -> Result<ProcessCommand, String> {
     }
     let dir = dir.ok_or_else(|| format!("{mode} needs a directory"))?;
     if mode == "--dump" {
-        let alone = listen.is_none() && peers.is_empty() && mesh.is_none() && !restored && !control;
+        let alone = listen.is_none() && peers.is_empty() && mesh.is_none() && seed.or(half_life).is_none();
+        let alone = alone && !restored && !control;
         return if alone { Ok(ProcessCommand::Dump(dir)) } else { Err("--dump stands alone".into()) };
     }
     let role = match (control, mesh) {
@@ -115,6 +122,22 @@ fn split(argument: &OsString) -> (String, Option<OsString>) {
 
 fn text(name: &str, value: OsString) -> Result<String, String> {
     value.into_string().map_err(|value| format!("{name}: {} is not text", value.display()))
+}
+
+/// A host and a port, as far as that can be told without asking anybody.
+fn address(name: &str, value: OsString, port_min: u16) -> Result<String, String> {
+    let value = text(name, value)?;
+    let is_address = value.rsplit_once(':').is_some_and(|(host, port)| {
+        // An IPv6 address stands in brackets, or its last part would be the port.
+        let is_host =
+            !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
+        is_host && port.parse().is_ok_and(|port: u16| port >= port_min)
+    });
+    if is_address {
+        Ok(value)
+    } else {
+        Err(format!("{name} needs a host and a port, as in 127.0.0.1:7001, and {value:?} is none"))
+    }
 }
 
 fn whole(name: &str, value: OsString, min: u64, max: u64) -> Result<u64, String> {
@@ -161,15 +184,37 @@ mod tests {
     }
 
     #[test]
+    fn help_is_given_wherever_it_is_asked_for() {
+        for line in [
+            "--agent --help",
+            "--relay a --help",
+            "--dump --help",
+            "--agent a --listen -h",
+            "--dump a b --help",
+        ] {
+            assert_eq!(parsed(line), Some(Ok(ProcessCommand::Help)), "{line}");
+        }
+        assert!(parsed("--agent a --listen [::1]:0 --peer host:1").is_some_and(|parsed| parsed.is_ok()));
+    }
+
+    #[test]
     fn what_is_missing_or_too_much_is_named() {
         for (line, word) in [
             ("--agent", "value"),
             ("--agent a", "--listen"),
-            ("--agent a --listen b --relay c", "--relay"),
-            ("--agent a --listen b --seed 3", "--control"),
-            ("--agent a --listen b --control --mesh c", "--seed"),
-            ("--agent a --listen b --control --half-life-days 0", "from 1"),
-            ("--dump a --listen b", "alone"),
+            ("--agent a --listen b:0 --relay c", "--relay"),
+            ("--agent a --listen b:0 --seed 3", "--control"),
+            ("--agent a --listen b:0 --control --mesh c", "--seed"),
+            ("--agent a --listen b:0 --control --half-life-days 0", "from 1"),
+            ("--dump a --listen b:0", "alone"),
+            ("--dump a --seed 3", "alone"),
+            ("--agent --listen b:0", "value"),
+            ("--agent a --listen foo", "port"),
+            ("--agent a --listen :7", "port"),
+            ("--agent a --listen ::1", "port"),
+            ("--agent a --listen b:0 --peer c", "port"),
+            ("--agent a --listen b:0 --peer c:0", "port"),
+            ("--agent a --listen b:0 --peer [::1]", "port"),
             ("--dump a --control=1", "takes no value"),
         ] {
             let Some(Err(complaint)) = parsed(line) else { panic!("{line} is wrong") };

@@ -110,6 +110,10 @@ impl Node for RelayNode {
         })
     }
 
+    fn commands(&self) -> &'static str {
+        "quit ends it"
+    }
+
     fn obey(&mut self, _: &str, _: Timestamp) -> Result<Option<String>, String> {
         Err(text("a relay reads and writes nothing; \"quit\" ends it"))
     }

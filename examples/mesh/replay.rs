@@ -9,6 +9,7 @@ use super::backlog::Backlog;
 use super::couplings::Readings;
 use super::faults::{self, Fault, Schedule};
 use super::fleet::{Fleet, LOOK, PATIENCE};
+use super::interrupt::Interrupt;
 use super::links;
 use super::member::State;
 use super::options::Options;
@@ -46,9 +47,11 @@ pub(crate) fn replay(
     trace: &Trace,
     options: &Options,
     dir: &Path,
+    interrupt: &Interrupt,
     progress: &dyn Fn(&Fleet),
 ) -> Result<Outcome, String> {
-    let fleet = Fleet::start(options, dir, Backlog::new(trace, options.processes))?;
+    let backlog = Backlog::new(trace, options.processes);
+    let fleet = Fleet::start(options, dir, backlog, interrupt.clone())?;
     let agents_links = fleet.links.iter().filter(|link| link.to < options.processes).count();
     let schedule: Schedule =
         faults::schedule(options.faults, trace.events.len(), options.processes, agents_links, options.seed);
@@ -103,7 +106,8 @@ impl Run<'_> {
         progress(&self.fleet);
         let stores: Vec<&Path> =
             self.fleet.members.iter().filter(|member| !member.is_relay).map(|member| &*member.dir).collect();
-        let mut verdict = Verdict::new(trace, self.options, &self.tally.restored, &stores)?;
+        let mut verdict =
+            Verdict::new(trace, self.options, &self.tally.restored, &stores, &self.fleet.interrupt)?;
         if !agreed {
             verdict.complaints.extend(self.fleet.members.iter().map(|member| {
                 let status = &member.status;

@@ -63,6 +63,7 @@ impl Running {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(start.log);
         let log = log.map_err(|error| format!("{}: {error}", start.log.display()))?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        own_group(&mut command);
         let mut child = command.spawn().map_err(|error| format!("a process cannot be started: {error}"))?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("a process without pipes".into());
@@ -86,7 +87,10 @@ impl Running {
             Signal::Stop => "-STOP",
             Signal::Continue => "-CONT",
         };
-        let status = std::process::Command::new("kill").args([name, &self.child.id().to_string()]).status();
+        let mut command = std::process::Command::new("kill");
+        command.args([name, &self.child.id().to_string()]);
+        own_group(&mut command);
+        let status = command.status();
         match status {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(format!("kill {name}: {status}")),
@@ -111,6 +115,15 @@ impl Drop for Running {
         // There is nobody to tell.
         let _ = self.kill();
     }
+}
+
+/// Puts a process into a group of its own. Ctrl-C is then for the starter alone, which knows what to do about it. And if
+/// the starter is killed, most systems wake and end a process that was stopped: nobody else could do so.
+pub(crate) fn own_group(command: &mut std::process::Command) {
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(command, 0);
+    #[cfg(not(unix))]
+    let _ = command;
 }
 
 /// A thread each for writing and reading: pipes fill while a process is stopped.

@@ -8,6 +8,7 @@ use consilience::crdts::Timestamp;
 use super::control::Coupled;
 use super::options::Options;
 use super::outcome::{AtProcess, HALF_LIVES, Outcome};
+use super::shown::shown;
 use super::trace::Trace;
 
 /// Characters for the two names of a coupling.
@@ -22,7 +23,7 @@ pub(crate) fn table(trace: &Trace, options: &Options, outcome: &Outcome) -> Stri
 }
 
 fn write(out: &mut String, trace: &Trace, options: &Options, outcome: &Outcome) -> std::fmt::Result {
-    writeln!(out, "Mesh: {}", cut(&trace.title, TITLE_CHARS))?;
+    writeln!(out, "Mesh: {}", cut(&shown(&trace.title), TITLE_CHARS))?;
     for section in sections(trace, outcome) {
         writeln!(out, "\n{}", section.title)?;
         for Row { name, number, note } in section.rows {
@@ -189,7 +190,11 @@ pub(crate) fn verdict(outcome: &Outcome) -> String {
     };
     if verdict.lost + verdict.wrong == 0 {
         let (events, keys) = (counted(outcome.events, "event"), counted(verdict.plain_keys, "key"));
-        let _ = write!(text, "\nNothing is lost: {events} once each, and {keys} as in a plain replay.");
+        let _ = write!(
+            text,
+            "\nNothing is lost: {events} once each, and {keys} as in a plain replay{}.",
+            survivors(outcome)
+        );
     } else {
         let (lost, wrong) = (counted(verdict.lost, "event"), counted(verdict.wrong, "key"));
         let _ = write!(text, "\nLOST: {lost}; {wrong} not as they should be.");
@@ -203,13 +208,24 @@ pub(crate) fn verdict(outcome: &Outcome) -> String {
     text
 }
 
+/// Why more keys may be live than a plain replay leaves.
+fn survivors(outcome: &Outcome) -> String {
+    match outcome.status().keys.saturating_sub(outcome.verdict.plain_keys) {
+        0 => String::new(),
+        1 => ";\n1 more was removed last by somebody who had not seen its last set".into(),
+        more => {
+            format!(";\n{} more were removed last by somebody who had not seen their last set", grouped(more))
+        }
+    }
+}
+
 fn seconds(time: Duration) -> String {
     format!("{:.2} s", time.as_secs_f64())
 }
 
 fn name(trace: &Trace, agent: u64) -> String {
     match trace.names.get(&agent) {
-        Some(name) => cut(name, PAIR_CHARS / 2 - 2),
+        Some(name) => cut(&shown(name), PAIR_CHARS / 2 - 2),
         None => format!("agent {agent}"),
     }
 }

@@ -11,7 +11,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::backlog::process_of;
+use super::interrupt::Interrupt;
 use super::options::Options;
+use super::starter::own_group;
 use super::trace::{Change, Trace};
 
 /// One of several wrong things is named each, not thousands.
@@ -84,6 +86,7 @@ impl Verdict {
         options: &Options,
         restored: &[usize],
         stores: &[&Path],
+        interrupt: &Interrupt,
     ) -> Result<Self, String> {
         let plain = Plain::new(trace, options.processes);
         let may_survive = |key: &Key| !options.lockstep && key.value.is_none();
@@ -93,6 +96,7 @@ impl Verdict {
             ..Self::default()
         };
         for dir in stores {
+            interrupt.check()?;
             let store = Store::parse(&dump(dir)?).map_err(|why| format!("{}: {why}", dir.display()))?;
             let name = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let found = plain.compare(&store, restored, options.lockstep);
@@ -109,8 +113,10 @@ impl Verdict {
 /// What this program prints of a stopped store.
 fn dump(dir: &Path) -> Result<String, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let output = std::process::Command::new(program).arg("--dump").arg(dir).output();
-    let output = output.map_err(|error| error.to_string())?;
+    let mut command = std::process::Command::new(program);
+    command.arg("--dump").arg(dir);
+    own_group(&mut command);
+    let output = command.output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).trim().into());
     }
