@@ -144,10 +144,9 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&Item<'_>)) {
     for entry in held.unsigned() {
         sink(&Item::Append { log, seq: entry.seq, entry: &entry.encode() });
     }
-    let before = held.head().filter(|head| head.size < held.start());
-    let beyond = held.furthest_head().filter(|head| head.size > held.size());
-    for head in before.into_iter().chain(beyond) {
-        sink(&Item::Head { bytes: &head.encode(held.opening(), set.mesh()) });
+    let head = |head: &crate::sync::SignedHead| head.encode(held.opening(), set.mesh());
+    if let Some(before) = held.head().filter(|head| head.size < held.start()) {
+        sink(&Item::Head { bytes: &head(before) });
     }
     if let Some(evidence) = set.evidence(&log) {
         let evidence = evidence.as_bytes();
@@ -162,6 +161,11 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&Item<'_>)) {
     }
     if set.is_self_forked(&log) {
         sink(&Item::SelfForked { log });
+    }
+    held.staged_ranges(CHUNK, &mut |bytes| sink(&Item::Range { log, bytes }));
+    // Last, since what came before it was not compared with it.
+    if let Some(beyond) = held.furthest_head().filter(|head| head.size > held.size()) {
+        sink(&Item::Head { bytes: &head(beyond) });
     }
 }
 

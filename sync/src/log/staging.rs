@@ -18,7 +18,7 @@ use consilience_crdts::Hlc;
 use super::evidence::{Evidence, Side};
 use super::receive::{Allowance, Received};
 use super::run::Run;
-use super::{Log, Proof, Staged};
+use super::{Log, Proof, RangeForm, Staged, range};
 use crate::hash::LogKeys;
 
 impl Staged {
@@ -74,6 +74,25 @@ impl Log {
     pub(crate) fn staged_bytes(&self) -> usize {
         let waiting = self.staged.iter().filter(|staged| !staged.is_declared());
         waiting.map(|staged| staged.cost).sum()
+    }
+
+    /// Gives out the entries that wait behind gaps, as ranges of about `bytes_max` bytes that
+    /// [`LogSet::replay`](crate::LogSet::replay) takes in this order: what was stored before may be no more, and what
+    /// follows on them comes without them.
+    pub fn staged_ranges(&self, bytes_max: usize, sink: &mut impl FnMut(&[u8])) {
+        for Staged { run, proof, .. } in &self.staged {
+            let (mut from, mut form) = (run.start(), RangeForm::Alone);
+            let head = (&proof.head, &*proof.beyond);
+            while let Some((bytes, end)) =
+                range::write(run, &self.keys, head, (from, run.end()), form, bytes_max)
+            {
+                sink(&bytes);
+                if end >= run.end() {
+                    break;
+                }
+                (from, form) = (end, RangeForm::Follow);
+            }
+        }
     }
 
     pub(crate) fn drop_staged(&mut self) {
