@@ -10,7 +10,6 @@
 //! ```
 //!
 //! The invariant: what [`write_set`] writes and [`apply`] takes back is the same set to every peer and to every fold.
-//! Entries that wait behind a gap are left out: peers have them.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;

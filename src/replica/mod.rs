@@ -202,6 +202,8 @@ pub struct Replica {
     retired_keep_ms: u64,
     carried: u64,
     carrying: Carrying,
+    /// Up to which turn of the heads own ones are recorded.
+    checked_turn: u64,
     /// Whether there is storage.
     stores: bool,
     cut: Option<crate::journal::Cut>,
@@ -257,6 +259,7 @@ impl Replica {
             retired: BTreeMap::new(),
             carried: 0,
             carrying: config.carrying,
+            checked_turn: 0,
             stores: true,
             cut: None,
             good_to: 0,

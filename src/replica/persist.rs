@@ -4,6 +4,9 @@
 //! entries are signed only below what was confirmed, and nothing unsigned leaves, so nothing that could be lost was
 //! ever told to anybody.
 //!
+//! That this replica and a peer were equal is stored as well, though nothing depends on it: a process that sleeps is mostly
+//! stopped, and then has the least time to compare everything.
+//!
 //! What does not live here: the form of records (`journal`) and files (`store`).
 
 use alloc::vec::Vec;
@@ -87,6 +90,9 @@ impl Replica {
                 let (logs, _) = bytes.as_chunks();
                 self.left.extend(logs.iter().map(|log| LogId::from_bytes(*log)));
             }
+            if let Item::Note { kind, bytes } = &item {
+                self.restore_note(*kind, bytes, now);
+            }
             match apply(&item, &mut self.set, now) {
                 Ok(_) => {}
                 // What a writer itself wrote did not come back: it must not go on as if it had.
@@ -167,6 +173,7 @@ impl Replica {
         if !left.is_empty() {
             writer.push(&Item::Note { kind: LEFT, bytes: &left });
         }
+        self.write_checkpoints(&mut |item| writer.push(item));
         writer.finish()
     }
 

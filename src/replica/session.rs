@@ -7,8 +7,9 @@ use alloc::vec::Vec;
 use core::task::Waker;
 
 use consilience_crdts::Timestamp;
+use consilience_sync::codec::{Reader, put_varint};
 use consilience_sync::session::{
-    Holder, InputError, Peer, Scope, SessionEvent, SessionId, SessionOptions, Sessions,
+    Checkpoint, Holder, InputError, Peer, Scope, SessionEvent, SessionId, SessionOptions, Sessions,
 };
 use consilience_sync::{
     AgentId, Evidence, LogId, LogOpening, LogSet, OpenError, RangeForm, Received, SetError, SignError,
@@ -17,6 +18,13 @@ use consilience_sync::{
 
 use super::{Replica, Writer};
 use crate::journal::Item;
+
+/// The note that this replica, as it was then, was equal with a peer.
+const EQUAL: u8 = 2;
+/// The note that a log has changed since the one before, and how much of it counted then.
+const CHANGED: u8 = 3;
+/// So many logs that have changed since are worth their notes. Sessions list no more.
+const CHANGED_MAX: usize = 512;
 
 /// Why no session was begun. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -219,6 +227,57 @@ impl Replica {
         }
     }
 
+    /// Notes that this replica and a peer hold the same, behind what it holds, with the heads of its own logs: those signed
+    /// anew after a restart would have changed since.
+    fn record_checkpoint(&mut self, checkpoint: &Checkpoint) {
+        if !self.stores {
+            return;
+        }
+        let turn = self.set.heads_turn();
+        let changed: Vec<LogId> = self.set.heads_changed(self.checked_turn).map(|(_, log, _)| log).collect();
+        for log in changed {
+            self.record_own_head(&log);
+        }
+        self.checked_turn = turn;
+        self.record(&Item::Note { kind: EQUAL, bytes: &checkpoint.to_bytes() });
+    }
+
+    /// Takes a note back in that is about peers.
+    pub(super) fn restore_note(&mut self, kind: u8, bytes: &[u8], now: Timestamp) {
+        if kind == EQUAL
+            && let Ok(bytes) = bytes.try_into()
+        {
+            let checkpoint = Checkpoint::from_bytes(bytes);
+            self.with_sessions(|sessions, held| sessions.restore(&checkpoint, held.logs_mut()));
+            self.checked_turn = self.set.heads_turn();
+        }
+        if kind == CHANGED
+            && let Some((log, before)) = bytes.split_first_chunk()
+            && let Ok(before) = Reader::new(before).varint()
+        {
+            self.set.replay(now).changed(&LogId::from_bytes(*log), before);
+            self.checked_turn = self.set.heads_turn();
+        }
+    }
+
+    /// Gives out when this replica and its peers were equal, and what has changed since: logs stand in no order in a
+    /// snapshot. Not of peers since whom so much has changed that nobody would list it.
+    pub(super) fn write_checkpoints(&mut self, sink: &mut impl FnMut(&Item<'_>)) {
+        let mut all = self.sessions.as_ref().map_or_else(Vec::new, |sessions| sessions.checkpoints());
+        all.retain(|(turn, _)| self.set.heads_changed(*turn).nth(CHANGED_MAX).is_none());
+        let ends: Vec<u64> = all.iter().skip(1).map(|(turn, _)| *turn).chain([u64::MAX]).collect();
+        for ((turn, checkpoint), end) in all.into_iter().zip(ends) {
+            sink(&Item::Note { kind: EQUAL, bytes: &checkpoint.to_bytes() });
+            let changed = self.set.heads_changed(turn).take_while(|(changed, ..)| *changed <= end);
+            let changed: Vec<LogId> = changed.map(|(_, log, _)| log).collect();
+            for log in changed {
+                let mut bytes = log.as_bytes().to_vec();
+                put_varint(&mut bytes, self.set.size_at_turn(&log, turn).unwrap_or(0));
+                sink(&Item::Note { kind: CHANGED, bytes: &bytes });
+            }
+        }
+    }
+
     /// Takes in and notes evidence of a fork.
     pub(super) fn take_evidence(
         &mut self,
@@ -282,5 +341,9 @@ impl Holder for Held<'_> {
 
     fn met(&mut self) {
         self.0.met = true;
+    }
+
+    fn equal(&mut self, checkpoint: &Checkpoint) {
+        self.0.record_checkpoint(checkpoint);
     }
 }

@@ -42,7 +42,7 @@ fn two_that_are_equal_meet_for_little() {
     }
 }
 
-/// A new process with the same store: it remembers nobody.
+/// A new process with the same store.
 fn restart(net: &mut Net, party: usize, seed: u64) {
     let (disk, now) = (net.node(party).disk(), crate::replicas::at(net.now));
     let agent = u8::try_from(party).unwrap();
@@ -66,9 +66,22 @@ fn floor(from: &Net, index: usize, have: &[(LogId, u64)]) -> usize {
     bytes
 }
 
+/// What two know of each other who meet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Known {
+    /// They have met in this process.
+    Met,
+    /// They have met, and both were stopped since and began again from what they had stored.
+    Restarted,
+    /// The same, and both have made snapshots before they stopped.
+    Compacted,
+    /// One has what it has from a bundle, and they never met.
+    Never,
+}
+
 #[test]
 fn who_missed_something_gets_it_in_two_round_trips() {
-    for met in [true, false] {
+    for known in [Known::Met, Known::Restarted, Known::Compacted, Known::Never] {
         for (logs, missed_logs, entries) in [
             (1, 1, 1),
             (1, 1, 1_000),
@@ -84,15 +97,18 @@ fn who_missed_something_gets_it_in_two_round_trips() {
                 for n in 0..logs {
                     event(net.node(0), &format!("t/{n}"), "what was there before", now);
                 }
-                let wire = net.connect(0, 1, Weather::STREAM);
-                net.run(20_000);
-                net.cut(wire);
-                assert!(met || net.said(1, |event| *event == SessionEvent::InSync) == 1);
-                if !met {
-                    restart(&mut net, 1, 3);
+                if known == Known::Never {
+                    let bundle = net.node(0).replica.export_bundle(|_| true, None, now).unwrap();
+                    net.node(1).take(&bundle, now);
+                } else {
+                    let wire = net.connect(0, 1, Weather::STREAM);
+                    net.run(20_000);
+                    net.cut(wire);
+                    assert!(net.said(1, |event| *event == SessionEvent::InSync) == 1);
                 }
                 let have: Vec<(LogId, u64)> =
                     net.parties[1].logs().logs().map(|log| (*log.id(), log.signed_size())).collect();
+                assert_eq!(have.len(), logs);
                 let now = net.time();
                 for n in 0..missed_logs {
                     for entry in 0..entries {
@@ -104,21 +120,29 @@ fn who_missed_something_gets_it_in_two_round_trips() {
                         );
                     }
                 }
+                for party in [0, 1] {
+                    if known == Known::Compacted {
+                        net.node(party).snapshot();
+                    }
+                    if matches!(known, Known::Restarted | Known::Compacted) {
+                        restart(&mut net, party, 3 + party as u64);
+                    }
+                }
                 let start = net.now;
                 let wire = net.connect(dials, 1 - dials, Weather::STREAM);
                 let said = |net: &Net| net.said(1, |event| *event == SessionEvent::InSync);
-                let (before, wanted) = (said(&net), net.parties[0].roots());
+                let before = said(&net);
                 let mut arrived = None;
                 while said(&net) == before {
                     net.run(5);
-                    if arrived.is_none() && net.parties[1].roots() == wanted {
+                    if arrived.is_none() && net.parties[1].roots() == net.parties[0].roots() {
                         arrived = Some(net.now - start);
                     }
                 }
                 assert!(net.parties[1].logs().logs().count() == logs);
                 let floor = floor(&net, 0, &have);
                 let bytes = net.bytes(wire);
-                let told = if met {
+                let told = if known != Known::Never {
                     0
                 } else if logs <= 256 {
                     // Two that do not remember each other list what they have,
@@ -131,12 +155,12 @@ fn who_missed_something_gets_it_in_two_round_trips() {
                 // The handshake takes three one-way trips of 10 ms.
                 let trips = (arrived.unwrap() - 30).div_ceil(10);
                 println!(
-                    "met {met}, {entries} entries of {missed_logs} of {logs} logs, {dials} dials: {bytes} bytes, \
+                    "{known:?}, {entries} entries of {missed_logs} of {logs} logs, {dials} dials: {bytes} bytes, \
                      {allowed} allowed, {floor} of entries; {:?} frames, {trips} trips",
                     net.wires[wire].frames
                 );
                 assert!(bytes <= allowed, "{bytes} bytes, {allowed} allowed");
-                assert!(trips <= if met || logs <= 256 { 4 } else { 6 }, "{trips} trips");
+                assert!(trips <= if known != Known::Never || logs <= 256 { 4 } else { 6 }, "{trips} trips");
             }
         }
     }
@@ -152,17 +176,15 @@ fn two_that_differ_in_thousands_of_logs_come_to_the_same() {
             event(net.node(0), &format!("t/{n}/c"), "of both", now);
             event(net.node(1), &format!("t/{n}/d"), "of both", now);
         }
-        let wire = net.connect(0, 1, Weather::STREAM);
-        net.run(10_000);
-        net.cut(wire);
+        // They have it from bundles, and never met.
+        for (from, to) in [(0, 1), (1, 0)] {
+            let bundle = net.node(from).replica.export_bundle(|_| true, None, now).unwrap();
+            net.node(to).take(&bundle, now);
+        }
         let now = net.time();
         for n in 0..own {
             event(net.node(0), &format!("t/{n}/a"), "of one", now);
             event(net.node(1), &format!("t/{n}/b"), "of the other", now);
-        }
-        // Nobody remembers that they have met.
-        for party in [0, 1] {
-            restart(&mut net, party, 3 + party as u64);
         }
         let wire = net.connect(0, 1, Weather::STREAM);
         net.run(20_000);
@@ -215,6 +237,82 @@ fn who_forked_both_its_logs_is_not_called_out_of_sync() {
     }
     let states = [0, 1].map(|party| net.node(party).state());
     assert_eq!(states[0], states[1]);
+}
+
+#[test]
+fn a_relay_comes_back_from_what_it_stored_and_knows_whom_it_met() {
+    let mut net = Net::new(vec![Party::replica(0, 1), Party::storing_relay(9, 5, &[])], 7);
+    for n in 0..100 {
+        let now = net.time();
+        event(net.node(0), &format!("t/{n}"), "what was there before", now);
+    }
+    let wire = net.connect(0, 1, Weather::STREAM);
+    net.run(5_000);
+    net.cut(wire);
+    let now = net.time();
+    event(net.node(0), "t/7", "what was missed", now);
+    let Party::Relay(relay) = &mut net.parties[1] else { unreachable!() };
+    let items: Vec<Vec<u8>> =
+        std::iter::from_fn(|| relay.poll_item()).map(|item| item.as_bytes().to_vec()).collect();
+    let mut stored = items.concat();
+    let whole = stored.len();
+    stored.extend([3, 1, 2]);
+    net.parties[1] = Party::storing_relay(9, 6, &stored);
+    assert_eq!(net.parties[1].logs().logs().count(), 100);
+    let mut wire = net.connect(1, 0, Weather::STREAM);
+    net.run(1_000);
+    assert_eq!(net.parties[0].roots(), net.parties[1].roots());
+    assert!(net.bytes(wire) <= 700, "{} bytes", net.bytes(wire));
+    let Party::Relay(relay) = &mut Party::storing_relay(9, 7, &[]) else { unreachable!() };
+    assert_eq!(relay.restore(&stored, net.time()), whole, "the torn end is left out");
+    // Of one that stored when it was equal and lost what it held, all is compared anew.
+    let lost: Vec<u8> = items.iter().filter(|item| item[0] == 4).flatten().copied().collect();
+    assert!(!lost.is_empty());
+    for dials in [0, 1] {
+        net.cut(wire);
+        net.parties[1] = Party::storing_relay(9, 8, &lost);
+        wire = net.connect(dials, 1 - dials, Weather::STREAM);
+        net.run(2_000);
+        assert_eq!(net.parties[0].roots().len(), 100);
+        assert_eq!(net.parties[1].roots().len(), 100, "{dials}");
+    }
+}
+
+/// What comes behind the place where the histories can be compared takes several ranges, and each of these says on its own
+/// that something is missing before it.
+#[test]
+fn a_fork_is_found_below_whatever_follows() {
+    for dials in [0, 1] {
+        let mut net = pair();
+        let write = |net: &mut Net, what: &str, times: usize| {
+            let now = net.time();
+            for n in 0..times {
+                event(net.node(0), "t", &format!("{what} {n} {}", "x".repeat(3_000)), now);
+            }
+        };
+        write(&mut net, "common", 4);
+        let backup = net.node(0).disk();
+        write(&mut net, "before", 6);
+        let wire = net.connect(0, 1, Weather::STREAM);
+        net.run(1_000);
+        net.cut(wire);
+        let now = crate::replicas::at(net.now);
+        net.parties[0] = Party::Replica(Box::new(Node::open(0, 5, backup, How::Resumed, now)));
+        write(&mut net, "after", 30);
+        let wire = net.connect(dials, 1 - dials, Weather::STREAM);
+        net.run(5_000);
+        for party in [0, 1] {
+            let topic = net.node(party).replica.topic("t").unwrap();
+            let begins = |what: &str| {
+                let begins =
+                    |event: &consilience::Event<'_>| event.payload.unwrap().starts_with(what.as_bytes());
+                topic.events().iter().filter(begins).count()
+            };
+            assert_eq!((begins("common"), begins("after"), topic.events().len()), (4, 30, 34), "{party}");
+        }
+        // The ranges in vain, and what the owner wrote again.
+        assert!(net.bytes(wire) < 300_000, "{} bytes", net.bytes(wire));
+    }
 }
 
 #[test]

@@ -29,6 +29,13 @@ impl Party {
         Self::Relay(Box::new(Relay::new(mesh(), Limits::default(), keys(agent), [seed; 32])))
     }
 
+    /// One that comes back from what it had stored.
+    pub fn storing_relay(agent: u8, seed: u8, stored: &[u8]) -> Self {
+        let mut relay = Relay::new(mesh(), Limits::default(), keys(agent), [seed; 32]).with_storage();
+        relay.restore(stored, at(0));
+        Self::Relay(Box::new(relay))
+    }
+
     pub fn replica(agent: u8, seed: u64) -> Self {
         Self::Replica(Box::new(Node::fresh(agent, seed)))
     }

@@ -12,6 +12,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::LogSet;
+use super::slot::Slot;
 use crate::hash::Hash;
 use crate::identity::{LogId, MeshId, Topic};
 use crate::log::{Evidence, Log};
@@ -64,6 +65,14 @@ impl Heads {
     /// Notes that something about a log may have changed.
     pub(super) fn touch(&mut self, log: &LogId) {
         self.stale.insert(*log);
+    }
+
+    /// Gives a log whose id has changed the next turn.
+    fn turn_of(&mut self, slot: &mut Slot, log: LogId) {
+        self.turns.remove(&slot.turn);
+        self.turn = self.turn.saturating_add(1);
+        self.turns.insert(self.turn, log);
+        slot.turned(self.turn, self.marked);
     }
 
     /// Takes a log out that is no longer held.
@@ -197,13 +206,19 @@ impl LogSet {
             let held = head.filter(|head| self.heads.set.insert(&key, head).is_ok());
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.head = held;
-                self.heads.turns.remove(&slot.turn);
-                self.heads.turn = self.heads.turn.saturating_add(1);
-                self.heads.turns.insert(self.heads.turn, id);
-                slot.turned(self.heads.turn, self.heads.marked);
+                self.heads.turn_of(slot, id);
             }
         }
         &mut self.heads.set
+    }
+
+    /// Has a log change now that has changed already, and of which a part counted before.
+    pub(super) fn change_again(&mut self, log: &LogId, before: u64) {
+        self.fresh_heads();
+        if let Some(slot) = self.slots.get_mut(log).filter(|slot| slot.head.is_some()) {
+            slot.told_size = before;
+            self.heads.turn_of(slot, *log);
+        }
     }
 
     /// A number that rises whenever the head of a log changes: where [`heads_changed`](Self::heads_changed) goes on.

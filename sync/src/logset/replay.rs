@@ -94,6 +94,12 @@ impl Replay<'_> {
         self.set
     }
 
+    /// Notes that a log has changed since the last mark, and how much of it counted then: what `heads_changed` and
+    /// `size_at_turn` say of it. Harmless if nothing of it is held.
+    pub fn changed(&mut self, log: &LogId, before: u64) {
+        self.set.change_again(log, before);
+    }
+
     /// Holds a log, whatever the quotas say. A local writer's as [`LogSet::open_local`] does.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
-//! [`Checkpoints`]: when two sides were equal, so that the next time only what changed since has to be compared.
+//! [`Checkpoint`]: when two sides were equal, so that the next time only what changed since has to be compared.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
 
 use super::message::Name;
 use crate::identity::AgentId;
@@ -11,12 +12,100 @@ const ROOTS_MAX: usize = 256;
 /// Peers whose last common root is remembered.
 const PEERS_MAX: usize = 256;
 
+/// That this side was equal with a peer: stored behind what it held then, and taken back there
+/// ([`Sessions::restore`](super::Sessions::restore)), it saves a comparison after a restart. One that is lost or out of
+/// place costs bytes and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub(super) peer: AgentId,
+    /// The scope that they were equal in.
+    pub(super) scope: Name,
+    pub(super) root: Name,
+}
+
+impl Checkpoint {
+    /// The bytes of one.
+    pub const BYTES: usize = 48;
+
+    /// To be stored.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let parts = self.peer.as_bytes().iter().chain(&self.scope).chain(&self.root);
+        bytes.iter_mut().zip(parts).for_each(|(byte, part)| *byte = *part);
+        bytes
+    }
+
+    /// As it was stored.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let (peer, rest) = bytes.split_first_chunk().unwrap_or((&[0; 32], &[]));
+        let (scope, rest) = rest.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        let root = rest.first_chunk().copied().unwrap_or_default();
+        Self { peer: AgentId::from_bytes(*peer), scope: *scope, root }
+    }
+}
+
 /// The roots at which this side was equal with somebody, and what had changed by then.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     roots: VecDeque<(Name, u64)>,
-    /// With the scope that they were equal in.
-    peers: BTreeMap<AgentId, (Name, Name)>,
+    peers: BTreeMap<AgentId, Met>,
+}
+
+/// The last time that this side and a peer were equal.
+#[derive(Clone, Copy, Debug)]
+struct Met {
+    scope: Name,
+    root: Name,
+    /// Whether the holder knows, or need not.
+    told: bool,
+}
+
+impl Memory {
+    /// Notes that this side and a peer were equal, and at which turn of this side.
+    pub(super) fn equal(&mut self, checkpoint: &Checkpoint, turn: u64, tell: bool) {
+        let Checkpoint { peer, scope, root } = *checkpoint;
+        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
+            self.peers.pop_first();
+        }
+        let met = self.peers.entry(peer).or_insert(Met { scope, root, told: !tell });
+        if (met.scope, met.root) != (scope, root) {
+            *met = Met { scope, root, told: !tell };
+        }
+        if self.roots.back() == Some(&(root, turn)) {
+            return;
+        }
+        // The same root may come again, with a later turn.
+        self.roots.retain(|(there, _)| *there != root);
+        if self.roots.len() >= ROOTS_MAX {
+            self.roots.pop_front();
+        }
+        self.roots.push_back((root, turn));
+    }
+
+    /// What the holder is to be told of a peer. Once.
+    pub(super) fn untold(&mut self, peer: &AgentId) -> Option<Checkpoint> {
+        let met = self.peers.get_mut(peer).filter(|met| !met.told)?;
+        met.told = true;
+        Some(Checkpoint { peer: *peer, scope: met.scope, root: met.root })
+    }
+
+    /// The turn of this side when it had a root.
+    fn turn_of(&self, root: Name) -> Option<u64> {
+        self.roots.iter().find(|(there, _)| *there == root).map(|(_, turn)| *turn)
+    }
+
+    /// The last with each peer, in the order of their turns.
+    pub(super) fn all(&self) -> Vec<(u64, Checkpoint)> {
+        let checkpoint = |(peer, met): (&AgentId, &Met)| {
+            let Met { scope, root, .. } = *met;
+            Some((self.turn_of(root)?, Checkpoint { peer: *peer, scope, root }))
+        };
+        let mut all: Vec<_> = self.peers.iter().filter_map(checkpoint).collect();
+        all.sort_by_key(|(turn, _)| *turn);
+        all
+    }
 }
 
 /// The same, as one session sees it.
@@ -28,34 +117,62 @@ pub(super) struct Checkpoints<'a> {
 }
 
 impl Checkpoints<'_> {
-    /// Notes that the two were equal, and at which turn of this side.
-    pub(super) fn equal(&mut self, root: &[u8; 32], turn: u64) {
-        let name = root.first_chunk().copied().unwrap_or_default();
-        let memory = &mut *self.memory;
-        if memory.peers.len() >= PEERS_MAX && !memory.peers.contains_key(&self.peer) {
-            memory.peers.pop_first();
-        }
-        memory.peers.insert(self.peer, (self.scope, name));
-        if memory.roots.back() == Some(&(name, turn)) {
-            return;
-        }
-        // The same root may come again, with a later turn.
-        memory.roots.retain(|(there, _)| *there != name);
-        if memory.roots.len() >= ROOTS_MAX {
-            memory.roots.pop_front();
-        }
-        memory.roots.push_back((name, turn));
+    /// Notes that the two were equal, and at which turn of this side; and whether nothing has changed since.
+    pub(super) fn equal(&mut self, root: &[u8; 32], turn: u64, still: bool) {
+        let root = root.first_chunk().copied().unwrap_or_default();
+        self.memory.equal(&Checkpoint { peer: self.peer, scope: self.scope, root }, turn, still);
     }
 
     /// The root at which this side and the peer were equal last, if it is of the same scope: of what lay outside it says
     /// nothing.
     pub(super) fn last_with_peer(&self) -> Option<Name> {
-        let (scope, root) = self.memory.peers.get(&self.peer)?;
-        (*scope == self.scope).then_some(*root)
+        let met = self.memory.peers.get(&self.peer)?;
+        (met.scope == self.scope).then_some(met.root)
     }
 
     /// The turn of this side when it had a root.
     pub(super) fn turn_of(&self, root: Name) -> Option<u64> {
-        self.memory.roots.iter().find(|(there, _)| *there == root).map(|(_, turn)| *turn)
+        self.memory.turn_of(root)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_comes_back_from_its_bytes() {
+        let checkpoint =
+            Checkpoint { peer: AgentId::from_bytes([1; 32]), scope: [2; 8], root: [3, 4, 5, 6, 7, 8, 9, 10] };
+        let bytes = checkpoint.to_bytes();
+        assert_eq!(
+            (&bytes[..32], &bytes[32..40], &bytes[40..]),
+            (&[1; 32][..], &[2; 8][..], &checkpoint.root[..])
+        );
+        assert_eq!(Checkpoint::from_bytes(&bytes), checkpoint);
+    }
+
+    #[test]
+    fn each_is_told_once_and_the_last_with_a_peer_is_kept() {
+        let mut memory = Memory::default();
+        let at = |peer: u8, root: u8| Checkpoint {
+            peer: AgentId::from_bytes([peer; 32]),
+            scope: [0; 8],
+            root: [root; 8],
+        };
+        memory.equal(&at(1, 1), 5, true);
+        memory.equal(&at(2, 2), 3, false);
+        assert_eq!(memory.untold(&at(1, 1).peer), Some(at(1, 1)));
+        memory.equal(&at(1, 1), 5, true);
+        assert_eq!((memory.untold(&at(1, 1).peer), memory.untold(&at(2, 2).peer)), (None, None));
+        assert_eq!(memory.all(), [(3, at(2, 2)), (5, at(1, 1))]);
+        memory.equal(&at(1, 7), 8, true);
+        assert_eq!(memory.untold(&at(1, 7).peer), Some(at(1, 7)));
+        assert_eq!(memory.all(), [(3, at(2, 2)), (8, at(1, 7))]);
+        for peer in 3..=255 {
+            memory.equal(&at(peer, peer), u64::from(peer) + 10, false);
+            memory.equal(&at(peer, 0), u64::from(peer) + 11, false);
+        }
+        assert!(memory.all().len() <= PEERS_MAX && memory.roots.len() <= ROOTS_MAX);
     }
 }

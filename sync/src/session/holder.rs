@@ -2,6 +2,7 @@
 
 use consilience_crdts::Timestamp;
 
+use super::checkpoints::Checkpoint;
 use crate::budget::VerifyBudget;
 use crate::identity::{AgentId, LogId, LogOpening, SignError, Signature};
 use crate::log::Received;
@@ -61,4 +62,7 @@ pub trait Holder {
 
     /// Everything that one peer had to say at first was taken in.
     fn met(&mut self) {}
+
+    /// This side and a peer hold the same. Whoever stores what it holds may store this behind it; see [`Checkpoint`].
+    fn equal(&mut self, _: &Checkpoint) {}
 }

@@ -55,6 +55,7 @@ use core::task::Waker;
 
 use consilience_crdts::Timestamp;
 
+pub use checkpoints::Checkpoint;
 pub use event::{EndReason, Fault, HandshakeError, InputError, Peer, Refusal, SessionEvent, SessionId};
 pub use frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, opens_session};
 pub use holder::Holder;
@@ -64,6 +65,7 @@ pub use scope::Scope;
 
 use crate::codec::Reader;
 use crate::identity::{AgentId, MeshId};
+use crate::logset::LogSet;
 use checkpoints::Memory;
 use frame::{Kind, put_frame, read_frame};
 use handshake::{Membership, SessionKeys, Terms, Transcript, frame_mac, hello_nonce, same};
@@ -242,6 +244,19 @@ impl Sessions {
             window: options.window,
             nonce: drawn.as_bytes().first_chunk().copied().unwrap_or_default(),
         }
+    }
+
+    /// When this side was last equal with each peer, by the turns of its set ([`LogSet::heads_turn`]), which ascend.
+    #[must_use]
+    pub fn checkpoints(&self) -> Vec<(u64, Checkpoint)> {
+        self.memory.all()
+    }
+
+    /// Takes back in that this side was equal with a peer, when it held what the set holds now.
+    pub fn restore(&mut self, checkpoint: &Checkpoint, set: &mut LogSet) {
+        let turn = set.heads_turn();
+        self.memory.equal(checkpoint, turn, false);
+        set.mark_turn(turn);
     }
 
     /// The sessions that have not ended.

@@ -139,6 +139,10 @@ pub(super) struct Pass {
     failed: Option<([u8; 32], [u8; 32], u32)>,
     /// The roots that this pass began with.
     roots: ([u8; 32], [u8; 32]),
+    /// This pass only looks at what changed since the two were equal.
+    partial: bool,
+    /// One of these brought nothing: whatever one side remembers, or both, is not so.
+    mistaken: bool,
     gained: bool,
     told_done: bool,
     /// What the peer said in the end: whether it gained something, and whether more differs.
@@ -173,6 +177,8 @@ impl Pass {
             stuck_at: None,
             failed: None,
             roots: ([0; 32], [0; 32]),
+            partial: false,
+            mistaken: false,
             gained: false,
             told_done: false,
             peer_done: None,
@@ -192,6 +198,7 @@ impl Pass {
         self.frames.clear();
         self.offers = None;
         (self.gained, self.told_done, self.peer_done, self.more) = (false, false, None, false);
+        self.partial = false;
     }
 
     pub(super) const fn is_idle(&self) -> bool {
@@ -223,7 +230,8 @@ impl Pass {
             Stage::ToAsk => {
                 let root = field.scope.root(field.set);
                 let turn = field.set.heads_turn();
-                let since = if self.useless == 0 { field.checkpoints.last_with_peer() } else { None };
+                let trusts = self.useless == 0 && !self.mistaken;
+                let since = if trusts { field.checkpoints.last_with_peer() } else { None };
                 Message::Root { pass: self.number, root, since }.put(out);
                 self.mark = field.at;
                 self.stage = Stage::Asked { root, turn };
@@ -279,6 +287,7 @@ impl Pass {
         self.mark = field.at;
         field.outbox.go_live(turn);
         if let Some((extent, offers)) = self.list(since, field) {
+            self.partial = extent == Extent::Changed;
             Message::Offers { pass: self.number, extent, offers }.put(out);
             self.stage = Stage::Offered;
             return Outcome::Going;
@@ -297,6 +306,7 @@ impl Pass {
     /// The offers that say it all in one message, if there are few enough.
     fn list(&self, since: Option<Name>, field: &mut Field<'_>) -> Option<(Extent, Vec<Offer>)> {
         let offers = |set: &LogSet, logs: Vec<LogId>| logs.iter().filter_map(|log| set.offer(log)).collect();
+        let since = since.filter(|_| !self.mistaken);
         if let Some(turn) = since.and_then(|since| field.checkpoints.turn_of(since)) {
             let changed = changed_since(field, turn, OFFERS_MAX);
             if changed.len() <= OFFERS_MAX {
@@ -330,7 +340,7 @@ impl Pass {
     }
 
     fn equal(&mut self, root: &[u8; 32], turn: u64, now: u64, field: &mut Field<'_>) {
-        field.checkpoints.equal(root, turn);
+        field.checkpoints.equal(root, turn, turn == now);
         field.set.mark_turn(turn);
         if turn == now {
             field.outbox.equal(turn);
@@ -339,6 +349,7 @@ impl Pass {
         }
         (self.useless, self.stuck) = (0, 0);
         self.failed = None;
+        self.mistaken = false;
         self.stage = Stage::Idle;
     }
 
@@ -459,6 +470,7 @@ impl Pass {
         let (ours, theirs) = match (core::mem::take(&mut self.stage), extent) {
             (Stage::Asked { root, .. }, Extent::All | Extent::Changed) => {
                 self.roots = (self.roots.0, root);
+                self.partial = extent == Extent::Changed;
                 let theirs = resolve(field, offers);
                 let listed: BTreeSet<LogId> = theirs.iter().map(|offer| offer.log).collect();
                 let since = field.checkpoints.last_with_peer();
@@ -586,6 +598,12 @@ impl Pass {
         let changed = self.stuck_at != Some(self.roots.1);
         self.stuck_at = Some(self.roots.1);
         self.stuck = if changed { 1 } else { self.stuck.saturating_add(1) };
+        if self.partial && !self.mistaken {
+            // Most of what they hold was not looked at.
+            self.mistaken = true;
+            self.useless = 1;
+            return Outcome::Useless;
+        }
         self.useless = self.useless.saturating_add(1);
         if self.useless > 1 {
             self.failed = Some((self.roots.0, self.roots.1, 0));

@@ -7,6 +7,7 @@ use core::task::Waker;
 
 use consilience_crdts::Timestamp;
 
+use super::checkpoints::Checkpoint;
 use super::holder::Holder;
 use super::{InputError, Peer, Scope, SessionEvent, SessionId, SessionOptions, Sessions};
 use crate::budget::VerifyBudget;
@@ -18,6 +19,7 @@ use crate::logset::{Admission, Limits, LogSet, OpenError, SetError};
 const OPENING: u8 = 1;
 const EVIDENCE: u8 = 2;
 const RANGE: u8 = 3;
+const EQUAL: u8 = 4;
 
 /// Holds logs and passes them on between peers that are never awake together. It checks everything and reads nothing.
 ///
@@ -96,8 +98,11 @@ impl Relay {
         let items = self.held.items.take();
         let mut reader = Reader::new(stored);
         let mut good = 0;
-        while self.held.restore_item(&mut reader, now).is_ok() {
+        while let Ok(checkpoint) = self.held.restore_item(&mut reader, now) {
             good = reader.position();
+            if let Some(checkpoint) = checkpoint {
+                self.sessions.restore(&checkpoint, &mut self.held.set);
+            }
         }
         self.held.items = items;
         good
@@ -197,7 +202,12 @@ impl Relay {
 }
 
 impl Held {
-    fn restore_item(&mut self, reader: &mut Reader<'_>, now: Timestamp) -> Result<(), DecodeError> {
+    /// Takes an item back in, but for a checkpoint, which is the sessions'.
+    fn restore_item(
+        &mut self,
+        reader: &mut Reader<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Checkpoint>, DecodeError> {
         let kind = reader.byte()?;
         let log = if kind == RANGE { Some(LogId::from_bytes(reader.array()?)) } else { None };
         let len = reader.count(1)?;
@@ -215,9 +225,10 @@ impl Held {
             (RANGE, Some(log)) => {
                 let _ = self.receive(&log, bytes, now, &mut budget);
             }
+            (EQUAL, _) => return Ok(bytes.try_into().ok().map(Checkpoint::from_bytes)),
             _ => return Err(DecodeError::Kind),
         }
-        Ok(())
+        Ok(None)
     }
 
     fn store(&mut self, kind: u8, log: Option<&LogId>, bytes: &[u8]) {
@@ -291,6 +302,10 @@ impl Holder for Held {
             self.store(EVIDENCE, None, bytes);
         }
         Ok(news)
+    }
+
+    fn equal(&mut self, checkpoint: &Checkpoint) {
+        self.store(EQUAL, None, &checkpoint.to_bytes());
     }
 }
 

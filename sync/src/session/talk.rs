@@ -39,6 +39,8 @@ const USELESS_MAX: u32 = 2;
 /// So many passes follow each other at once because the peer says that they bring it something: enough for all logs that
 /// a set holds unless told otherwise. Then they wait for the heartbeat, until one brings something here.
 const AT_ONCE_MAX: u32 = 160;
+/// The holder is told that the two are equal at most every so many milliseconds: it may store that.
+const EQUAL_MS: u64 = 1_000;
 
 /// What a session works with beside its own.
 pub(super) struct Context<'a, H> {
@@ -102,6 +104,8 @@ pub(super) struct Talk {
     heartbeat_ms: u64,
     idle_ms: u64,
     in_sync: Option<bool>,
+    /// When the holder may be told again that the two are equal.
+    tell_equal_at: u64,
 }
 
 impl Talk {
@@ -141,6 +145,7 @@ impl Talk {
             heartbeat_ms: agreed.heartbeat_ms,
             idle_ms: agreed.idle_ms,
             in_sync: None,
+            tell_equal_at: ms,
         };
         talk.agree(ms);
         talk
@@ -322,6 +327,7 @@ impl Talk {
             Outcome::Equal => {
                 self.next_pass = heartbeat;
                 self.at_once = 0;
+                self.tell_equal(cx);
                 if self.in_sync != Some(true) {
                     self.in_sync = Some(true);
                     cx.events.push_back((cx.session, SessionEvent::InSync));
@@ -351,6 +357,16 @@ impl Talk {
         }
         self.asked.clear();
         cx.holder.met();
+    }
+
+    /// Tells the holder that the two are equal, unless it knows. Not more often than a peer may make a disk work.
+    fn tell_equal<H: Holder>(&mut self, cx: &mut Context<'_, H>) {
+        if cx.ms >= self.tell_equal_at
+            && let Some(checkpoint) = cx.memory.untold(&self.peer.agent)
+        {
+            self.tell_equal_at = cx.ms.saturating_add(EQUAL_MS);
+            cx.holder.equal(&checkpoint);
+        }
     }
 
     /// Whether the host has to be told that passes are of no use.
@@ -446,6 +462,10 @@ impl Talk {
         if self.answers_search(&log, bytes, cx) {
             return Ok(());
         }
+        if alone && self.asked.get(&log).is_some_and(|(asked, _)| asked.form == RangeForm::Alone) {
+            // Here it is, whatever it is worth.
+            self.asked.remove(&log);
+        }
         let have = cx.holder.logs().have(&log).map_or(0, |have| have.size);
         match cx.holder.receive(&log, bytes, cx.now, &mut self.budget) {
             Ok(received) => {
@@ -506,8 +526,10 @@ impl Talk {
     }
 
     fn ask(&mut self, log: &LogId, want: Want, ms: u64) {
-        let again = self.asked.get(log).filter(|(asked, _)| *asked == want);
-        if again.is_some_and(|(_, at)| ms < at.saturating_add(self.heartbeat_ms)) {
+        let pending = self.asked.get(log).filter(|(_, at)| ms < at.saturating_add(self.heartbeat_ms));
+        // What stands alone shows where histories part, which is what the others that wait for it lack.
+        let alone = |asked: &Want| asked.form == RangeForm::Alone && want.form == RangeForm::Follow;
+        if pending.is_some_and(|(asked, _)| *asked == want || alone(asked)) {
             return;
         }
         if put(&mut self.asked, *log, (want, ms)) {
