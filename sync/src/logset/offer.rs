@@ -173,9 +173,6 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
             } else if ours.root <= offer.root {
                 // That is known; what has to be found is where they part.
                 moves.push(Move::Search(id));
-            } else {
-                // The other has to, and may not know yet that the two part.
-                moves.push(Move::Expect(id, Want { from: size, to: size, form: RangeForm::Alone }));
             }
         }
     }

@@ -559,6 +559,14 @@ impl Pass {
                 Move::Expect(..) => {}
             }
         }
+        // Where both know of a fork, who has the smaller root searches, and may not know yet that it has to.
+        let parted = |offer: &Offer| {
+            let ours = set.offer(&offer.log).filter(|ours| ours.evidence.is_some())?;
+            let same = (ours.size, ours.evidence) == (offer.size, offer.evidence);
+            (same && ours.root > offer.root).then_some(ours)
+        };
+        let room = OFFERS_MAX.saturating_sub(answers.len());
+        answers.extend(theirs.iter().filter_map(parted).take(room));
         (answers, searches)
     }
 
