@@ -36,11 +36,14 @@ enum What {
     Write { id: CollectionId, key: Box<[u8]>, value: Box<[u8]> },
     Couple { id: CollectionId, key: Box<[u8]>, weakens: bool, instant: u64 },
     End { id: CollectionId, ended: Ref },
+    Retire { incarnation: Incarnation, below: u64 },
 }
 
 /// One thing that an entry says and that has to be said again when it goes.
 enum Kept {
     Carry(CollectionId, Carried),
+    /// What was written while the clock was ahead, and so cannot be carried.
+    Write(CollectionId, Box<[u8]>, Box<[u8]>),
     End(CollectionId, Ref),
     Couple(CollectionId, Box<[u8]>, bool, u64),
     Retire(Incarnation, u64),
@@ -50,6 +53,7 @@ impl Kept {
     fn bytes(&self) -> usize {
         match self {
             Self::Carry(id, carried) => id.as_bytes().len() + carried.key.len() + carried.value.len() + 32,
+            Self::Write(id, key, value) => id.as_bytes().len() + key.len() + value.len() + 6,
             Self::End(id, _) => id.as_bytes().len() + 24,
             Self::Couple(id, key, ..) => id.as_bytes().len() + key.len() + 16,
             Self::Retire(..) => 16,
@@ -67,6 +71,7 @@ impl Kept {
     fn put(self, draft: &mut Draft) {
         match self {
             Self::Carry(id, carried) => draft.carry(&id, carried),
+            Self::Write(id, key, value) => draft.write(&id, &key, Some(&value), BTreeSet::new()),
             Self::End(id, ended) => draft.end(&id, ended),
             Self::Couple(id, key, weakens, instant) => draft.couple(&id, &key, weakens, instant),
             Self::Retire(incarnation, below) => draft.retire(incarnation, below),
@@ -188,7 +193,11 @@ impl Replica {
         if self.met {
             let kept = self.left_behind(topic, log, now);
             if !kept.is_empty() {
+                let restamped = kept.iter().any(|kept| matches!(kept, Kept::Write(..)));
                 self.append_kept(log, kept, now)?;
+                if restamped {
+                    self.notices.restamped(*agent, topic.clone());
+                }
                 prepared = true;
             }
         }
@@ -244,7 +253,8 @@ impl Replica {
             return none;
         }
         let mut kept = Vec::new();
-        self.carry_covered(state, own.map(|(index, _)| index), &wanted, &mut kept);
+        let stamp = self.next_stamp(log, now);
+        self.carry_covered(state, own.map(|(index, _)| index), &wanted, stamp, &mut kept);
         for member in tails {
             self.repeat(state, member, now, &mut kept);
         }
@@ -262,16 +272,18 @@ impl Replica {
     }
 
     /// Lists the live dots of what is taken over that the own log does not list yet, and names those that it lists and
-    /// that are not live.
+    /// that are not live. Those later than the entry's stamp would not count: what they hold is written anew.
     fn carry_covered(
         &self,
         state: &TopicState,
         own: Option<u32>,
         wanted: &BTreeMap<u32, u64>,
+        stamp: Hlc,
         kept: &mut Vec<Kept>,
     ) {
         for collection in &state.collections {
             let Table::Dots(dots) = &collection.table else { continue };
+            let mut ahead: BTreeMap<&[u8], (Hlc, &[u8])> = BTreeMap::new();
             let entries = dots.live.iter().flat_map(|first| dots.live.siblings(first.key));
             for entry in entries {
                 let Some((origin, member)) = state.member_of(&entry.dot.actor) else { continue };
@@ -279,6 +291,11 @@ impl Replica {
                 let place = Place { origin, counter };
                 let listed = dots.listings(place).iter().any(|listing| Some(listing.lister) == own);
                 if listed || wanted.get(&origin).is_none_or(|below| seq_of(counter) >= *below) {
+                    continue;
+                }
+                if entry.stamp > stamp {
+                    let latest = ahead.entry(entry.key).or_default();
+                    *latest = (entry.stamp, entry.value).max(*latest);
                     continue;
                 }
                 let Some(tag) = state.name_of(&self.set, &collection.id, &entry.dot).map(|name| name.tag)
@@ -297,6 +314,10 @@ impl Replica {
                     },
                 ));
             }
+            let anew = ahead.into_iter();
+            kept.extend(
+                anew.map(|(key, (_, value))| Kept::Write(collection.id.clone(), key.into(), value.into())),
+            );
             for place in own.into_iter().flat_map(|own| dots.shared_of(own)) {
                 let member = state.at(place.origin);
                 let dot = consilience_crdts::Dot { actor: member.actor, counter: place.counter };
@@ -350,15 +371,22 @@ impl Replica {
         let Some(state) = self.fold.topic(&opening.topic).filter(|_| opening.kind == LogKind::State) else {
             return;
         };
-        let Some((_, member)) = state.member(log) else { return };
+        let Some((index, member)) = state.member(log) else { return };
+        // Of a void log also what it took over: what it retired counts no more than it does, or is not there any more.
+        let void = first == 0 && !wrong;
         let mut rescued = Vec::new();
         for collection in &state.collections {
             let Table::Dots(dots) = &collection.table else { continue };
+            let lists = |dot: consilience_crdts::Dot| {
+                let place =
+                    state.member_of(&dot.actor).map(|(origin, _)| Place { origin, counter: dot.counter });
+                place.is_some_and(|place| dots.listings(place).iter().any(|listing| listing.lister == index))
+            };
             for winner in dots.live.iter() {
-                let own = dots
-                    .live
-                    .siblings(winner.key)
-                    .filter(|entry| entry.dot.actor == member.actor && seq_of(entry.dot.counter) >= first);
+                let own = dots.live.siblings(winner.key).filter(|entry| {
+                    let own = entry.dot.actor == member.actor && seq_of(entry.dot.counter) >= first;
+                    own || void && lists(entry.dot)
+                });
                 if let Some(entry) = own.max_by_key(|entry| (entry.stamp, entry.dot.counter)) {
                     let (key, value) = (entry.key.into(), entry.value.into());
                     let stamp = (!wrong).then_some(entry.stamp);
@@ -398,6 +426,13 @@ impl Replica {
             });
         }
         rescued.append(&mut kept);
+        if void {
+            let retired = member.own_claims().into_iter();
+            rescued.extend(retired.map(|(target, below)| {
+                let incarnation = state.at(target).incarnation;
+                Rescued { stamp, what: What::Retire { incarnation, below } }
+            }));
+        }
         if !rescued.is_empty() {
             self.rescued.entry((opening.agent, opening.topic)).or_default().append(&mut rescued);
         }
@@ -485,6 +520,7 @@ impl Replica {
                 }
             }
             What::End { id, ended } => draft.end(id, *ended),
+            What::Retire { incarnation, below } => draft.retire(*incarnation, *below),
         }
     }
 }

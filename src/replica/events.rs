@@ -354,6 +354,15 @@ impl Replica {
         })
     }
 
+    /// The stamp of a log's next entry.
+    pub(super) fn next_stamp(&self, log: &LogId, now: Timestamp) -> Hlc {
+        // A stamp from far ahead is one from when this clock was wrong: nobody else's counts before its time has come.
+        let latest = now.saturating_add_millis(self.set.limits().max_drift_ms);
+        let mut clock = if self.clock.time() > latest { Hlc::ZERO } else { self.clock };
+        clock.observe(self.set.log(log).map_or(Hlc::ZERO, Log::last_hlc));
+        clock.tick(now)
+    }
+
     /// Appends an entry at the next stamp.
     pub(super) fn append_entry<'p>(
         &mut self,
@@ -361,13 +370,9 @@ impl Replica {
         entry: impl FnOnce(Hlc) -> NewEntry<'p>,
         now: Timestamp,
     ) -> Result<u64, SetError> {
-        // A stamp from far ahead is one from when this clock was wrong: nobody else's counts before its time has come.
-        let latest = now.saturating_add_millis(self.set.limits().max_drift_ms);
-        let mut clock = if self.clock.time() > latest { Hlc::ZERO } else { self.clock };
-        clock.observe(self.set.log(log).map_or(Hlc::ZERO, Log::last_hlc));
-        let hlc = clock.tick(now);
+        let hlc = self.next_stamp(log, now);
         let seq = self.set.append(log, &entry(hlc))?;
-        self.clock = clock;
+        self.clock = hlc;
         Ok(seq)
     }
 

@@ -441,12 +441,14 @@ impl Replica {
                 continue;
             };
             let below = member.claimed();
-            if member.to == 0 && !member.void {
-                // Nothing of it is here, and what comes may begin where it was taken over.
+            let (here, gone) = (member.to, !member.counts && !member.void);
+            if !member.void && (here == 0 || gone && here < below) {
+                // Not all of it is here, and what comes may begin where it was taken over.
                 let _ = self.set.allow_start(&log, below);
-            } else if !member.counts && !member.void {
+            }
+            if gone && here > 0 {
                 self.retired.entry(log).or_insert(self.now);
-            } else {
+            } else if here > 0 || member.void {
                 self.retired.remove(&log);
             }
         }

@@ -200,7 +200,7 @@ impl Replica {
         let known = self.set.evidence(log).cloned();
         let received = self.set.receive(log, range, now, budget)?;
         let evidence = self.set.evidence(log).filter(|found| known.as_ref() != Some(found)).cloned();
-        if evidence.is_some() {
+        if evidence.is_some() || received == Received::Conflict {
             self.record_own_head(log);
         }
         if received != Received::Nothing {

@@ -235,6 +235,24 @@ fn what_a_silently_restored_writer_said_before_it_met_anybody_is_not_lost() {
     }
 }
 
+/// Of an own log that goes on otherwise elsewhere only what was not signed goes, also when the records are read again.
+#[test]
+fn what_was_signed_before_a_clone_turned_up_is_there_after_a_restart() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    ada.event("one", 1);
+    ada.tell(&mut bob, at(2));
+    let mut clone = Node::open(0, 6, ada.disk(), How::Resumed, at(3));
+    ada.event("two", 4);
+    clone.event("other", 5);
+    clone.store();
+    let since = ada.replica.summary();
+    let bundle = clone.replica.export_bundle(|_| true, Some(&since), at(6)).unwrap();
+    ada.take(&bundle, at(6));
+    assert_eq!(ada.events(), ["one"], "until the other history is here");
+    let again = Node::open(0, 7, ada.disk(), How::Resumed, at(7));
+    assert_eq!(again.events(), ["one"]);
+}
+
 #[test]
 fn events_are_told_and_unsigned_ones_do_not_leave() {
     let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));

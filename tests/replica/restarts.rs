@@ -1,6 +1,6 @@
 //! The promises about restarts and incarnations, one by one.
 
-use consilience::{Config, Opened, Replica, Stored};
+use consilience::{Config, Notice, Opened, Replica, Stored};
 
 use super::world::{Disk, How, Node, TOPIC, at, config, converge, mesh, topic};
 
@@ -260,5 +260,86 @@ fn a_retired_log_that_goes_on_and_compacts_means_the_same_everywhere() {
         );
         assert_eq!(node.get("fill").as_deref(), Some("39"));
         assert_eq!(node.state(), kept.state());
+    }
+}
+
+/// Who has a part of a log that was retired, and slept until its holders gave it up, takes their word that it ends where it
+/// does.
+#[test]
+fn who_has_a_part_of_what_was_given_up_comes_to_the_same() {
+    let (mut bob, mut late) = (Node::fresh(1, 2), Node::fresh(2, 4));
+    let mut ada = Node::fresh(0, 1);
+    ada.set("k0", "first", at(0));
+    ada.tell(&mut late, at(1));
+    let (log, _) = ada.own_log().unwrap();
+    ada.set("k1", "first", at(2));
+    ada.tell(&mut bob, at(3));
+    let mut ada = Node::open(0, 3, ada.disk(), How::Restored, at(4));
+    bob.tell(&mut ada, at(5));
+    ada.set("k2", "second", at(6));
+    ada.tell(&mut bob, at(7));
+    let now = 40 * DAY;
+    bob.replica.handle_timeout(at(now));
+    bob.store();
+    bob.tell(&mut late, at(now + 1));
+    bob.tell(&mut late, at(now + 2));
+    assert_eq!(late.replica.logs().log(&log).unwrap().root(), bob.replica.logs().log(&log).unwrap().root());
+    assert_eq!(late.state(), bob.state());
+}
+
+/// A host's clock was ahead and is right again when a writer goes on in its next incarnation: it takes over what has later
+/// stamps than it can give now.
+#[test]
+fn what_was_written_while_the_clock_was_ahead_is_taken_over() {
+    let mut ada = Node::fresh(0, 1);
+    ada.set("k0", "old", at(200_000));
+    ada.set("k0", "new", at(200_001));
+    ada.set("k1", "gone", at(200_002));
+    ada.remove("k1", at(200_003));
+    let mut ada = Node::open(0, 3, ada.disk(), How::Restored, at(10_000));
+    ada.replica.declare_alone();
+    ada.set("k2", "next", at(10_001));
+    let told = ada.notices();
+    assert!(told.iter().any(|notice| matches!(notice, Notice::Restamped { .. })), "{told:?}");
+    let mut bob = Node::fresh(1, 2);
+    ada.tell(&mut bob, at(10_002));
+    for node in [&ada, &bob] {
+        let values = ["k0", "k1", "k2"].map(|key| node.get(key));
+        assert_eq!(values, [Some("new".to_owned()), None, Some("next".to_owned())]);
+    }
+    assert_eq!(ada.state(), bob.state());
+    bob.replica.handle_timeout(at(300_000));
+    assert_eq!(ada.state(), bob.state(), "also once the old stamps are past");
+}
+
+/// A later incarnation took over and retired an earlier one, whose entries some have given up, and is forked then: what it
+/// listed is written again, and what it had ended does not come back where the earlier one's entries are still held.
+#[test]
+fn what_a_forked_log_had_taken_over_is_written_again() {
+    let (mut ada, mut bob, mut eve) = (Node::fresh(0, 1), Node::fresh(1, 2), Node::fresh(2, 4));
+    ada.set("k0", "first", at(0));
+    ada.set("gone", "first", at(1));
+    ada.tell(&mut bob, at(2));
+    let mut ada = Node::open(0, 3, ada.disk(), How::Restored, at(3));
+    bob.tell(&mut ada, at(4));
+    ada.remove("gone", at(5));
+    ada.tell(&mut bob, at(6));
+    bob.tell(&mut eve, at(7));
+    let now = 40 * DAY;
+    for node in [&mut ada, &mut bob] {
+        node.replica.handle_timeout(at(now));
+        node.store();
+    }
+    let backup = ada.disk();
+    ada.set("k1", "lost with the storage", at(now + 1));
+    ada.tell(&mut bob, at(now + 2));
+    let mut ada = Node::open(0, 5, backup, How::Resumed, at(now + 3));
+    ada.set("k2", "second", at(now + 4));
+    let mut all = [ada, bob, eve];
+    converge(&mut all, at(now + 5));
+    for node in &all {
+        let values = ["k0", "k2", "gone"].map(|key| node.get(key));
+        assert_eq!(values, [Some("first".to_owned()), Some("second".to_owned()), None]);
+        assert_eq!(node.state(), all[0].state());
     }
 }
