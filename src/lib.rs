@@ -119,6 +119,14 @@
 //! - What is stored follows what is live: writers list older entries again, a little with each entry, and give up the
 //!   rest ([`Config::with_carrying`], [`Replica::stats`]).
 //!
+//! # Time
+//!
+//! `now` is the wall clock, and may be wrong or jump. Entries whose stamps are too far ahead of it wait
+//! ([`sync::Limits::max_drift_ms`], [`Notice::Deferred`]), so a host whose own clock is ahead hears of it from others only.
+//! A jump forwards looks like a long silence: sessions end and have to be connected again; one backwards they do not
+//! notice. What [`Replica::poll_timeout`] says is by that clock as well: a host whose clock may be set looks again at
+//! least once a minute.
+//!
 //! # Limits
 //!
 //! A key has at most 4,096 bytes, a value 61,440, a transaction and an event about 62 KiB; names of collections

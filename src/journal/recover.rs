@@ -57,9 +57,9 @@ impl core::fmt::Display for JournalCorrupt {
             Part::Records => "journal",
         };
         let damage = match self.damage {
-            Damage::Lost => "storage has lost or changed what it had confirmed",
-            Damage::OtherMesh => "it belongs to another mesh",
-            Damage::Version => "a later version of this library wrote it",
+            Damage::Lost => "storage has lost or changed what it had confirmed: bring a good copy",
+            Damage::OtherMesh => "it belongs to another mesh: check the mesh id and the place",
+            Damage::Version => "a later version of this library wrote it: upgrade",
         };
         write!(f, "the {part} is not usable from byte {} on: {damage}", self.offset)
     }

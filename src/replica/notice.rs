@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use consilience_sync::{AgentId, Change, LogId, LogOpening, Topic, TopicError, TopicFilter};
 
@@ -36,7 +37,7 @@ pub enum Blocked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notice {
-    /// A key of a map, or an element of a set, changed.
+    /// A key of a map, or an element of a set, changed. If it was written again as it was, `old` and `new` are equal.
     Changed {
         /// Where.
         topic: Topic,
@@ -119,6 +120,48 @@ pub enum Notice {
         /// Which.
         seq: u64,
     },
+}
+
+impl fmt::Display for Notice {
+    /// For a log. Keys and values are left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { topic, collection, .. } => {
+                write!(f, "{topic}: a key of {collection:?} changed")
+            }
+            Self::Coupled { topic, collection, .. } => {
+                write!(f, "{topic}: contributions to a key of {collection:?} changed")
+            }
+            Self::Events { topic, from, to, .. } => {
+                write!(f, "{topic}: {} events came", to.saturating_sub(*from))
+            }
+            Self::Forked { log, .. } => {
+                write!(f, "{}: {} signed two histories of a log", log.topic, log.agent)
+            }
+            Self::SelfForked { log } => write!(
+                f,
+                "{}: a log of the local writer {} has another history elsewhere: see to it that each key has one storage",
+                log.topic, log.agent
+            ),
+            Self::Restamped { agent, topic } => write!(
+                f,
+                "{topic}: the clock of the local writer {agent} had been ahead: what it wrote is stamped anew"
+            ),
+            Self::Deferred { log, .. } => write!(
+                f,
+                "{}: entries of {} wait: its clock is ahead of this one, or this one is behind",
+                log.topic, log.agent
+            ),
+            Self::Malformed { log, seq } => {
+                write!(f, "{}: entry {seq} of a log of {} says nothing", log.topic, log.agent)
+            }
+            Self::NeedsUpgrade { log, seq } => write!(
+                f,
+                "{}: entry {seq} of a log of {} counts after an upgrade of this library",
+                log.topic, log.agent
+            ),
+        }
+    }
 }
 
 /// A subscription, to end it with [`Replica::unsubscribe`].
@@ -220,7 +263,8 @@ impl Replica {
         self.notices.filters.len() < before
     }
 
-    /// What happened, one thing at a time. Poll until there is nothing, after anything that changes the replica.
+    /// What happened, one thing at a time. Poll until there is nothing, after anything that changes the replica. Of other
+    /// things than keys at most 65,536 wait, and the oldest go first.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         if let Some(notice) = self.notices.queue.pop_front() {
             return Some(notice);

@@ -115,7 +115,7 @@ impl Replica {
     }
 
     /// What was cut off the end of the records when the replica was opened, and up to which byte they are good: the host
-    /// has to cut its file there before it appends to it.
+    /// has to cut its file there before it appends to it. A file store does that by itself.
     #[must_use]
     pub const fn cut(&self) -> Option<Cut> {
         self.cut

@@ -60,7 +60,9 @@ impl Replica {
     }
 
     /// Ends a session. [`poll_transmit`](Self::poll_transmit) has one more frame that tells the peer; a connection may
-    /// also just be dropped. What still comes over it is refused with [`InputError::Unknown`].
+    /// also just be dropped. What still comes over it is refused with [`InputError::Unknown`]. What the peer does not have
+    /// yet it gets from the next session, or from others: a host that is about to stop for long first waits until
+    /// [`peer_has_all`](Self::peer_has_all), for as long as it cares to.
     pub fn disconnect(&mut self, session: SessionId) {
         self.with_sessions(|sessions, _| sessions.disconnect(session));
     }
@@ -70,7 +72,7 @@ impl Replica {
     ///
     /// # Errors
     ///
-    /// Why a frame was not taken in; see [`InputError`]. It changed nothing.
+    /// Why a frame was not taken in; see [`InputError`]. It changed nothing, and those behind it were not looked at.
     pub fn handle_input(
         &mut self,
         session: SessionId,
@@ -115,6 +117,20 @@ impl Replica {
     #[must_use]
     pub fn peer(&self, session: SessionId) -> Option<Peer> {
         self.sessions.as_ref()?.peer(session)
+    }
+
+    /// What a session is about: the topics that both sides want. `None` before both have said so.
+    #[must_use]
+    pub fn scope(&self, session: SessionId) -> Option<&Scope> {
+        self.sessions.as_ref()?.scope(session)
+    }
+
+    /// Whether a session's peer has all that it wants of what is here, as far as this side knows: it was sent, and the peer
+    /// has taken it in, which does not say that it is stored there. False before the two were
+    /// [in sync](SessionEvent::InSync), while they compare, and as long as own entries wait to be stored or signed.
+    #[must_use]
+    pub fn peer_has_all(&mut self, session: SessionId) -> bool {
+        self.has_signed_all() && self.with_sessions(|sessions, held| sessions.peer_has_all(held, session))
     }
 
     /// Changes what a session is about. False if there is no such session.

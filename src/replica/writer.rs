@@ -165,6 +165,16 @@ impl Replica {
         }
     }
 
+    /// Whether all that local writers have written is stored and signed.
+    pub(super) fn has_signed_all(&self) -> bool {
+        let signed = |log: &LogId, durable: &u64| {
+            self.set.log(log).is_none_or(|held| {
+                held.signed_size() >= *durable || !self.locals.contains_key(&held.opening().agent)
+            })
+        };
+        self.unconfirmed.is_empty() && self.durable.iter().all(|(log, durable)| signed(log, durable))
+    }
+
     /// Signs what own logs have that may leave and is not signed yet. The sessions and bundles do it where it is needed.
     pub(crate) fn sign_heads(&mut self, now: Timestamp) {
         let Self { set, locals, durable, .. } = self;

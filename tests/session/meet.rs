@@ -312,6 +312,14 @@ fn a_fork_is_found_below_whatever_follows() {
         }
         // The ranges in vain, and what the owner wrote again.
         assert!(net.bytes(wire) < 300_000, "{} bytes", net.bytes(wire));
+        // Nothing is written once more after a restart.
+        net.cut(wire);
+        restart(&mut net, 0, 9);
+        net.connect(dials, 1 - dials, Weather::STREAM);
+        net.run(5_000);
+        for party in [0, 1] {
+            assert_eq!(net.node(party).replica.topic("t").unwrap().events().len(), 34, "{party}");
+        }
     }
 }
 
@@ -358,5 +366,37 @@ fn a_write_wakes_the_host_once_it_may_leave() {
             replica.confirm(record.id()).unwrap();
         }
         assert!(bell.0.load(Ordering::Relaxed), "{opened:?}");
+    }
+}
+
+fn has_all(net: &mut Net, wire: usize, end: usize) -> bool {
+    let (party, session) = net.wires[wire].ends[end];
+    net.node(party).replica.peer_has_all(session)
+}
+
+#[test]
+fn a_host_can_wait_until_the_peer_has_all() {
+    for (weather, seed) in [(Weather::STREAM, 1), (Weather::FOUL, 2)] {
+        let mut net = Net::new(vec![Party::replica(0, 1), Party::replica(1, 2)], seed);
+        let wire = net.connect(0, 1, weather);
+        assert!(!has_all(&mut net, wire, 0), "they were not in sync yet");
+        for round in 0..20 {
+            let (now, end) = (net.time(), round % 2);
+            let value = "x".repeat(1 + 5_000 * (round % 5));
+            net.node(end).set("key", &format!("{round}{value}"), now);
+            assert!(!has_all(&mut net, wire, end), "it is not stored yet");
+            net.node(end).store();
+            assert!(!has_all(&mut net, wire, end), "it is not signed yet");
+            let late = net.now + 60_000;
+            while !has_all(&mut net, wire, end) {
+                net.run(10);
+                assert!(net.now < late, "{weather:?} {seed}, round {round}: {:?}", net.events);
+            }
+            let there = net.node(1 - end).get("key").unwrap_or_default();
+            assert!(there.starts_with(&format!("{round}x")), "round {round}: {} bytes", there.len());
+        }
+        let (party, session) = net.wires[wire].ends[0];
+        net.node(party).replica.disconnect(session);
+        assert!(!has_all(&mut net, wire, 0));
     }
 }

@@ -50,6 +50,10 @@ fn a_session_is_about_what_both_want_and_may_grow() {
             ),
             (1, 1)
         );
+        let both = scope(dial).meet(&scope(listen));
+        for (party, session) in net.wires[wire].ends {
+            assert_eq!(net.node(party).replica.scope(session), Some(&both));
+        }
         // Both want everything now.
         for end in 0..2 {
             let (party, session) = net.wires[wire].ends[end];
@@ -58,6 +62,11 @@ fn a_session_is_about_what_both_want_and_may_grow() {
         net.run(3_000);
         assert!(net.parties[0].roots() == net.parties[1].roots());
         assert_eq!(events(&net, 0, "ab"), 2);
+        for (party, session) in net.wires[wire].ends {
+            assert_eq!(net.node(party).replica.scope(session), Some(&Scope::everything()));
+            let told = net.said(party, |event| *event == SessionEvent::InSync);
+            assert!(told > 1, "{told}: that they are in sync in the new scope as well");
+        }
     }
 }
 

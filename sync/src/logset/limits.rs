@@ -22,7 +22,8 @@ pub struct Limits {
     /// For how long the entries of a void log are kept for its owner, in milliseconds. 30 days.
     pub void_keep_ms: u64,
     /// This process's own randomness, which the host should set: without it, a member can choose logs whose heads crowd
-    /// one place of a table in memory. It is hashed with the mesh, so nobody else can. 0.
+    /// one place of a table in memory. It is hashed with the mesh, so nobody else can. 0. A replica takes it from what it is
+    /// opened with, whatever this says.
     pub seed: u64,
 }
 

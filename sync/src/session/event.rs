@@ -1,6 +1,8 @@
 //! What sessions tell their host, and why something was refused. Each says whose fault it is.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use core::fmt;
+
 use super::frame::FrameError;
 use crate::codec::DecodeError;
 use crate::identity::{AgentId, KeyError, LogId, OpeningError, SignError};
@@ -35,7 +37,8 @@ pub struct Peer {
 pub enum SessionEvent {
     /// The handshake is done.
     Connected(Peer),
-    /// Both sides hold the same of what the session is about, as of now.
+    /// Both sides hold the same of what the session is about, as of now. Told again after the scope
+    /// has changed, and after [`OutOfSync`](Self::OutOfSync); what is written meanwhile is sent without a word.
     InSync,
     /// Several exchanges did not make the two sides equal: the peer does not hold, or does not send, what it says that
     /// it has, or this side does not hold it. Told once until they are equal again.
@@ -46,6 +49,20 @@ pub enum SessionEvent {
     Fault(Fault),
     /// It is over; the id is not known any more.
     Ended(EndReason),
+}
+
+impl fmt::Display for SessionEvent {
+    /// For a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected(peer) => write!(f, "connected to {}", peer.agent),
+            Self::InSync => f.write_str("in sync"),
+            Self::OutOfSync => f.write_str("out of sync: several exchanges did not make the two sides equal"),
+            Self::TooManyLogs => f.write_str("the peer has logs that the limits leave no room for"),
+            Self::Fault(fault) => fault.fmt(f),
+            Self::Ended(reason) => reason.fmt(f),
+        }
+    }
 }
 
 /// What a peer did that an honest one does not. Nothing of it was taken in.

@@ -279,6 +279,25 @@ impl Sessions {
         }
     }
 
+    /// What a session is about: the topics that both sides want. `None` before both have said so.
+    #[must_use]
+    pub fn scope(&self, session: SessionId) -> Option<&Scope> {
+        match &self.sessions.get(&session)?.phase {
+            Phase::Open { talk, .. } => talk.scope(),
+            _ => None,
+        }
+    }
+
+    /// Whether the peer has all that it wants of what is signed here, as far as this side knows. False before the two were
+    /// in sync, and while they compare.
+    #[must_use]
+    pub fn peer_has_all(&self, holder: &mut impl Holder, session: SessionId) -> bool {
+        match self.sessions.get(&session).map(|session| &session.phase) {
+            Some(Phase::Open { talk, .. }) => talk.peer_has_all(holder.logs_mut()),
+            _ => false,
+        }
+    }
+
     /// Changes what a session is about, within what the [gate](Self::set_gate) lets the peer see. False if there is no such
     /// session.
     pub fn set_scope(&mut self, session: SessionId, scope: Scope) -> bool {
@@ -292,7 +311,8 @@ impl Sessions {
         true
     }
 
-    /// Ends a session. One more frame tells the peer, if the host still takes it.
+    /// Ends a session. One more frame tells the peer, if the host still takes it. What the peer does not have yet it does
+    /// not get: see [`peer_has_all`](Self::peer_has_all).
     pub fn disconnect(&mut self, session: SessionId) {
         self.end(session, EndReason::Disconnected);
     }

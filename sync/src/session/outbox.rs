@@ -88,6 +88,11 @@ impl Outbox {
         self.items.is_empty()
     }
 
+    /// Whether nothing is to be sent and nothing has changed that was not looked at.
+    pub(super) fn is_spent(&self, set: &mut LogSet) -> bool {
+        self.live && self.items.is_empty() && set.heads_changed(self.cursor).next().is_none()
+    }
+
     fn known_mut(&mut self, log: &LogId) -> &mut Known {
         if !self.known.contains_key(log) && self.known.len() >= KNOWN_MAX {
             // Forgetting costs a question at most.

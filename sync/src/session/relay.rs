@@ -131,6 +131,18 @@ impl Relay {
         self.sessions.peer(session)
     }
 
+    /// What a session is about; see [`Sessions::scope`].
+    #[must_use]
+    pub fn scope(&self, session: SessionId) -> Option<&Scope> {
+        self.sessions.scope(session)
+    }
+
+    /// Whether the peer has all that it wants of what is here; see [`Sessions::peer_has_all`].
+    #[must_use]
+    pub fn peer_has_all(&mut self, session: SessionId) -> bool {
+        self.sessions.peer_has_all(&mut self.held, session)
+    }
+
     /// Lets the host decide who may come in; see [`Sessions::set_gate`].
     pub fn set_gate(&mut self, gate: impl FnMut(&Peer) -> Option<Scope> + Send + 'static) {
         self.sessions.set_gate(gate);

@@ -2,6 +2,7 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::identity::{LogId, Topic, TopicError, TopicFilter};
@@ -19,6 +20,15 @@ pub struct Scope {
 impl Default for Scope {
     fn default() -> Self {
         Self::everything()
+    }
+}
+
+impl fmt::Display for Scope {
+    /// Its filters, the most wanted first: `team/planning, notes/*`. `nothing` if there are none.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((first, rest)) = self.filters.split_first() else { return f.write_str("nothing") };
+        write!(f, "{first}")?;
+        rest.iter().try_for_each(|filter| write!(f, ", {filter}"))
     }
 }
 
@@ -197,6 +207,13 @@ mod tests {
             assert!(topics.iter().all(|topic| back.matches(topic) == scope(both).matches(topic)));
         }
         assert_eq!(scope(&["a/b", "a/*", "a"]), scope(&["a/*"]));
+    }
+
+    #[test]
+    fn a_scope_is_shown_as_it_is_written() {
+        for (filters, shown) in [(&["*"][..], "*"), (&["b", "a/*"], "b, a/*"), (&[], "nothing")] {
+            assert_eq!(alloc::format!("{}", scope(filters)), shown);
+        }
     }
 
     #[test]

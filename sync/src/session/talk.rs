@@ -26,7 +26,7 @@ use crate::identity::{LogId, LogOpening, OpeningError};
 use crate::log::{
     EvidenceError, ForkSearch, LOG_SIZE_MAX, RangeForm, ReceiveError, Received, SearchStep, Want, span,
 };
-use crate::logset::{OpenError, SetError};
+use crate::logset::{LogSet, OpenError, SetError};
 
 /// A peer that does so many things that no honest one does is not talked to any longer.
 const FAULTS_MAX: u32 = 16;
@@ -154,7 +154,12 @@ impl Talk {
     /// Works out what both want.
     fn agree(&mut self, ms: u64) {
         let Some(theirs) = &self.theirs else { return };
-        self.scope = self.ours.meet(theirs);
+        let scope = self.ours.meet(theirs);
+        if scope != self.scope {
+            // Whether they are equal in this is not known yet.
+            self.in_sync = None;
+        }
+        self.scope = scope;
         self.scope_name = self.scope.name();
         self.next_pass = ms;
         // What was begun may be about more. The side that dials begins anew.
@@ -662,6 +667,20 @@ impl Talk {
             }
         }
         Ok(told)
+    }
+
+    /// What both want, once the peer has said what it wants.
+    pub(super) fn scope(&self) -> Option<&Scope> {
+        self.theirs.as_ref().map(|_| &self.scope)
+    }
+
+    /// Whether the two were equal and the peer has taken in all that this side has had to say since.
+    pub(super) fn peer_has_all(&self, set: &mut LogSet) -> bool {
+        self.in_sync == Some(true)
+            && self.pass.is_idle()
+            && !self.tell_scope
+            && self.link.is_quiet()
+            && self.outbox.is_spent(set)
     }
 
     pub(super) const fn signatures_checked(&self) -> u64 {
