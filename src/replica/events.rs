@@ -17,6 +17,10 @@ use consilience_sync::{
 use super::{Replica, Surfaced, Writer};
 use crate::journal::RecordId;
 
+/// How long sessions may search for where two histories of an own log part, in milliseconds, before what this took out of it
+/// is appended again.
+const SEARCH_MS: u64 = 5_000;
+
 /// Why an event was not appended. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -251,6 +255,7 @@ impl Replica {
             return Err(AppendEventError::UnknownWriter);
         }
         self.settle(now);
+        self.cast_out_all();
         let log = self.own_log(&writer.0, &topic, LogKind::Event, now)?;
         let base = self.set.log(&log).map_or(0, |log| log.base().max(below.min(log.size())));
         let entry = |hlc| NewEntry { base, citations, ..NewEntry::new(hlc, payload) };
@@ -265,8 +270,13 @@ impl Replica {
         let Some(held) = self.set.log(log) else { return };
         let end = self.events.get(&held.opening().topic).map_or(0, |events| events.end_of(log));
         let taken = self.set.told_entries(log, from, end);
-        let taken: Vec<_> = taken.filter_map(|entry| Some((entry.seq, Outcast::of(&entry)?))).collect();
-        self.displaced.entry(*log).or_default().extend(taken);
+        let mut taken: Vec<_> = taken.filter_map(|entry| Some((entry.seq, Outcast::of(&entry)?))).collect();
+        let displaced = self.displaced.entry(*log).or_default();
+        // A fork that turns out to lie lower.
+        if displaced.first().is_some_and(|(first, _)| taken.last().is_some_and(|(last, _)| last < first)) {
+            core::mem::swap(displaced, &mut taken);
+        }
+        displaced.append(&mut taken);
     }
 
     /// Compares displaced events with those that came in their places, up to a number: a backup has much that was signed
@@ -281,12 +291,30 @@ impl Replica {
         displaced.drain(..shared);
         let valid_below = self.set.evidence(log).map_or(u64::MAX, consilience_sync::Evidence::valid_below);
         if displaced.first().is_none_or(|(seq, _)| *seq < to || to >= valid_below) {
-            self.cast_out(log);
+            self.cast_out_soon(log);
         }
     }
 
-    /// Has displaced events appended again.
-    pub(super) fn cast_out(&mut self, log: &LogId) {
+    /// Has displaced events appended again, once it is known where the histories part: sessions search for that, and what
+    /// turned out to be displaced as well would have to come first.
+    pub(super) fn cast_out_soon(&mut self, log: &LogId) {
+        self.cast.insert(*log);
+        if self.sessions.is_none() {
+            let until = self.now.saturating_add_millis(SEARCH_MS);
+            self.cast_at = self.cast_at.max(Some(until));
+        }
+    }
+
+    /// Has them appended again now.
+    pub(super) fn cast_out_all(&mut self) {
+        self.cast_at = None;
+        for log in core::mem::take(&mut self.cast) {
+            self.cast_out(&log);
+        }
+        self.append_all_outcast();
+    }
+
+    fn cast_out(&mut self, log: &LogId) {
         let Some(opening) = self.set.log(log).map(Log::opening) else { return };
         let whose = (opening.agent, opening.topic.clone());
         let displaced = self.displaced.remove(log).into_iter().flatten();
@@ -294,7 +322,7 @@ impl Replica {
     }
 
     /// Appends them in their writers' next incarnations, at the times that they had.
-    pub(super) fn append_all_outcast(&mut self) {
+    fn append_all_outcast(&mut self) {
         for ((agent, topic), outcast) in core::mem::take(&mut self.outcast) {
             let mut outcast = outcast.into_iter();
             while let Some(event) = outcast.next() {

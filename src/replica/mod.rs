@@ -193,6 +193,9 @@ pub struct Replica {
     rescued: BTreeMap<(AgentId, Topic), Vec<Rescued>>,
     /// Own events in whose places in their logs others come, with their numbers.
     displaced: BTreeMap<LogId, Vec<(u64, Outcast)>>,
+    /// Those of these logs are to be appended again, and when at the latest.
+    cast: BTreeSet<LogId>,
+    cast_at: Option<Timestamp>,
     /// Own events that a fork took out of their logs, to be appended again.
     outcast: BTreeMap<(AgentId, Topic), Vec<Outcast>>,
     /// Own logs of which another history turned up.
@@ -254,6 +257,8 @@ impl Replica {
             durable: BTreeMap::new(),
             rescued: BTreeMap::new(),
             displaced: BTreeMap::new(),
+            cast: BTreeSet::new(),
+            cast_at: None,
             outcast: BTreeMap::new(),
             self_forks: Vec::new(),
             retired: BTreeMap::new(),
@@ -331,7 +336,7 @@ impl Replica {
         let retired =
             self.retired.values().min().map(|since| since.saturating_add_millis(self.retired_keep_ms));
         let sessions = self.sessions.as_ref().and_then(|sessions| sessions.poll_timeout());
-        self.set.poll_timeout().into_iter().chain(retired).chain(sessions).min()
+        self.set.poll_timeout().into_iter().chain(retired).chain(sessions).chain(self.cast_at).min()
     }
 
     /// Takes in that time has passed.
@@ -375,7 +380,9 @@ impl Replica {
         self.follow_all();
         self.report_inert();
         self.write_all_rescued(now);
-        self.append_all_outcast();
+        if self.cast_at.is_none_or(|at| at <= self.now) {
+            self.cast_out_all();
+        }
     }
 
     fn follow_all(&mut self) {
@@ -402,7 +409,7 @@ impl Replica {
                         self.displace(log, *valid_below);
                         // Unless some that lie before went as well: then those have to come first.
                         if self.set.log(log).is_some_and(|held| held.size() >= *valid_below) {
-                            self.cast_out(log);
+                            self.cast_out_soon(log);
                         }
                     }
                     Change::Applicable { log, to, .. } => self.compare_displaced(log, *to),
@@ -472,6 +479,7 @@ impl Replica {
             self.retired.remove(&log);
             self.left.remove(&log);
             self.displaced.remove(&log);
+            self.cast.remove(&log);
             self.unconfirmed.retain(|(_, unconfirmed, _)| *unconfirmed != log);
         }
         self.fold.remove(topic);

@@ -161,6 +161,8 @@ impl Replica {
     /// [confirm it](Self::confirm_snapshot), and drop those.
     #[must_use]
     pub fn snapshot(&mut self) -> Snapshot {
+        // What is in memory only would not be in it.
+        self.cast_out_all();
         self.seal();
         let mut writer = SnapshotWriter::new(self.set.mesh(), self.journal.last_sealed());
         write_set(&self.set, &mut |item| writer.push(item));

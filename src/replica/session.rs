@@ -359,6 +359,10 @@ impl Holder for Held<'_> {
         self.0.met = true;
     }
 
+    fn settled(&mut self) {
+        self.0.cast_out_all();
+    }
+
     fn equal(&mut self, checkpoint: &Checkpoint) {
         self.0.record_checkpoint(checkpoint);
     }

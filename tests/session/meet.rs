@@ -309,6 +309,12 @@ fn a_fork_is_found_below_whatever_follows() {
                 topic.events().iter().filter(begins).count()
             };
             assert_eq!((begins("common"), begins("after"), topic.events().len()), (4, 30, 34), "{party}");
+            let number = |event: consilience::Event<'_>| {
+                let text = core::str::from_utf8(event.payload.unwrap()).unwrap();
+                text.split(' ').nth(1).unwrap().parse::<usize>().unwrap()
+            };
+            let order: Vec<usize> = topic.events().iter().map(number).collect();
+            assert_eq!(order, (0..4).chain(0..30).collect::<Vec<_>>(), "{party}");
         }
         // The ranges in vain, and what the owner wrote again.
         assert!(net.bytes(wire) < 300_000, "{} bytes", net.bytes(wire));

@@ -63,6 +63,9 @@ pub trait Holder {
     /// Everything that one peer had to say at first was taken in.
     fn met(&mut self) {}
 
+    /// A pass has brought nothing more: what this peer knows of where histories part is known.
+    fn settled(&mut self) {}
+
     /// This side and a peer hold the same. Whoever stores what it holds may store this behind it; see [`Checkpoint`].
     fn equal(&mut self, _: &Checkpoint) {}
 }

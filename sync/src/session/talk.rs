@@ -362,6 +362,9 @@ impl Talk {
         }
         self.asked.clear();
         cx.holder.met();
+        if !matches!(outcome, Outcome::Gained) {
+            cx.holder.settled();
+        }
     }
 
     /// Tells the holder that the two are equal, unless it knows. Not more often than a peer may make a disk work.
