@@ -68,6 +68,14 @@ pub(super) struct Outcast {
     payload: Vec<u8>,
 }
 
+/// Own events of a log in whose places others come, with their numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Displaced {
+    /// How much of the log was left when they went.
+    kept: u64,
+    events: Vec<(u64, Outcast)>,
+}
+
 impl PartialEq<Entry<'_>> for Outcast {
     fn eq(&self, entry: &Entry<'_>) -> bool {
         self.hlc == entry.hlc && entry.payload() == Some(&self.payload[..])
@@ -271,7 +279,9 @@ impl Replica {
         let end = self.events.get(&held.opening().topic).map_or(0, |events| events.end_of(log));
         let taken = self.set.told_entries(log, from, end);
         let mut taken: Vec<_> = taken.filter_map(|entry| Some((entry.seq, Outcast::of(&entry)?))).collect();
-        let displaced = self.displaced.entry(*log).or_default();
+        let there = self.displaced.entry(*log).or_default();
+        there.kept = held.size();
+        let displaced = &mut there.events;
         // A fork that turns out to lie lower.
         if displaced.first().is_some_and(|(first, _)| taken.last().is_some_and(|(last, _)| last < first)) {
             core::mem::swap(displaced, &mut taken);
@@ -282,7 +292,7 @@ impl Replica {
     /// Compares displaced events with those that came in their places, up to a number: a backup has much that was signed
     /// after it was made. Those from the first that differs on are to be appended again, but for what was given up.
     pub(super) fn compare_displaced(&mut self, log: &LogId, to: u64) {
-        let Some(displaced) = self.displaced.get_mut(log) else { return };
+        let Some(Displaced { kept, events: displaced }) = self.displaced.get_mut(log) else { return };
         let Some(held) = self.set.log(log) else { return };
         let base = self.set.applicable(log).map_or(0, |(base, _)| base);
         let same = |(seq, event): &(u64, Outcast)| held.entry(*seq).is_some_and(|entry| *event == entry);
@@ -290,7 +300,9 @@ impl Replica {
         let shared = displaced.iter().take_while(|event| known(event)).count();
         displaced.drain(..shared);
         let valid_below = self.set.evidence(log).map_or(u64::MAX, consilience_sync::Evidence::valid_below);
-        if displaced.first().is_none_or(|(seq, _)| *seq < to || to >= valid_below) {
+        // What came says the same, and nobody is known to have more.
+        let complete = to > *kept && held.furthest_head().is_none_or(|head| head.size <= to);
+        if complete || displaced.first().is_none_or(|(seq, _)| *seq < to || to >= valid_below) {
             self.cast_out_soon(log);
         }
     }
@@ -317,7 +329,7 @@ impl Replica {
     fn cast_out(&mut self, log: &LogId) {
         let Some(opening) = self.set.log(log).map(Log::opening) else { return };
         let whose = (opening.agent, opening.topic.clone());
-        let displaced = self.displaced.remove(log).into_iter().flatten();
+        let displaced = self.displaced.remove(log).into_iter().flat_map(|displaced| displaced.events);
         self.outcast.entry(whose).or_default().extend(displaced.map(|(_, event)| event));
     }
 

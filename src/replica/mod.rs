@@ -43,7 +43,7 @@ pub use writer::{Writer, WriterError};
 use crate::fold::{Fold, TopicState};
 use crate::journal::{Journal, RecordId};
 use compact::Rescued;
-use events::{EventIndex, Outcast};
+use events::{Displaced, EventIndex, Outcast};
 use notice::Notices;
 use writer::Local;
 
@@ -191,8 +191,7 @@ pub struct Replica {
     durable: BTreeMap<LogId, u64>,
     /// What void own logs listed, to be written again.
     rescued: BTreeMap<(AgentId, Topic), Vec<Rescued>>,
-    /// Own events in whose places in their logs others come, with their numbers.
-    displaced: BTreeMap<LogId, Vec<(u64, Outcast)>>,
+    displaced: BTreeMap<LogId, Displaced>,
     /// Those of these logs are to be appended again, and when at the latest.
     cast: BTreeSet<LogId>,
     cast_at: Option<Timestamp>,

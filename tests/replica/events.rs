@@ -235,6 +235,27 @@ fn what_a_silently_restored_writer_said_before_it_met_anybody_is_not_lost() {
     }
 }
 
+/// What comes in the place of events says the same, and less: the rest waits for nobody.
+#[test]
+fn what_lies_behind_all_that_comes_in_its_place_is_not_lost() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    let one = ada.event("one", 1);
+    let backup = ada.disk();
+    ada.event("two", 3);
+    ada.tell(&mut bob, at(4));
+    let mut ada = Node::open(0, 6, backup, How::Resumed, at(5));
+    // Otherwise than before, as it cites something.
+    ada.replica.append_event_citing(ada.writer, TOPIC, b"two", &[one], at(3)).unwrap();
+    ada.event("three", 6);
+    bob.tell(&mut ada, at(7));
+    bob.tell(&mut ada, at(7));
+    ada.event("four", 8);
+    ada.tell(&mut bob, at(9));
+    for node in [&ada, &bob] {
+        assert_eq!(node.events(), ["one", "two", "three", "four"]);
+    }
+}
+
 /// Of an own log that goes on otherwise elsewhere only what was not signed goes, also when the records are read again.
 #[test]
 fn what_was_signed_before_a_clone_turned_up_is_there_after_a_restart() {
