@@ -205,10 +205,13 @@ impl Fleet {
     pub(crate) fn agree(&mut self, processes: &[usize]) -> Result<bool, String> {
         let until = self.clock.now() + PATIENCE;
         loop {
+            // What happens while they are asked is not in what they say.
+            let drained = processes.iter().all(|process| self.members[*process].is_drained());
             self.statuses(processes, false)?;
             let members = || processes.iter().map(|process| &self.members[*process]);
             let digests = || members().filter(|member| !member.is_relay).map(|member| &member.status.digest);
-            let agree = members().all(|member| member.is_drained())
+            let agree = drained
+                && members().all(|member| member.is_drained())
                 && members().all(|member| {
                     Some(&member.status.root) == members().next().map(|first| &first.status.root)
                 })
