@@ -372,8 +372,8 @@ impl Replica {
             return;
         };
         let Some((index, member)) = state.member(log) else { return };
-        // Of a void log also what it took over: what it retired counts no more than it does, or is not there any more.
-        let void = first == 0 && !wrong;
+        // Of a log of which nothing stays also what it took over: what it retired counts again then, or is not there any more.
+        let whole = first == 0 && !wrong;
         let mut rescued = Vec::new();
         for collection in &state.collections {
             let Table::Dots(dots) = &collection.table else { continue };
@@ -385,7 +385,7 @@ impl Replica {
             for winner in dots.live.iter() {
                 let own = dots.live.siblings(winner.key).filter(|entry| {
                     let own = entry.dot.actor == member.actor && seq_of(entry.dot.counter) >= first;
-                    own || void && lists(entry.dot)
+                    own || whole && lists(entry.dot)
                 });
                 if let Some(entry) = own.max_by_key(|entry| (entry.stamp, entry.dot.counter)) {
                     let (key, value) = (entry.key.into(), entry.value.into());
@@ -426,7 +426,7 @@ impl Replica {
             });
         }
         rescued.append(&mut kept);
-        if void {
+        if whole {
             let retired = member.own_claims().into_iter();
             rescued.extend(retired.map(|(target, below)| {
                 let incarnation = state.at(target).incarnation;

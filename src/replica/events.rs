@@ -10,8 +10,8 @@ use core::ops::{Bound, RangeBounds};
 
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
-    AgentId, Change, Citation, Entry, Log, LogId, LogKind, LogSet, NewEntry, OpenError, SetError, Topic,
-    TopicError,
+    AgentId, Change, Citation, Entry, Log, LogId, LogKind, LogOpening, LogSet, NewEntry, OpenError, SetError,
+    Topic, TopicError,
 };
 
 use super::{Replica, Surfaced, Writer};
@@ -263,7 +263,8 @@ impl Replica {
             return Err(AppendEventError::UnknownWriter);
         }
         self.settle(now);
-        self.cast_out_all();
+        // What it appends comes behind them.
+        self.cast_out_those(|opening| opening.agent == writer.0 && opening.topic == topic);
         let log = self.own_log(&writer.0, &topic, LogKind::Event, now)?;
         let base = self.set.log(&log).map_or(0, |log| log.base().max(below.min(log.size())));
         let entry = |hlc| NewEntry { base, citations, ..NewEntry::new(hlc, payload) };
@@ -312,16 +313,26 @@ impl Replica {
     pub(super) fn cast_out_soon(&mut self, log: &LogId) {
         self.cast.insert(*log);
         if self.sessions.is_none() {
-            let until = self.now.saturating_add_millis(SEARCH_MS);
-            self.cast_at = self.cast_at.max(Some(until));
+            self.cast_at.get_or_insert(self.now.saturating_add_millis(SEARCH_MS));
         }
     }
 
     /// Has them appended again now.
     pub(super) fn cast_out_all(&mut self) {
-        self.cast_at = None;
+        self.cast_out_those(|_| true);
+    }
+
+    /// The same, but only those of some logs.
+    fn cast_out_those(&mut self, which: impl Fn(&LogOpening) -> bool) {
         for log in core::mem::take(&mut self.cast) {
-            self.cast_out(&log);
+            if self.set.log(&log).is_none_or(|held| which(held.opening())) {
+                self.cast_out(&log);
+            } else {
+                self.cast.insert(log);
+            }
+        }
+        if self.cast.is_empty() {
+            self.cast_at = None;
         }
         self.append_all_outcast();
     }

@@ -20,6 +20,10 @@ use crate::journal::{ConfirmError, Cut, Item, JournalCorrupt, Record, RecordId, 
 
 /// The note that names logs that local writers have left: they go on in their next incarnation.
 const LEFT: u8 = 1;
+/// The note that this replica, as it was then, was equal with a peer.
+pub(super) const EQUAL: u8 = 2;
+/// The note that a log has changed since the one before, and how much of it counted then.
+pub(super) const CHANGED: u8 = 3;
 
 /// What a host has of an earlier run.
 #[derive(Clone, Copy, Debug, Default)]

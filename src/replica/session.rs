@@ -16,13 +16,10 @@ use consilience_sync::{
     Signature, VerifyBudget,
 };
 
+use super::persist::{CHANGED, EQUAL};
 use super::{Replica, Writer};
 use crate::journal::Item;
 
-/// The note that this replica, as it was then, was equal with a peer.
-const EQUAL: u8 = 2;
-/// The note that a log has changed since the one before, and how much of it counted then.
-const CHANGED: u8 = 3;
 /// So many logs that have changed since are worth their notes. Sessions list no more.
 const CHANGED_MAX: usize = 512;
 
@@ -260,20 +257,19 @@ impl Replica {
 
     /// Takes a note back in that is about peers.
     pub(super) fn restore_note(&mut self, kind: u8, bytes: &[u8], now: Timestamp) {
-        if kind == EQUAL
-            && let Ok(bytes) = bytes.try_into()
-        {
-            let checkpoint = Checkpoint::from_bytes(bytes);
-            self.with_sessions(|sessions, held| sessions.restore(&checkpoint, held.logs_mut()));
-            self.checked_turn = self.set.heads_turn();
+        match (kind, bytes.split_first_chunk()) {
+            (EQUAL, _) => {
+                let Ok(bytes) = bytes.try_into() else { return };
+                let checkpoint = Checkpoint::from_bytes(bytes);
+                self.with_sessions(|sessions, held| sessions.restore(&checkpoint, held.logs_mut()));
+            }
+            (CHANGED, Some((log, before))) => {
+                let Ok(before) = Reader::new(before).varint() else { return };
+                self.set.replay(now).changed(&LogId::from_bytes(*log), before);
+            }
+            _ => return,
         }
-        if kind == CHANGED
-            && let Some((log, before)) = bytes.split_first_chunk()
-            && let Ok(before) = Reader::new(before).varint()
-        {
-            self.set.replay(now).changed(&LogId::from_bytes(*log), before);
-            self.checked_turn = self.set.heads_turn();
-        }
+        self.checked_turn = self.set.heads_turn();
     }
 
     /// Gives out when this replica and its peers were equal, and what has changed since: logs stand in no order in a

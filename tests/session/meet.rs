@@ -282,7 +282,8 @@ fn a_relay_comes_back_from_what_it_stored_and_knows_whom_it_met() {
 /// that something is missing before it.
 #[test]
 fn a_fork_is_found_below_whatever_follows() {
-    for dials in [0, 1] {
+    // Beside it another writer of the replica goes on, or not.
+    for (dials, others) in [(0, 0), (1, 0), (0, 100), (1, 100)] {
         let mut net = pair();
         let write = |net: &mut Net, what: &str, times: usize| {
             let now = net.time();
@@ -300,20 +301,33 @@ fn a_fork_is_found_below_whatever_follows() {
         net.parties[0] = Party::Replica(Box::new(Node::open(0, 5, backup, How::Resumed, now)));
         write(&mut net, "after", 30);
         let wire = net.connect(dials, 1 - dials, Weather::STREAM);
-        net.run(5_000);
+        let other = net.node(0).replica.add_writer(crate::replicas::keys(50)).unwrap();
+        for _ in 0..others {
+            net.run(5);
+            let now = net.time();
+            net.node(0).replica.append_event(other, "t", b"other", now).unwrap();
+            net.node(0).store();
+        }
+        // What is written while a pass goes on may have to wait for the next heartbeat.
+        net.run(if others == 0 { 5_000 } else { 40_000 });
         for party in [0, 1] {
             let topic = net.node(party).replica.topic("t").unwrap();
+            let own = |event: &consilience::Event<'_>| event.author != other.id();
             let begins = |what: &str| {
                 let begins =
                     |event: &consilience::Event<'_>| event.payload.unwrap().starts_with(what.as_bytes());
                 topic.events().iter().filter(begins).count()
             };
-            assert_eq!((begins("common"), begins("after"), topic.events().len()), (4, 30, 34), "{party}");
+            assert_eq!(
+                (begins("common"), begins("after"), topic.events().len()),
+                (4, 30, 34 + others),
+                "{party}"
+            );
             let number = |event: consilience::Event<'_>| {
                 let text = core::str::from_utf8(event.payload.unwrap()).unwrap();
                 text.split(' ').nth(1).unwrap().parse::<usize>().unwrap()
             };
-            let order: Vec<usize> = topic.events().iter().map(number).collect();
+            let order: Vec<usize> = topic.events().iter().filter(own).map(number).collect();
             assert_eq!(order, (0..4).chain(0..30).collect::<Vec<_>>(), "{party}");
         }
         // The ranges in vain, and what the owner wrote again.
@@ -324,7 +338,7 @@ fn a_fork_is_found_below_whatever_follows() {
         net.connect(dials, 1 - dials, Weather::STREAM);
         net.run(5_000);
         for party in [0, 1] {
-            assert_eq!(net.node(party).replica.topic("t").unwrap().events().len(), 34, "{party}");
+            assert_eq!(net.node(party).replica.topic("t").unwrap().events().len(), 34 + others, "{party}");
         }
     }
 }
