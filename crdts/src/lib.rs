@@ -62,7 +62,8 @@ mod dot;
 mod lww;
 mod orset;
 mod store;
-mod time;
+
+pub use consilience_base::{Hlc, Timestamp};
 
 pub use causal::{Cursor, WriteError};
 pub use codec::{DecodeError, KEY_BYTES_MAX, VALUE_BYTES_MAX};
@@ -72,4 +73,3 @@ pub use dot::{ActorId, COUNTER_MAX, Dot};
 pub use lww::{LwwMap, MapChange, MapDelta};
 pub use orset::{Elements, OrSet, SetChange, SetDelta};
 pub use store::{DotStore, Entry, Iter, Stats};
-pub use time::{Hlc, Timestamp};

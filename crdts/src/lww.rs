@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 use core::ops::RangeBounds;
 
+use consilience_base::Hlc;
+
 use crate::causal::{Causal, Kind, WriteError, causal_collection};
 use crate::codec::DecodeError;
 use crate::dot::ActorId;
 use crate::store::{Entry, Iter};
-use crate::time::Hlc;
 
 /// A last-writer-wins map of byte strings (delta-state; Almeida, Shoker, Baquero 2018).
 ///

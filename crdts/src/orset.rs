@@ -3,11 +3,12 @@
 use alloc::vec::Vec;
 use core::ops::RangeBounds;
 
+use consilience_base::Hlc;
+
 use crate::causal::{Causal, Kind, WriteError, causal_collection};
 use crate::codec::DecodeError;
 use crate::dot::{ActorId, Dot};
 use crate::store::Iter;
-use crate::time::Hlc;
 
 /// An observed-remove set of byte strings, without tombstones (Bieniusa et al. 2012; deltas as Almeida, Shoker,
 /// Baquero 2018).

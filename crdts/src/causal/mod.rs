@@ -17,11 +17,12 @@ mod writer;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use consilience_base::Hlc;
+
 use crate::codec::{DecodeError, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::context::{CausalContext, Runs, Span};
 use crate::dot::{ActorId, COUNTER_MAX};
 use crate::store::{DotStore, Stats};
-use crate::time::Hlc;
 pub(crate) use facade::causal_collection;
 pub(crate) use form::Kind;
 use form::{Form, Head};

@@ -15,10 +15,11 @@
 //! The invariant: inside this module amounts are Q64.64 in a u128 and at most [`most`](CouplingSchema::most), 2⁹²,
 //! so that no sum of contributions that fits in memory overflows.
 
+use consilience_base::Timestamp;
+
 use super::exp2::{self, FRACTION_BITS, exp2};
 use super::schema::CouplingSchema;
 use super::units::Units;
-use crate::time::Timestamp;
 
 /// A floor has 2¹⁰ grains.
 const GRAIN_BITS: u32 = 10;

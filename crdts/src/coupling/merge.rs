@@ -7,6 +7,8 @@
 
 use alloc::vec::Vec;
 
+use consilience_base::Timestamp;
+
 use super::contribution::{Origin, Row};
 use super::delta::CouplingDelta;
 use super::state::Coupling;
@@ -14,7 +16,6 @@ use super::units::Units;
 use super::view;
 use super::wire::{Part, Walk};
 use crate::codec::DecodeError;
-use crate::time::Timestamp;
 
 /// The schemas of two collections differ, so that what one says means nothing in the other. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

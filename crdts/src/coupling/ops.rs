@@ -1,5 +1,7 @@
 //! The mutators: strengthen, weaken, reset. Each raises one instant of one contributor and returns it as a delta.
 
+use consilience_base::Timestamp;
+
 use super::contribution::{Origin, Row};
 use super::decay::{Rounding, wide};
 use super::delta::CouplingDelta;
@@ -9,7 +11,6 @@ use super::view;
 use super::wire::Part;
 use crate::codec::KEY_BYTES_MAX;
 use crate::dot::ActorId;
-use crate::time::Timestamp;
 
 /// Why a mutator refused: the host misused it. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

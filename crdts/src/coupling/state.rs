@@ -6,13 +6,14 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
+use consilience_base::Timestamp;
+
 use super::contribution::{Actors, Contribution, Origin, Row};
 use super::delta::CouplingDelta;
 use super::schema::CouplingSchema;
 use super::wire::{Part, Walk, Writer};
 use crate::Stats;
 use crate::codec::{DecodeError, serde_as_canonical_bytes};
-use crate::time::Timestamp;
 
 /// A place in the sequence of a replica's own changes, as [`Coupling::cursor`] gives it out. The default stands
 /// before everything.

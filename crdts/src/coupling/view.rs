@@ -5,13 +5,14 @@ use alloc::collections::btree_map;
 use core::fmt;
 use core::ops::{Bound, RangeBounds};
 
+use consilience_base::Timestamp;
+
 use super::contribution::{Actors, Contribution, Row};
 use super::decay::narrow;
 use super::schema::CouplingSchema;
 use super::state::Coupling;
 use super::units::Units;
 use crate::dot::ActorId;
-use crate::time::Timestamp;
 
 /// What was strengthened and what was weakened at `tau`, both as Q64.64.
 #[inline]

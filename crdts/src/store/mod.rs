@@ -17,12 +17,12 @@ use alloc::vec::Vec;
 use core::hash::Hasher;
 use core::ops::{Bound, RangeBounds};
 
+use consilience_base::Hlc;
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 
 use crate::codec::{KEY_BYTES_MAX, VALUE_BYTES_MAX, Window};
 use crate::dot::{ActorId, COUNTER_MAX, Dot};
-use crate::time::Hlc;
 use index::Index;
 use order::{Order, Ordered};
 use slot::Arena;

@@ -1,13 +1,11 @@
-//! Two kinds of time: [`Timestamp`], what the host's clock says, and [`Hlc`], the hybrid logical clock that orders
+//! Two kinds of time: [`Timestamp`], a reading of the host's clock, and [`Hlc`], the hybrid logical clock that orders
 //! writes. Nothing here reads a clock: the host passes `now` in.
 
 use core::fmt;
 
 /// Milliseconds since the Unix epoch, any `u64`.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Timestamp(u64);
 
 impl Timestamp {
@@ -56,10 +54,8 @@ impl From<std::time::SystemTime> for Timestamp {
 /// As a stamp it only chooses between *concurrent* writes: a write that saw another one always beats it, so a stamp
 /// from a wrong clock cannot hold a key. As a clock, [`tick`](Self::tick) and [`observe`](Self::observe) keep it
 /// rising. Milliseconds saturate at 2⁴⁸ − 1 (the year 10889), and so does the counter there.
-#[derive(
-    Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
 pub struct Hlc(u64);
 
 impl Hlc {
