@@ -19,10 +19,9 @@
 //! # A writer, a relay and a reader
 //!
 //! ```
-//! use consilience_crdts::{Hlc, Timestamp};
 //! use consilience_sync::{
-//!     Admission, Answer, Change, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, MeshId, NewEntry, Signer,
-//!     Topic, VerifyBudget,
+//!     Admission, Answer, Change, Hlc, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, MeshId, NewEntry,
+//!     Signer, Timestamp, Topic, VerifyBudget,
 //! };
 //!
 //! let mesh = MeshId::from_bytes([7; 32]); // from a source of randomness, shared by the members
@@ -88,6 +87,8 @@ mod log;
 mod logset;
 pub mod reconcile;
 pub mod session;
+
+pub use consilience_base::{Hlc, Timestamp};
 
 pub use budget::VerifyBudget;
 pub use codec::DecodeError;

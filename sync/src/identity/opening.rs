@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use consilience_crdts::Timestamp;
+use consilience_base::Timestamp;
 
 use super::{AgentId, KeyError, MeshId, Topic};
 use crate::codec::{DecodeError, Reader};

@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 
-use consilience_crdts::Hlc;
+use consilience_base::Hlc;
 
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::hash::{Hash, LogKeys};

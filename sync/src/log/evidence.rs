@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use consilience_crdts::Timestamp;
+use consilience_base::Timestamp;
 
 use super::Proof;
 use super::entry::LOG_SIZE_MAX;

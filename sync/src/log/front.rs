@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 
-use consilience_crdts::Hlc;
+use consilience_base::Hlc;
 
 use super::entry::{Before, Entry, LOG_SIZE_MAX};
 use super::run::Run;

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use consilience_crdts::Timestamp;
+use consilience_base::Timestamp;
 
 use super::entry::LOG_SIZE_MAX;
 use crate::codec::{DecodeError, Reader, put_varint};

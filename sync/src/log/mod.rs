@@ -29,7 +29,7 @@ mod staging;
 
 use alloc::vec::Vec;
 
-use consilience_crdts::{Hlc, Timestamp};
+use consilience_base::{Hlc, Timestamp};
 
 pub use entry::{
     AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, Entry, EntryFlags, LOG_SIZE_MAX, NewEntry,

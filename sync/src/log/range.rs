@@ -20,7 +20,7 @@
 
 use alloc::vec::Vec;
 
-use consilience_crdts::{Hlc, Timestamp};
+use consilience_base::{Hlc, Timestamp};
 
 use super::entry::{Before, LOG_SIZE_MAX};
 use super::head::{HEAD_MILLIS_MAX, SignedHead};

@@ -12,7 +12,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use consilience_crdts::Hlc;
+use consilience_base::Hlc;
 
 use super::entry::{Before, Entry};
 use super::evidence::{Evidence, Side};

@@ -13,7 +13,7 @@
 
 use alloc::boxed::Box;
 
-use consilience_crdts::Hlc;
+use consilience_base::Hlc;
 
 use super::evidence::{Evidence, Side};
 use super::receive::{Allowance, Received};

@@ -19,7 +19,7 @@ mod slot;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use consilience_crdts::{Hlc, Timestamp};
+use consilience_base::{Hlc, Timestamp};
 
 pub use change::Change;
 pub use heads::HeadStep;

@@ -190,7 +190,7 @@ mod tests {
         Admission, Answer, Incarnation, Keypair, Limits, LogOpening, MeshId, NewEntry, Signer, Topic,
         VerifyBudget,
     };
-    use consilience_crdts::{Hlc, Timestamp};
+    use consilience_base::{Hlc, Timestamp};
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 

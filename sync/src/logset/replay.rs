@@ -10,7 +10,7 @@
 //! again.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use consilience_crdts::Timestamp;
+use consilience_base::Timestamp;
 
 use super::{LogSet, OpenError, SetError, latest};
 use crate::budget::VerifyBudget;

@@ -4,7 +4,7 @@
 
 use alloc::vec::Vec;
 
-use consilience_crdts::{Hlc, Timestamp};
+use consilience_base::{Hlc, Timestamp};
 
 use super::change::Change;
 use crate::hash::Hash;

@@ -1,6 +1,6 @@
 //! [`Holder`]: what holds the logs that sessions are about.
 
-use consilience_crdts::Timestamp;
+use consilience_base::Timestamp;
 
 use super::checkpoints::Checkpoint;
 use crate::budget::VerifyBudget;

@@ -53,7 +53,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::task::Waker;
 
-use consilience_crdts::Timestamp;
+use consilience_base::Timestamp;
 
 pub use checkpoints::Checkpoint;
 pub use event::{EndReason, Fault, HandshakeError, InputError, Peer, Refusal, SessionEvent, SessionId};

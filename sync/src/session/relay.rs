@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::task::Waker;
 
-use consilience_crdts::Timestamp;
+use consilience_base::Timestamp;
 
 use super::checkpoints::Checkpoint;
 use super::holder::Holder;

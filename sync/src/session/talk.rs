@@ -8,7 +8,7 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-use consilience_crdts::Timestamp;
+use consilience_base::Timestamp;
 
 use super::checkpoints::{Checkpoints, Memory};
 use super::event::{EndReason, Fault, Peer, SessionEvent, SessionId};
