@@ -80,7 +80,6 @@
 extern crate alloc;
 
 mod budget;
-pub mod codec;
 mod hash;
 mod identity;
 mod log;
@@ -88,10 +87,11 @@ mod logset;
 pub mod reconcile;
 pub mod session;
 
-pub use consilience_base::{Hlc, Timestamp};
+#[doc(inline)]
+pub use consilience_base::codec;
+pub use consilience_base::{DecodeError, Hlc, Timestamp};
 
 pub use budget::VerifyBudget;
-pub use codec::DecodeError;
 pub use hash::Hash;
 pub use identity::{
     AgentId, AgentKey, DiscoveryKey, Incarnation, KeyError, Keypair, LogId, LogKind, LogOpening, MeshId,

@@ -6,12 +6,13 @@
 
 use alloc::vec::Vec;
 
-use super::codec::{FrameError, Reader, put_len, put_varint, put_words, varint_bytes};
+use super::error::FrameError;
 use super::fingerprint::PRIME;
 use super::limits::Limits;
 use super::peel::{CELL_BYTES, cell_of};
 use super::range::{BOUND_BYTES_MAX, KeyRange};
 use super::sketch::Cell;
+use crate::codec::{Reader, put_len, put_varint, put_words, varint_bytes};
 
 const OPEN: u8 = 0x10;
 const CELLS: u8 = 0x11;

@@ -7,8 +7,8 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::codec::FrameError;
 use super::config::{Config, Mode, Outcome, Report, Status, Step, StopReason};
+use super::error::FrameError;
 use super::estimate;
 use super::fingerprint::{Marks, Salts};
 use super::frame::{Body, Frame, HEAD_BYTES_MAX, Open, OpenBody, Ranges, Summary};

@@ -66,8 +66,8 @@
 //! The invariant: hints (short ids, sketches, fingerprints) decide what is looked at and sent; only roots decide what
 //! is equal. So whatever a peer says costs bytes, within the limits, and never correctness.
 
-mod codec;
 mod config;
+mod error;
 mod estimate;
 mod fingerprint;
 mod frame;
@@ -87,8 +87,8 @@ mod sketch;
 mod slots;
 mod state;
 
-pub use codec::FrameError;
 pub use config::{Config, Mode, Outcome, Report, Status, Step, StopReason};
+pub use error::FrameError;
 pub use limits::Limits;
 pub use machine::Reconciliation;
 pub use range::KeyRange;

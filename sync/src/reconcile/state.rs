@@ -7,12 +7,13 @@
 
 use alloc::vec::Vec;
 
-use super::codec::{FrameError, Reader, put_len, put_varint, put_words};
 use super::config::{Config, Outcome, Report, StopReason};
+use super::error::FrameError;
 use super::machine::{Phase, Reconciliation};
 use super::peel::{CELL_BYTES, Found, cell_of, put_cell};
 use super::range::{BOUND_BYTES_MAX, KeyRange};
 use super::ranging::Task;
+use crate::codec::{Reader, put_len, put_varint, put_words};
 
 /// Stands first.
 const VERSION: u8 = 1;

@@ -173,6 +173,40 @@ impl<'a> Reader<'a> {
             _ => Err(DecodeError::Truncated),
         }
     }
+
+    /// A varint that counts items of at least `item_bytes_min` bytes each, all of them still in the input and at most
+    /// `max`.
+    ///
+    /// # Errors
+    ///
+    /// As [`count`](Self::count), and [`DecodeError::Limit`] above `max`.
+    pub fn count_max(&mut self, item_bytes_min: usize, max: usize) -> Result<usize, DecodeError> {
+        match self.count(item_bytes_min)? {
+            count if count <= max => Ok(count),
+            _ => Err(DecodeError::Limit),
+        }
+    }
+
+    /// Eight bytes, little-endian.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Truncated`].
+    pub fn word(&mut self) -> Result<u64, DecodeError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A count of at most `max`, and as many [words](Self::word).
+    ///
+    /// # Errors
+    ///
+    /// As [`count_max`](Self::count_max).
+    pub fn words(&mut self, max: usize) -> Result<Vec<u64>, DecodeError> {
+        let count = self.count_max(8, max)?;
+        let bytes = self.take(count.saturating_mul(8))?;
+        Ok(bytes.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect())
+    }
+
     /// Makes sure that nothing is left.
     ///
     /// # Errors
@@ -193,6 +227,25 @@ pub fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
     }
     let [low, ..] = value.to_le_bytes();
     bytes.push(low);
+}
+
+/// How many bytes [`put_varint`] takes: 1 to 10.
+#[must_use]
+pub const fn varint_bytes(value: u64) -> usize {
+    // The number of started groups of seven bits.
+    (63_u32.saturating_sub((value | 1).leading_zeros()) as usize / 7).saturating_add(1)
+}
+
+/// Appends a length or count as a varint.
+pub fn put_len(bytes: &mut Vec<u8>, len: usize) {
+    // usize is at most 64 bits on every target of Rust.
+    put_varint(bytes, len as u64);
+}
+
+/// Appends a count and as many words, as [`Reader::words`] reads them.
+pub fn put_words(bytes: &mut Vec<u8>, words: impl ExactSizeIterator<Item = u64>) {
+    put_len(bytes, words.len());
+    words.for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
 }
 
 /// The distance from `from` to `to` as a number without a sign: 0, −1, 1, −2, … become 0, 1, 2, 3, …. Both below 2⁶³.
@@ -242,6 +295,29 @@ mod tests {
         let beyond = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
         assert_eq!(Reader::new(&beyond).varint(), Err(DecodeError::Varint));
         assert_eq!(Reader::new(&[0x80]).varint(), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn the_length_of_a_varint_is_known_beforehand() {
+        for value in (0..64).flat_map(|bit| [1_u64 << bit, (1_u64 << bit) - 1, u64::MAX >> bit]) {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            assert_eq!(bytes.len(), varint_bytes(value));
+            for cut in 0..bytes.len() {
+                assert_eq!(Reader::new(bytes.get(..cut).unwrap()).varint(), Err(DecodeError::Truncated));
+            }
+        }
+        assert_eq!(Reader::new(&[0xff; 11]).varint(), Err(DecodeError::Varint));
+    }
+
+    #[test]
+    fn a_count_beyond_the_input_is_refused_before_it_is_believed() {
+        let mut bytes = Vec::new();
+        put_varint(&mut bytes, u64::MAX);
+        assert_eq!(Reader::new(&bytes).count_max(1, usize::MAX), Err(DecodeError::Truncated));
+        assert_eq!(Reader::new(&[3, 0, 0]).count_max(1, 10), Err(DecodeError::Truncated));
+        assert_eq!(Reader::new(&[2, 0, 0]).count_max(1, 1), Err(DecodeError::Limit));
+        assert_eq!(Reader::new(&[2, 0, 0]).count_max(1, 2), Ok(2));
     }
 
     #[test]
