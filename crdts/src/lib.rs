@@ -63,10 +63,10 @@ mod lww;
 mod orset;
 mod store;
 
-pub use consilience_base::{Hlc, Timestamp};
+pub use consilience_base::{DecodeError, Hlc, Timestamp};
 
 pub use causal::{Cursor, WriteError};
-pub use codec::{DecodeError, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use codec::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use context::{CausalContext, VersionVector};
 pub use coupling::{Coupling, CouplingDelta, CouplingSchema, Units};
 pub use dot::{ActorId, COUNTER_MAX, Dot};

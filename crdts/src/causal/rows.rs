@@ -259,7 +259,7 @@ impl Rows {
             let lead = reader.byte()?;
             let drop = read_nibble(reader, lead >> 4)?;
             let len = read_nibble(reader, lead & 15)?;
-            let suffix = reader.window(len)?;
+            let suffix = Window::take(reader, len)?;
             if drop > state.key_end.saturating_sub(state.key_start) || suffix.len() > KEY_BYTES_MAX {
                 return Err(DecodeError::Limit);
             }

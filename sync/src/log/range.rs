@@ -26,7 +26,7 @@ use super::entry::{Before, LOG_SIZE_MAX};
 use super::head::{HEAD_MILLIS_MAX, SignedHead};
 use super::run::{Grown, Run};
 use super::shape::{self, Peaks, Subtree};
-use crate::codec::{DecodeError, Reader, put_varint, unzigzag, zigzag};
+use crate::codec::{DecodeError, Reader, put_varint, unzigzag_from, zigzag_between};
 use crate::hash::{Hash, LogKeys};
 use crate::identity::{LogKind, Signature};
 
@@ -209,7 +209,7 @@ pub(crate) fn check<'a>(
     if base >= size {
         return Err(if beyond { DecodeError::Base.into() } else { fault(DecodeError::Base) });
     }
-    let time = unzigzag(behind.hlc.time().as_millis(), reader.varint()?, HEAD_MILLIS_MAX);
+    let time = unzigzag_from(behind.hlc.time().as_millis(), reader.varint()?, HEAD_MILLIS_MAX);
     let time = Timestamp::from_millis(time.ok_or_else(|| fault(DecodeError::Limit))?);
     let signature = Signature::from_bytes(reader.array()?);
     let cover = shape::right_cover(to, size);
@@ -288,7 +288,7 @@ pub(crate) fn write(
     if more || (alone && from == end) {
         put_varint(&mut bytes, head.base);
     }
-    put_varint(&mut bytes, zigzag(behind.hlc.time().as_millis(), head.time.as_millis()));
+    put_varint(&mut bytes, zigzag_between(behind.hlc.time().as_millis(), head.time.as_millis()));
     bytes.extend_from_slice(head.signature.as_bytes());
     for (_, hash) in &right {
         bytes.extend_from_slice(hash.as_bytes());
