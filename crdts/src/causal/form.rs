@@ -9,45 +9,12 @@
 //! is accepted is written back to the same bytes.
 
 use alloc::vec::Vec;
-use core::ops::Range;
 
+use super::kind::Kind;
 use super::lookup::Lookup;
-use super::rows::Rows;
+use super::rows::{FormActor, Rows};
 use crate::codec::{DecodeError, Reader};
 use crate::context::{Span, read_name, read_spans};
-
-/// What the rows hold beside keys and dots.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Kind {
-    /// Stamps and values.
-    #[default]
-    Map = 0x11,
-    /// Nothing.
-    Set = 0x12,
-}
-
-/// Keys share a prefix with the key before only while what has been decoded stays within this many times the bytes
-/// it came from (and [`SHARING_FREE`] more), so that a few bytes cannot unfold into a flood of long keys.
-const SHARING_RATIO: usize = 64;
-const SHARING_FREE: usize = 4_096;
-
-/// Whether a key may share a prefix with the one before: `decoded` bytes of keys and values came out of `encoded`.
-#[inline]
-pub(crate) const fn sharing_allowed(decoded: usize, encoded: usize) -> bool {
-    decoded <= SHARING_FREE.saturating_add(encoded.saturating_mul(SHARING_RATIO))
-}
-
-/// One actor of a form and its part of the form's context.
-#[derive(Clone, Debug)]
-pub(crate) struct FormActor {
-    /// Where its name lies in the form's bytes.
-    pub(crate) name: Range<usize>,
-    /// Where its spans lie in [`Head::spans`].
-    pub(crate) spans: Range<usize>,
-    /// Its index in the state that the form is joined into.
-    pub(crate) local: u32,
-}
 
 /// What comes before the rows: the context.
 #[derive(Clone, Debug, Default)]
@@ -147,8 +114,14 @@ impl Form {
         let mut reader = Reader::new(bytes);
         self.kind = kind;
         self.head.read(&mut reader, kind)?;
-        self.rows.rewind(&self.head, reader.position());
+        self.rewind(reader.position());
         Ok(())
+    }
+
+    /// Goes to the first row, which starts at `at`.
+    fn rewind(&mut self, at: usize) {
+        let Head { actors, spans, rows, .. } = &self.head;
+        self.rows.rewind(actors, spans, *rows, at);
     }
 
     /// Reads and checks the next block of a form that was opened; behind the last, that all was read. Until then
@@ -172,7 +145,7 @@ impl Form {
             while !self.rows.is_last() {
                 self.read_block(bytes)?;
             }
-            self.rows.rewind(&self.head, start);
+            self.rewind(start);
             self.rows.fill(bytes, kind)?;
         }
         Ok(())

@@ -12,8 +12,9 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::Causal;
-use super::form::{Form, Head, Kind};
+use super::form::{Form, Head};
 use super::journal::Journal;
+use super::kind::Kind;
 use super::rows::{Row, Rows};
 use crate::codec::DecodeError;
 use crate::context::{Runs, Span};

@@ -5,8 +5,7 @@
 
 use alloc::vec::Vec;
 
-use super::form::FormActor;
-use super::rows::Row;
+use super::rows::{FormActor, Row};
 use crate::codec::DecodeError;
 use crate::context::Span;
 

@@ -5,13 +5,25 @@
 //! way to the general one wherever something does not fit. The invariant: where both can read, both read the same.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
-use super::form::{Head, Kind, sharing_allowed};
+use super::kind::{Kind, sharing_allowed};
 use crate::codec::{
     DecodeError, KEY_BYTES_MAX, Reader, VALUE_BYTES_MAX, Window, copy_forward, unzigzag, word_varint,
 };
 use crate::context::Span;
 use crate::dot::COUNTER_MAX;
+
+/// One actor of a form and its part of the form's context.
+#[derive(Clone, Debug)]
+pub(crate) struct FormActor {
+    /// Where its name lies in the form's bytes.
+    pub(crate) name: Range<usize>,
+    /// Where its spans lie in [`Head::spans`](super::form::Head::spans).
+    pub(crate) spans: Range<usize>,
+    /// Its index in the state that the form is joined into.
+    pub(crate) local: u32,
+}
 
 /// A live dot. A sibling is a further dot of the key of the row before it, and repeats no key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +34,7 @@ pub(crate) struct Row {
     value_start: usize,
     /// In the form's bytes if the key stands whole there, else in the block's keys.
     key_start: usize,
-    /// Index into [`Head::actors`].
+    /// Index into [`Head::actors`](super::form::Head::actors).
     pub(crate) actor: u32,
     key_len: u16,
     value_len: u16,
@@ -112,12 +124,12 @@ impl Rows {
             + self.last.capacity() * size_of::<u64>()
     }
 
-    /// Starts reading at the first row.
-    pub(super) fn rewind(&mut self, head: &Head, at: usize) {
-        self.state = State { at, left: head.rows, first: true, ..State::default() };
+    /// Starts reading at the first of `rows` rows, which starts at `at`. Actors and spans are the form's.
+    pub(super) fn rewind(&mut self, actors: &[FormActor], spans: &[Span], rows: usize, at: usize) {
+        self.state = State { at, left: rows, first: true, ..State::default() };
         self.last.clear();
-        let ends = head.actors.iter().map(|actor| {
-            let spans = head.spans.get(actor.spans.clone());
+        let ends = actors.iter().map(|actor| {
+            let spans = spans.get(actor.spans.clone());
             spans.and_then(<[Span]>::last).map_or(0, |span| span.end)
         });
         self.last.extend(ends);

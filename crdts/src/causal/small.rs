@@ -4,7 +4,7 @@
 //! Whatever is not small, or not right, is left to the general way, which also says what is wrong with it. The
 //! invariant: both ways end in the same state.
 
-use super::form::Kind;
+use super::kind::Kind;
 use super::rows::{check_stamp, check_value_len, read_nibble};
 use super::{Causal, Observe};
 use crate::codec::{KEY_BYTES_MAX, Reader, unzigzag};
