@@ -3,14 +3,13 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::merge::SchemaMismatch;
 use super::schema::CouplingSchema;
-use super::state::Coupling;
 use super::wire::{Part, Walk, Writer};
 use crate::codec::{DecodeError, serde_as_canonical_bytes};
 use crate::dot::ActorId;
 
-/// Some contributions of a collection: what one call changed, or what [`Coupling::delta_since`] joined.
+/// Some contributions of a collection: what one call changed, or what
+/// [`Coupling::delta_since`](super::Coupling::delta_since) joined.
 ///
 /// It is itself a state, of the same lattice and in the same bytes: deltas join, and may be lost, repeated and
 /// reordered. What was lost is repaired by any later delta or state that covers it.
@@ -50,13 +49,6 @@ impl CouplingDelta {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.walk().is_none_or(|walk| walk.rows_left == 0)
-    }
-
-    /// The join of two deltas: merging it does what merging both does, in either order. Errors if the schemas
-    /// differ.
-    pub fn join(&self, other: &Self) -> Result<Self, SchemaMismatch> {
-        let Ok(mut joined) = Coupling::decode(&self.bytes) else { unreachable!("the bytes were validated") };
-        Ok(if joined.merge(other)? { Self { bytes: joined.encode() } } else { self.clone() })
     }
 
     /// Bytes that a writer of this crate made.

@@ -11,16 +11,12 @@ use consilience_base::Timestamp;
 
 use super::contribution::{Origin, Row};
 use super::delta::CouplingDelta;
+use super::schema::SchemaMismatch;
 use super::state::Coupling;
 use super::units::Units;
 use super::view;
 use super::wire::{Part, Walk};
 use crate::codec::DecodeError;
-
-/// The schemas of two collections differ, so that what one says means nothing in the other. Nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the schema differs from the collection's")]
-pub struct SchemaMismatch;
 
 /// A key whose sum a merge changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +27,17 @@ pub struct CouplingChange<'a> {
     pub old: Units,
     /// The value of the sum after it, at the same instant.
     pub new: Units,
+}
+
+impl CouplingDelta {
+    /// The join of two deltas: merging it does what merging both does, in either order. Errors if the schemas
+    /// differ.
+    pub fn join(&self, other: &Self) -> Result<Self, SchemaMismatch> {
+        let Ok(mut joined) = Coupling::decode(self.as_bytes()) else {
+            unreachable!("the bytes were validated")
+        };
+        Ok(if joined.merge(other)? { Self::from_canonical(joined.encode()) } else { self.clone() })
+    }
 }
 
 impl Coupling {

@@ -81,9 +81,9 @@ mod view;
 mod wire;
 
 pub use delta::CouplingDelta;
-pub use merge::{CouplingChange, SchemaMismatch};
+pub use merge::CouplingChange;
 pub use ops::CouplingError;
-pub use schema::{CouplingSchema, SchemaError};
+pub use schema::{CouplingSchema, SchemaError, SchemaMismatch};
 pub use state::{Coupling, CouplingCursor};
 pub use units::Units;
 pub use view::{CouplingContribution, CouplingContributions, CouplingValues, CouplingView};

@@ -21,6 +21,11 @@ pub enum SchemaError {
     Cap,
 }
 
+/// The schemas of two collections differ, so that what one says means nothing in the other. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the schema differs from the collection's")]
+pub struct SchemaMismatch;
+
 /// What two replicas must agree on to mean the same by a coupling: the half-life, the floor and the cap.
 ///
 /// Two schemas are two collections: bytes of one are refused by the other.
