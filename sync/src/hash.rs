@@ -1,12 +1,7 @@
-//! [`Hash`], and the keys that bind every hash of a log to that log.
+//! [`Hash`], and the pattern of all public names that are a fixed number of bytes.
 //!
-//! A key per use instead of a prefix byte: a keyed BLAKE3 of 64 bytes is one compression, with a prefix it would be
-//! two. And since the keys derive from the log's id, which derives from mesh, topic, writer and incarnation, no hash
-//! of one log means anything in another.
-
-use core::fmt;
-
-use crate::identity::LogId;
+//! Hashing itself stands where its keys are. The invariant: such a name is its bytes and nothing else, so equal bytes are
+//! equal names.
 
 /// Defines a public newtype of so many bytes: compared and ordered as bytes, shown by its first 8.
 macro_rules! fixed_bytes {
@@ -47,53 +42,4 @@ pub(crate) use fixed_bytes;
 fixed_bytes! {
     /// 32 bytes of BLAKE3.
     Hash, 32
-}
-
-/// The keys of one log, derived from its id.
-#[derive(Clone)]
-pub(crate) struct LogKeys {
-    leaf: [u8; 32],
-    node: [u8; 32],
-    payload: [u8; 32],
-    cites: [u8; 32],
-}
-
-impl LogKeys {
-    pub(crate) fn new(log: &LogId) -> Self {
-        let key = |context| blake3::derive_key(context, log.as_bytes());
-        Self {
-            leaf: key("consilience log leaf v1"),
-            node: key("consilience log node v1"),
-            payload: key("consilience log payload v1"),
-            cites: key("consilience log cites v1"),
-        }
-    }
-
-    pub(crate) fn payload(&self, payload: &[u8]) -> Hash {
-        Hash(*blake3::keyed_hash(&self.payload, payload).as_bytes())
-    }
-
-    pub(crate) fn cites(&self, cites: &[u8]) -> Hash {
-        Hash(*blake3::keyed_hash(&self.cites, cites).as_bytes())
-    }
-
-    /// The hash of a leaf's bytes: 64, or 96 when it cites.
-    pub(crate) fn leaf(&self, bytes: &[u8]) -> Hash {
-        Hash(*blake3::keyed_hash(&self.leaf, bytes).as_bytes())
-    }
-
-    #[inline]
-    pub(crate) fn node(&self, left: &Hash, right: &Hash) -> Hash {
-        let mut bytes = [0; 64];
-        let (low, high) = bytes.split_at_mut(32);
-        low.copy_from_slice(&left.0);
-        high.copy_from_slice(&right.0);
-        Hash(*blake3::keyed_hash(&self.node, &bytes).as_bytes())
-    }
-}
-
-impl fmt::Debug for LogKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LogKeys")
-    }
 }

@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 
 use consilience_base::Hlc;
 
+use super::keys::LogKeys;
 use crate::codec::{DecodeError, Reader, put_varint};
-use crate::hash::{Hash, LogKeys};
+use crate::hash::Hash;
 use crate::identity::LogKind;
 
 /// How many bytes an entry has at most: payload and citations together (62 KiB). With its proof it fits 64 KiB.

@@ -13,11 +13,12 @@ use consilience_base::Timestamp;
 use super::Proof;
 use super::entry::LOG_SIZE_MAX;
 use super::head::{HEAD_MILLIS_MAX, SignedHead};
+use super::keys::LogKeys;
 use super::run::Run;
 use super::shape;
 use crate::budget::VerifyBudget;
 use crate::codec::{DecodeError, Reader, put_varint};
-use crate::hash::{Hash, LogKeys};
+use crate::hash::Hash;
 use crate::identity::{AgentKey, LogId, LogKind, LogOpening, MeshId, OpeningError, Signature};
 
 const KIND: u8 = 0x2a;

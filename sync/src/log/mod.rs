@@ -19,6 +19,7 @@ pub(crate) mod entry;
 mod evidence;
 mod front;
 pub(crate) mod head;
+mod keys;
 mod message;
 mod range;
 mod receive;
@@ -43,10 +44,11 @@ pub(crate) use range::span;
 pub use receive::{Allowance, ReceiveError, Received, VerifiedRange};
 pub use search::{ForkSearch, SearchStep};
 
-use crate::hash::{Hash, LogKeys};
+use crate::hash::Hash;
 use crate::identity::{AgentKey, KeyError, LogId, LogKind, LogOpening, MeshId, SignError, Signer};
 use entry::write_citations;
 use head::HEAD_MILLIS_MAX;
+use keys::LogKeys;
 use run::Run;
 use shape::Subtree;
 

@@ -24,10 +24,11 @@ use consilience_base::{Hlc, Timestamp};
 
 use super::entry::{Before, LOG_SIZE_MAX};
 use super::head::{HEAD_MILLIS_MAX, SignedHead};
+use super::keys::LogKeys;
 use super::run::{Grown, Run};
 use super::shape::{self, Peaks, Subtree};
 use crate::codec::{DecodeError, Reader, put_varint, unzigzag_from, zigzag_between};
-use crate::hash::{Hash, LogKeys};
+use crate::hash::Hash;
 use crate::identity::{LogKind, Signature};
 
 const KIND: u8 = 0x20;

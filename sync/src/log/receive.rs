@@ -17,12 +17,13 @@ use consilience_base::Hlc;
 use super::entry::{Before, Entry};
 use super::evidence::{Evidence, Side};
 use super::head::SignedHead;
+use super::keys::LogKeys;
 use super::range::{Checked, Fault, Footing, Header, check};
 use super::run::Run;
 use super::{Log, Proof, Staged};
 use crate::budget::VerifyBudget;
 use crate::codec::{DecodeError, Reader};
-use crate::hash::{Hash, LogKeys};
+use crate::hash::Hash;
 use crate::identity::LogKind;
 
 /// Staged ranges of one log: enough for the chunks of a jump to arrive in any order within a window.

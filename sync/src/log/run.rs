@@ -16,9 +16,10 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::entry::{Before, Entry};
+use super::keys::LogKeys;
 use super::shape::{self, Node, Peaks, Subtree, bag};
 use crate::codec::Reader;
-use crate::hash::{Hash, LogKeys};
+use crate::hash::Hash;
 use crate::identity::LogKind;
 
 /// The level of the nodes over whole blocks.

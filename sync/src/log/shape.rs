@@ -10,7 +10,8 @@
 
 use alloc::vec::Vec;
 
-use crate::hash::{Hash, LogKeys};
+use super::keys::LogKeys;
+use crate::hash::Hash;
 
 /// A full subtree: the leaves `[index << level, (index + 1) << level)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,10 +16,10 @@ use alloc::boxed::Box;
 use consilience_base::Hlc;
 
 use super::evidence::{Evidence, Side};
+use super::keys::LogKeys;
 use super::receive::{Allowance, Received};
 use super::run::Run;
 use super::{Log, Proof, RangeForm, Staged, range};
-use crate::hash::LogKeys;
 
 impl Staged {
     pub(super) const fn new(run: Run, proof: Proof, cost: usize) -> Self {
