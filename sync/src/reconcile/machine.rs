@@ -16,9 +16,9 @@ use super::limits::Limits;
 use super::peel::{CELL_BYTES, Peeler};
 use super::plan;
 use super::range::KeyRange;
-use super::ranging::Task;
 use super::set::ReconcileSet;
 use super::short::ShortId;
+use super::task::Task;
 
 /// One side of a reconciliation. Both sides run the same machine: one [`start`](Self::start)s it, the other
 /// [`accept`](Self::accept)s, and each handles the other's frames until its status is [`Status::Done`].

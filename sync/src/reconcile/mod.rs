@@ -86,11 +86,12 @@ mod short;
 mod sketch;
 mod slots;
 mod state;
+mod task;
 
 pub use config::{Config, Mode, Outcome, Report, Status, Step, StopReason};
 pub use error::FrameError;
 pub use limits::Limits;
 pub use machine::Reconciliation;
-pub use range::KeyRange;
-pub use set::{InsertError, KEY_BYTES_MAX, ReconcileSet};
+pub use range::{KEY_BYTES_MAX, KeyRange};
+pub use set::{InsertError, ReconcileSet};
 pub use short::ShortId;

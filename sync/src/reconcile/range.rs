@@ -4,7 +4,8 @@
 
 use alloc::vec::Vec;
 
-use super::set::KEY_BYTES_MAX;
+/// The longest order key, in bytes: a topic, a separator and the id of a log, with room to spare.
+pub const KEY_BYTES_MAX: usize = 176;
 
 /// The longest bound: a key and an id.
 pub(super) const BOUND_BYTES_MAX: usize = KEY_BYTES_MAX + 32;

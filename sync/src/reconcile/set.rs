@@ -8,13 +8,10 @@ use core::fmt;
 
 use super::lthash::LtHash;
 use super::order::{Order, Place};
-use super::range::KeyRange;
+use super::range::{KEY_BYTES_MAX, KeyRange};
 use super::short::{ShortId, ShortKey};
 use super::sketch::{Cell, Sketch};
 use super::slots::{ITEMS_MAX, Slots};
-
-/// The longest order key, in bytes: a topic, a separator and the id of a log, with room to spare.
-pub const KEY_BYTES_MAX: usize = 176;
 
 /// Why an item was refused. The set is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

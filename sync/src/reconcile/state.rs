@@ -12,7 +12,7 @@ use super::error::FrameError;
 use super::machine::{Phase, Reconciliation};
 use super::peel::{CELL_BYTES, Found, cell_of, put_cell};
 use super::range::{BOUND_BYTES_MAX, KeyRange};
-use super::ranging::Task;
+use super::task::Task;
 use crate::codec::{Reader, put_len, put_varint, put_words};
 
 /// Stands first.
