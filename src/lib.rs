@@ -144,7 +144,6 @@ extern crate alloc;
 
 mod fold;
 mod host;
-pub mod journal;
 mod payload;
 mod replica;
 #[cfg(feature = "file-store")]
@@ -152,6 +151,7 @@ pub mod store;
 
 pub use consilience_crdts as crdts;
 pub use consilience_sync as sync;
+pub use consilience_sync::{Opened, Stored, journal};
 pub use host::{Host, Sent, Told, drive};
 pub use payload::{CollectionKind, EntryTooLarge, NAME_BYTES_MAX};
 pub use replica::*;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use consilience::sync::{Keypair, MeshId};
 
-use super::relay::ITEMS;
+use super::relay::STORE;
 
 /// Drawn from the operating system at the first start: the process proves itself with it, and by hand it also writes.
 const KEY: &str = "key";
@@ -76,7 +76,7 @@ pub(crate) fn kind(dir: &Path) -> Result<Option<Kind>, String> {
         Some(_) => Err(format!("{} is damaged", dir.join(KIND).display())),
         // From before it was noted. A relay may have left its file in an agent's directory, which was not refused then.
         None if dir.join(LOCK).exists() => Ok(Some(Kind::Agent)),
-        None if dir.join(ITEMS).exists() => Ok(Some(Kind::Relay)),
+        None if dir.join(STORE).exists() => Ok(Some(Kind::Relay)),
         None => Ok(None),
     }
 }

@@ -1,61 +1,67 @@
-//! A blind relay: it holds what its peers have, checks it, and cannot read it.
+//! A relay: it holds what its peers have, checks it, and interprets none of it.
 //!
-//! What it takes in is appended to one file and synced. Its peers have it too, so nothing waits for that.
+//! What it takes in is stored as a replica's is. Its peers have it too, so nothing waits for that.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use consilience::crdts::Timestamp;
-use consilience::sync::session::{InputError, Relay, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{Limits, MeshId};
+use consilience::store::FileStore;
+use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
+use consilience::sync::{Limits, MeshId, Relay};
 
 use super::control::Status;
 use super::node::{Node, text};
 use super::work::Work;
 use super::{folder, status};
 
-pub(crate) const ITEMS: &str = "items";
+/// The folder of its store, within its directory.
+pub(crate) const STORE: &str = "relay";
 const SYNC_MS: u64 = 200;
 
 pub(crate) struct RelayNode {
     relay: Relay,
-    items: File,
-    bytes: u64,
+    store: FileStore,
+    record_bytes: u64,
+    snapshot_bytes: u64,
     restored_entries: u64,
     sync_due: Option<Timestamp>,
 }
 
 impl RelayNode {
     pub(crate) fn open(dir: &Path, mesh: MeshId, now: Timestamp) -> Result<Self, String> {
-        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.join(ITEMS).display());
+        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.join(STORE).display());
         let key = folder::key(dir)?;
-        let mut options = OpenOptions::new();
-        let options = options.create(true).truncate(false).read(true).write(true);
-        let mut items = options.open(dir.join(ITEMS)).map_err(|error| named(&error))?;
-        if items.try_lock().is_err() {
-            return Err(named(&"another process has it open: stop that one first"));
-        }
-        let mut stored = Vec::new();
-        items.read_to_end(&mut stored).map_err(|error| named(&error))?;
-        let mut relay = Relay::new(mesh, Limits::default(), key, folder::random()?).with_storage();
-        let good = relay.restore(&stored, now) as u64;
-        // What a process that was killed left unfinished. It comes again.
-        items.set_len(good).map_err(|error| named(&error))?;
-        items.seek(SeekFrom::Start(good)).map_err(|error| named(&error))?;
+        let (store, stored) = FileStore::open(&dir.join(STORE)).map_err(|error| named(&error))?;
+        let relay = Relay::open(mesh, Limits::default(), key, folder::random()?, stored.opened(), now);
+        let relay = relay.map_err(|error| named(&error))?;
         let restored_entries = relay.logs().logs().map(consilience::sync::Log::size).sum();
-        Ok(Self { relay, items, bytes: good, restored_entries, sync_due: None })
+        Ok(Self {
+            relay,
+            store,
+            record_bytes: stored.records.len() as u64,
+            snapshot_bytes: stored.snapshot.map_or(0, |snapshot| snapshot.len() as u64),
+            restored_entries,
+            sync_due: None,
+        })
     }
 
-    fn write(&mut self, now: Timestamp) -> std::io::Result<()> {
-        while let Some(item) = self.relay.poll_item() {
-            self.items.write_all(item.as_bytes())?;
-            self.bytes += item.as_bytes().len() as u64;
+    fn write(&mut self, now: Timestamp) -> Result<(), Box<dyn std::error::Error>> {
+        while let Some(record) = self.relay.poll_record() {
+            self.store.append(&record)?;
+            self.record_bytes += record.as_bytes().len() as u64;
             self.sync_due.get_or_insert(now.saturating_add_millis(SYNC_MS));
         }
         if self.sync_due.is_some_and(|due| due <= now) {
             self.sync_due = None;
-            self.items.sync_data()?;
+            if let Some(last) = self.store.sync()? {
+                self.relay.confirm(last)?;
+            }
+        }
+        if self.relay.wants_snapshot() {
+            let snapshot = self.relay.snapshot();
+            self.store.install_snapshot(&snapshot)?;
+            self.relay.confirm_snapshot(snapshot.covers())?;
+            (self.record_bytes, self.snapshot_bytes) = (0, snapshot.as_bytes().len() as u64);
         }
         Ok(())
     }
@@ -105,7 +111,7 @@ impl Node for RelayNode {
     fn status(&mut self, _: bool) -> Result<Status, String> {
         Ok(Status {
             signatures_verified: self.relay.signatures_checked(),
-            journal_bytes: self.bytes,
+            journal_bytes: self.snapshot_bytes + self.record_bytes,
             ..status::of_logs(self.relay.logs())
         })
     }

@@ -13,7 +13,7 @@ use consilience_sync::{
     SetError, Topic, VerifyBudget, Want,
 };
 
-use super::Replica;
+use super::{Replica, Source};
 
 const BUNDLE: u8 = 0x30;
 const SUMMARY: u8 = 0x31;
@@ -54,8 +54,8 @@ impl Replica {
     #[must_use]
     pub fn summary(&self) -> Vec<u8> {
         let mut bytes = alloc::vec![SUMMARY];
-        for log in self.set.logs() {
-            let Some(have) = self.set.have(log.id()) else { continue };
+        for log in self.store.logs().logs() {
+            let Some(have) = self.store.logs().have(log.id()) else { continue };
             bytes.extend(log.id().as_bytes());
             put_varint(&mut bytes, have.start);
             put_varint(&mut bytes, have.size - have.start);
@@ -77,17 +77,17 @@ impl Replica {
         now: Timestamp,
     ) -> Result<Vec<u8>, BundleError> {
         let known = since.map(read_summary).transpose()?.unwrap_or_default();
-        self.sign_heads(now);
+        self.store.sign_heads(now);
         let mut bytes = alloc::vec![BUNDLE];
-        bytes.extend(self.set.mesh().discovery_key().tag());
-        for log in self.set.logs().filter(|log| wanted(&log.opening().topic)) {
+        bytes.extend(self.store.logs().mesh().discovery_key().tag());
+        for log in self.store.logs().logs().filter(|log| wanted(&log.opening().topic)) {
             self.export_log(log, known.get(log.id()), &mut bytes);
         }
         Ok(bytes)
     }
 
     fn export_log(&self, log: &Log, known: Option<&Known>, bytes: &mut Vec<u8>) {
-        let (evidence, to) = (self.set.evidence(log.id()), log.signed_size());
+        let (evidence, to) = (self.store.logs().evidence(log.id()), log.signed_size());
         let to = to.min(evidence.map_or(u64::MAX, Evidence::valid_below));
         let size = known.map_or(0, |known| known.size);
         // Where the two histories differ, all of this one is sent: only that shows it.
@@ -103,13 +103,14 @@ impl Replica {
         if evidence.is_none() && from >= to && to <= size && known.is_some() && !differs {
             return;
         }
-        put_part(bytes, OPENING, &log.opening().encode(self.set.mesh()));
+        put_part(bytes, OPENING, &log.opening().encode(self.store.logs().mesh()));
         if let Some(evidence) = evidence {
             put_part(bytes, EVIDENCE, evidence.as_bytes());
         }
         while from < to || (from == to && form == RangeForm::Alone && to > 0) {
             let want = Want { from, to, form };
-            let Answer::Range { bytes: range, end } = self.set.answer(log.id(), &want, RANGE_BYTES) else {
+            let Answer::Range { bytes: range, end } = self.store.logs().answer(log.id(), &want, RANGE_BYTES)
+            else {
                 break;
             };
             put_part(bytes, RANGE, &range);
@@ -128,7 +129,7 @@ impl Replica {
         if reader.byte()? != BUNDLE {
             return Err(DecodeError::Kind.into());
         }
-        if reader.array()? != self.set.mesh().discovery_key().tag() {
+        if reader.array()? != self.store.logs().mesh().discovery_key().tag() {
             return Err(OpeningError::WrongMesh.into());
         }
         let mut budget = VerifyBudget::new();
@@ -143,8 +144,7 @@ impl Replica {
             }
         };
         self.met = true;
-        self.seal();
-        self.settle(now);
+        self.settle(now, Source::Host);
         end.map(|()| imported)
     }
 
@@ -162,9 +162,9 @@ impl Replica {
         budget.received(len);
         match kind {
             OPENING => {
-                let opening = LogOpening::decode(part, self.set.mesh())?;
+                let opening = LogOpening::decode(part, self.store.logs().mesh())?;
                 imported.logs += 1;
-                *log = match self.hold(&opening) {
+                *log = match self.store.hold(&opening) {
                     Ok(log) => Some(log),
                     Err(OpenError::Key(key)) => return Err(OpeningError::Key(key).into()),
                     Err(_) => {
@@ -174,7 +174,7 @@ impl Replica {
                 };
             }
             EVIDENCE => {
-                if self.take_evidence(part, now, budget).is_err() {
+                if self.store.receive_evidence(part, now, budget).is_err() {
                     imported.refused += 1;
                 }
             }
@@ -196,7 +196,7 @@ impl Replica {
         budget: &mut VerifyBudget,
         now: Timestamp,
     ) {
-        match self.take_range(log, range, now, budget) {
+        match self.store.receive(log, range, now, budget) {
             Ok(Received::Extended { from, to } | Received::Jumped { from, to }) => {
                 imported.entries += to - from
             }

@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 use consilience_crdts::{Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, Entry, Incarnation, Log, LogId, LogKind, NewEntry, Topic};
 
-use super::Replica;
 use super::transaction::CommitError;
+use super::{Replica, Source};
 use crate::fold::{ENTRY_COST, Member, Place, Table, TopicState, tag_of};
 use crate::payload::{Carried, CollectionId, Draft, Item, LOGS_MAX, Op, Ref, counter, seq_of, walk};
 
@@ -89,7 +89,7 @@ impl Replica {
         draft: &mut Draft,
         now: Timestamp,
     ) -> Result<u64, CommitError> {
-        let Some(held) = self.set.log(log) else { return Ok(0) };
+        let Some(held) = self.store.logs().log(log) else { return Ok(0) };
         let (mut base, size) = (held.base(), held.size());
         let budget = (2 * draft.bytes()).max(CARRY_BYTES_MIN);
         let (mut spent, mut freed) = (0, 0);
@@ -99,7 +99,7 @@ impl Replica {
                 break;
             }
             // Reading it takes a walk through its block.
-            let entry = self.set.log(log).and_then(|log| log.entry(base));
+            let entry = self.store.logs().log(log).and_then(|log| log.entry(base));
             let gone = u64::from(entry.map_or(0, |entry| entry.payload_len)) + ENTRY_COST;
             let kept = entry.map_or_else(Vec::new, |entry| self.kept(topic, log, entry, draft, now));
             let bytes: usize = kept.iter().map(Kept::bytes).sum();
@@ -167,7 +167,7 @@ impl Replica {
     }
 
     fn append_again(&mut self, log: &LogId, draft: &Draft, now: Timestamp) -> Result<(), CommitError> {
-        let base = self.set.log(log).map_or(0, Log::base);
+        let base = self.store.logs().log(log).map_or(0, Log::base);
         self.append_draft(log, draft, base, now).map(|_| ())
     }
 
@@ -209,14 +209,13 @@ impl Replica {
         let whose: Vec<(AgentId, Topic)> = self.rescued.keys().cloned().collect();
         for (agent, topic) in whose {
             // What others wrote since is newer, so what is written again keeps its stamps: in a log without later ones.
-            let own =
-                self.locals.get(&agent).and_then(|local| local.logs.get(&(topic.clone(), LogKind::State)));
-            let last = own.and_then(|log| self.set.log(log)).map_or(Hlc::ZERO, Log::last_hlc);
+            let own = self.locals.get(&agent).and_then(|logs| logs.get(&(topic.clone(), LogKind::State)));
+            let last = own.and_then(|log| self.store.logs().log(log)).map_or(Hlc::ZERO, Log::last_hlc);
             let stamps = self.rescued.get(&(agent, topic.clone())).into_iter().flatten();
             if stamps.filter_map(|one| one.stamp).any(|stamp| stamp <= last)
-                && let Some(local) = self.locals.get_mut(&agent)
+                && let Some(logs) = self.locals.get_mut(&agent)
             {
-                local.logs.remove(&(topic.clone(), LogKind::State));
+                logs.remove(&(topic.clone(), LogKind::State));
             }
             if let Ok(log) = self.own_log(&agent, &topic, LogKind::State, now) {
                 // What cannot be written now comes before the writer's next entry.
@@ -229,14 +228,14 @@ impl Replica {
     fn left_behind(&self, topic: &Topic, log: &LogId, now: Timestamp) -> Vec<Kept> {
         let none = Vec::new();
         let Some(state) = self.fold.topic(topic) else { return none };
-        let Some(opening) = self.set.log(log).map(|log| log.opening()) else { return none };
+        let Some(opening) = self.store.logs().log(log).map(|log| log.opening()) else { return none };
         let own = state.member(log);
         let claims = own.map(|(_, member)| member.own_claims()).unwrap_or_default();
         let mut wanted: BTreeMap<u32, u64> = BTreeMap::new();
         let mut tails: Vec<&Member> = Vec::new();
         for (index, member) in (0..).zip(&state.members) {
             let lower = member.agent == opening.agent && member.incarnation < opening.incarnation;
-            let partly = self.set.log(&member.id).is_none_or(|log| !log.gaps().is_empty());
+            let partly = self.store.logs().log(&member.id).is_none_or(|log| !log.gaps().is_empty());
             if !lower || !member.counts || partly || member.to <= claims.get(&index).copied().unwrap_or(0) {
                 continue;
             }
@@ -298,7 +297,8 @@ impl Replica {
                     *latest = (entry.stamp, entry.value).max(*latest);
                     continue;
                 }
-                let Some(tag) = state.name_of(&self.set, &collection.id, &entry.dot).map(|name| name.tag)
+                let Some(tag) =
+                    state.name_of(&self.store.logs(), &collection.id, &entry.dot).map(|name| name.tag)
                 else {
                     continue;
                 };
@@ -334,7 +334,7 @@ impl Replica {
     /// Repeats the removals and contributions of a log that are still needed.
     fn repeat(&self, state: &TopicState, member: &Member, now: Timestamp, kept: &mut Vec<Kept>) {
         let mut named: BTreeSet<(Vec<u8>, Ref)> = BTreeSet::new();
-        let Some(log) = self.set.log(&member.id) else { return };
+        let Some(log) = self.store.logs().log(&member.id) else { return };
         for entry in log.entries(member.from, member.to) {
             let payload = entry.payload().unwrap_or_default();
             if walk(payload, |_| ()).is_err() {
@@ -359,14 +359,14 @@ impl Replica {
                 _ => {}
             });
         }
-        let needed = named.into_iter().filter(|(id, found)| state.is_needed(&self.set, id, found));
+        let needed = named.into_iter().filter(|(id, found)| state.is_needed(&self.store.logs(), id, found));
         kept.extend(needed.map(|(id, found)| Kept::End(CollectionId::from_bytes(&id), found)));
     }
 
     /// Notes what an own log lists from an entry on that is about to be void, or has to be written anew, at stamps of now
     /// if its own are wrong.
     pub(super) fn rescue(&mut self, log: &LogId, first: u64, wrong: bool) {
-        let Some(held) = self.set.log(log) else { return };
+        let Some(held) = self.store.logs().log(log) else { return };
         let opening = held.opening().clone();
         let Some(state) = self.fold.topic(&opening.topic).filter(|_| opening.kind == LogKind::State) else {
             return;
@@ -399,7 +399,7 @@ impl Replica {
         let stamp = (!wrong).then_some(held.last_hlc());
         let mut kept = Vec::new();
         let (from, to) = (member.from.max(first), member.to);
-        for entry in self.set.told_entries(log, from, to) {
+        for entry in self.store.logs().told_entries(log, from, to) {
             let payload = entry.payload().unwrap_or_default();
             if walk(payload, |_| ()).is_err() {
                 continue;
@@ -408,7 +408,7 @@ impl Replica {
             let _ = walk(payload, |item| match item {
                 Item::Collection(bytes) => id = bytes,
                 Item::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
-                    for ended in ends.filter(|found| state.is_needed(&self.set, id, found)) {
+                    for ended in ends.filter(|found| state.is_needed(&self.store.logs(), id, found)) {
                         kept.push(Rescued {
                             stamp,
                             what: What::End { id: CollectionId::from_bytes(id), ended },
@@ -481,11 +481,10 @@ impl Replica {
         now: Timestamp,
     ) -> Result<(), CommitError> {
         let Some(stamp) = stamp else { return self.append_again(log, draft, now) };
-        let base = self.set.log(log).map_or(0, Log::base);
+        let base = self.store.logs().log(log).map_or(0, Log::base);
         let payload = draft.encode()?;
-        let seq = self.append_at(log, stamp, |hlc| NewEntry { base, ..NewEntry::new(hlc, &payload) })?;
-        self.record_entry(log, seq);
-        self.settle(now);
+        self.append_at(log, stamp, |hlc| NewEntry { base, ..NewEntry::new(hlc, &payload) })?;
+        self.settle(now, Source::Host);
         Ok(())
     }
 
@@ -497,11 +496,11 @@ impl Replica {
                 if let Some(state) = self.fold.topic(topic)
                     && let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
                 {
-                    let agent = self.set.log(log).map(|log| log.opening().agent);
+                    let agent = self.store.logs().log(log).map(|log| log.opening().agent);
                     for entry in dots.live.siblings(key) {
                         let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
                         if author == agent {
-                            ends.extend(state.name_of(&self.set, id, &entry.dot));
+                            ends.extend(state.name_of(&self.store.logs(), id, &entry.dot));
                         }
                     }
                 }
@@ -630,7 +629,7 @@ impl Reading<'_> {
         if at != self.entry.seq || !dots.live.contains(&dot) || self.draft.writes(id, key) {
             return;
         }
-        let own = || tag_of(&self.replica.set, &self.member.id, seq_of(place.counter));
+        let own = || tag_of(&self.replica.store.logs(), &self.member.id, seq_of(place.counter));
         let Some(tag) = tag.or_else(own) else { return };
         let (key, value) = (key.into(), value.into());
         let carried = Carried { incarnation, counter: place.counter, tag, stamp, key, value };
@@ -638,7 +637,7 @@ impl Reading<'_> {
     }
 
     fn end(&mut self, id: &CollectionId, ends: impl Iterator<Item = Ref>) {
-        let (set, state) = (&self.replica.set, self.state);
+        let (set, state) = (&self.replica.store.logs(), self.state);
         let needed = ends.filter(|found| state.is_needed(set, id.as_bytes(), found));
         self.kept.extend(needed.map(|found| Kept::End(id.clone(), found)));
     }

@@ -14,7 +14,7 @@ use consilience_sync::{
     Topic, TopicError,
 };
 
-use super::{Replica, Surfaced, Writer};
+use super::{Replica, Source, Surfaced, Writer};
 use crate::journal::RecordId;
 
 /// How long sessions may search for where two histories of an own log part, in milliseconds, before what this took out of it
@@ -220,7 +220,7 @@ impl Replica {
     ) -> Result<(EventRef, RecordId), AppendEventError> {
         let mut citations: BTreeMap<[u8; 8], Citation> = BTreeMap::new();
         for cited in cites {
-            let log = self.set.log(&cited.log).ok_or(AppendEventError::UnknownCitation)?;
+            let log = self.store.logs().log(&cited.log).ok_or(AppendEventError::UnknownCitation)?;
             let size = cited.seq.checked_add(1).ok_or(AppendEventError::UnknownCitation)?;
             let root = log.root_at(size).ok_or(AppendEventError::UnknownCitation)?;
             let citation = Citation { log: cited.log.alias(), size, root: Some(root) };
@@ -262,23 +262,22 @@ impl Replica {
         if !self.locals.contains_key(&writer.0) {
             return Err(AppendEventError::UnknownWriter);
         }
-        self.settle(now);
+        self.settle(now, Source::Host);
         // What it appends comes behind them.
         self.cast_out_those(|opening| opening.agent == writer.0 && opening.topic == topic);
         let log = self.own_log(&writer.0, &topic, LogKind::Event, now)?;
-        let base = self.set.log(&log).map_or(0, |log| log.base().max(below.min(log.size())));
+        let base = self.store.logs().log(&log).map_or(0, |log| log.base().max(below.min(log.size())));
         let entry = |hlc| NewEntry { base, citations, ..NewEntry::new(hlc, payload) };
-        let seq = self.append_entry(&log, entry, now)?;
-        let record = self.record_entry(&log, seq);
-        self.settle(now);
+        let (seq, record) = self.append_entry(&log, entry, now)?;
+        self.settle(now, Source::Host);
         Ok((EventRef { log, seq }, record))
     }
 
     /// Notes the own events from a number on that a change takes out of their log.
     pub(super) fn displace(&mut self, log: &LogId, from: u64) {
-        let Some(held) = self.set.log(log) else { return };
+        let Some(held) = self.store.logs().log(log) else { return };
         let end = self.events.get(&held.opening().topic).map_or(0, |events| events.end_of(log));
-        let taken = self.set.told_entries(log, from, end);
+        let taken = self.store.logs().told_entries(log, from, end);
         let mut taken: Vec<_> = taken.filter_map(|entry| Some((entry.seq, Outcast::of(&entry)?))).collect();
         let there = self.displaced.entry(*log).or_default();
         there.kept = held.size();
@@ -292,27 +291,28 @@ impl Replica {
 
     /// Compares displaced events with those that came in their places, up to a number: a backup has much that was signed
     /// after it was made. Those from the first that differs on are to be appended again, but for what was given up.
-    pub(super) fn compare_displaced(&mut self, log: &LogId, to: u64) {
+    pub(super) fn compare_displaced(&mut self, log: &LogId, to: u64, source: Source) {
         let Some(Displaced { kept, events: displaced }) = self.displaced.get_mut(log) else { return };
-        let Some(held) = self.set.log(log) else { return };
-        let base = self.set.applicable(log).map_or(0, |(base, _)| base);
+        let Some(held) = self.store.logs().log(log) else { return };
+        let base = self.store.logs().applicable(log).map_or(0, |(base, _)| base);
         let same = |(seq, event): &(u64, Outcast)| held.entry(*seq).is_some_and(|entry| *event == entry);
         let known = |event: &(u64, Outcast)| event.0 < base || (event.0 < to && same(event));
         let shared = displaced.iter().take_while(|event| known(event)).count();
         displaced.drain(..shared);
-        let valid_below = self.set.evidence(log).map_or(u64::MAX, consilience_sync::Evidence::valid_below);
+        let valid_below =
+            self.store.logs().evidence(log).map_or(u64::MAX, consilience_sync::Evidence::valid_below);
         // What came says the same, and nobody is known to have more.
         let complete = to > *kept && held.furthest_head().is_none_or(|head| head.size <= to);
         if complete || displaced.first().is_none_or(|(seq, _)| *seq < to || to >= valid_below) {
-            self.cast_out_soon(log);
+            self.cast_out_soon(log, source);
         }
     }
 
     /// Has displaced events appended again, once it is known where the histories part: sessions search for that, and what
     /// turned out to be displaced as well would have to come first.
-    pub(super) fn cast_out_soon(&mut self, log: &LogId) {
+    pub(super) fn cast_out_soon(&mut self, log: &LogId, source: Source) {
         self.cast.insert(*log);
-        if self.sessions.is_none() {
+        if source == Source::Session {
             self.cast_at.get_or_insert(self.now.saturating_add_millis(SEARCH_MS));
         }
     }
@@ -325,7 +325,7 @@ impl Replica {
     /// The same, but only those of some logs.
     fn cast_out_those(&mut self, which: impl Fn(&LogOpening) -> bool) {
         for log in core::mem::take(&mut self.cast) {
-            if self.set.log(&log).is_none_or(|held| which(held.opening())) {
+            if self.store.logs().log(&log).is_none_or(|held| which(held.opening())) {
                 self.cast_out(&log);
             } else {
                 self.cast.insert(log);
@@ -338,7 +338,7 @@ impl Replica {
     }
 
     fn cast_out(&mut self, log: &LogId) {
-        let Some(opening) = self.set.log(log).map(Log::opening) else { return };
+        let Some(opening) = self.store.logs().log(log).map(Log::opening) else { return };
         let whose = (opening.agent, opening.topic.clone());
         let displaced = self.displaced.remove(log).into_iter().flat_map(|displaced| displaced.events);
         self.outcast.entry(whose).or_default().extend(displaced.map(|(_, event)| event));
@@ -357,7 +357,7 @@ impl Replica {
                 }
             }
         }
-        self.follow_all();
+        self.follow_all(Source::Host);
     }
 
     fn append_outcast(
@@ -373,11 +373,10 @@ impl Replica {
             return Ok(());
         }
         let log = self.own_log(agent, topic, LogKind::Event, self.now)?;
-        let base = self.set.log(&log).map_or(0, Log::base);
+        let base = self.store.logs().log(&log).map_or(0, Log::base);
         let entry =
             |hlc| NewEntry { base, citations: &event.citations, ..NewEntry::new(hlc, &event.payload) };
-        let seq = self.append_at(&log, event.hlc, entry)?;
-        self.record_entry(&log, seq);
+        self.append_at(&log, event.hlc, entry).map(|_| ())?;
         Ok(())
     }
 
@@ -388,9 +387,18 @@ impl Replica {
         stamp: Hlc,
         entry: impl FnOnce(Hlc) -> NewEntry<'p>,
     ) -> Result<u64, SetError> {
-        let mut last = self.set.log(log).map_or(Hlc::ZERO, Log::last_hlc);
+        let mut last = self.store.logs().log(log).map_or(Hlc::ZERO, Log::last_hlc);
         let hlc = if stamp > last { stamp } else { last.tick(stamp.time()) };
-        self.set.append(log, &entry(hlc))
+        Ok(self.append_recorded(log, &entry(hlc))?.0)
+    }
+
+    fn append_recorded(&mut self, log: &LogId, entry: &NewEntry<'_>) -> Result<(u64, RecordId), SetError> {
+        let appended = self.store.append(log, entry)?;
+        if !self.store.has_storage() {
+            // It may leave now, and nobody will confirm it.
+            self.sessions.wake();
+        }
+        Ok(appended)
     }
 
     /// Whether an outcast was appended again before a restart.
@@ -398,7 +406,7 @@ impl Replica {
         let Some(index) = self.events.get(topic) else { return false };
         let mut same = index.by_stamp.range((event.hlc, 0, 0)..=(event.hlc, u32::MAX, u64::MAX));
         same.any(|(_, place, seq)| {
-            let log = index.logs.get(*place as usize).and_then(|log| self.set.log(log));
+            let log = index.logs.get(*place as usize).and_then(|log| self.store.logs().log(log));
             log.is_some_and(|log| {
                 log.opening().agent == *agent && log.entry(*seq).is_some_and(|entry| *event == entry)
             })
@@ -408,9 +416,9 @@ impl Replica {
     /// The stamp of a log's next entry.
     pub(super) fn next_stamp(&self, log: &LogId, now: Timestamp) -> Hlc {
         // A stamp from far ahead is one from when this clock was wrong: nobody else's counts before its time has come.
-        let latest = now.saturating_add_millis(self.set.limits().max_drift_ms);
+        let latest = now.saturating_add_millis(self.store.logs().limits().max_drift_ms);
         let mut clock = if self.clock.time() > latest { Hlc::ZERO } else { self.clock };
-        clock.observe(self.set.log(log).map_or(Hlc::ZERO, Log::last_hlc));
+        clock.observe(self.store.logs().log(log).map_or(Hlc::ZERO, Log::last_hlc));
         clock.tick(now)
     }
 
@@ -420,11 +428,11 @@ impl Replica {
         log: &LogId,
         entry: impl FnOnce(Hlc) -> NewEntry<'p>,
         now: Timestamp,
-    ) -> Result<u64, SetError> {
+    ) -> Result<(u64, RecordId), SetError> {
         let hlc = self.next_stamp(log, now);
-        let seq = self.set.append(log, &entry(hlc))?;
+        let appended = self.append_recorded(log, &entry(hlc))?;
         self.clock = hlc;
-        Ok(seq)
+        Ok(appended)
     }
 
     /// Erases the payload of one event here, for good; its hash stays, so everything around it can still be proven.
@@ -433,9 +441,7 @@ impl Replica {
     ///
     /// If it is not here or not an event's.
     pub fn erase_event(&mut self, event: &EventRef) -> Result<RecordId, SetError> {
-        self.set.erase(&event.log, event.seq)?;
-        self.record(&crate::journal::Item::Erased { log: event.log, seq: event.seq });
-        Ok(self.seal())
+        self.store.erase(&event.log, event.seq)
     }
 }
 
@@ -551,7 +557,7 @@ impl<'a> EventsView<'a> {
     pub fn missing(&self) -> Vec<Missing> {
         let mut missing: BTreeMap<[u8; 8], u64> =
             self.index.map_or_else(BTreeMap::new, |index| index.cited.clone());
-        for log in self.replica.set.logs() {
+        for log in self.replica.store.logs().logs() {
             let alias = log.id().alias();
             if missing.get(&alias).is_some_and(|size| *size <= log.size()) {
                 missing.remove(&alias);
@@ -563,12 +569,12 @@ impl<'a> EventsView<'a> {
     /// What an event cites.
     #[must_use]
     pub fn citations(&self, name: &EventRef) -> Vec<Citation> {
-        let entry = self.replica.set.log(&name.log).and_then(|log| log.entry(name.seq));
+        let entry = self.replica.store.logs().log(&name.log).and_then(|log| log.entry(name.seq));
         entry.map_or_else(Vec::new, |entry| entry.citations().collect())
     }
 
     fn event(&self, place: u32, seq: u64) -> Option<Event<'a>> {
-        let log = self.replica.set.log(self.index?.logs.get(place as usize)?)?;
+        let log = self.replica.store.logs().log(self.index?.logs.get(place as usize)?)?;
         let entry = log.entry(seq)?;
         let event = Event {
             name: EventRef { log: *log.id(), seq },

@@ -21,31 +21,32 @@ mod transaction;
 mod writer;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::fmt;
 
 use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::journal::Cut;
 use consilience_sync::session::{Gate, Peer, Scope, Sessions};
 use consilience_sync::{
-    Admission, AgentId, Change, Limits, LogId, LogKind, LogOpening, LogSet, MeshId, Topic,
+    Admission, AgentId, Change, Limits, LogId, LogKind, LogOpening, LogSet, LogStore, MeshId, Opened,
+    Recovery, Topic,
 };
 
 pub use bundle::{BundleError, Imported};
 pub use events::{AppendEventError, Event, EventRef, EventsView, Missing};
 pub use notice::{Blocked, Notice, Subscription, SubscriptionError};
-pub use persist::{Opened, ReplicaError, Stored};
+pub use persist::ReplicaError;
 pub use read::{CouplingRead, Live, MapView, SetView, Surfaced, TopicView};
 pub use session::ConnectError;
 pub use transaction::{CommitError, CouplingTx, MapTx, SetTx, Transaction, WriteError};
 pub use writer::{Writer, WriterError};
 
 use crate::fold::{Fold, TopicState};
-use crate::journal::{Journal, RecordId};
 use compact::Rescued;
 use events::{Displaced, EventIndex, Outcast};
 use notice::Notices;
-use writer::Local;
+use writer::OwnLogs;
 
 /// What a replica is opened with.
 pub struct Config {
@@ -144,6 +145,15 @@ impl Random {
     }
 }
 
+/// Who brought what is to be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// A session, whose peer may know more.
+    Session,
+    /// The host: a local write, a bundle, a start, the time.
+    Host,
+}
+
 /// The host's word on what is shown.
 type Filter = Box<dyn Fn(&Surfaced<'_>) -> bool + Send>;
 
@@ -167,12 +177,10 @@ pub struct ReplicaStats {
 
 /// One process's copy of a mesh's shared state, with any number of local writers. See the crate's documentation.
 pub struct Replica {
-    set: LogSet,
+    store: LogStore,
     fold: Fold,
     events: BTreeMap<Topic, EventIndex>,
-    journal: Journal,
-    locals: BTreeMap<AgentId, Local>,
-    admit: Box<dyn FnMut(&LogOpening) -> Admission + Send>,
+    locals: BTreeMap<AgentId, OwnLogs>,
     surface: Option<Filter>,
     notices: Notices,
     random: Random,
@@ -185,10 +193,6 @@ pub struct Replica {
     left: BTreeSet<LogId>,
     /// Whether a peer was met since, so that what earlier incarnations left is known well enough to take it over.
     met: bool,
-    /// Own entries whose records were not confirmed yet: up to which size of which log.
-    unconfirmed: VecDeque<(RecordId, LogId, u64)>,
-    /// Own entries below may be signed; of logs of which not all of these are.
-    durable: BTreeMap<LogId, u64>,
     /// What void own logs listed, to be written again.
     rescued: BTreeMap<(AgentId, Topic), Vec<Rescued>>,
     displaced: BTreeMap<LogId, Displaced>,
@@ -204,27 +208,22 @@ pub struct Replica {
     retired_keep_ms: u64,
     carried: u64,
     carrying: Carrying,
-    /// Up to which turn of the heads own ones are recorded.
-    checked_turn: u64,
-    /// Whether there is storage.
-    stores: bool,
-    cut: Option<crate::journal::Cut>,
+    cut: Option<Cut>,
     good_to: usize,
-    /// Elsewhere only while they work on the rest.
-    sessions: Option<Box<Sessions>>,
+    sessions: Sessions,
 }
 
 impl fmt::Debug for Replica {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replica")
-            .field("logs", &self.set.stats().logs)
+            .field("logs", &self.store.logs().stats().logs)
             .field("writers", &self.locals.keys())
             .finish_non_exhaustive()
     }
 }
 
 impl Replica {
-    fn with(config: Config) -> Self {
+    fn with(config: Config, opened: Opened<'_>, now: Timestamp) -> Result<(Self, Recovery), ReplicaError> {
         let mut random = Random {
             key: blake3::derive_key("consilience replica randomness v1", &config.entropy),
             count: 0,
@@ -236,14 +235,15 @@ impl Replica {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = random.next();
         let mut limits = config.limits;
         limits.seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        Self {
-            retired_keep_ms: limits.void_keep_ms,
-            set: LogSet::new(config.mesh, limits),
+        let retired_keep_ms = limits.void_keep_ms;
+        let (store, recovery) = LogStore::open(config.mesh, limits, config.admit, opened, now)?;
+        sessions.restore(&recovery.marks);
+        let replica = Self {
+            retired_keep_ms,
+            store,
             fold: Fold::new(u64::from_le_bytes([i, j, k, l, m, n, o, p])),
             events: BTreeMap::new(),
-            journal: Journal::new(&config.mesh),
             locals: BTreeMap::new(),
-            admit: config.admit,
             surface: None,
             notices: Notices::default(),
             random,
@@ -252,8 +252,6 @@ impl Replica {
             renew: false,
             left: BTreeSet::new(),
             met: false,
-            unconfirmed: VecDeque::new(),
-            durable: BTreeMap::new(),
             rescued: BTreeMap::new(),
             displaced: BTreeMap::new(),
             cast: BTreeSet::new(),
@@ -263,24 +261,23 @@ impl Replica {
             retired: BTreeMap::new(),
             carried: 0,
             carrying: config.carrying,
-            checked_turn: 0,
-            stores: true,
-            cut: None,
-            good_to: 0,
-            sessions: Some(Box::new(sessions)),
-        }
+            cut: recovery.cut,
+            good_to: recovery.good_to,
+            sessions,
+        };
+        Ok((replica, recovery))
     }
 
     /// The mesh.
     #[must_use]
     pub const fn mesh(&self) -> &MeshId {
-        self.set.mesh()
+        self.store.logs().mesh()
     }
 
     /// The logs that are held.
     #[must_use]
     pub const fn logs(&self) -> &LogSet {
-        &self.set
+        self.store.logs()
     }
 
     /// Tells the replica that there is nobody else: local writers need not wait for a peer before they take over what
@@ -294,7 +291,7 @@ impl Replica {
     pub fn stats(&self, topic: Option<&Topic>) -> ReplicaStats {
         let mut stats = ReplicaStats { carried: self.carried, ..ReplicaStats::default() };
         let wanted = |there: &Topic| topic.is_none_or(|topic| topic == there);
-        stats.logs = self.set.logs().filter(|log| wanted(&log.opening().topic)).count();
+        stats.logs = self.store.logs().logs().filter(|log| wanted(&log.opening().topic)).count();
         for (_, state) in self.fold.topics().filter(|(there, _)| wanted(there)) {
             stats.add(state);
         }
@@ -307,10 +304,10 @@ impl Replica {
     #[must_use]
     pub fn digest(&self, topic: &Topic) -> [u8; 32] {
         let state = self.fold.topic(topic).map_or_else(TopicState::digest_of_nothing, TopicState::digest);
-        let events = self
-            .events
-            .get(topic)
-            .map_or_else(|| EventIndex::default().digest(&self.set), |events| events.digest(&self.set));
+        let events = self.events.get(topic).map_or_else(
+            || EventIndex::default().digest(&self.store.logs()),
+            |events| events.digest(&self.store.logs()),
+        );
         let mut hasher = blake3::Hasher::new_derive_key("consilience replica digest v1");
         hasher.update(&state).update(&events);
         *hasher.finalize().as_bytes()
@@ -320,7 +317,7 @@ impl Replica {
     /// audits; as long as opening takes.
     #[must_use]
     pub fn verify(&self) -> bool {
-        let anew = Fold::anew(&self.set, 1);
+        let anew = Fold::anew(&self.store.logs(), 1);
         let empty = TopicState::digest_of_nothing();
         let digest = |fold: &Fold, topic: &Topic| fold.topic(topic).map_or(empty, TopicState::digest);
         let topics: BTreeSet<&Topic> =
@@ -334,14 +331,14 @@ impl Replica {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let retired =
             self.retired.values().min().map(|since| since.saturating_add_millis(self.retired_keep_ms));
-        let sessions = self.sessions.as_ref().and_then(|sessions| sessions.poll_timeout());
-        self.set.poll_timeout().into_iter().chain(retired).chain(sessions).chain(self.cast_at).min()
+        let sessions = self.sessions.poll_timeout();
+        self.store.poll_timeout().into_iter().chain(retired).chain(sessions).chain(self.cast_at).min()
     }
 
     /// Takes in that time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        self.set.handle_timeout(now);
-        self.settle(now);
+        self.store.handle_timeout(now);
+        self.settle(now, Source::Host);
         let due = |since: &Timestamp| since.saturating_add_millis(self.retired_keep_ms) <= now;
         let logs: Vec<LogId> =
             self.retired.iter().filter(|(_, since)| due(since)).map(|(log, _)| *log).collect();
@@ -349,34 +346,30 @@ impl Replica {
             self.retired.remove(&log);
             self.drop_retired(&log);
         }
-        self.settle(now);
-        if let Some(sessions) = &mut self.sessions {
-            sessions.handle_timeout(now);
-        }
+        self.settle(now, Source::Host);
+        self.sessions.handle_timeout(now);
     }
 
     /// Gives up the entries of a log that was retired in its whole size long ago.
     fn drop_retired(&mut self, log: &LogId) {
-        let Some(topic) = self.set.log(log).map(|log| log.opening().topic.clone()) else { return };
+        let Some(topic) = self.store.logs().log(log).map(|log| log.opening().topic.clone()) else { return };
         let Some((_, member)) = self.fold.topic(&topic).and_then(|state| state.member(log)) else { return };
         if !member.counts && !member.void {
             let below = member.to;
-            self.record(&crate::journal::Item::Retired { log: *log, below });
-            // It is held: it was just looked at.
-            let _ = self.set.retire(log, below);
+            self.store.retire(log, below);
         }
     }
 
     /// Follows what changed in the set of logs.
-    fn settle(&mut self, now: Timestamp) {
+    fn settle(&mut self, now: Timestamp, source: Source) {
         self.now = self.now.max(now);
-        self.follow_all();
-        self.note_retired();
+        self.follow_all(source);
+        self.note_retired(source);
         // Only now, since it changes the set: what a change speaks of is there until the next is polled.
         for log in core::mem::take(&mut self.self_forks) {
             self.self_forked(log);
         }
-        self.follow_all();
+        self.follow_all(source);
         self.report_inert();
         self.write_all_rescued(now);
         if self.cast_at.is_none_or(|at| at <= self.now) {
@@ -384,14 +377,14 @@ impl Replica {
         }
     }
 
-    fn follow_all(&mut self) {
-        while let Some(change) = self.set.poll_change() {
-            self.follow(&change);
+    fn follow_all(&mut self, source: Source) {
+        while let Some(change) = self.store.poll_change() {
+            self.follow(&change, source);
         }
     }
 
-    fn follow(&mut self, change: &Change) {
-        let Some(log) = self.set.log(change.log()) else { return };
+    fn follow(&mut self, change: &Change, source: Source) {
+        let Some(log) = self.store.logs().log(change.log()) else { return };
         let opening = log.opening();
         if let Change::Applicable { to, .. } = change {
             let last = log.entries(to.saturating_sub(1), *to).last();
@@ -403,18 +396,20 @@ impl Replica {
         match opening.kind {
             LogKind::Event => {
                 match change {
-                    Change::Replaced { log, from } if self.set.is_local(log) => self.displace(log, *from),
-                    Change::Cut { log, valid_below } if self.set.is_local(log) => {
+                    Change::Replaced { log, from } if self.store.logs().is_local(log) => {
+                        self.displace(log, *from)
+                    }
+                    Change::Cut { log, valid_below } if self.store.logs().is_local(log) => {
                         self.displace(log, *valid_below);
                         // Unless some that lie before went as well: then those have to come first.
-                        if self.set.log(log).is_some_and(|held| held.size() >= *valid_below) {
-                            self.cast_out_soon(log);
+                        if self.store.logs().log(log).is_some_and(|held| held.size() >= *valid_below) {
+                            self.cast_out_soon(log, source);
                         }
                     }
-                    Change::Applicable { log, to, .. } => self.compare_displaced(log, *to),
+                    Change::Applicable { log, to, .. } => self.compare_displaced(log, *to, source),
                     _ => {}
                 }
-                self.events.entry(topic.clone()).or_default().take(&self.set, change);
+                self.events.entry(topic.clone()).or_default().take(self.store.logs(), change);
                 self.notices.tell_of_events(&topic, change);
             }
             LogKind::State => {
@@ -422,7 +417,7 @@ impl Replica {
                     self.rescue(change.log(), 0, false);
                 }
                 self.watch(&topic);
-                self.fold.take(&self.set, change);
+                self.fold.take(self.store.logs(), change);
             }
         }
         if let Change::SelfForked { log } = change {
@@ -441,7 +436,7 @@ impl Replica {
     }
 
     /// Notes which logs ceased to count because they were retired, and lets those in that begin where they were.
-    fn note_retired(&mut self) {
+    fn note_retired(&mut self, source: Source) {
         for (topic, log) in core::mem::take(&mut self.fold.claimed) {
             let Some((_, member)) = self.fold.topic(&topic).and_then(|state| state.member(&log)) else {
                 continue;
@@ -450,7 +445,7 @@ impl Replica {
             let (here, gone) = (member.to, !member.counts && !member.void);
             if !member.void && (here == 0 || gone && here < below) {
                 // Not all of it is here, and what comes may begin where it was taken over.
-                let _ = self.set.allow_start(&log, below);
+                self.store.allow_start(&log, below);
             }
             if gone && here > 0 {
                 self.retired.entry(log).or_insert(self.now);
@@ -458,37 +453,37 @@ impl Replica {
                 self.retired.remove(&log);
             }
         }
-        self.follow_all();
+        self.follow_all(source);
     }
 
     fn report_inert(&mut self) {
         for (log, seq, error) in core::mem::take(&mut self.fold.inert) {
-            let Some(opening) = self.set.log(&log).map(|log| log.opening().clone()) else { continue };
+            let Some(opening) = self.store.logs().log(&log).map(|log| log.opening().clone()) else {
+                continue;
+            };
             self.notices.inert(opening, seq, error);
         }
     }
 
     /// Forgets a topic and everything in it. Its logs come back from peers if they are admitted again.
     pub fn purge(&mut self, topic: &Topic) {
-        let logs: Vec<LogId> = self.set.logs_in(topic).map(|log| *log.id()).collect();
-        for log in logs {
-            self.record(&crate::journal::Item::Forgotten { log });
-            self.set.remove(&log);
-            self.durable.remove(&log);
+        let claimed = self.fold.topic(topic).into_iter().flat_map(|state| &state.members);
+        let claimed: Vec<LogId> = claimed.map(|member| member.id).collect();
+        for log in self.store.forget_topic(topic) {
             self.retired.remove(&log);
             self.left.remove(&log);
             self.displaced.remove(&log);
             self.cast.remove(&log);
-            self.unconfirmed.retain(|(_, unconfirmed, _)| *unconfirmed != log);
         }
+        claimed.iter().for_each(|log| self.store.allow_start(log, 0));
         self.fold.remove(topic);
         self.events.remove(topic);
         for local in self.locals.values_mut() {
-            local.logs.retain(|(there, _), _| there != topic);
+            local.retain(|(there, _), _| there != topic);
         }
         self.rescued.retain(|(_, there), _| there != topic);
         self.outcast.retain(|(_, there), _| there != topic);
-        self.seal();
+        self.store.seal();
     }
 }
 

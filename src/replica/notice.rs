@@ -329,8 +329,7 @@ impl Replica {
     /// Why own entries do not leave, if something keeps them.
     #[must_use]
     pub fn blocked(&self) -> Option<Blocked> {
-        let (first, ..) = self.unconfirmed.front()?;
-        let (last, ..) = self.unconfirmed.back()?;
-        Some(Blocked::Unconfirmed { first: *first, last: *last })
+        let (first, last) = self.store.unconfirmed()?;
+        Some(Blocked::Unconfirmed { first, last })
     }
 }

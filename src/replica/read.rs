@@ -84,7 +84,8 @@ impl Replica {
     /// The topics that something is held of.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
         let mut last = None;
-        self.set
+        self.store
+            .logs()
             .logs()
             .map(|log| &log.opening().topic)
             .filter(move |topic| last.replace(*topic) != Some(*topic))

@@ -10,8 +10,8 @@ use consilience_crdts::coupling::CouplingError;
 use consilience_crdts::{Coupling, CouplingSchema, KEY_BYTES_MAX, Timestamp, Units, VALUE_BYTES_MAX};
 use consilience_sync::{AgentId, LogId, LogKind, NewEntry, OpenError, SetError, Topic, TopicError};
 
-use super::Replica;
 use super::writer::Writer;
+use super::{Replica, Source};
 use crate::fold::{Table, actor_of};
 use crate::journal::RecordId;
 use crate::payload::{CollectionId, CollectionKind, Draft, EntryTooLarge, NAME_BYTES_MAX};
@@ -349,7 +349,7 @@ impl Replica {
         mut draft: Draft,
         now: Timestamp,
     ) -> Result<Option<RecordId>, CommitError> {
-        self.settle(now);
+        self.settle(now, Source::Host);
         let present = self.present_log(agent, topic, now);
         self.name_ended(topic, present.as_ref(), &mut draft);
         if draft.is_empty() {
@@ -382,7 +382,7 @@ impl Replica {
             for entry in dots.live.siblings(key) {
                 found = true;
                 if log.is_none_or(|log| entry.dot.actor.as_bytes() != log.as_bytes()) {
-                    ends.extend(state.name_of(&self.set, id, &entry.dot));
+                    ends.extend(state.name_of(&self.store.logs(), id, &entry.dot));
                 }
             }
             found || !is_removal
@@ -398,9 +398,9 @@ impl Replica {
         now: Timestamp,
     ) -> Result<RecordId, CommitError> {
         let payload = draft.encode()?;
-        let seq = self.append_entry(log, |hlc| NewEntry { base, ..NewEntry::new(hlc, &payload) }, now)?;
-        let record = self.record_entry(log, seq);
-        self.settle(now);
+        let (_, record) =
+            self.append_entry(log, |hlc| NewEntry { base, ..NewEntry::new(hlc, &payload) }, now)?;
+        self.settle(now, Source::Host);
         Ok(record)
     }
 }

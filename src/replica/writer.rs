@@ -2,18 +2,15 @@
 //!
 //! The invariant: a writer appends only to a log that nobody else can have continued otherwise, as far as is known here.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::fmt;
 
 use consilience_crdts::Timestamp;
 use consilience_sync::{
-    AgentId, AgentKey, Incarnation, KeyError, LogId, LogKind, LogOpening, OpenError, Signer, Topic,
+    AgentId, Incarnation, KeyError, LogId, LogKind, LogOpening, OpenError, Signer, Topic,
 };
 
-use super::Replica;
-use crate::journal::Item;
+use super::{Replica, Source};
 
 /// A local writer: an agent whose key is in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,17 +33,8 @@ pub enum WriterError {
     Key(#[from] KeyError),
 }
 
-pub(super) struct Local {
-    pub(super) signer: Box<dyn Signer + Send>,
-    /// The logs that it goes on with.
-    pub(super) logs: BTreeMap<(Topic, LogKind), LogId>,
-}
-
-impl fmt::Debug for Local {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").field("logs", &self.logs).finish_non_exhaustive()
-    }
-}
+/// The logs that a local writer goes on with.
+pub(super) type OwnLogs = BTreeMap<(Topic, LogKind), LogId>;
 
 impl Replica {
     /// Adds a local writer, which goes on with its logs if they are stored here. After a restart add every writer again, even
@@ -56,22 +44,23 @@ impl Replica {
     ///
     /// If the agent's key is not admitted.
     pub fn add_writer(&mut self, signer: impl Signer + Send + 'static) -> Result<Writer, WriterError> {
-        let agent = signer.agent();
-        AgentKey::admit(&agent)?;
+        let agent = self.store.add_signer(signer)?;
         let mut logs: BTreeMap<(Topic, LogKind), LogId> = BTreeMap::new();
-        for log in self.set.logs().filter(|log| log.opening().agent == agent) {
+        for log in self.store.logs().logs().filter(|log| log.opening().agent == agent) {
             let opening = log.opening();
-            if !self.set.is_local(log.id()) || self.left.contains(log.id()) {
+            if !self.store.logs().is_local(log.id()) || self.left.contains(log.id()) {
                 continue;
             }
             let name = (opening.topic.clone(), opening.kind);
-            let newer =
-                logs.get(&name).and_then(|known| self.set.log(known)).map(|log| log.opening().incarnation);
+            let newer = logs
+                .get(&name)
+                .and_then(|known| self.store.logs().log(known))
+                .map(|log| log.opening().incarnation);
             if newer.is_none_or(|newer| newer < opening.incarnation) {
                 logs.insert(name, *log.id());
             }
         }
-        self.locals.insert(agent, Local { signer: Box::new(signer), logs });
+        self.locals.insert(agent, logs);
         Ok(Writer(agent))
     }
 
@@ -82,14 +71,14 @@ impl Replica {
 
     /// Whether the last stamp of a log lies further ahead than others would take.
     fn is_ahead(&self, log: &LogId, now: Timestamp) -> bool {
-        let latest = now.saturating_add_millis(self.set.limits().max_drift_ms);
-        self.set.log(log).is_some_and(|log| log.last_hlc().time() > latest)
+        let latest = now.saturating_add_millis(self.store.logs().limits().max_drift_ms);
+        self.store.logs().log(log).is_some_and(|log| log.last_hlc().time() > latest)
     }
 
     /// The state log that [`own_log`](Self::own_log) would give without opening one.
     pub(super) fn present_log(&self, agent: &AgentId, topic: &Topic, now: Timestamp) -> Option<LogId> {
-        let log = *self.locals.get(agent)?.logs.get(&(topic.clone(), LogKind::State))?;
-        (self.set.is_writable(&log) && !self.is_ahead(&log, now)).then_some(log)
+        let log = *self.locals.get(agent)?.get(&(topic.clone(), LogKind::State))?;
+        (self.store.logs().is_writable(&log) && !self.is_ahead(&log, now)).then_some(log)
     }
 
     /// The log that a writer goes on with; opens its next incarnation if it has none, or must leave the one it has.
@@ -101,9 +90,9 @@ impl Replica {
         now: Timestamp,
     ) -> Result<LogId, OpenError> {
         let name = (topic.clone(), kind);
-        if let Some(log) = self.locals.get(agent).and_then(|local| local.logs.get(&name)).copied() {
+        if let Some(log) = self.locals.get(agent).and_then(|logs| logs.get(&name)).copied() {
             let ahead = self.is_ahead(&log, now);
-            if self.set.is_writable(&log) && !ahead {
+            if self.store.logs().is_writable(&log) && !ahead {
                 return Ok(log);
             }
             if ahead && kind == LogKind::State {
@@ -112,17 +101,15 @@ impl Replica {
                 self.notices.restamped(*agent, topic.clone());
             }
         }
-        let family = self.set.logs_in(topic).map(|log| log.opening());
+        let family = self.store.logs().logs_in(topic).map(|log| log.opening());
         let family = family.filter(|opening| opening.agent == *agent && opening.kind == kind);
         let last = family.map(|opening| opening.incarnation).max();
         let [low, high, ..] = self.random.next();
         let incarnation = Incarnation::next(last, now, [low, high]);
         let opening = LogOpening { topic: topic.clone(), kind, agent: *agent, incarnation };
-        let log = self.set.open_local(&opening)?;
-        let bytes = opening.encode(self.set.mesh());
-        self.record(&Item::Opening { local: true, bytes: &bytes });
-        if let Some(local) = self.locals.get_mut(agent) {
-            local.logs.insert(name, log);
+        let log = self.store.open_local(&opening)?;
+        if let Some(logs) = self.locals.get_mut(agent) {
+            logs.insert(name, log);
         }
         Ok(log)
     }
@@ -130,8 +117,7 @@ impl Replica {
     /// Has those writers go on in their next incarnation, with what is live stamped anew, whose last stamps others would
     /// not take yet.
     pub(super) fn restamp_ahead(&mut self, now: Timestamp) {
-        let own =
-            self.locals.iter().flat_map(|(agent, local)| local.logs.iter().map(move |own| (agent, own)));
+        let own = self.locals.iter().flat_map(|(agent, logs)| logs.iter().map(move |own| (agent, own)));
         let ahead = own.filter(|(_, ((_, kind), log))| *kind == LogKind::State && self.is_ahead(log, now));
         let ahead: Vec<_> = ahead.map(|(agent, ((topic, _), _))| (*agent, topic.clone())).collect();
         for (agent, topic) in &ahead {
@@ -139,52 +125,26 @@ impl Replica {
             let _ = self.own_log(agent, topic, LogKind::State, now);
         }
         if !ahead.is_empty() {
-            self.settle(now);
+            self.settle(now, Source::Host);
         }
     }
 
     /// Another history of an own log turned up. What was not signed yet is taken back, to be written again in the next
     /// incarnation; what was signed stays, unless it is void.
     pub(super) fn self_forked(&mut self, log: LogId) {
-        let Some(opening) = self.set.log(&log).map(|log| log.opening().clone()) else { return };
-        if self.set.evidence(&log).is_none() {
+        let Some(opening) = self.store.logs().log(&log).map(|log| log.opening().clone()) else { return };
+        if self.store.logs().evidence(&log).is_none() {
             // What a backup had is a part of what its writer went on with; anything else is known only here.
             if opening.kind == LogKind::State && !self.left.contains(&log) {
-                let signed = self.set.log(&log).map_or(0, consilience_sync::Log::signed_size);
+                let signed = self.store.logs().log(&log).map_or(0, consilience_sync::Log::signed_size);
                 self.rescue(&log, signed, false);
             }
-            // It is held: it was just looked at.
-            let _ = self.set.discard_unsigned(&log);
-            self.unconfirmed.retain(|(_, unconfirmed, _)| *unconfirmed != log);
-            self.durable.remove(&log);
+            self.store.discard_unsigned(&log);
         }
         self.left.insert(log);
         self.record_left();
-        if let Some(local) = self.locals.get_mut(&opening.agent) {
-            local.logs.retain(|_, own| *own != log);
+        if let Some(logs) = self.locals.get_mut(&opening.agent) {
+            logs.retain(|_, own| *own != log);
         }
-    }
-
-    /// Whether all that local writers have written is stored and signed.
-    pub(super) fn has_signed_all(&self) -> bool {
-        let signed = |log: &LogId, durable: &u64| {
-            self.set.log(log).is_none_or(|held| {
-                held.signed_size() >= *durable || !self.locals.contains_key(&held.opening().agent)
-            })
-        };
-        self.unconfirmed.is_empty() && self.durable.iter().all(|(log, durable)| signed(log, durable))
-    }
-
-    /// Signs what own logs have that may leave and is not signed yet. The sessions and bundles do it where it is needed.
-    pub(crate) fn sign_heads(&mut self, now: Timestamp) {
-        let Self { set, locals, durable, .. } = self;
-        // Sessions ask for every frame: what is signed is not looked at again.
-        durable.retain(|log, durable| {
-            let Some(held) = set.log(log).filter(|held| held.signed_size() < *durable) else { return false };
-            // Also what an earlier incarnation left unsigned: whatever is stored is how that log went on.
-            let Some(local) = locals.get(&held.opening().agent) else { return true };
-            // Who cannot sign now is asked again the next time.
-            set.sign_head_at(log, *durable, &*local.signer, now).is_err()
-        });
     }
 }

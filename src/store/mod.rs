@@ -53,9 +53,7 @@ use std::path::Path;
 pub use disk::Disk;
 
 use crate::Opened;
-use crate::journal::{
-    Damage, JournalCorrupt, Key, Part, Record, RecordId, Segment, Snapshot, covers, examine, segments,
-};
+use crate::journal::{Damage, JournalCorrupt, Part, Record, RecordId, Snapshot, covers, has_record, inspect};
 use disk::Folder;
 use files::{Behind, HEAD, Pointer};
 
@@ -401,7 +399,6 @@ fn begin(disk: &mut dyn Disk, _: &[String]) -> Result<Found, StoreError> {
 
 /// Reads what a pointer names.
 fn find(disk: &mut dyn Disk, pointer: Pointer, names: &[String]) -> Result<Found, StoreError> {
-    let key = Key::without_mesh();
     let (mut snapshot, mut covered) = (None, 0);
     if pointer.snapshot > 0 {
         let name = files::snapshot(pointer.snapshot);
@@ -409,7 +406,7 @@ fn find(disk: &mut dyn Disk, pointer: Pointer, names: &[String]) -> Result<Found
             return Err(damaged(name));
         }
         let bytes = failed(disk.read(&name), "read", &name)?;
-        covered = covers(&key, &bytes)?;
+        covered = covers(&bytes)?.as_u64();
         snapshot = Some(bytes);
     }
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| files::number(name, "journal")).collect();
@@ -418,9 +415,9 @@ fn find(disk: &mut dyn Disk, pointer: Pointer, names: &[String]) -> Result<Found
     let mut journals = Vec::new();
     for number in numbers {
         let name = files::journal(number);
-        journals.push(Journal::read(number, failed(disk.read(&name), "read", &name)?, &key)?);
+        journals.push(Journal::read(number, failed(disk.read(&name), "read", &name)?)?);
     }
-    let (files, records, last) = chain(&key, journals, pointer, covered)?;
+    let (files, records, last) = chain(journals, pointer, covered)?;
     Ok(Found { pointer, files, stored: Stored { snapshot, records }, covers: covered, last })
 }
 
@@ -435,13 +432,13 @@ struct Journal {
 }
 
 impl Journal {
-    fn read(number: u64, mut bytes: Vec<u8>, key: &Key) -> Result<Self, StoreError> {
+    fn read(number: u64, mut bytes: Vec<u8>) -> Result<Self, StoreError> {
         let behind = Behind::decode(&bytes);
         if behind.is_none() && bytes.len() > HEAD {
             return Err(damaged(files::journal(number)));
         }
         bytes.drain(..bytes.len().min(HEAD));
-        let counts = segments(key, &bytes).any(|(_, segment)| matches!(segment, Segment::Whole(_)));
+        let counts = has_record(&bytes);
         Ok(Self { number, behind, records: bytes, counts: counts && behind.is_some() })
     }
 }
@@ -449,7 +446,6 @@ impl Journal {
 /// The files that count, in order; their records, then what is torn, so that it is known that something was; and the
 /// last record.
 fn chain(
-    key: &Key,
     mut journals: Vec<Journal>,
     pointer: Pointer,
     covers: u64,
@@ -491,13 +487,13 @@ fn chain(
     }
     let whole = records.len();
     records.extend(torn);
-    let found = examine(key, &records, covers)?;
+    let found = inspect(&records, RecordId::from_u64(covers))?;
     let good_to = found.good_to.min(whole);
     let ends = starts.iter().skip(1).map(|(_, start)| *start).chain([whole]);
     let mut files = Vec::new();
     for ((number, start), end) in starts.iter().zip(ends) {
         let end = end.min(good_to.max(*start));
-        let inside = found.records.iter().filter(|record| record.end <= end).map(|record| record.id);
+        let inside = found.records.iter().filter(|record| record.end <= end).map(|record| record.id.as_u64());
         let last = inside.max().unwrap_or(covers);
         files.push(File { number: *number, len: (end - start) as u64, last });
     }
@@ -506,6 +502,6 @@ fn chain(
     if let Some((_, start)) = behind_cut {
         return Err(JournalCorrupt { part: Part::Records, offset: *start, damage: Damage::Lost }.into());
     }
-    let last = found.last;
+    let last = found.last.as_u64();
     Ok((files, records, last))
 }

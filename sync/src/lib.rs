@@ -82,10 +82,13 @@ extern crate alloc;
 mod budget;
 mod hash;
 mod identity;
+pub mod journal;
 mod log;
 mod logset;
 pub mod reconcile;
+mod relay;
 pub mod session;
+mod store;
 
 #[doc(inline)]
 pub use consilience_base::codec;
@@ -106,3 +109,5 @@ pub use logset::{
     Admission, Answer, Change, HeadStep, Limits, LogSet, Move, Offer, OpenError, Replay, ReplayError,
     SetError, SetStats,
 };
+pub use relay::Relay;
+pub use store::{Admit, LogStore, Mark, Opened, Recovery, Stored};

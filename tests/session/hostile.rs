@@ -3,9 +3,9 @@
 
 use consilience::Notice;
 use consilience::crdts::{Hlc, Timestamp};
-use consilience::sync::session::{EndReason, Fault, Relay, SessionEvent, SessionOptions};
+use consilience::sync::session::{EndReason, Fault, SessionEvent, SessionOptions};
 use consilience::sync::{
-    Answer, Hash, Incarnation, Limits, LogId, LogKind, LogOpening, LogSet, NewEntry, Offer, RangeForm,
+    Answer, Hash, Incarnation, Limits, LogId, LogKind, LogOpening, LogSet, NewEntry, Offer, RangeForm, Relay,
     Signer, Topic, Want,
 };
 

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 
 use consilience::crdts::Timestamp;
+use consilience::journal::{Item, Journal, recover};
 use consilience::sync::session::SessionEvent;
 use consilience::sync::{Answer, Keypair, LogId, MeshId, RangeForm, Want};
 use consilience::{Config, Opened, Replica};
 
 use crate::replicas::{How, Node};
-use crate::world::{Net, Party, Weather};
+use crate::world::{Net, Party, Weather, mesh};
 
 /// Appends an event.
 pub fn event(node: &mut Node, topic: &str, payload: &str, now: Timestamp) {
@@ -252,10 +253,12 @@ fn a_relay_comes_back_from_what_it_stored_and_knows_whom_it_met() {
     let now = net.time();
     event(net.node(0), "t/7", "what was missed", now);
     let Party::Relay(relay) = &mut net.parties[1] else { unreachable!() };
-    let items: Vec<Vec<u8>> =
-        std::iter::from_fn(|| relay.poll_item()).map(|item| item.as_bytes().to_vec()).collect();
-    let mut stored = items.concat();
+    let mut stored: Vec<u8> =
+        std::iter::from_fn(|| relay.poll_record()).flat_map(|record| record.into_bytes()).collect();
     let whole = stored.len();
+    let marks: Vec<Vec<u8>> = (recover(&mesh(), None, &stored).unwrap().items())
+        .filter_map(|item| if let Item::Note { kind: 2, bytes } = item { Some(bytes.to_vec()) } else { None })
+        .collect();
     stored.extend([3, 1, 2]);
     net.parties[1] = Party::storing_relay(9, 6, &stored);
     assert_eq!(net.parties[1].logs().logs().count(), 100);
@@ -263,11 +266,15 @@ fn a_relay_comes_back_from_what_it_stored_and_knows_whom_it_met() {
     net.run(1_000);
     assert_eq!(net.parties[0].roots(), net.parties[1].roots());
     assert!(net.bytes(wire) <= 700, "{} bytes", net.bytes(wire));
-    let Party::Relay(relay) = &mut Party::storing_relay(9, 7, &[]) else { unreachable!() };
-    assert_eq!(relay.restore(&stored, net.time()), whole, "the torn end is left out");
+    let Party::Relay(relay) = &mut Party::storing_relay(9, 7, &stored) else { unreachable!() };
+    assert_eq!(relay.good_to(), whole, "the torn end is left out");
+    assert_eq!(relay.cut().map(|cut| cut.offset), Some(whole));
     // Of one that stored when it was equal and lost what it held, all is compared anew.
-    let lost: Vec<u8> = items.iter().filter(|item| item[0] == 4).flatten().copied().collect();
-    assert!(!lost.is_empty());
+    assert!(!marks.is_empty());
+    let mut journal = Journal::new(&mesh());
+    marks.iter().for_each(|bytes| journal.push(&Item::Note { kind: 2, bytes }));
+    journal.seal();
+    let lost = journal.poll().unwrap().into_bytes();
     for dials in [0, 1] {
         net.cut(wire);
         net.parties[1] = Party::storing_relay(9, 8, &lost);

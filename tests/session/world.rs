@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use consilience::crdts::Timestamp;
-use consilience::sync::session::{FrameDecoder, InputError, Relay, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{Hash, Limits, LogId, LogSet};
+use consilience::sync::session::{FrameDecoder, InputError, SessionEvent, SessionId, SessionOptions};
+use consilience::sync::{Hash, Limits, LogId, LogSet, Opened, Relay, Stored};
 
 use crate::foe::Foe;
 use crate::replicas::{Dice, Node, START, at};
@@ -29,11 +29,11 @@ impl Party {
         Self::Relay(Box::new(Relay::new(mesh(), Limits::default(), keys(agent), [seed; 32])))
     }
 
-    /// One that comes back from what it had stored.
-    pub fn storing_relay(agent: u8, seed: u8, stored: &[u8]) -> Self {
-        let mut relay = Relay::new(mesh(), Limits::default(), keys(agent), [seed; 32]).with_storage();
-        relay.restore(stored, at(0));
-        Self::Relay(Box::new(relay))
+    /// One that comes back from its stored records.
+    pub fn storing_relay(agent: u8, seed: u8, records: &[u8]) -> Self {
+        let opened = Opened::Resumed(Stored { snapshot: None, records });
+        let relay = Relay::open(mesh(), Limits::default(), keys(agent), [seed; 32], opened, at(0));
+        Self::Relay(Box::new(relay.unwrap()))
     }
 
     pub fn replica(agent: u8, seed: u64) -> Self {

@@ -16,7 +16,7 @@ const PEERS_MAX: usize = 256;
 /// ([`Sessions::restore`](super::Sessions::restore)), it saves a comparison after a restart. One that is lost or out of
 /// place costs bytes and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checkpoint {
+pub(super) struct Checkpoint {
     pub(super) peer: AgentId,
     /// The scope that they were equal in.
     pub(super) scope: Name,
@@ -25,11 +25,10 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// The bytes of one.
-    pub const BYTES: usize = 48;
+    pub(super) const BYTES: usize = 48;
 
     /// To be stored.
-    #[must_use]
-    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+    pub(super) fn to_bytes(&self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         let parts = self.peer.as_bytes().iter().chain(&self.scope).chain(&self.root);
         bytes.iter_mut().zip(parts).for_each(|(byte, part)| *byte = *part);
@@ -37,8 +36,7 @@ impl Checkpoint {
     }
 
     /// As it was stored.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+    pub(super) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
         let (peer, rest) = bytes.split_first_chunk().unwrap_or((&[0; 32], &[]));
         let (scope, rest) = rest.split_first_chunk().unwrap_or((&[0; 8], &[]));
         let root = rest.first_chunk().copied().unwrap_or_default();
@@ -58,7 +56,7 @@ pub(super) struct Memory {
 struct Met {
     scope: Name,
     root: Name,
-    /// Whether the holder knows, or need not.
+    /// Whether the store has marked it, or need not.
     told: bool,
 }
 
@@ -84,7 +82,7 @@ impl Memory {
         self.roots.push_back((root, turn));
     }
 
-    /// What the holder is to be told of a peer. Once.
+    /// The checkpoint with a peer that the store has yet to mark. Once.
     pub(super) fn untold(&mut self, peer: &AgentId) -> Option<Checkpoint> {
         let met = self.peers.get_mut(peer).filter(|met| !met.told)?;
         met.told = true;

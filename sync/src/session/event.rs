@@ -31,6 +31,28 @@ pub struct Peer {
     pub bound: bool,
 }
 
+/// Rounds of comparison have ended since this was polled last; see [`Sessions::poll_rounds`](super::Sessions::poll_rounds).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoundsEnded {
+    /// One of them brought nothing more: what its peer knows of where histories part is known here.
+    pub exhausted: bool,
+    any: bool,
+}
+
+impl RoundsEnded {
+    /// Notes that a round has ended.
+    pub(super) const fn note(&mut self, gained: bool) {
+        self.any = true;
+        self.exhausted |= !gained;
+    }
+
+    /// What was noted since the last call.
+    pub(super) fn take(&mut self) -> Option<Self> {
+        Some(core::mem::take(self)).filter(|rounds| rounds.any)
+    }
+}
+
 /// Something that happened in a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

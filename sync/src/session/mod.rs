@@ -1,4 +1,4 @@
-//! Sessions: two holders of logs meet over any transport, and each gets what it lacks.
+//! Sessions: two log stores meet over any transport, and each gets what it lacks.
 //!
 //! [`Sessions`] performs no IO. The host connects (it says that a connection is there), hands in the frames that come,
 //! and takes the frames away that are to be sent, whenever its transport has room: a session *pulls* from the logs, and
@@ -38,13 +38,11 @@ mod checkpoints;
 mod event;
 mod frame;
 mod handshake;
-mod holder;
 mod link;
 mod message;
 mod options;
 mod outbox;
 mod pass;
-mod relay;
 mod scope;
 mod talk;
 
@@ -55,18 +53,17 @@ use core::task::Waker;
 
 use consilience_base::Timestamp;
 
-pub use checkpoints::Checkpoint;
-pub use event::{EndReason, Fault, HandshakeError, InputError, Peer, Refusal, SessionEvent, SessionId};
+pub use event::{
+    EndReason, Fault, HandshakeError, InputError, Peer, Refusal, RoundsEnded, SessionEvent, SessionId,
+};
 pub use frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, opens_session};
-pub use holder::Holder;
 pub use options::SessionOptions;
-pub use relay::{Relay, RelayItem};
 pub use scope::Scope;
 
 use crate::codec::Reader;
 use crate::identity::{AgentId, MeshId};
-use crate::logset::LogSet;
-use checkpoints::Memory;
+use crate::store::{LogStore, Mark};
+use checkpoints::{Checkpoint, Memory};
 use frame::{Kind, put_frame, read_frame};
 use handshake::{Membership, SessionKeys, Terms, Transcript, frame_mac, hello_nonce, same};
 use talk::{Agreed, Context, MAC_BYTES, Talk};
@@ -95,6 +92,7 @@ pub struct Sessions {
     sessions: BTreeMap<SessionId, Session>,
     events: VecDeque<(SessionId, SessionEvent)>,
     memory: Memory,
+    rounds: RoundsEnded,
     gate: Option<Gate>,
     waker: Option<Waker>,
     opened: u64,
@@ -189,6 +187,7 @@ impl Sessions {
             sessions: BTreeMap::new(),
             events: VecDeque::new(),
             memory: Memory::default(),
+            rounds: RoundsEnded::default(),
             gate: None,
             waker: None,
             opened: 0,
@@ -246,17 +245,21 @@ impl Sessions {
         }
     }
 
-    /// When this side was last equal with each peer, by the turns of its set ([`LogSet::heads_turn`]), which ascend.
+    /// When this side was last equal with each peer, for a [snapshot](LogStore::snapshot) of the store.
     #[must_use]
-    pub fn checkpoints(&self) -> Vec<(u64, Checkpoint)> {
-        self.memory.all()
+    pub fn marks(&self) -> Vec<Mark> {
+        let checkpoints = self.memory.all().into_iter();
+        checkpoints.map(|(version, one)| Mark { version, bytes: one.to_bytes().into() }).collect()
     }
 
-    /// Takes back in that this side was equal with a peer, when it held what the set holds now.
-    pub fn restore(&mut self, checkpoint: &Checkpoint, set: &mut LogSet) {
-        let turn = set.heads_turn();
-        self.memory.equal(checkpoint, turn, false);
-        set.mark_turn(turn);
+    /// Takes back in, from what was [stored](crate::Recovery), with whom this side was equal. What is no checkpoint is left
+    /// out.
+    pub fn restore(&mut self, marks: &[Mark]) {
+        for mark in marks {
+            if let Ok(bytes) = mark.bytes[..].try_into() {
+                self.memory.equal(&Checkpoint::from_bytes(bytes), mark.version, false);
+            }
+        }
     }
 
     /// The sessions that have not ended.
@@ -291,9 +294,9 @@ impl Sessions {
     /// Whether the peer has all that it wants of what is signed here, as far as this side knows. False before the two were
     /// in sync, and while they compare.
     #[must_use]
-    pub fn peer_has_all(&self, holder: &mut impl Holder, session: SessionId) -> bool {
+    pub fn peer_has_all(&self, store: &mut LogStore, session: SessionId) -> bool {
         match self.sessions.get(&session).map(|session| &session.phase) {
-            Some(Phase::Open { talk, .. }) => talk.peer_has_all(holder.logs_mut()),
+            Some(Phase::Open { talk, .. }) => talk.peer_has_all(store.logs_mut()),
             _ => false,
         }
     }
@@ -373,7 +376,14 @@ impl Sessions {
         self.events.pop_front()
     }
 
-    /// Takes in what came over a session's connection: one frame, or several one after the other.
+    /// Whether rounds of comparison have ended since the last call: poll after each input and each frame, once what the
+    /// store took in is folded.
+    pub fn poll_rounds(&mut self) -> Option<RoundsEnded> {
+        self.rounds.take()
+    }
+
+    /// Takes in what came over a session's connection: one frame, or several one after the other. What the store took in
+    /// of them is folded afterwards ([`LogStore::poll_change`]).
     ///
     /// # Errors
     ///
@@ -381,7 +391,7 @@ impl Sessions {
     /// at.
     pub fn handle_input(
         &mut self,
-        holder: &mut impl Holder,
+        store: &mut LogStore,
         session: SessionId,
         frames: &[u8],
         now: Timestamp,
@@ -394,11 +404,11 @@ impl Sessions {
                 return Err(InputError::Unknown);
             }
             match kind {
-                Some(Kind::Hello) => self.take_hello(holder, session, body)?,
-                Some(Kind::Answer) => self.take_answer(holder, session, body, ms)?,
+                Some(Kind::Hello) => self.take_hello(store, session, body)?,
+                Some(Kind::Answer) => self.take_answer(store, session, body, ms)?,
                 Some(Kind::Proof) => self.take_proof(session, body, ms)?,
                 Some(Kind::Refusal) => self.take_refusal(session, body),
-                Some(Kind::Data) => self.take_data(holder, session, body, now, ms)?,
+                Some(Kind::Data) => self.take_data(store, session, body, now, ms)?,
                 Some(Kind::Close) => self.take_close(session, body)?,
                 None => {}
             }
@@ -407,7 +417,7 @@ impl Sessions {
         Ok(())
     }
 
-    fn take_hello(&mut self, holder: &impl Holder, id: SessionId, body: &[u8]) -> Result<(), InputError> {
+    fn take_hello(&mut self, store: &LogStore, id: SessionId, body: &[u8]) -> Result<(), InputError> {
         let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
         let others = match &mut session.phase {
             Phase::Answered(answered) => {
@@ -446,7 +456,7 @@ impl Sessions {
         }
         let terms = self.terms(&options);
         let binding = options.binding.as_deref().unwrap_or_default();
-        let sign = |message: &[u8]| holder.sign(&agent, message);
+        let sign = |message: &[u8]| store.sign(&agent, message);
         match self.membership.answer(body, &terms, binding, &agent, sign) {
             Ok((answer, transcript)) => {
                 let new =
@@ -469,7 +479,7 @@ impl Sessions {
 
     fn take_answer(
         &mut self,
-        holder: &impl Holder,
+        store: &LogStore,
         id: SessionId,
         body: &[u8],
         ms: u64,
@@ -506,7 +516,7 @@ impl Sessions {
         };
         let Some(session) = self.sessions.get(&id) else { return Ok(()) };
         let own = session.agent;
-        match self.membership.proof(&transcript, &own, |message| holder.sign(&own, message)) {
+        match self.membership.proof(&transcript, &own, |message| store.sign(&own, message)) {
             Ok(proof) => {
                 let keys = self.membership.keys(&transcript, &own);
                 let proof = Some((proof, Resend::now(ms)));
@@ -616,7 +626,7 @@ impl Sessions {
 
     fn take_data(
         &mut self,
-        holder: &mut impl Holder,
+        store: &mut LogStore,
         id: SessionId,
         body: &[u8],
         now: Timestamp,
@@ -632,8 +642,8 @@ impl Sessions {
         }
         *proof = None;
         session.deadline = u64::MAX;
-        let (events, memory) = (&mut self.events, &mut self.memory);
-        let mut cx = Context { holder, memory, events, session: id, now, ms };
+        let (events, memory, rounds) = (&mut self.events, &mut self.memory, &mut self.rounds);
+        let mut cx = Context { store, rounds, memory, events, session: id, now, ms };
         if let Err(reason) = talk.handle_packet(packet, &mut cx) {
             self.end(id, reason);
         }
@@ -658,7 +668,7 @@ impl Sessions {
     /// transport has room, until it has none or there is nothing more.
     pub fn poll_transmit(
         &mut self,
-        holder: &mut impl Holder,
+        store: &mut LogStore,
         session: SessionId,
         now: Timestamp,
         out: &mut Vec<u8>,
@@ -688,8 +698,8 @@ impl Sessions {
                     put_frame(out, Kind::Proof, proof);
                     return true;
                 }
-                let (events, memory) = (&mut self.events, &mut self.memory);
-                let mut cx = Context { holder, memory, events, session, now, ms };
+                let (events, memory, rounds) = (&mut self.events, &mut self.memory, &mut self.rounds);
+                let mut cx = Context { store, rounds, memory, events, session, now, ms };
                 let mut packet = Vec::new();
                 if !talk.poll_packet(&mut cx, &mut packet) {
                     return false;

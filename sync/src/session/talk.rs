@@ -11,10 +11,9 @@ use alloc::vec::Vec;
 use consilience_base::Timestamp;
 
 use super::checkpoints::{Checkpoints, Memory};
-use super::event::{EndReason, Fault, Peer, SessionEvent, SessionId};
+use super::event::{EndReason, Fault, Peer, RoundsEnded, SessionEvent, SessionId};
 use super::frame::HEAD_BYTES_MAX;
 use super::handshake::SessionKeys;
-use super::holder::Holder;
 use super::link::{Link, LinkConfig};
 use super::message::{MESSAGE_BYTES_MAX, Message, Name, name_of};
 use super::outbox::Outbox;
@@ -27,6 +26,7 @@ use crate::log::{
     EvidenceError, ForkSearch, LOG_SIZE_MAX, RangeForm, ReceiveError, Received, SearchStep, Want, span,
 };
 use crate::logset::{LogSet, OpenError, SetError};
+use crate::store::LogStore;
 
 /// A peer that does so many things that no honest one does is not talked to any longer.
 const FAULTS_MAX: u32 = 16;
@@ -39,12 +39,13 @@ const USELESS_MAX: u32 = 2;
 /// So many passes follow each other at once because the peer says that they bring it something: enough for all logs that
 /// a set holds unless told otherwise. Then they wait for the heartbeat, until one brings something here.
 const AT_ONCE_MAX: u32 = 160;
-/// The holder is told that the two are equal at most every so many milliseconds: it may store that.
+/// The store notes that the two are equal at most every so many milliseconds.
 const EQUAL_MS: u64 = 1_000;
 
 /// What a session works with beside its own.
-pub(super) struct Context<'a, H> {
-    pub(super) holder: &'a mut H,
+pub(super) struct Context<'a> {
+    pub(super) store: &'a mut LogStore,
+    pub(super) rounds: &'a mut RoundsEnded,
     pub(super) memory: &'a mut Memory,
     pub(super) events: &'a mut VecDeque<(SessionId, SessionEvent)>,
     pub(super) session: SessionId,
@@ -104,7 +105,7 @@ pub(super) struct Talk {
     heartbeat_ms: u64,
     idle_ms: u64,
     in_sync: Option<bool>,
-    /// When the holder may be told again that the two are equal.
+    /// When the store may note again that the two are equal.
     tell_equal_at: u64,
 }
 
@@ -181,11 +182,7 @@ impl Talk {
     }
 
     /// Takes in the body of a frame whose MAC was right.
-    pub(super) fn handle_packet<H: Holder>(
-        &mut self,
-        packet: &[u8],
-        cx: &mut Context<'_, H>,
-    ) -> Result<(), EndReason> {
+    pub(super) fn handle_packet(&mut self, packet: &[u8], cx: &mut Context<'_>) -> Result<(), EndReason> {
         self.heard = cx.ms;
         self.budget.received(packet.len());
         if let Err(error) = self.link.handle_packet(packet, cx.ms) {
@@ -206,11 +203,7 @@ impl Talk {
     }
 
     /// Takes in the whole messages at the beginning of some bytes. Gives how many bytes they are.
-    fn handle_stream<H: Holder>(
-        &mut self,
-        stream: &[u8],
-        cx: &mut Context<'_, H>,
-    ) -> Result<usize, EndReason> {
+    fn handle_stream(&mut self, stream: &[u8], cx: &mut Context<'_>) -> Result<usize, EndReason> {
         let mut reader = Reader::new(stream);
         loop {
             let used = reader.position();
@@ -231,7 +224,7 @@ impl Talk {
         }
     }
 
-    fn handle<H: Holder>(&mut self, message: Message<'_>, cx: &mut Context<'_, H>) -> Result<(), EndReason> {
+    fn handle(&mut self, message: Message<'_>, cx: &mut Context<'_>) -> Result<(), EndReason> {
         match message {
             Message::Subscribe(theirs) => {
                 self.theirs = Some(theirs);
@@ -274,7 +267,7 @@ impl Talk {
             }
             Message::Want { name, want } => self.take_want(name, want, cx),
             Message::Gone { name, gone } => {
-                let log = cx.holder.logs().find(&name);
+                let log = cx.store.logs().find(&name);
                 if let Some((_, search)) = self.search.as_mut().filter(|(searched, _)| Some(*searched) == log)
                 {
                     search.handle_gone(gone);
@@ -282,12 +275,12 @@ impl Talk {
                 }
             }
             Message::Unwanted { name } => {
-                if let Some(log) = cx.holder.logs().find(&name) {
+                if let Some(log) = cx.store.logs().find(&name) {
                     self.outbox.unwanted(&log);
                 }
             }
             Message::Refused { name, have } => {
-                if let Some(log) = cx.holder.logs().find(&name) {
+                if let Some(log) = cx.store.logs().find(&name) {
                     self.outbox.peer_has_only(&log, have);
                 }
             }
@@ -296,18 +289,14 @@ impl Talk {
     }
 
     /// Whether the session is about a log that is held.
-    fn is_about<H: Holder>(&self, log: &LogId, cx: &Context<'_, H>) -> bool {
-        cx.holder.logs().log(log).is_some_and(|held| self.scope.matches(&held.opening().topic))
+    fn is_about(&self, log: &LogId, cx: &Context<'_>) -> bool {
+        cx.store.logs().log(log).is_some_and(|held| self.scope.matches(&held.opening().topic))
     }
 
-    fn in_pass<H: Holder, T>(
-        &mut self,
-        cx: &mut Context<'_, H>,
-        step: impl FnOnce(&mut Pass, &mut Field<'_>) -> T,
-    ) -> T {
+    fn in_pass<T>(&mut self, cx: &mut Context<'_>, step: impl FnOnce(&mut Pass, &mut Field<'_>) -> T) -> T {
         let checkpoints = Checkpoints { memory: cx.memory, peer: self.peer.agent, scope: self.scope_name };
         let mut field = Field {
-            set: cx.holder.logs_mut(),
+            set: cx.store.logs_mut(),
             scope: &self.scope,
             outbox: &mut self.outbox,
             checkpoints,
@@ -325,7 +314,7 @@ impl Talk {
     }
 
     /// Does what the end of a pass asks for.
-    fn follow<H: Holder>(&mut self, outcome: Outcome, cx: &mut Context<'_, H>) {
+    fn follow(&mut self, outcome: Outcome, cx: &mut Context<'_>) {
         let heartbeat = cx.ms.saturating_add(self.heartbeat_ms);
         match outcome {
             Outcome::Going => return,
@@ -361,19 +350,16 @@ impl Talk {
             }
         }
         self.asked.clear();
-        cx.holder.met();
-        if !matches!(outcome, Outcome::Gained) {
-            cx.holder.settled();
-        }
+        cx.rounds.note(matches!(outcome, Outcome::Gained));
     }
 
-    /// Tells the holder that the two are equal, unless it knows. Not more often than a peer may make a disk work.
-    fn tell_equal<H: Holder>(&mut self, cx: &mut Context<'_, H>) {
+    /// Has the store mark that the two are equal, unless it did. Not more often than a peer may make a disk work.
+    fn tell_equal(&mut self, cx: &mut Context<'_>) {
         if cx.ms >= self.tell_equal_at
             && let Some(checkpoint) = cx.memory.untold(&self.peer.agent)
         {
             self.tell_equal_at = cx.ms.saturating_add(EQUAL_MS);
-            cx.holder.equal(&checkpoint);
+            cx.store.mark(&checkpoint.to_bytes());
         }
     }
 
@@ -383,30 +369,30 @@ impl Talk {
     }
 
     /// Notes that the peer did what no honest one does.
-    fn fault<H>(&mut self, fault: Fault, cx: &mut Context<'_, H>) -> Result<(), EndReason> {
+    fn fault(&mut self, fault: Fault, cx: &mut Context<'_>) -> Result<(), EndReason> {
         self.faults = self.faults.saturating_add(1);
         cx.events.push_back((cx.session, SessionEvent::Fault(fault)));
         if self.faults >= FAULTS_MAX { Err(EndReason::Misbehaved) } else { Ok(()) }
     }
 
     /// Tells the host, once, that there is no room for what the peer has. Whoever passes logs on is not to blame.
-    fn too_many_logs<H>(&mut self, cx: &mut Context<'_, H>) {
+    fn too_many_logs(&mut self, cx: &mut Context<'_>) {
         if !core::mem::replace(&mut self.told_of_quota, true) {
             cx.events.push_back((cx.session, SessionEvent::TooManyLogs));
         }
     }
 
-    fn take_opening<H: Holder>(&mut self, bytes: &[u8], cx: &mut Context<'_, H>) -> Result<(), EndReason> {
-        let opening = match LogOpening::decode(bytes, cx.holder.logs().mesh()) {
+    fn take_opening(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), EndReason> {
+        let opening = match LogOpening::decode(bytes, cx.store.logs().mesh()) {
             Ok(opening) => opening,
             Err(error) => return self.fault(error.into(), cx),
         };
-        let log = opening.log_id(cx.holder.logs().mesh());
+        let log = opening.log_id(cx.store.logs().mesh());
         if self.scope.matches(&opening.topic) {
-            if cx.holder.logs().log(&log).is_none() && !self.budget.spend(1) {
+            if cx.store.logs().log(&log).is_none() && !self.budget.spend(1) {
                 return self.fault(Fault::Signatures, cx);
             }
-            match cx.holder.open(&opening) {
+            match cx.store.hold(&opening) {
                 Ok(log) => {
                     self.outbox.peer_has(&log, 0);
                     return Ok(());
@@ -420,8 +406,8 @@ impl Talk {
         Ok(())
     }
 
-    fn take_evidence<H: Holder>(&mut self, bytes: &[u8], cx: &mut Context<'_, H>) -> Result<(), EndReason> {
-        let opening = crate::log::Evidence::read_opening(bytes, cx.holder.logs().mesh());
+    fn take_evidence(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), EndReason> {
+        let opening = crate::log::Evidence::read_opening(bytes, cx.store.logs().mesh());
         let opening = match opening {
             Ok(opening) => opening,
             Err(error) => return self.fault(Fault::Evidence(error), cx),
@@ -429,13 +415,13 @@ impl Talk {
         if !self.scope.matches(&opening.topic) {
             return Ok(());
         }
-        let log = opening.log_id(cx.holder.logs().mesh());
-        match cx.holder.receive_evidence(bytes, cx.now, &mut self.budget) {
+        let log = opening.log_id(cx.store.logs().mesh());
+        match cx.store.receive_evidence(bytes, cx.now, &mut self.budget) {
             Ok(news) => {
                 if news {
                     self.pass.gained();
                 }
-                let set = cx.holder.logs();
+                let set = cx.store.logs();
                 if set.evidence(&log).is_some_and(|ours| ours.as_bytes() == bytes) {
                     self.outbox.peer_has_evidence(&log, set.offer(&log).and_then(|offer| offer.evidence));
                 }
@@ -453,14 +439,9 @@ impl Talk {
         }
     }
 
-    fn take_range<H: Holder>(
-        &mut self,
-        name: Name,
-        bytes: &[u8],
-        cx: &mut Context<'_, H>,
-    ) -> Result<(), EndReason> {
+    fn take_range(&mut self, name: Name, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), EndReason> {
         // Its opening was refused, or is about something else.
-        let Some(log) = cx.holder.logs().find(&name).filter(|log| self.is_about(log, cx)) else {
+        let Some(log) = cx.store.logs().find(&name).filter(|log| self.is_about(log, cx)) else {
             return Ok(());
         };
         let Some((_, to, alone)) = span(bytes) else {
@@ -474,8 +455,8 @@ impl Talk {
             // Here it is, whatever it is worth.
             self.asked.remove(&log);
         }
-        let have = cx.holder.logs().have(&log).map_or(0, |have| have.size);
-        match cx.holder.receive(&log, bytes, cx.now, &mut self.budget) {
+        let have = cx.store.logs().have(&log).map_or(0, |have| have.size);
+        match cx.store.receive(&log, bytes, cx.now, &mut self.budget) {
             Ok(received) => {
                 self.outbox.peer_has(&log, to);
                 if !matches!(received, Received::Nothing | Received::Head) {
@@ -487,7 +468,7 @@ impl Talk {
             Err(SetError::Receive(error)) => self.refuse(&log, (have, to, alone), error, cx),
             Err(SetError::Forked { .. }) => {
                 // It does not know yet.
-                let set = cx.holder.logs_mut();
+                let set = cx.store.logs_mut();
                 self.outbox.send_evidence(set, &self.scope, &log);
                 Ok(())
             }
@@ -496,12 +477,12 @@ impl Talk {
     }
 
     /// Asks for what helps, or tells the peer that a range was of no use.
-    fn refuse<H: Holder>(
+    fn refuse(
         &mut self,
         log: &LogId,
         (ours, to, alone): (u64, u64, bool),
         error: ReceiveError,
-        cx: &mut Context<'_, H>,
+        cx: &mut Context<'_>,
     ) -> Result<(), EndReason> {
         match error {
             ReceiveError::Gap { have } => {
@@ -545,23 +526,23 @@ impl Talk {
         }
     }
 
-    fn take_want<H: Holder>(&mut self, name: Name, want: Want, cx: &Context<'_, H>) {
-        let Some(log) = cx.holder.logs().find(&name).filter(|log| self.is_about(log, cx)) else { return };
-        self.outbox.send_range(cx.holder.logs(), &self.scope, &log, want);
+    fn take_want(&mut self, name: Name, want: Want, cx: &Context<'_>) {
+        let Some(log) = cx.store.logs().find(&name).filter(|log| self.is_about(log, cx)) else { return };
+        self.outbox.send_range(cx.store.logs(), &self.scope, &log, want);
     }
 
-    fn begin_search<H: Holder>(&mut self, log: &LogId, cx: &mut Context<'_, H>) {
+    fn begin_search(&mut self, log: &LogId, cx: &mut Context<'_>) {
         if self.search.as_ref().is_some_and(|(searched, _)| searched == log) {
             return;
         }
-        let set = cx.holder.logs();
+        let set = cx.store.logs();
         if let (Some(held), Some(evidence)) = (set.log(log), set.evidence(log)) {
             self.search = Some((*log, ForkSearch::new(held, evidence.clone())));
             self.go_on_searching(cx);
         }
     }
 
-    fn go_on_searching<H: Holder>(&mut self, cx: &mut Context<'_, H>) {
+    fn go_on_searching(&mut self, cx: &mut Context<'_>) {
         let Some((log, search)) = &self.search else { return };
         match search.step() {
             SearchStep::Ask(want) => {
@@ -570,7 +551,7 @@ impl Talk {
             SearchStep::Done(evidence) => {
                 self.search = None;
                 // It is this side's own finding, and checked.
-                let better = cx.holder.receive_evidence(evidence.as_bytes(), cx.now, &mut self.budget);
+                let better = cx.store.receive_evidence(evidence.as_bytes(), cx.now, &mut self.budget);
                 if better == Ok(true) {
                     self.pass.gained();
                 }
@@ -579,11 +560,11 @@ impl Talk {
     }
 
     /// Whether a range answers the search for where two histories part.
-    fn answers_search<H: Holder>(&mut self, log: &LogId, bytes: &[u8], cx: &mut Context<'_, H>) -> bool {
+    fn answers_search(&mut self, log: &LogId, bytes: &[u8], cx: &mut Context<'_>) -> bool {
         let Some((_, search)) = self.search.as_mut().filter(|(searched, _)| searched == log) else {
             return false;
         };
-        let Some(held) = cx.holder.logs().log(log) else { return false };
+        let Some(held) = cx.store.logs().log(log) else { return false };
         if search.handle(held, bytes, &mut self.budget).is_err() {
             return false;
         }
@@ -593,9 +574,9 @@ impl Talk {
     }
 
     /// The next frame's body, without its MAC. False if there is nothing to send now.
-    pub(super) fn poll_packet<H: Holder>(&mut self, cx: &mut Context<'_, H>, out: &mut Vec<u8>) -> bool {
+    pub(super) fn poll_packet(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
         if self.link.room() > 0 {
-            cx.holder.sign_heads(cx.now);
+            cx.store.sign_heads(cx.now);
         }
         let mut message = Vec::new();
         while self.link.room() > 0 {
@@ -609,7 +590,7 @@ impl Talk {
     }
 
     /// Writes the next message, if there is one.
-    fn compose<H: Holder>(&mut self, cx: &mut Context<'_, H>, out: &mut Vec<u8>) -> bool {
+    fn compose(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
         if core::mem::take(&mut self.tell_scope) {
             Message::Subscribe(self.ours.clone()).put(out);
             return true;
@@ -631,9 +612,9 @@ impl Talk {
             Message::Unwanted { name }.put(out);
         } else {
             if self.outbox.is_empty() {
-                self.outbox.look(cx.holder.logs_mut(), &self.scope);
+                self.outbox.look(cx.store.logs_mut(), &self.scope);
             }
-            self.outbox.compose(cx.holder.logs(), &self.scope, self.link.written(), out);
+            self.outbox.compose(cx.store.logs(), &self.scope, self.link.written(), out);
         }
         !out.is_empty()
     }

@@ -21,8 +21,8 @@
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-use crate::sync::MeshId;
-use crate::sync::codec::{Reader, put_varint};
+use crate::MeshId;
+use crate::codec::{Reader, put_varint};
 
 const MAGIC: [u8; 4] = [0xf5, 0x63, 0x4a, 0xe7];
 /// Its first three bytes, behind which everything else has a zero. No end of them is a beginning of them.
@@ -59,7 +59,6 @@ impl Key {
     }
 
     /// For whoever stores records and does not know the mesh: every seal is good.
-    #[cfg(feature = "file-store")]
     pub(crate) fn without_mesh() -> Self {
         Self { check: blake3::derive_key(Self::CHECK, &[]), seal: None }
     }

@@ -14,7 +14,7 @@ use super::item::{self, Item};
 use super::record::RecordId;
 use super::snapshot;
 use super::writer::Journal;
-use crate::sync::{DecodeError, MeshId};
+use crate::{DecodeError, MeshId};
 
 /// Which bytes a fault is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! The host appends the bytes of each [`Record`] to its storage, syncs, and confirms. A [`Snapshot`] takes the place of
 //! all records up to an id. On opening, the host hands back the snapshot, if it has one, and the bytes of all records in
 //! the order in which they were written; [`recover`] checks, orders and cuts them, and [`apply`] puts each item back into
-//! a [`LogSet`](crate::sync::LogSet).
+//! a [`LogSet`](crate::LogSet).
 //!
 //! ```text
 //! Journal::push, seal -> poll -> Record -> storage, synced -> Journal::confirm
@@ -16,19 +16,14 @@
 //! reading takes time in proportion to the bytes, whatever they are.
 
 mod frame;
+mod inspect;
 mod item;
 mod record;
 mod recover;
 mod snapshot;
 mod writer;
 
-#[cfg(feature = "file-store")]
-pub(crate) use frame::{Key, Segment, segments};
-#[cfg(feature = "file-store")]
-pub(crate) use recover::examine;
-#[cfg(feature = "file-store")]
-pub(crate) use snapshot::covers;
-
+pub use inspect::{Extent, Inspection, covers, has_record, inspect};
 pub use item::Item;
 pub use record::{Record, RecordId};
 pub use recover::{Cut, Damage, JournalCorrupt, Part, Recovered, recover};

@@ -5,9 +5,9 @@
 
 use alloc::vec::Vec;
 
-use crate::crdts::{Hlc, Timestamp};
-use crate::sync::codec::{Reader, put_varint};
-use crate::sync::{DecodeError, Hash, LogFront, LogId};
+use crate::codec::{Reader, put_varint};
+use crate::{DecodeError, Hash, LogFront, LogId};
+use consilience_base::{Hlc, Timestamp};
 
 const OPENING: u8 = 1;
 const OPENING_LOCAL: u8 = 2;
@@ -35,7 +35,7 @@ pub enum Item<'a> {
     Opening {
         /// By a local writer.
         local: bool,
-        /// [`LogOpening::encode`](crate::sync::LogOpening::encode).
+        /// [`LogOpening::encode`](crate::LogOpening::encode).
         bytes: &'a [u8],
     },
     /// A local writer appended an entry, which is not signed yet.
@@ -44,19 +44,19 @@ pub enum Item<'a> {
         log: LogId,
         /// Its number.
         seq: u64,
-        /// [`Entry::encode`](crate::sync::Entry::encode).
+        /// [`Entry::encode`](crate::Entry::encode).
         entry: &'a [u8],
     },
     /// A range, as it was received; or one without entries, which proves an own head.
     Range {
         /// Of which log.
         log: LogId,
-        /// What [`LogSet::receive`](crate::sync::LogSet::receive) took.
+        /// What [`LogSet::receive`](crate::LogSet::receive) took.
         bytes: &'a [u8],
     },
     /// Evidence of a fork.
     Evidence {
-        /// [`Evidence::as_bytes`](crate::sync::Evidence::as_bytes).
+        /// [`Evidence::as_bytes`](crate::Evidence::as_bytes).
         bytes: &'a [u8],
     },
     /// The payload of an event was erased here.
@@ -81,7 +81,7 @@ pub enum Item<'a> {
         log: LogId,
     },
     /// A later incarnation of the writer has taken the log over
-    /// ([`LogSet::retire`](crate::sync::LogSet::retire)).
+    /// ([`LogSet::retire`](crate::LogSet::retire)).
     Retired {
         /// Which one.
         log: LogId,
@@ -104,14 +104,14 @@ pub enum Item<'a> {
     },
     /// In snapshots: a signed head beyond what is held, or before it where only unsigned entries are left.
     Head {
-        /// [`SignedHead::encode`](crate::sync::SignedHead::encode).
+        /// [`SignedHead::encode`](crate::SignedHead::encode).
         bytes: &'a [u8],
     },
     /// In snapshots: evidence, and until when the entries of the forked log are kept for its owner.
     Kept {
         /// Until when.
         until: Timestamp,
-        /// [`Evidence::as_bytes`](crate::sync::Evidence::as_bytes).
+        /// [`Evidence::as_bytes`](crate::Evidence::as_bytes).
         evidence: &'a [u8],
     },
     /// In snapshots: which entries were ready, and which of them were told to be gone.

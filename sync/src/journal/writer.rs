@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::frame::{self, Key};
 use super::item::Item;
 use super::record::{Record, RecordId};
-use crate::sync::MeshId;
+use crate::MeshId;
 
 /// Why an id was not confirmed: the host's mistake. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

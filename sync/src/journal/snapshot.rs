@@ -18,9 +18,9 @@ use super::frame::{Key, Verdict};
 use super::item::{self, Item};
 use super::record::RecordId;
 use super::recover::{Damage, JournalCorrupt, Part, damage_of};
-use crate::crdts::Timestamp;
-use crate::sync::codec::{Reader, put_varint};
-use crate::sync::{Log, LogOpening, LogSet, MeshId, OpeningError, RangeForm, ReplayError};
+use crate::codec::{Reader, put_varint};
+use crate::{Log, LogOpening, LogSet, MeshId, OpeningError, RangeForm, ReplayError};
+use consilience_base::Timestamp;
 
 const MAGIC: [u8; 4] = [0xf5, 0x63, 0x4a, 0x53];
 const VERSION: u8 = 1;
@@ -98,8 +98,7 @@ pub(super) fn open<'a>(key: &Key, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), Jo
 }
 
 /// What a snapshot covers, for whoever stores it and does not know the mesh.
-#[cfg(feature = "file-store")]
-pub(crate) fn covers(key: &Key, bytes: &[u8]) -> Result<u64, JournalCorrupt> {
+pub(super) fn covers(key: &Key, bytes: &[u8]) -> Result<u64, JournalCorrupt> {
     Ok(header(key, bytes)?.0)
 }
 
@@ -143,7 +142,7 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&Item<'_>)) {
     for entry in held.unsigned() {
         sink(&Item::Append { log, seq: entry.seq, entry: &entry.encode() });
     }
-    let head = |head: &crate::sync::SignedHead| head.encode(held.opening(), set.mesh());
+    let head = |head: &crate::SignedHead| head.encode(held.opening(), set.mesh());
     if let Some(before) = held.head().filter(|head| head.size < held.start()) {
         sink(&Item::Head { bytes: &head(before) });
     }

@@ -1,0 +1,314 @@
+//! [`LogStore`]: the logs that a replica or a relay holds, and all that has to be stored of them.
+//!
+//! A log set, a journal, the keys of local agents and the host's word on which logs are held, behind one face: whatever
+//! changes durable state goes through here, and leaves what it changed in the journal. Sessions and bundles work on a
+//! store; a replica folds its logs afterwards ([`LogStore::poll_change`]), and a relay does not fold.
+//!
+//! What does not live here: the meaning of payloads, peers, and files (the host's).
+//!
+//! The invariants: nothing derived from an own entry is signed before the host has confirmed the record that holds it; and
+//! everything that a restart must not forget is an item of the journal before the call that brought it returns.
+
+mod opening;
+mod own;
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::fmt;
+
+use consilience_base::Timestamp;
+
+pub use opening::{Mark, Opened, Recovery, Stored};
+
+use crate::budget::VerifyBudget;
+use crate::identity::{AgentId, LogId, LogOpening, MeshId, Signer, Topic};
+use crate::journal::{ConfirmError, Item, Journal, Record, RecordId};
+use crate::log::{Evidence, RangeForm, Received};
+use crate::logset::{Admission, Change, Limits, LogSet, OpenError, SetError};
+
+/// The host's word on which logs of peers are held.
+pub type Admit = Box<dyn FnMut(&LogOpening) -> Admission + Send>;
+
+/// Logs, and the journal of what is stored of them. See the module.
+pub struct LogStore {
+    set: LogSet,
+    journal: Journal,
+    admit: Admit,
+    signers: BTreeMap<AgentId, Box<dyn Signer + Send>>,
+    /// Own entries whose records were not confirmed yet: up to which size of which log.
+    unconfirmed: VecDeque<(RecordId, LogId, u64)>,
+    /// Own entries below may be signed; of logs of which not all of these are.
+    durable: BTreeMap<LogId, u64>,
+    /// Where copies of logs that are not held may begin ([`LogSet::allow_start`]).
+    starts: BTreeMap<LogId, u64>,
+    /// Up to which version of the heads own ones are recorded.
+    recorded: u64,
+    /// Whether there is storage.
+    stores: bool,
+    /// The bytes of the records since the last snapshot, and of that.
+    record_bytes: usize,
+    snapshot_bytes: usize,
+}
+
+impl fmt::Debug for LogStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogStore")
+            .field("logs", &self.set.stats().logs)
+            .field("agents", &self.signers.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LogStore {
+    /// Records of fewer bytes are not worth a snapshot.
+    const RECORD_BYTES_MIN: usize = 16 << 10;
+
+    /// Without storage: nothing has to be stored, and own entries may leave at once.
+    #[must_use]
+    pub fn in_memory(mesh: MeshId, limits: Limits, admit: Admit) -> Self {
+        Self::with(mesh, limits, admit, false)
+    }
+
+    fn with(mesh: MeshId, limits: Limits, admit: Admit, stores: bool) -> Self {
+        Self {
+            journal: Journal::new(&mesh),
+            set: LogSet::new(mesh, limits),
+            admit,
+            signers: BTreeMap::new(),
+            unconfirmed: VecDeque::new(),
+            durable: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            recorded: 0,
+            stores,
+            record_bytes: 0,
+            snapshot_bytes: 0,
+        }
+    }
+
+    /// The logs.
+    #[must_use]
+    pub const fn logs(&self) -> &LogSet {
+        &self.set
+    }
+
+    /// The logs, for what looks at them and makes their heads up to date meanwhile.
+    pub(crate) const fn logs_mut(&mut self) -> &mut LogSet {
+        &mut self.set
+    }
+
+    /// Whether there is storage: whether records have to be stored before own entries may leave.
+    #[must_use]
+    pub const fn has_storage(&self) -> bool {
+        self.stores
+    }
+
+    /// Replaces the host's word on which logs of peers are held. Logs that are held stay.
+    pub fn set_admission(&mut self, admit: impl FnMut(&LogOpening) -> Admission + Send + 'static) {
+        self.admit = Box::new(admit);
+    }
+
+    /// Holds a log that a peer has, if the limits allow it and the host wants it.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not held; see [`OpenError`]. Nothing changed.
+    pub fn hold(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
+        let id = opening.log_id(self.set.mesh());
+        if self.set.log(&id).is_some() {
+            return Ok(id);
+        }
+        self.set.open(opening, &mut self.admit)?;
+        let bytes = opening.encode(self.set.mesh());
+        self.record(&Item::Opening { local: false, bytes: &bytes });
+        if let Some(below) = self.starts.remove(&id) {
+            // It is held: it was just opened.
+            let _ = self.set.allow_start(&id, below);
+        }
+        Ok(id)
+    }
+
+    /// Lets the copy of a log begin at or below `below`; see [`LogSet::allow_start`]. A log that is not held yet is allowed
+    /// to once it is; 0 takes that back.
+    pub fn allow_start(&mut self, log: &LogId, below: u64) {
+        if self.set.log(log).is_some() {
+            let _ = self.set.allow_start(log, below);
+        } else if below > 0 {
+            self.starts.insert(*log, below);
+        } else {
+            self.starts.remove(log);
+        }
+    }
+
+    /// Takes a range of a held log in, and notes it; see [`LogSet::receive`].
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused. Nothing changed then.
+    pub fn receive(
+        &mut self,
+        log: &LogId,
+        range: &[u8],
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+    ) -> Result<Received, SetError> {
+        let known = self.set.evidence(log).cloned();
+        let received = self.set.receive(log, range, now, budget)?;
+        let evidence = self.set.evidence(log).filter(|found| known.as_ref() != Some(found)).cloned();
+        if evidence.is_some() || received == Received::Conflict {
+            self.record_own_head(log);
+        }
+        if received != Received::Nothing {
+            self.record(&Item::Range { log: *log, bytes: range });
+        }
+        // A range may show a fork against a head that is in no record: one's own are not.
+        if let Some(evidence) = evidence {
+            self.record(&Item::Evidence { bytes: evidence.as_bytes() });
+        }
+        Ok(received)
+    }
+
+    /// Takes evidence of a fork in, and notes it; see [`LogSet::receive_evidence`]. True if it says more than what was
+    /// known.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused. Nothing changed then.
+    pub fn receive_evidence(
+        &mut self,
+        bytes: &[u8],
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+    ) -> Result<bool, SetError> {
+        let news = self.set.receive_evidence(bytes, now, budget, &mut self.admit)?;
+        if news {
+            if let Ok(opening) = Evidence::read_opening(bytes, self.set.mesh()) {
+                self.record_own_head(&opening.log_id(self.set.mesh()));
+            }
+            self.record(&Item::Evidence { bytes });
+        }
+        Ok(news)
+    }
+
+    /// Records that a later incarnation has taken a log over up to `below`; see [`LogSet::retire`]. Nothing happens if the
+    /// log is not held.
+    pub fn retire(&mut self, log: &LogId, below: u64) {
+        self.record(&Item::Retired { log: *log, below });
+        // What is not held needs no base.
+        let _ = self.set.retire(log, below);
+    }
+
+    /// Erases the payload of one event here, for good.
+    ///
+    /// # Errors
+    ///
+    /// If it is not here or not an event's. Nothing changed then.
+    pub fn erase(&mut self, log: &LogId, seq: u64) -> Result<RecordId, SetError> {
+        self.set.erase(log, seq)?;
+        self.record(&Item::Erased { log: *log, seq });
+        Ok(self.seal())
+    }
+
+    /// Forgets all logs of a topic. They come back from peers if they are admitted again. Gives their ids.
+    pub fn forget_topic(&mut self, topic: &Topic) -> Vec<LogId> {
+        let logs: Vec<LogId> = self.set.logs_in(topic).map(|log| *log.id()).collect();
+        for log in &logs {
+            self.record(&Item::Forgotten { log: *log });
+            self.set.remove(log);
+            self.forget_own(log);
+        }
+        logs
+    }
+
+    /// The next change of the logs for a fold; see [`LogSet::poll_change`]. Who does not fold polls as well, until there is
+    /// none: entries that were given up go only then.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        self.set.poll_change()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do, if ever.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.set.poll_timeout()
+    }
+
+    /// Takes in that time has passed.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.set.handle_timeout(now);
+    }
+
+    /// Notes something that has to be stored.
+    fn record(&mut self, item: &Item<'_>) {
+        if self.stores {
+            self.journal.push(item);
+        }
+    }
+
+    /// Notes something that only a layer above knows the meaning of; it comes back in [`LogStore::open`]. Kinds from
+    /// [`NOTES_RESERVED`](Self::NOTES_RESERVED) on are the store's own.
+    pub fn note(&mut self, kind: u8, bytes: &[u8]) {
+        self.record(&Item::Note { kind, bytes });
+    }
+
+    /// Ends the record that is being made, so that what is in it is stored together. Gives the last record.
+    pub fn seal(&mut self) -> RecordId {
+        self.journal.seal();
+        self.journal.last_sealed()
+    }
+
+    /// The next record to be stored: the host appends its bytes to what is stored, makes that durable, and
+    /// [confirms](Self::confirm) it.
+    pub fn poll_record(&mut self) -> Option<Record> {
+        self.journal.seal();
+        let record = self.journal.poll();
+        self.record_bytes += record.as_ref().map_or(0, |record| record.as_bytes().len());
+        record
+    }
+
+    /// Whether the records since the last snapshot weigh half as much as that, and at least 16 KiB: then a
+    /// [snapshot](Self::snapshot) in their place keeps what is stored in proportion to what is held, and writes each byte
+    /// about three times.
+    #[must_use]
+    pub const fn wants_snapshot(&self) -> bool {
+        self.record_bytes >= Self::RECORD_BYTES_MIN && self.record_bytes >= self.snapshot_bytes / 2
+    }
+
+    /// The host has a record and all before it on durable storage. Own entries in them may be signed now.
+    ///
+    /// # Errors
+    ///
+    /// If the record was never polled. Nothing changed then.
+    pub fn confirm(&mut self, record: RecordId) -> Result<(), ConfirmError> {
+        self.journal.confirm(record)?;
+        self.confirmed(record);
+        Ok(())
+    }
+
+    /// Marks the version that the heads have now, with a note of the layer above; and notes the heads of own logs: those
+    /// signed anew after a restart would have changed since.
+    pub fn mark(&mut self, bytes: &[u8]) {
+        if !self.stores {
+            return;
+        }
+        let version = self.set.heads_turn();
+        let changed: Vec<LogId> = self.set.heads_changed(self.recorded).map(|(_, log, _)| log).collect();
+        for log in changed {
+            self.record_own_head(&log);
+        }
+        self.recorded = version;
+        self.record(&Item::Note { kind: opening::MARK, bytes });
+    }
+
+    /// Notes how far an own log is signed, which nobody needs to know as long as the log has one history. Of a forked one,
+    /// what is not known to be signed stands in the way of what others have in its place.
+    fn record_own_head(&mut self, log: &LogId) {
+        let held = self.set.log(log).filter(|_| self.set.is_local(log));
+        let head = held.and_then(|held| {
+            let signed = held.signed_size();
+            held.range(signed, signed, RangeForm::Follow, 0)
+        });
+        if let Some((bytes, _)) = head {
+            self.record(&Item::Range { log: *log, bytes: &bytes });
+        }
+    }
+}

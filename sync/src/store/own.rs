@@ -1,0 +1,143 @@
+//! Local agents: their keys, what they append, and what of it may be signed.
+//!
+//! The invariant: a head covers only entries whose records were confirmed, or that no storage was asked to keep.
+
+use alloc::boxed::Box;
+
+use consilience_base::Timestamp;
+
+use super::LogStore;
+use crate::identity::{AgentId, AgentKey, KeyError, LogId, LogOpening, SignError, Signature, Signer};
+use crate::journal::{Item, RecordId};
+use crate::log::NewEntry;
+use crate::logset::{OpenError, SetError};
+
+impl LogStore {
+    /// Adds the key of a local agent, or replaces it. What the agent's logs have stored and not signed may be signed from
+    /// now on.
+    ///
+    /// # Errors
+    ///
+    /// If the agent's key is not admitted. Nothing changed then.
+    pub fn add_signer(&mut self, signer: impl Signer + Send + 'static) -> Result<AgentId, KeyError> {
+        AgentKey::admit(&signer.agent())?;
+        Ok(self.insert_signer(signer))
+    }
+
+    /// The same for whoever writes no log: peers check its key.
+    pub(crate) fn insert_signer(&mut self, signer: impl Signer + Send + 'static) -> AgentId {
+        let agent = signer.agent();
+        self.signers.insert(agent, Box::new(signer));
+        agent
+    }
+
+    /// Whether an agent's key is here.
+    #[must_use]
+    pub fn has_signer(&self, agent: &AgentId) -> bool {
+        self.signers.contains_key(agent)
+    }
+
+    /// The agents whose keys are here, in ascending order.
+    pub fn agents(&self) -> impl Iterator<Item = AgentId> + '_ {
+        self.signers.keys().copied()
+    }
+
+    /// Signs a message for a local agent.
+    ///
+    /// # Errors
+    ///
+    /// [`SignError::OtherAgent`] if its key is not here, else why the signer did not sign.
+    pub fn sign(&self, agent: &AgentId, message: &[u8]) -> Result<Signature, SignError> {
+        self.signers.get(agent).ok_or(SignError::OtherAgent)?.sign(message)
+    }
+
+    /// Opens a log of a local agent; see [`LogSet::open_local`](crate::LogSet::open_local).
+    ///
+    /// # Errors
+    ///
+    /// If the agent's key is not admitted. Nothing changed then.
+    pub fn open_local(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
+        let log = self.set.open_local(opening)?;
+        let bytes = opening.encode(self.set.mesh());
+        self.record(&Item::Opening { local: true, bytes: &bytes });
+        Ok(log)
+    }
+
+    /// Appends an entry of a local agent, in a record of its own. Gives the entry's number and the record, after whose
+    /// [confirmation](Self::confirm) the entry may be signed.
+    ///
+    /// # Errors
+    ///
+    /// As [`LogSet::append`](crate::LogSet::append). Nothing changed then.
+    pub fn append(&mut self, log: &LogId, entry: &NewEntry<'_>) -> Result<(u64, RecordId), SetError> {
+        let seq = self.set.append(log, entry)?;
+        let size = seq.saturating_add(1);
+        if !self.stores {
+            self.durable.insert(*log, size);
+            return Ok((seq, self.journal.last_sealed()));
+        }
+        if let Some(entry) = self.set.log(log).and_then(|held| held.entry(seq)) {
+            self.journal.push(&Item::Append { log: *log, seq, entry: &entry.encode() });
+        }
+        let record = self.seal();
+        self.unconfirmed.push_back((record, *log, size));
+        Ok((seq, record))
+    }
+
+    /// Drops what a local agent has appended and not signed; see
+    /// [`LogSet::discard_unsigned`](crate::LogSet::discard_unsigned). Nothing happens if the log is not held.
+    pub fn discard_unsigned(&mut self, log: &LogId) {
+        // What is not held has nothing unsigned.
+        let _ = self.set.discard_unsigned(log);
+        self.forget_own(log);
+    }
+
+    /// Forgets which entries of a log wait to be stored or signed.
+    pub(super) fn forget_own(&mut self, log: &LogId) {
+        self.unconfirmed.retain(|(_, unconfirmed, _)| unconfirmed != log);
+        self.durable.remove(log);
+    }
+
+    pub(super) fn confirmed(&mut self, record: RecordId) {
+        while let Some((id, log, size)) = self.unconfirmed.front().copied() {
+            if id > record {
+                break;
+            }
+            self.unconfirmed.pop_front();
+            let durable = self.durable.entry(log).or_default();
+            *durable = size.max(*durable);
+        }
+    }
+
+    /// The first and the last record that hold own entries and were not confirmed, if there are any.
+    #[must_use]
+    pub fn unconfirmed(&self) -> Option<(RecordId, RecordId)> {
+        let (first, ..) = self.unconfirmed.front()?;
+        let (last, ..) = self.unconfirmed.back()?;
+        Some((*first, *last))
+    }
+
+    /// Whether all that local agents have appended is stored and signed.
+    #[must_use]
+    pub fn has_signed_all(&self) -> bool {
+        let signed = |log: &LogId, durable: &u64| {
+            self.set.log(log).is_none_or(|held| {
+                held.signed_size() >= *durable || !self.signers.contains_key(&held.opening().agent)
+            })
+        };
+        self.unconfirmed.is_empty() && self.durable.iter().all(|(log, durable)| signed(log, durable))
+    }
+
+    /// Signs what own logs have that may leave and is not signed yet. Sessions do it before they send.
+    pub fn sign_heads(&mut self, now: Timestamp) {
+        let Self { set, signers, durable, .. } = self;
+        // Sessions ask for every frame: what is signed is not looked at again.
+        durable.retain(|log, durable| {
+            let Some(held) = set.log(log).filter(|held| held.signed_size() < *durable) else { return false };
+            // Also what an earlier incarnation left unsigned: whatever is stored is how that log went on.
+            let Some(signer) = signers.get(&held.opening().agent) else { return true };
+            // Who cannot sign now is asked again the next time.
+            set.sign_head_at(log, *durable, &**signer, now).is_err()
+        });
+    }
+}
