@@ -1,8 +1,8 @@
 //! A relay that stores, and the bytes that it has stored after many overwrites. The only file here that knows a relay's face.
 
 use consilience::Opened;
-use consilience::sync::session::{Relay, SessionId, SessionOptions};
-use consilience::sync::{Limits, MeshId};
+use consilience::sync::session::{SessionId, SessionOptions};
+use consilience::sync::{Limits, MeshId, Relay};
 use serde_json::{Value, json};
 
 use crate::peer::{Meeting, Node, Peer};
@@ -17,19 +17,26 @@ const ENTRY_HEAD: u64 = 16;
 /// A relay and the bytes that its host has stored.
 struct Store {
     relay: Relay,
-    stored: u64,
+    records: u64,
+    snapshot: u64,
 }
 
 impl Store {
     fn open() -> Self {
         let mesh = MeshId::from_bytes([1; 32]);
-        let relay = Relay::new(mesh, Limits::default(), agent(2), [9; 32]).with_storage();
-        Self { relay, stored: 0 }
+        let relay = Relay::open(mesh, Limits::default(), agent(2), [9; 32], Opened::Fresh, at(0)).unwrap();
+        Self { relay, records: 0, snapshot: 0 }
     }
 
     fn store(&mut self) {
-        while let Some(item) = self.relay.poll_item() {
-            self.stored += item.as_bytes().len() as u64;
+        while let Some(record) = self.relay.poll_record() {
+            self.records += record.as_bytes().len() as u64;
+            self.relay.confirm(record.id()).unwrap();
+        }
+        if self.relay.wants_snapshot() {
+            let snapshot = self.relay.snapshot();
+            self.relay.confirm_snapshot(snapshot.covers()).unwrap();
+            (self.records, self.snapshot) = (0, snapshot.as_bytes().len() as u64);
         }
     }
 
@@ -91,7 +98,7 @@ pub fn relay(updates: u64) -> Value {
     let view = node.replica.topic(TOPICS[0]).unwrap();
     let live: u64 =
         view.map("tasks").iter().map(|live| (live.key.len() + live.value.len()) as u64 + ENTRY_HEAD).sum();
-    let (logs, stored) = (store.logs(), store.stored);
+    let (logs, stored) = (store.logs(), store.records + store.snapshot);
     let reach = 3 * live + 1_024 * logs;
     json!({
         "updates": updates, "stored": stored, "live": live, "logs": logs, "writer": node.replica.stats(None).stored,

@@ -10,7 +10,6 @@
 //! The invariants: the state is a function of the retained entries; nothing derived from an own entry leaves before its
 //! record was confirmed; an error changes nothing.
 
-mod bundle;
 mod compact;
 mod events;
 mod notice;
@@ -33,7 +32,7 @@ use consilience_sync::{
     Recovery, Topic,
 };
 
-pub use bundle::{BundleError, Imported};
+pub use consilience_sync::{BundleError, Imported};
 pub use events::{AppendEventError, Event, EventRef, EventsView, Missing};
 pub use notice::{Blocked, Notice, Subscription, SubscriptionError};
 pub use persist::ReplicaError;

@@ -8,6 +8,8 @@ use core::task::Waker;
 use consilience_crdts::Timestamp;
 use consilience_sync::session::{InputError, Peer, Scope, SessionEvent, SessionId, SessionOptions};
 
+use consilience_sync::{BundleError, Imported, Topic};
+
 use super::{Replica, Source, Writer};
 
 /// Why no session was begun. Nothing changed.
@@ -145,6 +147,39 @@ impl Replica {
     #[must_use]
     pub fn session_memory(&self, session: SessionId) -> usize {
         self.sessions.memory(session)
+    }
+
+    /// What is held of each log: with it a peer exports only what is missing here. See [`LogStore::summary`].
+    #[must_use]
+    pub fn summary(&self) -> Vec<u8> {
+        self.store.summary()
+    }
+
+    /// Entries of some topics, as bytes to be carried; see
+    /// [`LogStore::export_bundle`](crate::sync::LogStore::export_bundle).
+    ///
+    /// # Errors
+    ///
+    /// If the summary is none.
+    pub fn export_bundle(
+        &mut self,
+        wanted: impl Fn(&Topic) -> bool,
+        since: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<Vec<u8>, BundleError> {
+        self.store.export_bundle(wanted, since, now)
+    }
+
+    /// Takes in a bundle, whoever carried it. Entries that are not proven are refused; the others count.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are no bundle of this mesh. What came before the fault was taken in.
+    pub fn import_bundle(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
+        let imported = self.store.import_bundle(bundle, now);
+        self.met = true;
+        self.settle(now, Source::Host);
+        imported
     }
 
     /// Folds what a session took in, and does what the end of a round asks for.

@@ -85,6 +85,7 @@ mod identity;
 pub mod journal;
 mod log;
 mod logset;
+mod part;
 pub mod reconcile;
 mod relay;
 pub mod session;
@@ -109,5 +110,6 @@ pub use logset::{
     Admission, Answer, Change, HeadStep, Limits, LogSet, Move, Offer, OpenError, Replay, ReplayError,
     SetError, SetStats,
 };
+pub use part::{LogRef, Part};
 pub use relay::Relay;
-pub use store::{Admit, LogStore, Mark, Opened, Recovery, Stored};
+pub use store::{Admit, BundleError, Imported, LogStore, Mark, Opened, Recovery, Stored};

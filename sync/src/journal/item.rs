@@ -6,26 +6,24 @@
 use alloc::vec::Vec;
 
 use crate::codec::{Reader, put_varint};
+use crate::part::{LogRef, Part};
 use crate::{DecodeError, Hash, LogFront, LogId};
 use consilience_base::{Hlc, Timestamp};
 
-const OPENING: u8 = 1;
-const OPENING_LOCAL: u8 = 2;
-const APPEND: u8 = 3;
-const RANGE: u8 = 4;
-const EVIDENCE: u8 = 5;
-const ERASED: u8 = 6;
-const RESTORED: u8 = 7;
-const FORGOTTEN: u8 = 8;
-const RETIRED: u8 = 9;
-const NOTE: u8 = 10;
+// What proves itself is a part; these are the journal's own.
+const OPENING_LOCAL: u8 = Part::KINDS;
+const APPEND: u8 = 17;
+const ERASED: u8 = 18;
+const RESTORED: u8 = 19;
+const FORGOTTEN: u8 = 20;
+const RETIRED: u8 = 21;
+const NOTE: u8 = 22;
 /// Only of use in snapshots, where what led to them is no longer there.
-const FRONT: u8 = 16;
-const FRONT_BEHIND: u8 = 17;
-const HEAD: u8 = 18;
-const KEPT: u8 = 19;
-const READY: u8 = 20;
-const SELF_FORKED: u8 = 21;
+const FRONT: u8 = 32;
+const FRONT_AFTER: u8 = 33;
+const KEPT: u8 = 34;
+const READY: u8 = 35;
+const SELF_FORKED: u8 = 36;
 
 /// One thing that must not be forgotten. The bytes are borrowed from whatever holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +137,9 @@ impl<'a> Item<'a> {
 
     /// Appends its bytes, behind how many they are.
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+        if let Some(part) = self.part() {
+            return part.put(bytes);
+        }
         let mut item = Vec::with_capacity(self.payload().len().saturating_add(64));
         self.write_plain(&mut item);
         put_varint(bytes, item.len() as u64);
@@ -159,19 +160,30 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// What it is as a part, if it proves itself.
+    const fn part(&self) -> Option<Part<'a>> {
+        Some(match self {
+            Self::Opening { local: false, bytes } => Part::Opening(bytes),
+            Self::Head { bytes } => Part::Head(bytes),
+            Self::Range { log, bytes } => Part::Range(LogRef::Id(*log), bytes),
+            Self::Evidence { bytes } => Part::Evidence(bytes),
+            _ => return None,
+        })
+    }
+
     fn write_plain(&self, bytes: &mut Vec<u8>) {
         let of_log = |kind: u8, log: &LogId, bytes: &mut Vec<u8>| {
             bytes.push(kind);
             bytes.extend_from_slice(log.as_bytes());
         };
         match self {
-            Self::Opening { local, .. } => bytes.push(if *local { OPENING_LOCAL } else { OPENING }),
+            Self::Opening { .. } => bytes.push(OPENING_LOCAL),
+            // They are parts.
+            Self::Range { .. } | Self::Evidence { .. } | Self::Head { .. } => {}
             Self::Append { log, seq, .. } => {
                 of_log(APPEND, log, bytes);
                 put_varint(bytes, *seq);
             }
-            Self::Range { log, .. } => of_log(RANGE, log, bytes),
-            Self::Evidence { .. } => bytes.push(EVIDENCE),
             Self::Erased { log, seq } => {
                 of_log(ERASED, log, bytes);
                 put_varint(bytes, *seq);
@@ -187,7 +199,7 @@ impl<'a> Item<'a> {
             }
             Self::Note { kind, .. } => bytes.extend_from_slice(&[NOTE, *kind]),
             Self::Front { log, front } => {
-                of_log(if front.before.is_some() { FRONT_BEHIND } else { FRONT }, log, bytes);
+                of_log(if front.before.is_some() { FRONT_AFTER } else { FRONT }, log, bytes);
                 put_varint(bytes, front.start);
                 if let Some((base, hlc)) = front.before {
                     put_varint(bytes, base);
@@ -195,7 +207,6 @@ impl<'a> Item<'a> {
                 }
                 front.peaks.iter().for_each(|peak| bytes.extend_from_slice(peak.as_bytes()));
             }
-            Self::Head { .. } => bytes.push(HEAD),
             Self::Kept { until, .. } => {
                 bytes.push(KEPT);
                 put_varint(bytes, until.as_millis());
@@ -217,22 +228,24 @@ impl<'a> Item<'a> {
     }
 
     fn read_plain(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        match Part::read(bytes)? {
+            Some(Part::Opening(bytes)) => return Ok(Self::Opening { local: false, bytes }),
+            Some(Part::Head(bytes)) => return Ok(Self::Head { bytes }),
+            Some(Part::Range(LogRef::Id(log), bytes)) => return Ok(Self::Range { log, bytes }),
+            Some(Part::Evidence(bytes)) => return Ok(Self::Evidence { bytes }),
+            // Its log may not be the only one of that alias.
+            Some(Part::Range(LogRef::Alias(_), _)) => return Err(DecodeError::Kind),
+            None => {}
+        }
         let mut reader = Reader::new(bytes);
         let rest = |reader: &Reader<'a>| bytes.get(reader.position()..).unwrap_or_default();
         let log = |reader: &mut Reader<'a>| reader.array().map(LogId::from_bytes);
         let item = match reader.byte()? {
-            kind @ (OPENING | OPENING_LOCAL) => {
-                return Ok(Self::Opening { local: kind == OPENING_LOCAL, bytes: rest(&reader) });
-            }
+            OPENING_LOCAL => return Ok(Self::Opening { local: true, bytes: rest(&reader) }),
             APPEND => {
                 let (log, seq) = (log(&mut reader)?, reader.varint()?);
                 return Ok(Self::Append { log, seq, entry: rest(&reader) });
             }
-            RANGE => {
-                let log = log(&mut reader)?;
-                return Ok(Self::Range { log, bytes: rest(&reader) });
-            }
-            EVIDENCE => return Ok(Self::Evidence { bytes: rest(&reader) }),
             ERASED => Self::Erased { log: log(&mut reader)?, seq: reader.varint()? },
             RESTORED => {
                 let (log, seq) = (log(&mut reader)?, reader.varint()?);
@@ -244,11 +257,10 @@ impl<'a> Item<'a> {
                 let kind = reader.byte()?;
                 return Ok(Self::Note { kind, bytes: rest(&reader) });
             }
-            kind @ (FRONT | FRONT_BEHIND) => {
+            kind @ (FRONT | FRONT_AFTER) => {
                 let log = log(&mut reader)?;
-                Self::Front { log, front: read_front(&mut reader, kind == FRONT_BEHIND)? }
+                Self::Front { log, front: read_front(&mut reader, kind == FRONT_AFTER)? }
             }
-            HEAD => return Ok(Self::Head { bytes: rest(&reader) }),
             KEPT => {
                 let until = Timestamp::from_millis(reader.varint()?);
                 return Ok(Self::Kept { until, evidence: rest(&reader) });

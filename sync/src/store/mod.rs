@@ -9,6 +9,7 @@
 //! The invariants: nothing derived from an own entry is signed before the host has confirmed the record that holds it; and
 //! everything that a restart must not forget is an item of the journal before the call that brought it returns.
 
+mod bundle;
 mod opening;
 mod own;
 
@@ -19,6 +20,7 @@ use core::fmt;
 
 use consilience_base::Timestamp;
 
+pub use bundle::{BundleError, Imported};
 pub use opening::{Mark, Opened, Recovery, Stored};
 
 use crate::budget::VerifyBudget;

@@ -6,20 +6,18 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use consilience_crdts::Timestamp;
-use consilience_sync::codec::{DecodeError, Reader, put_varint};
-use consilience_sync::{
-    Answer, Evidence, Log, LogId, LogOpening, OpenError, OpeningError, RangeForm, ReceiveError, Received,
-    SetError, Topic, VerifyBudget, Want,
-};
+use consilience_base::Timestamp;
 
-use super::{Replica, Source};
+use super::LogStore;
+use crate::budget::VerifyBudget;
+use crate::codec::{DecodeError, Reader, put_varint};
+use crate::identity::{LogId, LogOpening, OpeningError, Topic};
+use crate::log::{Evidence, Log, RangeForm, ReceiveError, Received, Want};
+use crate::logset::{Answer, OpenError, SetError};
+use crate::part::{LogRef, Part};
 
 const BUNDLE: u8 = 0x30;
 const SUMMARY: u8 = 0x31;
-const OPENING: u8 = 1;
-const EVIDENCE: u8 = 2;
-const RANGE: u8 = 3;
 /// A range has at most about so many bytes.
 const RANGE_BYTES: usize = 48 << 10;
 
@@ -49,13 +47,13 @@ pub struct Imported {
     pub refused: usize,
 }
 
-impl Replica {
-    /// What this replica has of each log: what a peer needs to export only what is missing here.
+impl LogStore {
+    /// What is held of each log: what a peer needs to export only what is missing here.
     #[must_use]
     pub fn summary(&self) -> Vec<u8> {
         let mut bytes = alloc::vec![SUMMARY];
-        for log in self.store.logs().logs() {
-            let Some(have) = self.store.logs().have(log.id()) else { continue };
+        for log in self.set.logs() {
+            let Some(have) = self.set.have(log.id()) else { continue };
             bytes.extend(log.id().as_bytes());
             put_varint(&mut bytes, have.start);
             put_varint(&mut bytes, have.size - have.start);
@@ -77,17 +75,17 @@ impl Replica {
         now: Timestamp,
     ) -> Result<Vec<u8>, BundleError> {
         let known = since.map(read_summary).transpose()?.unwrap_or_default();
-        self.store.sign_heads(now);
+        self.sign_heads(now);
         let mut bytes = alloc::vec![BUNDLE];
-        bytes.extend(self.store.logs().mesh().discovery_key().tag());
-        for log in self.store.logs().logs().filter(|log| wanted(&log.opening().topic)) {
+        bytes.extend(self.set.mesh().discovery_key().tag());
+        for log in self.set.logs().filter(|log| wanted(&log.opening().topic)) {
             self.export_log(log, known.get(log.id()), &mut bytes);
         }
         Ok(bytes)
     }
 
     fn export_log(&self, log: &Log, known: Option<&Known>, bytes: &mut Vec<u8>) {
-        let (evidence, to) = (self.store.logs().evidence(log.id()), log.signed_size());
+        let (evidence, to) = (self.set.evidence(log.id()), log.signed_size());
         let to = to.min(evidence.map_or(u64::MAX, Evidence::valid_below));
         let size = known.map_or(0, |known| known.size);
         // Where the two histories differ, all of this one is sent: only that shows it.
@@ -103,17 +101,16 @@ impl Replica {
         if evidence.is_none() && from >= to && to <= size && known.is_some() && !differs {
             return;
         }
-        put_part(bytes, OPENING, &log.opening().encode(self.store.logs().mesh()));
+        Part::Opening(&log.opening().encode(self.set.mesh())).put(bytes);
         if let Some(evidence) = evidence {
-            put_part(bytes, EVIDENCE, evidence.as_bytes());
+            Part::Evidence(evidence.as_bytes()).put(bytes);
         }
         while from < to || (from == to && form == RangeForm::Alone && to > 0) {
             let want = Want { from, to, form };
-            let Answer::Range { bytes: range, end } = self.store.logs().answer(log.id(), &want, RANGE_BYTES)
-            else {
+            let Answer::Range { bytes: range, end } = self.set.answer(log.id(), &want, RANGE_BYTES) else {
                 break;
             };
-            put_part(bytes, RANGE, &range);
+            Part::Range(LogRef::Alias(log.id().alias()), &range).put(bytes);
             (from, form) = (end, RangeForm::Follow);
         }
     }
@@ -129,7 +126,7 @@ impl Replica {
         if reader.byte()? != BUNDLE {
             return Err(DecodeError::Kind.into());
         }
-        if reader.array()? != self.store.logs().mesh().discovery_key().tag() {
+        if reader.array()? != self.set.mesh().discovery_key().tag() {
             return Err(OpeningError::WrongMesh.into());
         }
         let mut budget = VerifyBudget::new();
@@ -143,8 +140,7 @@ impl Replica {
                 Err(error) => break Err(error),
             }
         };
-        self.met = true;
-        self.settle(now, Source::Host);
+        self.seal();
         end.map(|()| imported)
     }
 
@@ -156,15 +152,13 @@ impl Replica {
         budget: &mut VerifyBudget,
         now: Timestamp,
     ) -> Result<(), BundleError> {
-        let kind = reader.byte()?;
         let len = reader.count(1)?;
-        let part = reader.take(len)?;
         budget.received(len);
-        match kind {
-            OPENING => {
-                let opening = LogOpening::decode(part, self.store.logs().mesh())?;
+        match Part::read(reader.take(len)?)? {
+            Some(Part::Opening(bytes)) => {
+                let opening = LogOpening::decode(bytes, self.set.mesh())?;
                 imported.logs += 1;
-                *log = match self.store.hold(&opening) {
+                *log = match self.hold(&opening) {
                     Ok(log) => Some(log),
                     Err(OpenError::Key(key)) => return Err(OpeningError::Key(key).into()),
                     Err(_) => {
@@ -173,14 +167,21 @@ impl Replica {
                     }
                 };
             }
-            EVIDENCE => {
-                if self.store.receive_evidence(part, now, budget).is_err() {
+            Some(Part::Evidence(bytes)) => {
+                if self.receive_evidence(bytes, now, budget).is_err() {
                     imported.refused += 1;
                 }
             }
-            RANGE => {
-                if let Some(log) = log {
-                    self.import_range(log, part, imported, budget, now);
+            Some(Part::Range(of, bytes)) => {
+                let named = |log: &LogId| match of {
+                    LogRef::Alias(alias) => log.alias() == alias,
+                    LogRef::Id(id) => *log == id,
+                };
+                match log {
+                    Some(log) if named(log) => self.import_range(log, bytes, imported, budget, now),
+                    Some(_) => imported.refused += 1,
+                    // It is not held.
+                    None => {}
                 }
             }
             _ => return Err(DecodeError::Kind.into()),
@@ -196,7 +197,7 @@ impl Replica {
         budget: &mut VerifyBudget,
         now: Timestamp,
     ) {
-        match self.store.receive(log, range, now, budget) {
+        match self.receive(log, range, now, budget) {
             Ok(Received::Extended { from, to } | Received::Jumped { from, to }) => {
                 imported.entries += to - from
             }
@@ -205,12 +206,6 @@ impl Replica {
             Err(_) => imported.refused += 1,
         }
     }
-}
-
-fn put_part(bytes: &mut Vec<u8>, kind: u8, part: &[u8]) {
-    bytes.push(kind);
-    put_varint(bytes, part.len() as u64);
-    bytes.extend_from_slice(part);
 }
 
 /// What a summary says of one log.
