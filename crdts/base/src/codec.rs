@@ -168,6 +168,11 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             return Ok(u64::from(*one));
         }
+        // In line as well: most numbers of logs have one or two bytes, and a call would cost more than reading them.
+        if let [low, high @ 1..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(low & 0x7f) | u64::from(*high) << 7);
+        }
         self.varint_of_several()
     }
 
@@ -315,13 +320,15 @@ fn long_varint(bytes: &[u8]) -> Result<(u64, usize), DecodeError> {
 /// Appends a LEB128 varint.
 #[inline]
 pub fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
+    loop {
         let [low, ..] = value.to_le_bytes();
-        bytes.push(low | 0x80);
         value >>= 7;
+        if value == 0 {
+            bytes.push(low);
+            return;
+        }
+        bytes.push(low | 0x80);
     }
-    let [low, ..] = value.to_le_bytes();
-    bytes.push(low);
 }
 
 /// How many bytes [`put_varint`] takes: 1 to 10.
