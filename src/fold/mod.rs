@@ -32,25 +32,31 @@ pub(crate) struct Fold {
     topics: BTreeMap<Topic, TopicState>,
     /// Keys the hashes of the tables.
     seed: u64,
-    /// Entries that say nothing here, not reported yet.
+}
+
+/// What the caller has to know of changes that were taken in.
+#[derive(Debug, Default)]
+pub(crate) struct Folded {
+    /// Entries that say nothing here: the log, the entry's number, and why.
     pub(crate) inert: Vec<(LogId, u64, PayloadError)>,
-    /// Logs that others began to answer for, or do no longer, not looked at yet.
+    /// Logs that others began to answer for or ceased to, in the order in which that happened.
     pub(crate) claimed: Vec<(Topic, LogId)>,
 }
 
 impl Fold {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self { topics: BTreeMap::new(), seed, inert: Vec::new(), claimed: Vec::new() }
+        Self { topics: BTreeMap::new(), seed }
     }
 
     /// The state that what is applicable in a set adds up to, from scratch.
     pub(crate) fn anew(set: &LogSet, seed: u64) -> Self {
         let mut fold = Self::new(seed);
+        let mut folded = Folded::default();
         for log in set.logs().filter(|log| log.opening().kind == LogKind::State) {
             if let Some((from, to)) = set.applicable(log.id())
                 && from < to
             {
-                fold.extend(set, log.id(), from, to);
+                fold.topic_mut(&log.opening().topic).extend(set, log, (from, to), &mut folded);
             }
         }
         fold
@@ -73,29 +79,20 @@ impl Fold {
         self.topics.remove(topic);
     }
 
-    /// Takes in a change of a state log.
-    pub(crate) fn take(&mut self, set: &LogSet, change: &Change) {
-        let log = change.log();
-        let Some(topic) = set.log(log).map(|log| log.opening().topic.clone()) else { return };
+    /// Takes in a change of a state log, and appends to `folded` what the caller has to know of it.
+    pub(crate) fn take(&mut self, set: &LogSet, change: &Change, folded: &mut Folded) {
+        let Some(log) = set.log(change.log()) else { return };
+        let (id, topic) = (log.id(), &log.opening().topic);
         match change {
-            Change::Applicable { from, to, .. } => self.extend(set, log, *from, *to),
-            Change::Dropped { below, .. } | Change::Retired { below, .. } => {
-                self.topic_mut(&topic).drop_below(set, log, *below);
+            Change::Applicable { from, to, .. } => {
+                self.topic_mut(topic).extend(set, log, (*from, *to), folded);
             }
-            Change::Replaced { .. } => self.topic_mut(&topic).clear(set, log, false),
-            Change::Voided { .. } => self.topic_mut(&topic).clear(set, log, true),
+            Change::Dropped { below, .. } | Change::Retired { below, .. } => {
+                self.topic_mut(topic).drop_below(set, id, *below, folded);
+            }
+            Change::Replaced { .. } => self.topic_mut(topic).clear(set, id, false, folded),
+            Change::Voided { .. } => self.topic_mut(topic).clear(set, id, true, folded),
             _ => {}
         }
-        if let Some(state) = self.topics.get_mut(&topic) {
-            self.claimed.extend(state.claimed.drain(..).map(|log| (topic.clone(), log)));
-        }
-    }
-
-    fn extend(&mut self, set: &LogSet, log: &LogId, from: u64, to: u64) {
-        let Some(opening) = set.log(log).map(|log| log.opening().clone()) else { return };
-        let mut inert = Vec::new();
-        let state = self.topic_mut(&opening.topic);
-        state.extend(set, &opening, *log, (from, to), |seq, error| inert.push((*log, seq, error)));
-        self.inert.append(&mut inert);
     }
 }

@@ -13,8 +13,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consilience_crdts::ActorId;
-use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogKind, LogOpening, LogSet, Topic};
+use consilience_sync::{AgentId, Entry, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, Topic};
 
+use super::Folded;
 use super::couples::Couples;
 use super::dots::{Dots, LogIndex};
 use super::watch::Watch;
@@ -98,9 +99,13 @@ pub(crate) struct TopicState {
     /// The collection that was looked up last: runs on one collection are the rule.
     last: usize,
     pub(crate) watch: Option<Watch>,
-    /// Logs that were claimed, or claimed less, since the caller looked.
-    pub(crate) claimed: Vec<LogId>,
 }
+
+/// Logs of which it has to be decided anew whether they count.
+///
+/// A log depends on higher incarnations of its agent alone. So the highest is decided first, and none is decided twice,
+/// whatever peers make the logs say of each other: the work is bounded by the logs, and nothing recurses.
+type Undecided = BTreeSet<(Incarnation, LogIndex)>;
 
 impl TopicState {
     pub(crate) fn new(topic: Topic, seed: u64) -> Self {
@@ -115,7 +120,6 @@ impl TopicState {
             by_name: BTreeMap::new(),
             last: 0,
             watch: None,
-            claimed: Vec::new(),
         }
     }
 
@@ -231,16 +235,9 @@ impl TopicState {
     // What happens to logs.
 
     /// Takes in entries that follow on what is applied of a log, or begin it anew.
-    pub(crate) fn extend(
-        &mut self,
-        set: &LogSet,
-        opening: &LogOpening,
-        id: LogId,
-        (from, to): (u64, u64),
-        mut inert: impl FnMut(u64, PayloadError),
-    ) {
+    pub(crate) fn extend(&mut self, set: &LogSet, held: &Log, (from, to): (u64, u64), folded: &mut Folded) {
+        let (id, opening) = (*held.id(), held.opening());
         let log = self.index_of(id, &opening.agent, opening.incarnation);
-        let Some(held) = set.log(&id) else { return };
         if self.at(log).from == self.at(log).to {
             let member = self.at_mut(log);
             (member.from, member.to) = (from, from);
@@ -250,16 +247,16 @@ impl TopicState {
         self.at_mut(log).base = last;
         self.find_hollow(log);
         for entry in held.entries(from, to) {
-            let read = self.read_retires(set, log, &entry, true);
+            let read = self.read_retires(set, log, &entry, true, folded);
             let member = self.at_mut(log);
             member.to = entry.seq + 1;
             member.stored += u64::from(entry.payload_len) + ENTRY_COST;
             let says = read.is_ok();
             if let Err(error) = read {
-                inert(entry.seq, error);
+                folded.inert.push((id, entry.seq, error));
             }
             if !self.at(log).counts {
-                self.decide(set, log);
+                self.decide(set, log, folded);
                 // If it counts now, this entry was taken in with the others.
                 continue;
             }
@@ -269,17 +266,17 @@ impl TopicState {
             if self.at(log).shared {
                 self.refresh_range(log, counter(entry.seq, 0)..counter(entry.seq + 1, 0));
             }
-            self.decide(set, log);
+            self.decide(set, log, folded);
         }
     }
 
     /// Takes entries below a new base back.
-    pub(crate) fn drop_below(&mut self, set: &LogSet, id: &LogId, below: u64) {
+    pub(crate) fn drop_below(&mut self, set: &LogSet, id: &LogId, below: u64, folded: &mut Folded) {
         let Some(&log) = self.by_id.get(id) else { return };
         let (from, to) = (self.at(log).from, self.at(log).to);
         let below = below.min(to);
         for entry in set.told_entries(id, from, below) {
-            self.forget(set, log, entry);
+            self.forget(set, log, entry, folded);
         }
         let member = self.at_mut(log);
         member.from = member.from.max(below);
@@ -297,14 +294,16 @@ impl TopicState {
     }
 
     /// Takes all of a log back: it is void, or another part takes its place.
-    pub(crate) fn clear(&mut self, set: &LogSet, id: &LogId, void: bool) {
+    pub(crate) fn clear(&mut self, set: &LogSet, id: &LogId, void: bool, folded: &mut Folded) {
         let Some(&log) = self.by_id.get(id) else { return };
         let (from, to) = (self.at(log).from, self.at(log).to);
         if self.at(log).counts {
-            self.switch(set, log, false);
+            let mut undecided = Undecided::new();
+            self.switch(set, log, false, &mut undecided, folded);
+            self.decide_all(set, undecided, folded);
         }
         for entry in set.told_entries(id, from, to) {
-            self.forget(set, log, entry);
+            self.forget(set, log, entry, folded);
         }
         let member = self.at_mut(log);
         (member.from, member.to, member.base, member.hollow) = (0, 0, 0, 0);
@@ -314,13 +313,13 @@ impl TopicState {
         member.void = void;
     }
 
-    fn forget(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>) {
+    fn forget(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>, folded: &mut Folded) {
         if self.at(log).counts {
             self.revert(set, log, entry);
         }
         if !self.at(log).retires.is_empty() {
             // Whether it says anything was told when it came.
-            let _ = self.read_retires(set, log, &entry, false);
+            let _ = self.read_retires(set, log, &entry, false, folded);
         }
         let member = self.at_mut(log);
         member.stored = member.stored.saturating_sub(u64::from(entry.payload_len) + ENTRY_COST);
@@ -333,6 +332,7 @@ impl TopicState {
         log: LogIndex,
         entry: &Entry<'_>,
         comes: bool,
+        folded: &mut Folded,
     ) -> Result<(), PayloadError> {
         let payload = entry.payload().unwrap_or_default();
         let mut retires = false;
@@ -340,11 +340,14 @@ impl TopicState {
         if !retires {
             return Ok(());
         }
-        walk(payload, |item| {
+        let mut undecided = Undecided::new();
+        let read = walk(payload, |item| {
             if let Item::Retire { incarnation, below } = item {
-                self.note_retire(set, log, incarnation, below, comes);
+                self.note_retire(set, log, (incarnation, below), comes, &mut undecided, folded);
             }
-        })
+        });
+        self.decide_all(set, undecided, folded);
+        read
     }
 
     /// Notes what an entry retires, or that it is gone.
@@ -352,9 +355,10 @@ impl TopicState {
         &mut self,
         set: &LogSet,
         log: LogIndex,
-        incarnation: Incarnation,
-        below: u64,
+        (incarnation, below): (Incarnation, u64),
         comes: bool,
+        undecided: &mut Undecided,
+        folded: &mut Folded,
     ) {
         let agent = self.at(log).agent;
         if incarnation >= self.at(log).incarnation {
@@ -369,22 +373,42 @@ impl TopicState {
         }
         let most = counts.last_key_value().map_or(0, |(below, _)| *below);
         if self.at(log).counts {
-            self.claim(set, target, log, most);
+            self.claim(set, target, log, most, undecided, folded);
         }
     }
 
-    /// Whether a log counts: it holds something, is not void, and was not retired in its whole size.
-    fn decide(&mut self, set: &LogSet, log: LogIndex) {
+    /// Whether a log has to count: it holds something, is not void, and was not retired in its whole size.
+    fn has_to_count(&self, log: LogIndex) -> bool {
         let member = self.at(log);
-        let retired = member.claims.values().copied().max().unwrap_or(0);
-        let counts = !member.void && retired < member.to;
-        if counts != member.counts {
-            self.switch(set, log, counts);
+        !member.void && member.claimed() < member.to
+    }
+
+    /// Decides whether a log counts. What follows from that for others is decided as well.
+    fn decide(&mut self, set: &LogSet, log: LogIndex, folded: &mut Folded) {
+        if self.has_to_count(log) != self.at(log).counts {
+            self.decide_all(set, [(self.at(log).incarnation, log)].into(), folded);
         }
     }
 
-    /// All that a log has enters the tables or leaves them.
-    fn switch(&mut self, set: &LogSet, log: LogIndex, counts: bool) {
+    /// Decides whether these logs count, and those that are claimed by them or not any more, until nothing changes.
+    fn decide_all(&mut self, set: &LogSet, mut undecided: Undecided, folded: &mut Folded) {
+        while let Some((_, log)) = undecided.pop_last() {
+            let counts = self.has_to_count(log);
+            if counts != self.at(log).counts {
+                self.switch(set, log, counts, &mut undecided, folded);
+            }
+        }
+    }
+
+    /// All that a log has enters the tables or leaves them. Whether those count that it claims is left to be decided.
+    fn switch(
+        &mut self,
+        set: &LogSet,
+        log: LogIndex,
+        counts: bool,
+        undecided: &mut Undecided,
+        folded: &mut Folded,
+    ) {
         let (id, from, to) = (self.at(log).id, self.at(log).from, self.at(log).to);
         if counts {
             self.at_mut(log).counts = true;
@@ -402,16 +426,22 @@ impl TopicState {
         if self.at(log).shared {
             self.refresh_range(log, 0..u64::MAX);
         }
-        let claims: Vec<(LogIndex, u64)> = (self.at(log).retires.iter())
-            .map(|(target, belows)| (*target, belows.last_key_value().map_or(0, |(below, _)| *below)))
-            .collect();
-        for (target, below) in claims {
-            self.claim(set, target, log, if counts { below } else { 0 });
+        for (target, below) in self.at(log).own_claims() {
+            self.claim(set, target, log, if counts { below } else { 0 }, undecided, folded);
         }
     }
 
-    /// Notes up to where a log answers for another's dots.
-    fn claim(&mut self, set: &LogSet, target: LogIndex, log: LogIndex, below: u64) {
+    /// Notes up to where a log answers for another's dots, a lower incarnation's. Whether that one counts is left to be
+    /// decided.
+    fn claim(
+        &mut self,
+        set: &LogSet,
+        target: LogIndex,
+        log: LogIndex,
+        below: u64,
+        undecided: &mut Undecided,
+        folded: &mut Folded,
+    ) {
         let old = self.at(target).claims.get(&log).copied().unwrap_or(0);
         if old == below {
             return;
@@ -423,7 +453,53 @@ impl TopicState {
             self.at_mut(target).claims.remove(&log);
         }
         self.refresh_range(target, counter(old.min(below), 0)..counter(old.max(below), 0));
-        self.claimed.push(self.at(target).id);
-        self.decide(set, target);
+        folded.claimed.push((self.topic.clone(), self.at(target).id));
+        undecided.insert((self.at(target).incarnation, target));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Fold;
+    use super::*;
+    use crate::payload::Draft;
+    use consilience_crdts::Hlc;
+    use consilience_sync::{Keypair, Limits, MeshId, NewEntry, Signer};
+
+    /// Logs of one agent, of which each retires the one before in its whole size.
+    const CHAIN: u64 = 20_000;
+
+    #[test]
+    fn a_chain_of_retirements_turns_over_with_one_decision_a_log() {
+        let mut set = LogSet::new(MeshId::from_bytes([7; 32]), Limits::default());
+        let agent = Signer::agent(&Keypair::from_seed([1; 32]));
+        let topic = Topic::new("tasks").unwrap();
+        let mut fold = Fold::new(0);
+        let mut folded = Folded::default();
+        // From the last on, so that nothing turns over before all are there.
+        for number in (1..=CHAIN).rev() {
+            let incarnation = Incarnation::from_u64(number);
+            let opening = LogOpening { topic: topic.clone(), kind: LogKind::State, agent, incarnation };
+            let log = set.open_local(&opening).unwrap();
+            let mut draft = Draft::default();
+            draft.retire(Incarnation::from_u64(number - 1), 1);
+            let payload = draft.encode().unwrap();
+            set.append(&log, &NewEntry::new(Hlc::from_bits(1 << 24), &payload)).unwrap();
+            while let Some(change) = set.poll_change() {
+                fold.take(&set, &change, &mut folded);
+            }
+        }
+        let state = fold.topic_mut(&topic);
+        let counts = |state: &TopicState, number| {
+            state.at(state.incarnation_of(&agent, Incarnation::from_u64(number)).unwrap()).counts
+        };
+        let last = state.incarnation_of(&agent, Incarnation::from_u64(CHAIN)).unwrap();
+        let last = state.at(last).id;
+        assert!((1..=CHAIN).all(|number| counts(state, number) == (number % 2 == CHAIN % 2)));
+        folded.claimed.clear();
+        state.clear(&set, &last, true, &mut folded);
+        assert!((1..CHAIN).all(|number| counts(state, number) == (number % 2 != CHAIN % 2)));
+        assert!(!counts(state, CHAIN));
+        assert_eq!(folded.claimed.len() as u64, CHAIN, "each claim was made or taken back once");
     }
 }

@@ -15,6 +15,7 @@ use consilience_sync::{
 };
 
 use super::{Replica, Source, Surfaced, Writer};
+use crate::fold::Folded;
 use crate::journal::RecordId;
 
 /// How long sessions may search for where two histories of an own log part, in milliseconds, before what this took out of it
@@ -357,7 +358,9 @@ impl Replica {
                 }
             }
         }
-        self.follow_all(Source::Host);
+        let mut folded = Folded::default();
+        self.follow_all(Source::Host, &mut folded);
+        self.report_inert(folded);
     }
 
     fn append_outcast(

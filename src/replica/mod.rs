@@ -41,7 +41,7 @@ pub use session::ConnectError;
 pub use transaction::{CommitError, CouplingTx, MapTx, SetTx, Transaction, WriteError};
 pub use writer::{Writer, WriterError};
 
-use crate::fold::{Fold, TopicState};
+use crate::fold::{Fold, Folded, TopicState};
 use compact::Rescued;
 use events::{Displaced, EventIndex, Outcast};
 use notice::Notices;
@@ -362,27 +362,36 @@ impl Replica {
     /// Follows what changed in the set of logs.
     fn settle(&mut self, now: Timestamp, source: Source) {
         self.now = self.now.max(now);
-        self.follow_all(source);
-        self.note_retired(source);
+        let mut folded = Folded::default();
+        self.follow_all(source, &mut folded);
         // Only now, since it changes the set: what a change speaks of is there until the next is polled.
         for log in core::mem::take(&mut self.self_forks) {
             self.self_forked(log);
         }
-        self.follow_all(source);
-        self.report_inert();
+        self.follow_all(source, &mut folded);
+        self.report_inert(folded);
         self.write_all_rescued(now);
         if self.cast_at.is_none_or(|at| at <= self.now) {
             self.cast_out_all();
         }
     }
 
-    fn follow_all(&mut self, source: Source) {
-        while let Some(change) = self.store.poll_change() {
-            self.follow(&change, source);
+    /// Follows all changes, those included that logs cause which are retired by them.
+    fn follow_all(&mut self, source: Source, folded: &mut Folded) {
+        loop {
+            while let Some(change) = self.store.poll_change() {
+                self.follow(&change, source, folded);
+            }
+            if folded.claimed.is_empty() {
+                break;
+            }
+            for (topic, log) in core::mem::take(&mut folded.claimed) {
+                self.note_claimed(&topic, &log);
+            }
         }
     }
 
-    fn follow(&mut self, change: &Change, source: Source) {
+    fn follow(&mut self, change: &Change, source: Source, folded: &mut Folded) {
         let Some(log) = self.store.logs().log(change.log()) else { return };
         let opening = log.opening();
         if let Change::Applicable { to, .. } = change {
@@ -416,7 +425,7 @@ impl Replica {
                     self.rescue(change.log(), 0, false);
                 }
                 self.watch(&topic);
-                self.fold.take(self.store.logs(), change);
+                self.fold.take(self.store.logs(), change, folded);
             }
         }
         if let Change::SelfForked { log } = change {
@@ -434,29 +443,25 @@ impl Replica {
         }
     }
 
-    /// Notes which logs ceased to count because they were retired, and lets those in that begin where they were.
-    fn note_retired(&mut self, source: Source) {
-        for (topic, log) in core::mem::take(&mut self.fold.claimed) {
-            let Some((_, member)) = self.fold.topic(&topic).and_then(|state| state.member(&log)) else {
-                continue;
-            };
-            let below = member.claimed();
-            let (here, gone) = (member.to, !member.counts && !member.void);
-            if !member.void && (here == 0 || gone && here < below) {
-                // Not all of it is here, and what comes may begin where it was taken over.
-                self.store.allow_start(&log, below);
-            }
-            if gone && here > 0 {
-                self.retired.entry(log).or_insert(self.now);
-            } else if here > 0 || member.void {
-                self.retired.remove(&log);
-            }
+    /// Notes whether a log that others began to answer for, or ceased to, does not count because it was retired; and lets
+    /// it begin where they took it over.
+    fn note_claimed(&mut self, topic: &Topic, log: &LogId) {
+        let Some((_, member)) = self.fold.topic(topic).and_then(|state| state.member(log)) else { return };
+        let below = member.claimed();
+        let (here, gone) = (member.to, !member.counts && !member.void);
+        if !member.void && (here == 0 || gone && here < below) {
+            // Not all of it is here, and what comes may begin where it was taken over.
+            self.store.allow_start(log, below);
         }
-        self.follow_all(source);
+        if gone && here > 0 {
+            self.retired.entry(*log).or_insert(self.now);
+        } else if here > 0 || member.void {
+            self.retired.remove(log);
+        }
     }
 
-    fn report_inert(&mut self) {
-        for (log, seq, error) in core::mem::take(&mut self.fold.inert) {
+    fn report_inert(&mut self, folded: Folded) {
+        for (log, seq, error) in folded.inert {
             let Some(opening) = self.store.logs().log(&log).map(|log| log.opening().clone()) else {
                 continue;
             };
