@@ -142,18 +142,26 @@
 
 extern crate alloc;
 
+mod author;
 mod fold;
 mod host;
+mod notice;
 mod payload;
+mod read;
+mod repair;
 mod replica;
 #[cfg(feature = "file-store")]
 pub mod store;
 
 pub use consilience_crdts as crdts;
 pub use consilience_sync as sync;
+pub use consilience_sync::{BundleError, Imported};
 pub use consilience_sync::{Opened, Stored, journal};
+pub use fold::EventRef;
 pub use host::{Host, Sent, Told, drive};
+pub use notice::{Blocked, Notice, Subscription, SubscriptionError, Surfaced};
 pub use payload::{CollectionKind, EntryTooLarge, NAME_BYTES_MAX};
+pub use read::{CouplingRead, Event, EventsView, Live, MapView, Missing, SetView, TopicView};
 pub use replica::*;
 
 /// The README's example, run as a test.

@@ -1,19 +1,20 @@
-//! The fold: what the entries of state logs add up to.
+//! The fold: what entries add up to: the state of state logs, and the index of event logs.
 //!
 //! `live = listed − named` (the rules are in `topic`, and in the model in `tests/model/`), kept incrementally from the
 //! changes that a [`LogSet`] reports. Nothing else is remembered, so the state is a function of the entries that are
 //! retained and applicable, and [`Fold::anew`] gives the same from scratch.
 //!
-//! What does not live here: which entries are applicable (the `LogSet`'s), events, and what local writers write.
+//! What does not live here: which entries are applicable (the `LogSet`'s), and what local writers write.
 
 mod couples;
 mod digest;
 mod dots;
 mod entries;
+mod events;
 mod topic;
 mod watch;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consilience_sync::{Change, LogId, LogKind, LogSet, Topic};
@@ -21,6 +22,8 @@ use consilience_sync::{Change, LogId, LogKind, LogSet, Topic};
 pub(crate) use couples::actor_of;
 pub(crate) use dots::Place;
 pub(crate) use entries::tag_of;
+pub(crate) use events::EventIndex;
+pub use events::EventRef;
 pub(crate) use topic::{ENTRY_COST, Member, Table, TopicState};
 pub(crate) use watch::{Watch, Winner, winner};
 
@@ -30,6 +33,7 @@ use crate::payload::PayloadError;
 #[derive(Clone, Debug)]
 pub(crate) struct Fold {
     topics: BTreeMap<Topic, TopicState>,
+    events: BTreeMap<Topic, EventIndex>,
     /// Keys the hashes of the tables.
     seed: u64,
 }
@@ -45,10 +49,10 @@ pub(crate) struct Folded {
 
 impl Fold {
     pub(crate) const fn new(seed: u64) -> Self {
-        Self { topics: BTreeMap::new(), seed }
+        Self { topics: BTreeMap::new(), events: BTreeMap::new(), seed }
     }
 
-    /// The state that what is applicable in a set adds up to, from scratch.
+    /// The state, without events, that what is applicable in a set adds up to, from scratch.
     pub(crate) fn anew(set: &LogSet, seed: u64) -> Self {
         let mut fold = Self::new(seed);
         let mut folded = Folded::default();
@@ -75,14 +79,47 @@ impl Fold {
         self.topics.iter()
     }
 
-    pub(crate) fn remove(&mut self, topic: &Topic) {
-        self.topics.remove(topic);
+    /// The events of a topic.
+    pub(crate) fn events(&self, topic: &Topic) -> Option<&EventIndex> {
+        self.events.get(topic)
     }
 
-    /// Takes in a change of a state log, and appends to `folded` what the caller has to know of it.
+    /// How many events there are, by topic.
+    pub(crate) fn events_len(&self) -> impl Iterator<Item = (&Topic, usize)> {
+        self.events.iter().map(|(topic, events)| (topic, events.len()))
+    }
+
+    pub(crate) fn remove(&mut self, topic: &Topic) {
+        self.topics.remove(topic);
+        self.events.remove(topic);
+    }
+
+    /// A hash of the state of a topic: equal where two replicas mean the same. A pass over all of it.
+    pub(crate) fn digest(&self, set: &LogSet, topic: &Topic) -> [u8; 32] {
+        let state = self.topic(topic).map_or_else(TopicState::digest_of_nothing, TopicState::digest);
+        let none = EventIndex::default();
+        let events = self.events(topic).unwrap_or(&none).digest(set);
+        let mut hasher = blake3::Hasher::new_derive_key("consilience replica digest v1");
+        hasher.update(&state).update(&events);
+        *hasher.finalize().as_bytes()
+    }
+
+    /// Whether the states are what the retained entries add up to: they are made anew and compared.
+    pub(crate) fn verify(&self, set: &LogSet) -> bool {
+        let anew = Self::anew(set, 1);
+        let empty = TopicState::digest_of_nothing();
+        let digest = |fold: &Self, topic: &Topic| fold.topic(topic).map_or(empty, TopicState::digest);
+        let topics: BTreeSet<&Topic> = self.topics().chain(anew.topics()).map(|(topic, _)| topic).collect();
+        topics.into_iter().all(|topic| digest(self, topic) == digest(&anew, topic))
+    }
+
+    /// Takes in a change of a log, and appends to `folded` what the caller has to know of it.
     pub(crate) fn take(&mut self, set: &LogSet, change: &Change, folded: &mut Folded) {
         let Some(log) = set.log(change.log()) else { return };
         let (id, topic) = (log.id(), &log.opening().topic);
+        if log.opening().kind == LogKind::Event {
+            return self.events.entry(topic.clone()).or_default().take(set, change);
+        }
         match change {
             Change::Applicable { from, to, .. } => {
                 self.topic_mut(topic).extend(set, log, (*from, *to), folded);

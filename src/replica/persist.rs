@@ -13,12 +13,14 @@ use alloc::vec::Vec;
 
 use consilience_crdts::Timestamp;
 use consilience_sync::journal::{ConfirmError, Cut, JournalCorrupt, Record, RecordId, Snapshot};
-use consilience_sync::{LogId, Opened};
+use consilience_sync::session::Sessions;
+use consilience_sync::{LogId, LogStore, Opened};
 
-use super::{Config, Replica, Source};
-
-/// The note that names logs that local writers have left: they go on in their next incarnation.
-const LEFT: u8 = 1;
+use super::{Config, Replica};
+use crate::author::{Author, Random};
+use crate::fold::Fold;
+use crate::notice::{Notices, Surface};
+use crate::repair::{Repair, Source};
 
 /// Why a replica was not opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,20 +40,29 @@ impl Replica {
     /// If what was stored is damaged where it had been confirmed; see [`ReplicaError`].
     pub fn open(config: Config, opened: Opened<'_>, now: Timestamp) -> Result<Self, ReplicaError> {
         let renew = matches!(opened, Opened::InMemory | Opened::Restored(_));
-        let (mut replica, recovery) = Self::with(config, opened, now)?;
-        replica.renew = renew || recovery.own_lost;
-        for (kind, bytes) in &recovery.notes {
-            if *kind == LEFT {
-                let (logs, _) = bytes.as_chunks();
-                replica.left.extend(logs.iter().map(|log| LogId::from_bytes(*log)));
-            }
+        let mut random = Random::new(&config.entropy);
+        let mut sessions = Sessions::new(&config.mesh, &random.next());
+        if let Some(gate) = config.gate {
+            sessions.set_gate(gate);
         }
-        if replica.renew {
-            let set = replica.store.logs();
-            let own = set.logs().filter(|log| set.is_local(log.id()));
-            replica.left = own.map(|log| *log.id()).collect();
-            replica.record_left();
-        }
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = random.next();
+        let mut limits = config.limits;
+        limits.seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let retired_keep_ms = limits.void_keep_ms;
+        let (mut store, recovery) = LogStore::open(config.mesh, limits, config.admit, opened, now)?;
+        sessions.restore(&recovery.marks);
+        let mut repair = Repair::new(retired_keep_ms);
+        repair.restore(&mut store, &recovery.notes, renew || recovery.own_lost);
+        let mut replica = Self {
+            store,
+            sessions,
+            fold: Fold::new(u64::from_le_bytes([i, j, k, l, m, n, o, p])),
+            author: Author::new(random, config.compaction),
+            repair,
+            notices: Notices::default(),
+            surface: Surface::default(),
+            recovery,
+        };
         replica.settle(now, Source::Host);
         Ok(replica)
     }
@@ -60,13 +71,13 @@ impl Replica {
     /// has to cut its file there before it appends to it. A file store does that by itself.
     #[must_use]
     pub const fn cut(&self) -> Option<Cut> {
-        self.cut
+        self.recovery.cut
     }
 
     /// Up to which byte the stored records are good.
     #[must_use]
     pub const fn good_to(&self) -> usize {
-        self.good_to
+        self.recovery.good_to
     }
 
     /// The next record to be stored: append its bytes to what is stored, make that durable, and
@@ -98,15 +109,15 @@ impl Replica {
     #[must_use]
     pub fn snapshot(&mut self) -> Snapshot {
         // What is in memory only would not be in it.
-        self.cast_out_all();
-        let mut left = self.left.clone();
-        if !self.store.has_storage() {
+        self.reissue_events(|_| true);
+        let set = self.store.logs();
+        let own: Vec<LogId> = if self.store.has_storage() {
+            Vec::new()
+        } else {
             // What was sent since is in no record, so whoever opens this must not go on in these logs.
-            let set = self.store.logs();
-            left.extend(set.logs().filter(|log| set.is_local(log.id())).map(|log| *log.id()));
-        }
-        let left: Vec<u8> = left.iter().flat_map(|log| *log.as_bytes()).collect();
-        let note = (!left.is_empty()).then_some((LEFT, left));
+            set.logs().map(|log| *log.id()).filter(|log| set.is_local(log)).collect()
+        };
+        let note = self.repair.note(&own);
         self.store.snapshot(note.as_slice(), &self.sessions.marks())
     }
 
@@ -119,13 +130,5 @@ impl Replica {
         self.store.confirm_snapshot(snapshot)?;
         self.sessions.wake();
         Ok(())
-    }
-
-    pub(super) fn record_left(&mut self) {
-        let left: Vec<u8> = self.left.iter().flat_map(|log| *log.as_bytes()).collect();
-        if !left.is_empty() {
-            self.store.note(LEFT, &left);
-            self.store.seal();
-        }
     }
 }

@@ -8,13 +8,15 @@ use alloc::vec::Vec;
 
 use consilience_crdts::coupling::CouplingError;
 use consilience_crdts::{Coupling, CouplingSchema, KEY_BYTES_MAX, Timestamp, Units, VALUE_BYTES_MAX};
-use consilience_sync::{AgentId, LogId, LogKind, NewEntry, OpenError, SetError, Topic, TopicError};
+use consilience_sync::journal::RecordId;
+use consilience_sync::{AgentId, LogKind, OpenError, SetError, Topic, TopicError};
 
-use super::writer::Writer;
-use super::{Replica, Source};
+use super::settle::Stamp;
+use super::{Replica, Writer};
+use crate::author::{Compaction, compact, coupled, end_seen};
 use crate::fold::{Table, actor_of};
-use crate::journal::RecordId;
 use crate::payload::{CollectionId, CollectionKind, Draft, EntryTooLarge, NAME_BYTES_MAX};
+use crate::repair::Source;
 
 /// Why a write was refused. The transaction is as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,7 +91,7 @@ impl Replica {
         now: Timestamp,
     ) -> Result<Transaction<'_>, CommitError> {
         let topic = Topic::new(topic)?;
-        if !self.locals.contains_key(&writer.0) {
+        if !self.author.has(&writer.0) {
             return Err(CommitError::UnknownWriter);
         }
         Ok(Transaction { replica: self, writer: writer.0, topic, now, draft: Draft::default() })
@@ -311,25 +313,9 @@ impl CouplingTx<'_, '_> {
         work: impl FnOnce(&Coupling, &[u8]) -> Result<Option<u64>, CouplingError>,
     ) -> Result<Option<u64>, WriteError> {
         let id = self.id.as_ref().ok_or(WriteError::Name)?;
-        let state = self.tx.replica.fold.topic(&self.tx.topic).and_then(|state| state.collection(id));
-        let held = match state.map(|collection| &collection.table) {
-            Some(Table::Couples(couples)) => Some(couples.sums()),
-            _ => None,
-        };
-        let stated = self.tx.draft.coupled(id, key);
-        let Some(held) = held.filter(|_| stated == (0, 0)) else {
-            // A row of its own, with what was stated put over what is there.
-            let mut row = Coupling::new(self.schema);
-            for actor in held.iter().flat_map(|held| held.contributors(key)) {
-                let (strengthened, weakened) = held.map_or((0, 0), |held| held.instants(&actor, key));
-                row.put(&actor, key, strengthened, weakened)?;
-            }
-            let actor = actor_of(&self.tx.writer);
-            let (strengthened, weakened) = row.instants(&actor, key);
-            row.put(&actor, key, strengthened.max(stated.0), weakened.max(stated.1))?;
-            return Ok(work(&row, key)?);
-        };
-        Ok(work(held, key)?)
+        let (fold, actor) = (&self.tx.replica.fold, actor_of(&self.tx.writer));
+        let coupling = (id, self.schema);
+        Ok(coupled((fold, &self.tx.topic), coupling, (&actor, key), &self.tx.draft, work)?)
     }
 
     fn put(&mut self, key: &[u8], weakens: bool, instant: Option<u64>) -> Result<(), WriteError> {
@@ -350,8 +336,8 @@ impl Replica {
         now: Timestamp,
     ) -> Result<Option<RecordId>, CommitError> {
         self.settle(now, Source::Host);
-        let present = self.present_log(agent, topic, now);
-        self.name_ended(topic, present.as_ref(), &mut draft);
+        let present = self.author.present_log(self.store.logs(), agent, topic, now);
+        end_seen(self.store.logs(), &self.fold, topic, present.as_ref(), &mut draft);
         if draft.is_empty() {
             return Ok(None);
         }
@@ -361,46 +347,17 @@ impl Replica {
         let prepared = self.prepare(agent, topic, &log, now)?;
         if prepared || present != Some(log) {
             // What was written again meanwhile may be ended by this, and dots of an earlier log are not its own.
-            self.name_ended(topic, Some(&log), &mut draft);
+            end_seen(self.store.logs(), &self.fold, topic, Some(&log), &mut draft);
         }
-        let base = self.carry_along(topic, &log, &mut draft, now)?;
-        let record = self.append_draft(&log, &draft, base, now)?;
-        Ok(Some(record))
-    }
-
-    /// Finds what the writes of a draft end: the live dots under their keys that are not of the writer's own log.
-    /// Removals that would end nothing go.
-    fn name_ended(&self, topic: &Topic, log: Option<&LogId>, draft: &mut Draft) {
-        let state = self.fold.topic(topic);
-        draft.retain_writes(|id, key, is_removal, ends| {
-            let Some(state) = state else { return !is_removal };
-            let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table) else {
-                return !is_removal;
-            };
-            ends.clear();
-            let mut found = false;
-            for entry in dots.live.siblings(key) {
-                found = true;
-                if log.is_none_or(|log| entry.dot.actor.as_bytes() != log.as_bytes()) {
-                    ends.extend(state.name_of(&self.store.logs(), id, &entry.dot));
-                }
-            }
-            found || !is_removal
-        });
-    }
-
-    /// Appends an entry and takes it in. A record is sealed for it.
-    pub(super) fn append_draft(
-        &mut self,
-        log: &LogId,
-        draft: &Draft,
-        base: u64,
-        now: Timestamp,
-    ) -> Result<RecordId, CommitError> {
-        let payload = draft.encode()?;
-        let (_, record) =
-            self.append_entry(log, |hlc| NewEntry { base, ..NewEntry::new(hlc, &payload) }, now)?;
+        let logs_and_state = (self.store.logs(), &self.fold);
+        let Compaction { before, base, relisted } =
+            compact(logs_and_state, self.author.policy(), (topic, &log), &mut draft, now);
+        for draft in before {
+            self.append_draft(&log, &draft, None, Stamp::Now(now))?;
+        }
+        self.author.note_relisted(relisted);
+        let record = self.append_draft(&log, &draft, Some(base), Stamp::Now(now))?;
         self.settle(now, Source::Host);
-        Ok(record)
+        Ok(Some(record))
     }
 }

@@ -2,48 +2,20 @@
 //!
 //! What the host's filter does not show is passed over here, and merged all the same. Nothing here changes anything.
 
+mod events;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use consilience_crdts::coupling::{CouplingContributions, CouplingView};
 use consilience_crdts::{Coupling, CouplingSchema, DotStore, Hlc, Timestamp, Units};
-use consilience_sync::{AgentId, Topic};
+use consilience_sync::{AgentId, LogSet, Topic};
 
-use super::Replica;
-use super::events::{Event, EventsView};
-use crate::fold::{Table, TopicState, actor_of};
+pub use events::{Event, EventsView, Missing};
+
+use crate::fold::{EventIndex, Fold, Table, TopicState, actor_of};
+use crate::notice::{Surface, Surfaced};
 use crate::payload::{CollectionId, CollectionKind};
-
-/// Something that is about to be shown: [`Replica::set_filter`] may keep it from being read or reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Surfaced<'a> {
-    /// In which topic.
-    pub topic: &'a Topic,
-    /// In which collection; `None` for an event.
-    pub collection: Option<(CollectionKind, &'a str)>,
-    /// The key or element; empty for an event.
-    pub key: &'a [u8],
-    /// The value, or the event's payload.
-    pub value: &'a [u8],
-    /// Who wrote it.
-    pub author: AgentId,
-    /// When.
-    pub stamp: Hlc,
-}
-
-impl<'a> Surfaced<'a> {
-    pub(super) fn of_event(topic: &'a Topic, event: &Event<'a>) -> Self {
-        Self {
-            topic,
-            collection: None,
-            key: &[],
-            value: event.payload.unwrap_or_default(),
-            author: event.author,
-            stamp: event.stamp,
-        }
-    }
-}
 
 /// A live write: a key with its value, or an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,45 +41,19 @@ impl Live<'_> {
     }
 }
 
-impl Replica {
-    /// What is in a topic. A topic that nobody wrote to is empty.
-    ///
-    /// # Errors
-    ///
-    /// If the name is no topic's.
-    pub fn topic(&self, topic: &str) -> Result<TopicView<'_>, consilience_sync::TopicError> {
-        let topic = Topic::new(topic)?;
-        let state = self.fold.topic(&topic);
-        Ok(TopicView { replica: self, state, events: self.events.get(&topic) })
-    }
-
-    /// The topics that something is held of.
-    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
-        let mut last = None;
-        self.store
-            .logs()
-            .logs()
-            .map(|log| &log.opening().topic)
-            .filter(move |topic| last.replace(*topic) != Some(*topic))
-    }
-
-    /// Sets what is kept from being read and reported; it is merged, stored and passed on all the same, so that all
-    /// replicas stay equal.
-    pub fn set_filter(&mut self, filter: impl Fn(&Surfaced<'_>) -> bool + Send + 'static) {
-        self.surface = Some(Box::new(filter));
-    }
-
-    pub(super) fn shows(&self, surfaced: &Surfaced<'_>) -> bool {
-        self.surface.as_ref().is_none_or(|surface| surface(surfaced))
-    }
+/// What views look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a> {
+    pub(crate) set: &'a LogSet,
+    pub(crate) surface: &'a Surface,
 }
 
 /// The state of one topic.
 #[derive(Clone, Copy)]
 pub struct TopicView<'a> {
-    replica: &'a Replica,
+    shown: Shown<'a>,
     state: Option<&'a TopicState>,
-    events: Option<&'a super::events::EventIndex>,
+    events: Option<&'a EventIndex>,
 }
 
 impl core::fmt::Debug for TopicView<'_> {
@@ -117,6 +63,10 @@ impl core::fmt::Debug for TopicView<'_> {
 }
 
 impl<'a> TopicView<'a> {
+    pub(crate) fn new(shown: Shown<'a>, fold: &'a Fold, topic: &Topic) -> Self {
+        Self { shown, state: fold.topic(topic), events: fold.events(topic) }
+    }
+
     /// A map.
     #[must_use]
     pub fn map(&self, name: &str) -> MapView<'a> {
@@ -144,7 +94,7 @@ impl<'a> TopicView<'a> {
     /// The events.
     #[must_use]
     pub const fn events(&self) -> EventsView<'a> {
-        EventsView { replica: self.replica, index: self.events }
+        EventsView { shown: self.shown, index: self.events }
     }
 
     /// The collections that anybody wrote to: what they are, and their names.
@@ -159,14 +109,14 @@ impl<'a> TopicView<'a> {
         let state = self.state?;
         let collection = state.collection(&CollectionId::new(kind, name, None)?)?;
         let Table::Dots(dots) = &collection.table else { return None };
-        Some(Rows { replica: self.replica, state, kind, name: collection.id.name(), dots: &dots.live })
+        Some(Rows { shown: self.shown, state, kind, name: collection.id.name(), dots: &dots.live })
     }
 }
 
 /// The live dots of one collection, as they may be shown.
 #[derive(Clone, Copy)]
 struct Rows<'a> {
-    replica: &'a Replica,
+    shown: Shown<'a>,
     state: &'a TopicState,
     kind: CollectionKind,
     name: &'a str,
@@ -185,11 +135,11 @@ impl<'a> Rows<'a> {
             author: live.author,
             stamp: live.stamp,
         };
-        self.replica.shows(&surfaced).then_some(live)
+        self.shown.surface.shows(&surfaced).then_some(live)
     }
 
     fn get(&self, key: &[u8]) -> Option<Live<'a>> {
-        if self.replica.surface.is_none() {
+        if !self.shown.surface.filters() {
             return self.dots.get(key).and_then(|entry| self.live(&entry));
         }
         self.conflicts(key).into_iter().next()
@@ -204,7 +154,7 @@ impl<'a> Rows<'a> {
         winners: impl Iterator<Item = consilience_crdts::Entry<'a>>,
     ) -> impl Iterator<Item = Live<'a>> {
         winners.filter_map(move |entry| match self.live(&entry) {
-            None if self.replica.surface.is_some() => self.get(entry.key),
+            None if self.shown.surface.filters() => self.get(entry.key),
             live => live,
         })
     }

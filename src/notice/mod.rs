@@ -3,6 +3,8 @@
 //! Changes of keys are coalesced: however often a key changed since the last poll, one notice says what it was and
 //! what it is. The invariant: what is queued is bounded by the keys that changed and the logs that are held.
 
+mod surface;
+
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
@@ -11,8 +13,10 @@ use core::fmt;
 
 use consilience_sync::{AgentId, Change, LogId, LogOpening, Topic, TopicError, TopicFilter};
 
-use super::{Live, Replica, Surfaced};
-use crate::fold::{Table, Winner, winner};
+pub(crate) use surface::Surface;
+pub use surface::Surfaced;
+
+use crate::fold::{Fold, Table, Watch, Winner, winner};
 use crate::journal::RecordId;
 use crate::payload::{CollectionKind, PayloadError};
 
@@ -174,7 +178,7 @@ pub struct Subscription(u64);
 pub struct SubscriptionError(#[from] TopicError);
 
 #[derive(Debug, Default)]
-pub(super) struct Notices {
+pub(crate) struct Notices {
     queue: VecDeque<Notice>,
     filters: Vec<(Subscription, TopicFilter)>,
     next: u64,
@@ -183,7 +187,7 @@ pub(super) struct Notices {
 }
 
 impl Notices {
-    pub(super) fn is_wanted(&self, topic: &Topic) -> bool {
+    pub(crate) fn is_wanted(&self, topic: &Topic) -> bool {
         self.filters.iter().any(|(_, pattern)| pattern.matches(topic))
     }
 
@@ -194,7 +198,7 @@ impl Notices {
         self.queue.push_back(notice);
     }
 
-    pub(super) fn tell_of(&mut self, topic: &Topic, opening: &LogOpening, change: &Change) {
+    pub(crate) fn tell_of(&mut self, topic: &Topic, opening: &LogOpening, change: &Change) {
         if self.is_wanted(topic) {
             self.touched.insert(topic.clone());
         }
@@ -210,7 +214,7 @@ impl Notices {
         }
     }
 
-    pub(super) fn tell_of_events(&mut self, topic: &Topic, change: &Change) {
+    pub(crate) fn tell_of_events(&mut self, topic: &Topic, change: &Change) {
         if let Change::Applicable { log, from, to } = change
             && self.is_wanted(topic)
         {
@@ -218,118 +222,114 @@ impl Notices {
         }
     }
 
-    pub(super) fn restamped(&mut self, agent: AgentId, topic: Topic) {
+    pub(crate) fn restamped(&mut self, agent: AgentId, topic: Topic) {
         self.push(Notice::Restamped { agent, topic });
     }
 
-    pub(super) fn inert(&mut self, log: LogOpening, seq: u64, error: PayloadError) {
+    pub(crate) fn inert(&mut self, log: LogOpening, seq: u64, error: PayloadError) {
         self.push(match error {
             PayloadError::NeedsUpgrade(_) => Notice::NeedsUpgrade { log, seq },
             PayloadError::Malformed(_) => Notice::Malformed { log, seq },
         });
     }
-}
 
-impl Replica {
-    /// Asks to be told of what changes from now on in a topic (`team/planning`), in a topic and all below it (`team/*`),
-    /// or in all (`*`).
-    ///
-    /// # Errors
-    ///
-    /// If the pattern is none of these.
-    pub fn subscribe(&mut self, pattern: &str) -> Result<Subscription, SubscriptionError> {
-        let parsed = TopicFilter::new(pattern)?;
-        let topics: Vec<Topic> = self
-            .fold
-            .topics()
-            .map(|(topic, _)| topic.clone())
-            .filter(|topic| parsed.matches(topic))
-            .collect();
-        self.notices.next += 1;
-        let subscription = Subscription(self.notices.next);
-        self.notices.filters.push((subscription, parsed));
-        topics.iter().for_each(|topic| self.watch(topic));
-        Ok(subscription)
+    /// Begins to watch a topic that somebody subscribed to.
+    pub(crate) fn watch(&self, fold: &mut Fold, topic: &Topic) {
+        if self.is_wanted(topic) {
+            let state = fold.topic_mut(topic);
+            if state.watch.is_none() {
+                state.watch = Some(Watch::default());
+            }
+        }
+    }
+
+    /// Subscribes to topics from now on.
+    pub(crate) fn subscribe(&mut self, fold: &mut Fold, filter: TopicFilter) -> Subscription {
+        let topics = fold.topics().map(|(topic, _)| topic).filter(|topic| filter.matches(topic));
+        let topics: Vec<Topic> = topics.cloned().collect();
+        self.next += 1;
+        let subscription = Subscription(self.next);
+        self.filters.push((subscription, filter));
+        topics.iter().for_each(|topic| self.watch(fold, topic));
+        subscription
     }
 
     /// Ends a subscription; false if it had ended.
-    pub fn unsubscribe(&mut self, subscription: Subscription) -> bool {
-        let before = self.notices.filters.len();
-        self.notices.filters.retain(|(there, _)| *there != subscription);
-        let topics: Vec<Topic> = self.fold.topics().map(|(topic, _)| topic.clone()).collect();
-        for topic in topics.iter().filter(|topic| !self.notices.is_wanted(topic)) {
-            self.fold.topic_mut(topic).watch = None;
+    pub(crate) fn unsubscribe(&mut self, fold: &mut Fold, subscription: Subscription) -> bool {
+        let before = self.filters.len();
+        self.filters.retain(|(there, _)| *there != subscription);
+        let topics: Vec<Topic> = fold.topics().map(|(topic, _)| topic.clone()).collect();
+        for topic in topics.iter().filter(|topic| !self.is_wanted(topic)) {
+            fold.topic_mut(topic).watch = None;
         }
-        self.notices.filters.len() < before
+        self.filters.len() < before
     }
 
-    /// What happened, one thing at a time. Poll until there is nothing, after anything that changes the replica. Of other
-    /// things than keys at most 65,536 wait, and the oldest go first.
-    pub fn poll_notice(&mut self) -> Option<Notice> {
-        if let Some(notice) = self.notices.queue.pop_front() {
+    /// The next thing that happened, as far as it may be shown.
+    pub(crate) fn poll(&mut self, fold: &mut Fold, surface: &Surface) -> Option<Notice> {
+        if let Some(notice) = self.queue.pop_front() {
             return Some(notice);
         }
-        while let Some(topic) = self.notices.touched.first().cloned() {
-            while let Some((index, key, was)) = self.touched_key(&topic) {
-                if let Some(notice) = self.key_notice(&topic, index, key, was) {
+        while let Some(topic) = self.touched.first().cloned() {
+            while let Some((index, key, was)) = touched_key(fold, &topic) {
+                if let Some(notice) = key_notice((fold, surface), &topic, index, key, was) {
                     return Some(notice);
                 }
             }
-            self.notices.touched.remove(&topic);
+            self.touched.remove(&topic);
         }
         None
     }
+}
 
-    fn touched_key(&mut self, topic: &Topic) -> Option<(usize, Box<[u8]>, Option<Winner>)> {
-        self.fold.topic(topic)?;
-        self.fold.topic_mut(topic).watch.as_mut()?.pop()
+fn touched_key(fold: &mut Fold, topic: &Topic) -> Option<(usize, Box<[u8]>, Option<Winner>)> {
+    fold.topic(topic)?;
+    fold.topic_mut(topic).watch.as_mut()?.pop()
+}
+
+/// What became of a key, if it is news that may be shown.
+fn key_notice(
+    (fold, surface): (&Fold, &Surface),
+    topic: &Topic,
+    index: usize,
+    key: Box<[u8]>,
+    was: Option<Winner>,
+) -> Option<Notice> {
+    let state = fold.topic(topic)?;
+    let collection = state.collections.get(index)?;
+    let name = String::from(collection.id.name());
+    if matches!(collection.table, Table::Couples(_)) {
+        return Some(Notice::Coupled { topic: topic.clone(), collection: name, key: key.into() });
     }
-
-    fn key_notice(&self, topic: &Topic, index: usize, key: Box<[u8]>, was: Option<Winner>) -> Option<Notice> {
-        let state = self.fold.topic(topic)?;
-        let collection = state.collections.get(index)?;
-        let name = String::from(collection.id.name());
-        if matches!(collection.table, Table::Couples(_)) {
-            return Some(Notice::Coupled { topic: topic.clone(), collection: name, key: key.into() });
-        }
-        let now = winner(collection, &key);
-        if now == was {
-            return None;
-        }
-        let shown = |winner: Option<Winner>| {
-            let winner = winner?;
-            let (_, member) = state.member_of(&winner.dot.actor)?;
-            let live = Live { key: &key, value: &winner.value, author: member.agent, stamp: winner.stamp };
-            let surfaced = Surfaced {
-                topic,
-                collection: Some((collection.id.kind(), collection.id.name())),
-                key: live.key,
-                value: live.value,
-                author: live.author,
-                stamp: live.stamp,
-            };
-            self.shows(&surfaced).then(|| (winner.value.to_vec(), member.agent))
+    let now = winner(collection, &key);
+    if now == was {
+        return None;
+    }
+    let shown = |winner: Option<Winner>| {
+        let winner = winner?;
+        let (_, member) = state.member_of(&winner.dot.actor)?;
+        let surfaced = Surfaced {
+            topic,
+            collection: Some((collection.id.kind(), collection.id.name())),
+            key: &key,
+            value: &winner.value,
+            author: member.agent,
+            stamp: winner.stamp,
         };
-        let (old, new) = (shown(was), shown(now));
-        if old.is_none() && new.is_none() {
-            return None;
-        }
-        let author = new.as_ref().map(|(_, author)| *author);
-        Some(Notice::Changed {
-            topic: topic.clone(),
-            kind: collection.id.kind(),
-            collection: name,
-            old: old.map(|(value, _)| value),
-            new: new.map(|(value, _)| value),
-            author,
-            key: key.into(),
-        })
+        surface.shows(&surfaced).then(|| (winner.value.to_vec(), member.agent))
+    };
+    let (old, new) = (shown(was), shown(now));
+    if old.is_none() && new.is_none() {
+        return None;
     }
-
-    /// Why own entries do not leave, if something keeps them.
-    #[must_use]
-    pub fn blocked(&self) -> Option<Blocked> {
-        let (first, last) = self.store.unconfirmed()?;
-        Some(Blocked::Unconfirmed { first, last })
-    }
+    let author = new.as_ref().map(|(_, author)| *author);
+    Some(Notice::Changed {
+        topic: topic.clone(),
+        kind: collection.id.kind(),
+        collection: name,
+        old: old.map(|(value, _)| value),
+        new: new.map(|(value, _)| value),
+        author,
+        key: key.into(),
+    })
 }

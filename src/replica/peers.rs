@@ -10,7 +10,8 @@ use consilience_sync::session::{InputError, Peer, Scope, SessionEvent, SessionId
 
 use consilience_sync::{BundleError, Imported, Topic};
 
-use super::{Replica, Source, Writer};
+use super::{Replica, Writer};
+use crate::repair::Source;
 
 /// Why no session was begun. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +39,7 @@ impl Replica {
         options: SessionOptions,
         now: Timestamp,
     ) -> Result<SessionId, ConnectError> {
-        if !self.locals.contains_key(&writer.id()) {
+        if !self.author.has(&writer.id()) {
             return Err(ConnectError::UnknownWriter);
         }
         self.restamp_ahead(now);
@@ -177,7 +178,7 @@ impl Replica {
     /// If the bytes are no bundle of this mesh. What came before the fault was taken in.
     pub fn import_bundle(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
         let imported = self.store.import_bundle(bundle, now);
-        self.met = true;
+        self.repair.meet();
         self.settle(now, Source::Host);
         imported
     }
@@ -186,9 +187,9 @@ impl Replica {
     fn after_sessions(&mut self, now: Timestamp) {
         self.settle(now, Source::Session);
         if let Some(rounds) = self.sessions.poll_rounds() {
-            self.met = true;
+            self.repair.meet();
             if rounds.exhausted {
-                self.cast_out_all();
+                self.reissue_events(|_| true);
             }
         }
         self.store.seal();

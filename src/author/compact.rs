@@ -1,0 +1,307 @@
+//! Compaction: once a log's entries weigh more than twice what they list, each append lists some of the oldest again and
+//! raises the base, so that stored bytes follow live bytes and no entry is large.
+//!
+//! What does not live here: appending. A [`Compaction`] says which entries to make.
+//!
+//! The invariant: nothing that is live here, and no removal that is still needed, is given up by a base that rises.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use consilience_crdts::{Hlc, Timestamp, Units};
+use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet, Topic};
+
+use crate::fold::{ENTRY_COST, Fold, Member, Place, Table, TopicState, tag_of};
+use crate::payload::{Carried, CollectionId, Draft, Item, LOGS_MAX, Op, Ref, counter, seq_of, walk};
+
+/// At least so many bytes are listed again at a time.
+const COMPACTION_BYTES_MIN: usize = 256;
+/// What several entries are made of has at most so many bytes in each.
+pub(crate) const CHUNK_BYTES: usize = 32 << 10;
+
+/// When older entries are listed again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CompactionPolicy {
+    pub(crate) per_live: u32,
+    pub(crate) slack: u32,
+}
+
+impl Default for CompactionPolicy {
+    fn default() -> Self {
+        Self { per_live: 2, slack: 1_024 }
+    }
+}
+
+impl CompactionPolicy {
+    /// Whether entries that weigh so much have to be listed again, given what of them is live.
+    const fn is_due(self, stored: u64, live: u64) -> bool {
+        let per_live = if self.per_live == 0 { 1 } else { self.per_live };
+        stored > live.saturating_mul(per_live as u64) && stored > self.slack as u64
+    }
+}
+
+/// One thing that an entry says and that has to be said again when it goes.
+pub(crate) enum Kept {
+    Carry(CollectionId, Carried),
+    /// What was written while the clock was ahead, and so cannot be carried.
+    Write(CollectionId, Box<[u8]>, Box<[u8]>),
+    End(CollectionId, Ref),
+    Couple(CollectionId, Box<[u8]>, bool, u64),
+    Retire(Incarnation, u64),
+}
+
+impl Kept {
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Carry(id, carried) => id.as_bytes().len() + carried.key.len() + carried.value.len() + 32,
+            Self::Write(id, key, value) => id.as_bytes().len() + key.len() + value.len() + 6,
+            Self::End(id, _) => id.as_bytes().len() + 24,
+            Self::Couple(id, key, ..) => id.as_bytes().len() + key.len() + 16,
+            Self::Retire(..) => 16,
+        }
+    }
+
+    /// The log that it names.
+    pub(crate) const fn name(&self) -> Option<[u8; 8]> {
+        match self {
+            Self::End(_, ended) => Some(ended.alias),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn put(self, draft: &mut Draft) {
+        match self {
+            Self::Carry(id, carried) => draft.carry(&id, carried),
+            Self::Write(id, key, value) => draft.write(&id, &key, Some(&value), BTreeSet::new()),
+            Self::End(id, ended) => draft.end(&id, ended),
+            Self::Couple(id, key, weakens, instant) => draft.couple(&id, &key, weakens, instant),
+            Self::Retire(incarnation, below) => draft.retire(incarnation, below),
+        }
+    }
+}
+
+/// What an append has to do so that older entries can go.
+#[derive(Debug, Default)]
+pub(crate) struct Compaction {
+    /// Entries to append before it, with the base that the log has.
+    pub(crate) before: Vec<Draft>,
+    /// The base of the entry itself.
+    pub(crate) base: u64,
+    /// How many bytes are listed again.
+    pub(crate) relisted: u64,
+}
+
+/// Adds to a draft what its entry should list again. Where one old entry has more than fits, entries of their own come
+/// before it.
+pub(crate) fn compact(
+    (set, fold): (&LogSet, &Fold),
+    policy: CompactionPolicy,
+    (topic, log): (&Topic, &LogId),
+    draft: &mut Draft,
+    now: Timestamp,
+) -> Compaction {
+    let mut compaction = Compaction::default();
+    let Some(held) = set.log(log) else { return compaction };
+    let (mut base, size) = (held.base(), held.size());
+    let budget = (2 * draft.bytes()).max(COMPACTION_BYTES_MIN);
+    let (mut spent, mut freed) = (0, 0);
+    while base < size && spent < budget {
+        let Some((_, member)) = fold.topic(topic).and_then(|state| state.member(log)) else { break };
+        if !policy.is_due((member.stored + draft.bytes() as u64).saturating_sub(freed), member.live) {
+            break;
+        }
+        // Reading it takes a walk through its block.
+        let entry = held.entry(base);
+        let gone = u64::from(entry.map_or(0, |entry| entry.payload_len)) + ENTRY_COST;
+        let kept = entry.map_or_else(Vec::new, |entry| kept((set, fold), topic, log, entry, draft, now));
+        let bytes: usize = kept.iter().map(Kept::bytes).sum();
+        let names = kept.iter().filter_map(Kept::name);
+        // Of most old entries nothing is kept, and a large draft has room for that.
+        let fits = draft.bytes() + bytes <= CHUNK_BYTES && !draft.names_too_many_with(names);
+        if bytes > 0 && !fits && spent > 0 {
+            break;
+        }
+        spent += bytes;
+        freed += gone;
+        base += 1;
+        if bytes == 0 || fits {
+            kept.into_iter().for_each(|kept| kept.put(draft));
+        } else {
+            // The state changes with these, so no further entry is looked at before they are appended.
+            compaction.before = pack(kept);
+            break;
+        }
+    }
+    compaction.base = base;
+    compaction.relisted = spent as u64;
+    compaction
+}
+
+/// What has to be kept of an own entry.
+fn kept(
+    (set, fold): (&LogSet, &Fold),
+    topic: &Topic,
+    log: &LogId,
+    entry: Entry<'_>,
+    draft: &Draft,
+    now: Timestamp,
+) -> Vec<Kept> {
+    let Some(state) = fold.topic(topic) else { return Vec::new() };
+    let Some((index, member)) = state.member(log) else { return Vec::new() };
+    let mut reading = Reading { set, state, member, index, entry, draft, now, id: None, kept: Vec::new() };
+    // What is malformed says nothing.
+    let payload = entry.payload().unwrap_or_default();
+    if walk(payload, |_| ()).is_ok() {
+        let _ = walk(payload, |item| reading.take(item));
+    }
+    reading.kept
+}
+
+/// Packs what is to be said into as few entries as fit, what is retired into the last.
+pub(crate) fn pack(kept: Vec<Kept>) -> Vec<Draft> {
+    let mut drafts = Vec::new();
+    let mut draft = Draft::default();
+    let (mut last, mut names) = (Vec::new(), BTreeSet::new());
+    for kept in kept {
+        if matches!(kept, Kept::Retire(..)) {
+            last.push(kept);
+            continue;
+        }
+        let too_many = kept.name().is_some_and(|name| !names.contains(&name) && names.len() == LOGS_MAX);
+        if !draft.is_empty() && (draft.bytes() + kept.bytes() > CHUNK_BYTES || too_many) {
+            drafts.push(core::mem::take(&mut draft));
+            names.clear();
+        }
+        names.extend(kept.name());
+        kept.put(&mut draft);
+    }
+    let bytes: usize = last.iter().map(Kept::bytes).sum();
+    if !draft.is_empty() && draft.bytes() + bytes > CHUNK_BYTES {
+        drafts.push(core::mem::take(&mut draft));
+    }
+    last.into_iter().for_each(|kept| kept.put(&mut draft));
+    if !draft.is_empty() {
+        drafts.push(draft);
+    }
+    drafts
+}
+
+/// The instant that a log states for a key of a coupling.
+pub(crate) fn stated(
+    state: &TopicState,
+    id: &CollectionId,
+    key: &[u8],
+    agent: &AgentId,
+    log: u32,
+    weakens: bool,
+) -> u64 {
+    match state.collection(id).map(|collection| &collection.table) {
+        Some(Table::Couples(couples)) => couples.stated(key, agent, log, weakens),
+        _ => 0,
+    }
+}
+
+/// An own entry that is about to go, and what was found to be kept of it.
+struct Reading<'a> {
+    set: &'a LogSet,
+    state: &'a TopicState,
+    member: &'a Member,
+    index: u32,
+    entry: Entry<'a>,
+    draft: &'a Draft,
+    now: Timestamp,
+    id: Option<CollectionId>,
+    kept: Vec<Kept>,
+}
+
+impl Reading<'_> {
+    fn take(&mut self, item: Item<'_>) {
+        match item {
+            Item::Collection(bytes) => self.id = Some(CollectionId::from_bytes(bytes)),
+            Item::Retire { incarnation, .. } => {
+                let target = self.state.incarnation_of(&self.member.agent, incarnation);
+                let below = target.and_then(|target| self.member.own_claims().get(&target).copied());
+                self.kept.extend(below.map(|below| Kept::Retire(incarnation, below)));
+            }
+            Item::Op(index, op) => {
+                if let Some(id) = self.id.take() {
+                    self.take_op(&id, index, op);
+                    self.id = Some(id);
+                }
+            }
+        }
+    }
+
+    fn take_op(&mut self, id: &CollectionId, index: u16, op: Op<'_>) {
+        let seq = self.entry.seq;
+        match op {
+            Op::Set { key, value, ends } => {
+                let place = Place { origin: self.index, counter: counter(seq, index) };
+                self.carry(id, place, None, None, (key, value, self.entry.hlc));
+                self.end(id, ends);
+            }
+            Op::Remove { ends, .. } | Op::End { ends } => self.end(id, ends),
+            Op::Carry { incarnation, counter, tag, stamp, key, value } => {
+                let origin = match incarnation {
+                    None => Some(self.index),
+                    Some(incarnation) => self.state.incarnation_of(&self.member.agent, incarnation),
+                };
+                if let Some(origin) = origin {
+                    self.carry(id, Place { origin, counter }, incarnation, Some(tag), (key, value, stamp));
+                }
+            }
+            Op::Couple { key, weakens, .. } => {
+                let Some(Table::Couples(couples)) =
+                    self.state.collection(id).map(|collection| &collection.table)
+                else {
+                    return;
+                };
+                let (agent, stated) = (&self.member.agent, self.draft.coupled(id, key));
+                let newer = if weakens { stated.1 } else { stated.0 };
+                if let Some(instant) = couples.stated_at(key, agent, self.index, weakens, seq)
+                    && newer == 0
+                    && couples.sums().schema().amount_at(instant, self.now) > Units::ZERO
+                {
+                    self.kept.push(Kept::Couple(id.clone(), key.into(), weakens, instant));
+                }
+            }
+        }
+    }
+
+    /// Carries a dot if it is live, this entry is where it is listed, and the draft does not write its key.
+    fn carry(
+        &mut self,
+        id: &CollectionId,
+        place: Place,
+        incarnation: Option<Incarnation>,
+        tag: Option<[u8; 4]>,
+        (key, value, stamp): (&[u8], &[u8], Hlc),
+    ) {
+        let Some(Table::Dots(dots)) = self.state.collection(id).map(|collection| &collection.table) else {
+            return;
+        };
+        let origin = self.state.at(place.origin);
+        let dot = consilience_crdts::Dot { actor: origin.actor, counter: place.counter };
+        let listing = dots.listings(place).iter().find(|listing| listing.lister == self.index);
+        let at = match listing {
+            Some(listing) => listing.at,
+            None if place.origin == self.index => dots.listed_at(place),
+            None => return,
+        };
+        if at != self.entry.seq || !dots.live.contains(&dot) || self.draft.writes(id, key) {
+            return;
+        }
+        let own = || tag_of(&self.set, &self.member.id, seq_of(place.counter));
+        let Some(tag) = tag.or_else(own) else { return };
+        let (key, value) = (key.into(), value.into());
+        let carried = Carried { incarnation, counter: place.counter, tag, stamp, key, value };
+        self.kept.push(Kept::Carry(id.clone(), carried));
+    }
+
+    fn end(&mut self, id: &CollectionId, ends: impl Iterator<Item = Ref>) {
+        let (set, state) = (&self.set, self.state);
+        let needed = ends.filter(|found| state.is_needed(set, id.as_bytes(), found));
+        self.kept.extend(needed.map(|found| Kept::End(id.clone(), found)));
+    }
+}

@@ -1,0 +1,274 @@
+//! [`Repair`]: what an agent does about forks of its own logs, and about the logs of its earlier incarnations.
+//!
+//! It watches the changes of the log store before the fold takes them in, and keeps what has to be said again: what a
+//! fork voided of a state log (`reissue`) or took out of an event log (`events`). What earlier incarnations left is worked out
+//! anew each time (`take_over`).
+//!
+//! What does not live here: appending. The replica asks for one step after the other, and makes the entries.
+//!
+//! The invariant: what was taken from an own log and is not said again yet is in one of the queues here.
+
+mod events;
+mod reissue;
+mod take_over;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use consilience_crdts::Timestamp;
+use consilience_sync::{AgentId, Change, Log, LogId, LogKind, LogOpening, LogSet, LogStore, Topic};
+
+pub(crate) use events::{ReissuedEvent, is_there};
+pub(crate) use reissue::{Reissue, Reissued};
+pub(crate) use take_over::left_behind;
+
+use crate::author::Author;
+use crate::fold::Fold;
+use events::EventReissues;
+
+/// The note of the log store that names logs that local writers have left: they go on in their next incarnation.
+const LEFT: u8 = 1;
+
+/// Who brought what is taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A session, whose peer may know more.
+    Session,
+    /// The host: a local write, a bundle, a start, the time.
+    Host,
+}
+
+/// What a replica knows of forks and earlier incarnations of its own writers' logs, and has to do about them.
+#[derive(Debug)]
+pub(crate) struct Repair {
+    /// The latest time that was passed in.
+    now: Timestamp,
+    /// Own logs that writers do not go on with.
+    left: BTreeSet<LogId>,
+    /// Whether a peer was met since the start, so that what earlier incarnations left is known well enough to take it over.
+    met: bool,
+    /// Own logs of which another history turned up, not looked at yet.
+    forked: Vec<LogId>,
+    /// What own state logs listed, to be written again.
+    state: BTreeMap<(AgentId, Topic), Vec<Reissued>>,
+    events: EventReissues,
+    /// Since when a log does not count because it was retired.
+    retired: BTreeMap<LogId, Timestamp>,
+    /// How long its entries are kept then, in milliseconds.
+    retired_keep_ms: u64,
+}
+
+impl Repair {
+    pub(crate) fn new(retired_keep_ms: u64) -> Self {
+        Self {
+            now: Timestamp::EPOCH,
+            left: BTreeSet::new(),
+            met: false,
+            forked: Vec::new(),
+            state: BTreeMap::new(),
+            events: EventReissues::default(),
+            retired: BTreeMap::new(),
+            retired_keep_ms,
+        }
+    }
+
+    /// Takes back in which logs writers had left, from the notes of the store; and with `renew`, that they leave all.
+    pub(crate) fn restore(&mut self, store: &mut LogStore, notes: &[(u8, Vec<u8>)], renew: bool) {
+        for (_, bytes) in notes.iter().filter(|(kind, _)| *kind == LEFT) {
+            let (logs, _) = bytes.as_chunks();
+            self.left.extend(logs.iter().map(|log| LogId::from_bytes(*log)));
+        }
+        if renew {
+            let set = store.logs();
+            self.left = set.logs().map(|log| *log.id()).filter(|log| set.is_local(log)).collect();
+            self.note_left(store);
+        }
+    }
+
+    fn note_left(&self, store: &mut LogStore) {
+        if let Some((kind, bytes)) = self.note(&[]) {
+            store.note(kind, &bytes);
+            store.seal();
+        }
+    }
+
+    /// The note for the store that names the logs that writers have left, and others.
+    pub(crate) fn note(&self, others: &[LogId]) -> Option<(u8, Vec<u8>)> {
+        let all: BTreeSet<&LogId> = self.left.iter().chain(others).collect();
+        let bytes: Vec<u8> = all.iter().flat_map(|log| *log.as_bytes()).collect();
+        (!bytes.is_empty()).then_some((LEFT, bytes))
+    }
+
+    /// The logs that writers have left.
+    pub(crate) const fn left(&self) -> &BTreeSet<LogId> {
+        &self.left
+    }
+
+    /// Takes in the time.
+    pub(crate) fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+    }
+
+    /// The latest time that was passed in.
+    pub(crate) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Notes that a peer was met, or that there is none.
+    pub(crate) const fn meet(&mut self) {
+        self.met = true;
+    }
+
+    /// Whether what earlier incarnations left may be taken over.
+    pub(crate) const fn has_met(&self) -> bool {
+        self.met
+    }
+
+    /// Takes in a change of the store's logs, before the fold does. `own` says whether the log is a local writer's agent's.
+    pub(crate) fn observe(
+        &mut self,
+        (set, fold): (&LogSet, &Fold),
+        change: &Change,
+        own: bool,
+        source: Source,
+    ) {
+        let Some(kind) = set.log(change.log()).map(|log| log.opening().kind) else { return };
+        match (kind, change) {
+            (LogKind::Event, change) => self.events.observe((set, fold), change, source, self.now),
+            (LogKind::State, Change::Voided { log }) if own => self.queue_reissue((set, fold), log, 0, false),
+            _ => {}
+        }
+        if let Change::SelfForked { log } = change {
+            self.forked.push(*log);
+        }
+    }
+
+    /// Queues what an own log lists from an entry on; with `wrong`, because its stamps were.
+    pub(crate) fn queue_reissue(
+        &mut self,
+        (set, fold): (&LogSet, &Fold),
+        log: &LogId,
+        first: u64,
+        wrong: bool,
+    ) {
+        if let Some((whose, mut reissued)) = reissue::reissues((set, fold), log, first, wrong) {
+            self.state.entry(whose).or_default().append(&mut reissued);
+        }
+    }
+
+    /// Notes whether a log ceased to count because it was retired, and lets its copy begin where it was taken over.
+    pub(crate) fn note_claimed(&mut self, (store, fold): (&mut LogStore, &Fold), topic: &Topic, log: &LogId) {
+        let Some((_, member)) = fold.topic(topic).and_then(|state| state.member(log)) else { return };
+        let below = member.claimed();
+        let (here, gone) = (member.to, !member.counts && !member.void);
+        if !member.void && (here == 0 || gone && here < below) {
+            // Not all of it is here, and what comes may begin where it was taken over.
+            store.allow_start(log, below);
+        }
+        if gone && here > 0 {
+            self.retired.entry(*log).or_insert(self.now);
+        } else if here > 0 || member.void {
+            self.retired.remove(log);
+        }
+    }
+
+    /// When [`expire`](Self::expire) or the events that wait for a search have something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
+        let retired =
+            self.retired.values().min().map(|since| since.saturating_add_millis(self.retired_keep_ms));
+        retired.into_iter().chain(self.events.due_at()).min()
+    }
+
+    /// Gives up the entries of logs that were retired in their whole size long ago.
+    pub(crate) fn expire(&mut self, store: &mut LogStore, fold: &Fold) {
+        let due = |since: &Timestamp| since.saturating_add_millis(self.retired_keep_ms) <= self.now;
+        let logs: Vec<LogId> =
+            self.retired.iter().filter(|(_, since)| due(since)).map(|(log, _)| *log).collect();
+        for log in logs {
+            self.retired.remove(&log);
+            let topic = store.logs().log(&log).map(|log| log.opening().topic.clone());
+            let member = topic.and_then(|topic| fold.topic(&topic)?.member(&log));
+            if let Some((_, member)) = member.filter(|(_, member)| !member.counts && !member.void) {
+                store.retire(&log, member.to);
+            }
+        }
+    }
+
+    /// The next own log of which another history turned up, if there is one: what was not signed yet is taken back, to be
+    /// written again in the next incarnation; what was signed stays, unless it is void.
+    pub(crate) fn leave_forked(
+        &mut self,
+        (store, fold): (&mut LogStore, &Fold),
+        author: &mut Author,
+    ) -> bool {
+        // What a change speaks of is there until the next is polled, so the logs change only after all were.
+        if self.forked.is_empty() {
+            return false;
+        }
+        let log = self.forked.remove(0);
+        let Some(opening) = store.logs().log(&log).map(|log| log.opening().clone()) else { return true };
+        if store.logs().evidence(&log).is_none() {
+            // What a backup had is a part of what its writer went on with; anything else is known only here.
+            if opening.kind == LogKind::State && !self.left.contains(&log) {
+                let signed = store.logs().log(&log).map_or(0, Log::signed_size);
+                self.queue_reissue((store.logs(), fold), &log, signed, false);
+            }
+            store.discard_unsigned(&log);
+        }
+        self.left.insert(log);
+        self.note_left(store);
+        author.leave(&opening.agent, &log);
+        true
+    }
+
+    /// The first writer and topic with state to be written again, but for some.
+    pub(crate) fn state_waiting(&self, but: &BTreeSet<(AgentId, Topic)>) -> Option<(AgentId, Topic)> {
+        self.state.keys().find(|whose| !but.contains(*whose)).cloned()
+    }
+
+    /// Whether a log has later stamps than what is to be written again of a writer's state in a topic, which keeps its own.
+    pub(crate) fn is_older(&self, whose: &(AgentId, Topic), last: consilience_crdts::Hlc) -> bool {
+        let stamps = self.state.get(whose).into_iter().flatten();
+        stamps.filter_map(|one| one.stamp).any(|stamp| stamp <= last)
+    }
+
+    /// What is to be written again of a writer's state in a topic.
+    pub(crate) fn take_state(&mut self, whose: &(AgentId, Topic)) -> Option<Reissue> {
+        self.state.remove(whose).map(Reissue::new)
+    }
+
+    /// Puts it back, since not all of it could be written.
+    pub(crate) fn put_back_state(&mut self, whose: (AgentId, Topic), reissue: Reissue) {
+        self.state.insert(whose, reissue.into_all());
+    }
+
+    /// The events of some logs that are to be appended again now, by writer and topic.
+    pub(crate) fn take_events(
+        &mut self,
+        set: &LogSet,
+        which: impl Fn(&LogOpening) -> bool,
+    ) -> BTreeMap<(AgentId, Topic), Vec<ReissuedEvent>> {
+        self.events.release(set, which);
+        self.events.take_queue()
+    }
+
+    /// Whether events that were to wait for a search need not wait any longer, or none wait.
+    pub(crate) fn events_are_due(&self) -> bool {
+        self.events.due_at().is_none_or(|at| at <= self.now)
+    }
+
+    /// Puts events back that could not be appended.
+    pub(crate) fn put_back_events(&mut self, whose: (AgentId, Topic), events: Vec<ReissuedEvent>) {
+        self.events.put_back(whose, events);
+    }
+
+    /// Forgets what there is of a topic, whose logs these were.
+    pub(crate) fn forget_topic(&mut self, topic: &Topic, logs: &[LogId]) {
+        for log in logs {
+            self.retired.remove(log);
+            self.left.remove(log);
+        }
+        self.state.retain(|(_, there), _| there != topic);
+        self.events.forget_topic(topic, logs);
+    }
+}

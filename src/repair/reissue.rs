@@ -1,0 +1,193 @@
+//! Reissuing state: what a state log listed is written anew, in the next incarnation, when a fork has voided the log or its
+//! stamps were wrong.
+//!
+//! The invariant: what others wrote since is newer, so what is written again keeps its stamps, unless these were wrong.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use consilience_crdts::{Hlc, Timestamp, Units};
+use consilience_sync::{AgentId, Incarnation, LogId, LogKind, LogSet, Topic};
+
+use crate::author::{CHUNK_BYTES, stated};
+use crate::fold::{Fold, Place, Table};
+use crate::payload::{CollectionId, Draft, Item, Op, Ref, seq_of, walk};
+
+/// Something that a void log listed.
+#[derive(Clone, Debug)]
+pub(crate) struct Reissued {
+    /// Of the entry that says it again: what others wrote since is newer. None if the stamps were wrong; then it is now.
+    pub(super) stamp: Option<Hlc>,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    Write { id: CollectionId, key: Box<[u8]>, value: Box<[u8]> },
+    Couple { id: CollectionId, key: Box<[u8]>, weakens: bool, instant: u64 },
+    End { id: CollectionId, ended: Ref },
+    Retire { incarnation: Incarnation, below: u64 },
+}
+
+/// Notes what an own log lists from an entry on that is about to be void, or has to be written anew, at stamps of now
+/// if its own are wrong.
+pub(super) fn reissues(
+    (set, fold): (&LogSet, &Fold),
+    log: &LogId,
+    first: u64,
+    wrong: bool,
+) -> Option<((AgentId, Topic), Vec<Reissued>)> {
+    let held = set.log(log)?;
+    let opening = held.opening().clone();
+    let state = fold.topic(&opening.topic).filter(|_| opening.kind == LogKind::State)?;
+    let (index, member) = state.member(log)?;
+    // Of a log of which nothing stays also what it took over: what it retired counts again then, or is not there any more.
+    let whole = first == 0 && !wrong;
+    let mut reissued = Vec::new();
+    for collection in &state.collections {
+        let Table::Dots(dots) = &collection.table else { continue };
+        let lists = |dot: consilience_crdts::Dot| {
+            let place = state.member_of(&dot.actor).map(|(origin, _)| Place { origin, counter: dot.counter });
+            place.is_some_and(|place| dots.listings(place).iter().any(|listing| listing.lister == index))
+        };
+        for winner in dots.live.iter() {
+            let own = dots.live.siblings(winner.key).filter(|entry| {
+                let own = entry.dot.actor == member.actor && seq_of(entry.dot.counter) >= first;
+                own || whole && lists(entry.dot)
+            });
+            if let Some(entry) = own.max_by_key(|entry| (entry.stamp, entry.dot.counter)) {
+                let (key, value) = (entry.key.into(), entry.value.into());
+                let stamp = (!wrong).then_some(entry.stamp);
+                let what = What::Write { id: collection.id.clone(), key, value };
+                reissued.push(Reissued { stamp, what });
+            }
+        }
+    }
+    // Of what it names and states, everything that still matters; when it was said does not.
+    let stamp = (!wrong).then_some(held.last_hlc());
+    let mut kept = Vec::new();
+    let (from, to) = (member.from.max(first), member.to);
+    for entry in set.told_entries(log, from, to) {
+        let payload = entry.payload().unwrap_or_default();
+        if walk(payload, |_| ()).is_err() {
+            continue;
+        }
+        let mut id: &[u8] = &[];
+        let _ = walk(payload, |item| match item {
+            Item::Collection(bytes) => id = bytes,
+            Item::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
+                for ended in ends.filter(|found| state.is_needed(&set, id, found)) {
+                    kept.push(Reissued {
+                        stamp,
+                        what: What::End { id: CollectionId::from_bytes(id), ended },
+                    });
+                }
+            }
+            Item::Op(_, Op::Couple { key, weakens, instant }) => {
+                let id = CollectionId::from_bytes(id);
+                kept.push(Reissued { stamp, what: What::Couple { id, key: key.into(), weakens, instant } });
+            }
+            _ => {}
+        });
+    }
+    reissued.append(&mut kept);
+    if whole {
+        let retired = member.own_claims().into_iter();
+        reissued.extend(retired.map(|(target, below)| {
+            let incarnation = state.at(target).incarnation;
+            Reissued { stamp, what: What::Retire { incarnation, below } }
+        }));
+    }
+    (!reissued.is_empty()).then_some(((opening.agent, opening.topic), reissued))
+}
+
+/// What is to be written again in one log, entry by entry: what each says depends on the state after the one before.
+#[derive(Debug)]
+pub(crate) struct Reissue {
+    /// In ascending order of stamps.
+    reissued: Vec<Reissued>,
+    at: usize,
+}
+
+/// One entry that says again what was said before.
+#[derive(Debug)]
+pub(crate) struct ReissueEntry {
+    pub(crate) draft: Draft,
+    /// Its stamp; the clock's if that was wrong.
+    pub(crate) stamp: Option<Hlc>,
+}
+
+impl Reissue {
+    pub(super) fn new(mut reissued: Vec<Reissued>) -> Self {
+        reissued.sort_by_key(|one| one.stamp);
+        Self { reissued, at: 0 }
+    }
+
+    /// The whole, to be written from its beginning another time: what was written already will be written once more.
+    pub(crate) fn into_all(self) -> Vec<Reissued> {
+        self.reissued
+    }
+
+    /// The next entry, given the state after the one before: as much of one stamp as fits.
+    pub(crate) fn next(
+        &mut self,
+        (set, fold): (&LogSet, &Fold),
+        (topic, log): (&Topic, &LogId),
+        now: Timestamp,
+    ) -> Option<ReissueEntry> {
+        let mut draft = Draft::default();
+        while let Some(one) = self.reissued.get(self.at) {
+            let stamp = one.stamp;
+            self.at += 1;
+            put((set, fold), (topic, log), &one.what, stamp.map_or(now, |stamp| stamp.time()), &mut draft);
+            let full = draft.bytes() > CHUNK_BYTES || draft.names_too_many();
+            let last = self.reissued.get(self.at).is_none_or(|next| next.stamp != stamp);
+            if full || last && !draft.is_empty() {
+                return Some(ReissueEntry { draft, stamp });
+            }
+        }
+        None
+    }
+}
+
+fn put(
+    (set, fold): (&LogSet, &Fold),
+    (topic, log): (&Topic, &LogId),
+    what: &What,
+    at: Timestamp,
+    draft: &mut Draft,
+) {
+    match what {
+        What::Write { id, key, value } => {
+            // What the old log still has of it is ended; what others wrote meanwhile is not.
+            let mut ends = BTreeSet::new();
+            if let Some(state) = fold.topic(topic)
+                && let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
+            {
+                let agent = set.log(log).map(|log| log.opening().agent);
+                for entry in dots.live.siblings(key) {
+                    let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
+                    if author == agent {
+                        ends.extend(state.name_of(set, id, &entry.dot));
+                    }
+                }
+            }
+            draft.write(id, key, Some(value), ends);
+        }
+        What::Couple { id, key, weakens, instant } => {
+            let own = fold.topic(topic).and_then(|state| {
+                let (index, member) = state.member(log)?;
+                Some(stated(state, id, key, &member.agent, index, *weakens))
+            });
+            let alive = id.schema().is_some_and(|schema| {
+                schema.admits(*instant, at) && schema.amount_at(*instant, at) > Units::ZERO
+            });
+            if alive && own.unwrap_or(0) < *instant {
+                draft.couple(id, key, *weakens, *instant);
+            }
+        }
+        What::End { id, ended } => draft.end(id, *ended),
+        What::Retire { incarnation, below } => draft.retire(*incarnation, *below),
+    }
+}

@@ -1,0 +1,152 @@
+//! Taking over: a later incarnation lists what an earlier one left, and retires it.
+//!
+//! The invariant: whoever retires a log says of it, before or with that, everything that is live or still needed.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use consilience_crdts::{Hlc, Timestamp, Units};
+use consilience_sync::{LogId, LogSet, Topic};
+
+use crate::author::{Kept, stated};
+use crate::fold::{Fold, Member, Place, Table, TopicState};
+use crate::payload::{Carried, CollectionId, Item, Op, Ref, seq_of, walk};
+
+/// What earlier incarnations left and a log has not taken over.
+pub(crate) fn left_behind(
+    (set, fold): (&LogSet, &Fold),
+    (topic, log): (&Topic, &LogId),
+    stamp: Hlc,
+    now: Timestamp,
+) -> Vec<Kept> {
+    let none = Vec::new();
+    let Some(state) = fold.topic(topic) else { return none };
+    let Some(opening) = set.log(log).map(|log| log.opening()) else { return none };
+    let own = state.member(log);
+    let claims = own.map(|(_, member)| member.own_claims()).unwrap_or_default();
+    let mut wanted: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut tails: Vec<&Member> = Vec::new();
+    for (index, member) in (0..).zip(&state.members) {
+        let lower = member.agent == opening.agent && member.incarnation < opening.incarnation;
+        let partly = set.log(&member.id).is_none_or(|log| !log.gaps().is_empty());
+        if !lower || !member.counts || partly || member.to <= claims.get(&index).copied().unwrap_or(0) {
+            continue;
+        }
+        tails.push(member);
+        let below = wanted.entry(index).or_default();
+        *below = member.to.max(*below);
+        for (target, below) in member.own_claims() {
+            let known = wanted.entry(target).or_default();
+            *known = below.max(*known);
+        }
+    }
+    wanted.retain(|target, below| *below > claims.get(target).copied().unwrap_or(0));
+    if tails.is_empty() {
+        return none;
+    }
+    let mut kept = Vec::new();
+    relist_taken_over(set, state, own.map(|(index, _)| index), &wanted, stamp, &mut kept);
+    for member in tails {
+        repeat((set, state), member, now, &mut kept);
+    }
+    // A log's last word counts, so it must not fall back behind what it said itself.
+    if let Some((own, member)) = own {
+        kept.retain(|kept| match kept {
+            Kept::Couple(id, key, weakens, instant) => {
+                stated(state, id, key, &member.agent, own, *weakens) < *instant
+            }
+            _ => true,
+        });
+    }
+    kept.extend(wanted.iter().map(|(target, below)| Kept::Retire(state.at(*target).incarnation, *below)));
+    kept
+}
+
+/// Lists the live dots of what is taken over that the own log does not list yet, and names those that it lists and
+/// that are not live. Those later than the entry's stamp would not count: what they hold is written anew.
+fn relist_taken_over(
+    set: &LogSet,
+    state: &TopicState,
+    own: Option<u32>,
+    wanted: &BTreeMap<u32, u64>,
+    stamp: Hlc,
+    kept: &mut Vec<Kept>,
+) {
+    for collection in &state.collections {
+        let Table::Dots(dots) = &collection.table else { continue };
+        let mut ahead: BTreeMap<&[u8], (Hlc, &[u8])> = BTreeMap::new();
+        let entries = dots.live.iter().flat_map(|first| dots.live.siblings(first.key));
+        for entry in entries {
+            let Some((origin, member)) = state.member_of(&entry.dot.actor) else { continue };
+            let counter = entry.dot.counter;
+            let place = Place { origin, counter };
+            let listed = dots.listings(place).iter().any(|listing| Some(listing.lister) == own);
+            if listed || wanted.get(&origin).is_none_or(|below| seq_of(counter) >= *below) {
+                continue;
+            }
+            if entry.stamp > stamp {
+                let latest = ahead.entry(entry.key).or_default();
+                *latest = (entry.stamp, entry.value).max(*latest);
+                continue;
+            }
+            let Some(tag) = state.name_of(set, &collection.id, &entry.dot).map(|name| name.tag) else {
+                continue;
+            };
+            kept.push(Kept::Carry(
+                collection.id.clone(),
+                Carried {
+                    incarnation: Some(member.incarnation),
+                    counter,
+                    tag,
+                    stamp: entry.stamp,
+                    key: entry.key.into(),
+                    value: entry.value.into(),
+                },
+            ));
+        }
+        let anew = ahead.into_iter();
+        kept.extend(
+            anew.map(|(key, (_, value))| Kept::Write(collection.id.clone(), key.into(), value.into())),
+        );
+        for place in own.into_iter().flat_map(|own| dots.shared_of(own)) {
+            let member = state.at(place.origin);
+            let dot = consilience_crdts::Dot { actor: member.actor, counter: place.counter };
+            let listing = dots.listings(place).iter().find(|listing| Some(listing.lister) == own);
+            if let Some(listing) = listing.filter(|_| !dots.live.contains(&dot)) {
+                let ended = Ref { alias: member.id.alias(), counter: place.counter, tag: listing.item.tag };
+                kept.push(Kept::End(collection.id.clone(), ended));
+            }
+        }
+    }
+}
+
+/// Repeats the removals and contributions of a log that are still needed.
+fn repeat((set, state): (&LogSet, &TopicState), member: &Member, now: Timestamp, kept: &mut Vec<Kept>) {
+    let mut named: BTreeSet<(Vec<u8>, Ref)> = BTreeSet::new();
+    let Some(log) = set.log(&member.id) else { return };
+    for entry in log.entries(member.from, member.to) {
+        let payload = entry.payload().unwrap_or_default();
+        if walk(payload, |_| ()).is_err() {
+            continue;
+        }
+        let mut id: &[u8] = &[];
+        let _ = walk(payload, |item| match item {
+            Item::Collection(bytes) => id = bytes,
+            Item::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
+                named.extend(ends.map(|found| (id.to_vec(), found)));
+            }
+            Item::Op(_, Op::Couple { key, weakens, instant }) => {
+                let id = CollectionId::from_bytes(id);
+                let alive = id.schema().is_some_and(|schema| {
+                    schema.admits(instant, entry.hlc.time()) && schema.amount_at(instant, now) > Units::ZERO
+                });
+                if alive {
+                    kept.push(Kept::Couple(id, key.into(), weakens, instant));
+                }
+            }
+            _ => {}
+        });
+    }
+    let needed = named.into_iter().filter(|(id, found)| state.is_needed(set, id, found));
+    kept.extend(needed.map(|(id, found)| Kept::End(CollectionId::from_bytes(&id), found)));
+}

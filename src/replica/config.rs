@@ -1,0 +1,71 @@
+//! [`Config`]: what a replica is opened with.
+
+use alloc::boxed::Box;
+use core::fmt;
+
+use consilience_sync::session::{Gate, Peer, Scope};
+use consilience_sync::{Admission, Admit, Limits, LogOpening, MeshId};
+
+use crate::author::CompactionPolicy;
+
+/// What a replica is opened with.
+pub struct Config {
+    pub(crate) mesh: MeshId,
+    pub(crate) entropy: [u8; 32],
+    pub(crate) limits: Limits,
+    pub(crate) admit: Admit,
+    pub(crate) compaction: CompactionPolicy,
+    pub(crate) gate: Option<Gate>,
+}
+
+impl Config {
+    /// For a mesh, with 32 bytes of the operating system's randomness, drawn anew at each start. All logs are admitted
+    /// that the default [`Limits`] allow.
+    #[must_use]
+    pub fn new(mesh: MeshId, entropy: [u8; 32]) -> Self {
+        Self {
+            mesh,
+            entropy,
+            limits: Limits::default(),
+            admit: Box::new(|_| Admission::Hold),
+            compaction: CompactionPolicy::default(),
+            gate: None,
+        }
+    }
+
+    /// With other limits on what is held.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Writers carry older entries along once a log's entries weigh more than `per_live` times what they list, and more
+    /// than `slack` bytes. 2 and 1,024 by default: fewer stored bytes cost more carried ones. At least 1 and 0.
+    #[must_use]
+    pub const fn with_carrying(mut self, per_live: u32, slack: u32) -> Self {
+        self.compaction = CompactionPolicy { per_live, slack };
+        self
+    }
+
+    /// With a say in which logs are held. Replicas that hold the same logs come to the same state.
+    #[must_use]
+    pub fn with_admission(mut self, admit: impl FnMut(&LogOpening) -> Admission + Send + 'static) -> Self {
+        self.admit = Box::new(admit);
+        self
+    }
+
+    /// With a say in which peers may come in, and to which topics. Everybody who knows the mesh, and to all, by default.
+    /// What a [`Peer`] is called is only to be relied on if it is [bound](Peer::bound).
+    #[must_use]
+    pub fn with_gate(mut self, gate: impl FnMut(&Peer) -> Option<Scope> + Send + 'static) -> Self {
+        self.gate = Some(Box::new(gate));
+        self
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,261 @@
+//! Settling: the steps that follow whatever changes the logs, one after the other, until none has anything left to do.
+//!
+//! ```text
+//! fold     what the logs have changed, with what that says of logs that were taken over
+//! leave    own logs of which another history turned up
+//! reissue  own state that was voided or wrongly stamped; own events that a fork took out
+//! ```
+//!
+//! A step that makes entries folds each of them before the next, and does not settle in between.
+//!
+//! The invariant: no step calls another; the loop does.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::journal::RecordId;
+use consilience_sync::{AgentId, Change, Log, LogId, LogKind, LogOpening, NewEntry, SetError, Topic};
+
+use super::Replica;
+use super::events::AppendEventError;
+use super::transaction::CommitError;
+use crate::author::{Kept, OwnLog, pack};
+use crate::fold::Folded;
+use crate::payload::Draft;
+use crate::repair::{Reissue, ReissuedEvent, Source, is_there, left_behind};
+
+/// The stamp of an own entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stamp {
+    /// The clock's.
+    Now(Timestamp),
+    /// That of what it says again, or the next after the log's last: so it keeps its place if nothing later is in the log.
+    Again(Hlc),
+}
+
+impl Replica {
+    /// Folds what has changed, and does what that asks for.
+    pub(super) fn settle(&mut self, now: Timestamp, source: Source) {
+        self.repair.advance(now);
+        // What cannot be written now comes before the writer's next entry.
+        let mut tried: BTreeSet<(AgentId, Topic)> = BTreeSet::new();
+        loop {
+            self.fold_changes(source);
+            if self.repair.leave_forked((&mut self.store, &self.fold), &mut self.author) {
+                continue;
+            }
+            if let Some(whose) = self.repair.state_waiting(&tried) {
+                let _ = self.reissue_state(&whose, now);
+                tried.insert(whose);
+                continue;
+            }
+            break;
+        }
+        if self.repair.events_are_due() {
+            self.reissue_events(|_| true);
+        }
+    }
+
+    /// Folds all changes of the logs, those included that logs cause which were taken over, and notes what is to be told
+    /// and repaired.
+    pub(super) fn fold_changes(&mut self, source: Source) {
+        let mut folded = Folded::default();
+        loop {
+            while let Some(change) = self.store.poll_change() {
+                self.fold_change(&change, source, &mut folded);
+            }
+            if folded.claimed.is_empty() {
+                break;
+            }
+            for (topic, log) in folded.claimed.drain(..) {
+                self.repair.note_claimed((&mut self.store, &self.fold), &topic, &log);
+            }
+        }
+        for (log, seq, error) in folded.inert {
+            let Some(opening) = self.store.logs().log(&log).map(|log| log.opening().clone()) else {
+                continue;
+            };
+            self.notices.inert(opening, seq, error);
+        }
+    }
+
+    fn fold_change(&mut self, change: &Change, source: Source, folded: &mut Folded) {
+        let set = self.store.logs();
+        let Some(log) = set.log(change.log()) else { return };
+        let opening = log.opening();
+        if let Change::Applicable { to, .. } = change {
+            let last = log.entries(to.saturating_sub(1), *to).last();
+            self.author.observe(last.map_or(Hlc::ZERO, |entry| entry.hlc));
+        }
+        self.notices.tell_of(&opening.topic, opening, change);
+        let own = self.author.has(&opening.agent);
+        self.repair.observe((set, &self.fold), change, own, source);
+        match opening.kind {
+            LogKind::Event => self.notices.tell_of_events(&opening.topic, change),
+            LogKind::State => self.notices.watch(&mut self.fold, &opening.topic),
+        }
+        self.fold.take(set, change, folded);
+    }
+
+    /// The log that a writer goes on with in a topic. If that is another one because its clock had been ahead, what is live
+    /// is queued to be stamped anew.
+    pub(super) fn own_log(
+        &mut self,
+        agent: &AgentId,
+        topic: &Topic,
+        kind: LogKind,
+        now: Timestamp,
+    ) -> Result<LogId, consilience_sync::OpenError> {
+        let OwnLog { log, ahead } = self.author.own_log(&mut self.store, agent, topic, kind, now)?;
+        if let Some(ahead) = ahead {
+            self.repair.queue_reissue((self.store.logs(), &self.fold), &ahead, 0, true);
+            self.notices.restamped(*agent, topic.clone());
+        }
+        Ok(log)
+    }
+
+    /// Appends an own entry. It is not folded yet.
+    pub(super) fn append<'p>(
+        &mut self,
+        log: &LogId,
+        stamp: Stamp,
+        entry: impl FnOnce(Hlc) -> NewEntry<'p>,
+    ) -> Result<(u64, RecordId), SetError> {
+        let hlc = match stamp {
+            Stamp::Now(now) => self.author.next_stamp(self.store.logs(), log, now),
+            Stamp::Again(stamp) => {
+                let mut last = self.store.logs().log(log).map_or(Hlc::ZERO, Log::last_hlc);
+                if stamp > last { stamp } else { last.tick(stamp.time()) }
+            }
+        };
+        let appended = self.store.append(log, &entry(hlc))?;
+        if matches!(stamp, Stamp::Now(_)) {
+            self.author.stamped(hlc);
+        }
+        if !self.store.has_storage() {
+            // It may leave now, and nobody will confirm it.
+            self.sessions.wake();
+        }
+        Ok(appended)
+    }
+
+    /// Appends a draft with a base, or with the one that the log has, and folds it.
+    pub(super) fn append_draft(
+        &mut self,
+        log: &LogId,
+        draft: &Draft,
+        base: Option<u64>,
+        stamp: Stamp,
+    ) -> Result<RecordId, CommitError> {
+        let payload = draft.encode()?;
+        let base = base.unwrap_or_else(|| self.store.logs().log(log).map_or(0, Log::base));
+        let (_, record) = self.append(log, stamp, |hlc| NewEntry { base, ..NewEntry::new(hlc, &payload) })?;
+        self.fold_changes(Source::Host);
+        Ok(record)
+    }
+
+    /// Writes again what a writer's state logs listed in a topic.
+    fn reissue_state(&mut self, whose: &(AgentId, Topic), now: Timestamp) -> Result<(), CommitError> {
+        let (agent, topic) = whose;
+        // What others wrote since is newer, so what is written again keeps its stamps: in a log without later ones.
+        if let Some(log) = self.author.log(agent, topic, LogKind::State) {
+            let last = self.store.logs().log(&log).map_or(Hlc::ZERO, Log::last_hlc);
+            if self.repair.is_older(whose, last) {
+                self.author.leave(agent, &log);
+            }
+        }
+        let log = self.own_log(agent, topic, LogKind::State, now)?;
+        self.prepare(agent, topic, &log, now).map(|_| ())
+    }
+
+    /// What comes before a writer's next entry: writing again what its own logs listed, and taking over what earlier
+    /// incarnations left. Whether there was any of it.
+    pub(super) fn prepare(
+        &mut self,
+        agent: &AgentId,
+        topic: &Topic,
+        log: &LogId,
+        now: Timestamp,
+    ) -> Result<bool, CommitError> {
+        let mut prepared = false;
+        let whose = (*agent, topic.clone());
+        if let Some(mut reissue) = self.repair.take_state(&whose) {
+            if let Err(error) = self.write_again(&mut reissue, topic, log, now) {
+                self.repair.put_back_state(whose, reissue);
+                return Err(error);
+            }
+            prepared = true;
+        }
+        if self.repair.has_met() {
+            let set = self.store.logs();
+            let stamp = self.author.next_stamp(set, log, now);
+            let kept = left_behind((set, &self.fold), (topic, log), stamp, now);
+            if !kept.is_empty() {
+                let restamped = kept.iter().any(|kept| matches!(kept, Kept::Write(..)));
+                for draft in pack(kept) {
+                    self.append_draft(log, &draft, None, Stamp::Now(now))?;
+                }
+                if restamped {
+                    self.notices.restamped(*agent, topic.clone());
+                }
+                prepared = true;
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn write_again(
+        &mut self,
+        reissue: &mut Reissue,
+        topic: &Topic,
+        log: &LogId,
+        now: Timestamp,
+    ) -> Result<(), CommitError> {
+        while let Some(entry) = reissue.next((self.store.logs(), &self.fold), (topic, log), now) {
+            let stamp = entry.stamp.map_or(Stamp::Now(now), Stamp::Again);
+            self.append_draft(log, &entry.draft, None, stamp)?;
+        }
+        Ok(())
+    }
+
+    /// Appends the events again that a fork took out of some logs, in their writers' next incarnations, at the times that
+    /// they had.
+    pub(super) fn reissue_events(&mut self, which: impl Fn(&LogOpening) -> bool) {
+        let waiting = self.repair.take_events(self.store.logs(), which);
+        if waiting.is_empty() {
+            return;
+        }
+        for (whose, events) in waiting {
+            let mut events = events.into_iter();
+            while let Some(event) = events.next() {
+                if self.reissue_event(&whose, &event).is_err() {
+                    // Again when something happens.
+                    let left: Vec<_> = core::iter::once(event).chain(events).collect();
+                    self.repair.put_back_events(whose, left);
+                    break;
+                }
+            }
+        }
+        self.fold_changes(Source::Host);
+    }
+
+    fn reissue_event(
+        &mut self,
+        (agent, topic): &(AgentId, Topic),
+        event: &ReissuedEvent,
+    ) -> Result<(), AppendEventError> {
+        if !self.author.has(agent) {
+            return Err(AppendEventError::UnknownWriter);
+        }
+        if is_there((self.store.logs(), &self.fold), (agent, topic), event) {
+            return Ok(());
+        }
+        let log = self.own_log(agent, topic, LogKind::Event, self.repair.now())?;
+        let base = self.store.logs().log(&log).map_or(0, Log::base);
+        let entry =
+            |hlc| NewEntry { base, citations: &event.citations, ..NewEntry::new(hlc, &event.payload) };
+        self.append(&log, Stamp::Again(event.hlc), entry)?;
+        Ok(())
+    }
+}
