@@ -5,33 +5,13 @@ use alloc::vec::Vec;
 
 use consilience_crdts::Timestamp;
 use consilience_sync::journal::RecordId;
-use consilience_sync::{Citation, LogKind, NewEntry, OpenError, SetError, Topic, TopicError};
+use consilience_sync::{Citation, LogKind, NewEntry, SetError, Topic};
 
+use super::error::AppendEventError;
 use super::settle::Stamp;
 use super::{Replica, Writer};
 use crate::fold::EventRef;
 use crate::repair::Source;
-
-/// Why an event was not appended. Nothing changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AppendEventError {
-    /// That is no topic.
-    #[error(transparent)]
-    Topic(#[from] TopicError),
-    /// The writer is not one of this replica's.
-    #[error("the writer is not one of this replica's; add it first")]
-    UnknownWriter,
-    /// What is cited is not here.
-    #[error("what is cited is not here")]
-    UnknownCitation,
-    /// The writer's log cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The event cannot be appended: mostly, it is too large.
-    #[error(transparent)]
-    Append(#[from] SetError),
-}
 
 impl Replica {
     /// Appends an event to the writer's event log of a topic. It is readable here at once, and sent once its record is

@@ -9,6 +9,7 @@
 //! record was confirmed; an error changes nothing.
 
 mod config;
+mod error;
 mod events;
 mod peers;
 mod persist;
@@ -24,10 +25,10 @@ use consilience_sync::session::Sessions;
 use consilience_sync::{LogId, LogSet, LogStore, MeshId, Recovery, Topic, TopicError, TopicFilter};
 
 pub use config::Config;
-pub use events::AppendEventError;
+pub use error::{AppendEventError, CommitError};
 pub use peers::ConnectError;
 pub use persist::ReplicaError;
-pub use transaction::{CommitError, CouplingTx, MapTx, SetTx, Transaction, WriteError};
+pub use transaction::{CouplingTx, MapTx, SetTx, Transaction, WriteError};
 pub use writer::{Writer, WriterError};
 
 use crate::author::Author;

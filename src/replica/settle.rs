@@ -18,8 +18,7 @@ use consilience_sync::journal::RecordId;
 use consilience_sync::{AgentId, Change, Log, LogId, LogKind, LogOpening, NewEntry, SetError, Topic};
 
 use super::Replica;
-use super::events::AppendEventError;
-use super::transaction::CommitError;
+use super::error::{AppendEventError, CommitError};
 use crate::author::{Kept, OwnLog, pack};
 use crate::fold::Folded;
 use crate::payload::Draft;

@@ -9,13 +9,14 @@ use alloc::vec::Vec;
 use consilience_crdts::coupling::CouplingError;
 use consilience_crdts::{Coupling, CouplingSchema, KEY_BYTES_MAX, Timestamp, Units, VALUE_BYTES_MAX};
 use consilience_sync::journal::RecordId;
-use consilience_sync::{AgentId, LogKind, OpenError, SetError, Topic, TopicError};
+use consilience_sync::{AgentId, LogKind, Topic};
 
+use super::error::CommitError;
 use super::settle::Stamp;
 use super::{Replica, Writer};
 use crate::author::{Compaction, compact, coupled, end_seen};
 use crate::fold::{Table, actor_of};
-use crate::payload::{CollectionId, CollectionKind, Draft, EntryTooLarge, NAME_BYTES_MAX};
+use crate::payload::{CollectionId, CollectionKind, Draft, NAME_BYTES_MAX};
 use crate::repair::Source;
 
 /// Why a write was refused. The transaction is as it was.
@@ -45,27 +46,6 @@ pub enum WriteError {
     /// The value cannot be written as postcard.
     #[error("the value cannot be written as postcard: {0}")]
     Serialize(postcard::Error),
-}
-
-/// Why a transaction was not begun or not committed. Nothing changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum CommitError {
-    /// That is no topic.
-    #[error(transparent)]
-    Topic(#[from] TopicError),
-    /// The writer is not one of this replica's: [`Replica::add_writer`] comes first.
-    #[error("the writer is not one of this replica's; add it first")]
-    UnknownWriter,
-    /// It does not fit an entry. Commit in parts.
-    #[error(transparent)]
-    TooLarge(#[from] EntryTooLarge),
-    /// The writer's log cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The entry cannot be appended.
-    #[error(transparent)]
-    Append(#[from] SetError),
 }
 
 /// Writes to one topic by one writer, in the making. Dropped without [`commit`](Self::commit), it never happened.

@@ -4,9 +4,10 @@
 
 use alloc::vec::Vec;
 
+use super::damage::JournalCorrupt;
 use super::frame::{Key, Segment, segments};
 use super::record::RecordId;
-use super::recover::{Cut, JournalCorrupt, examine};
+use super::recover::{Cut, examine};
 use super::snapshot;
 
 /// A record that is what was written.

@@ -15,6 +15,7 @@
 //! The invariants: nothing that was confirmed goes unnoticed when it is gone; what was never confirmed may be cut; and
 //! reading takes time in proportion to the bytes, whatever they are.
 
+mod damage;
 mod frame;
 mod inspect;
 mod item;
@@ -23,9 +24,10 @@ mod recover;
 mod snapshot;
 mod writer;
 
+pub use damage::{Damage, JournalCorrupt, Part};
 pub use inspect::{Extent, Inspection, covers, has_record, inspect};
 pub use item::Item;
 pub use record::{Record, RecordId};
-pub use recover::{Cut, Damage, JournalCorrupt, Part, Recovered, recover};
+pub use recover::{Cut, Recovered, recover};
 pub use snapshot::{Applied, ApplyError, Snapshot, SnapshotWriter, apply, write_set};
 pub use writer::{ConfirmError, Journal};

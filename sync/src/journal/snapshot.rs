@@ -14,10 +14,10 @@
 
 use alloc::vec::Vec;
 
+use super::damage::{Damage, JournalCorrupt, Part, damage_of};
 use super::frame::{Key, Verdict};
 use super::item::{self, Item};
 use super::record::RecordId;
-use super::recover::{Damage, JournalCorrupt, Part, damage_of};
 use crate::codec::{Reader, put_varint};
 use crate::{Log, LogOpening, LogSet, MeshId, OpeningError, RangeForm, ReplayError};
 use consilience_base::Timestamp;
