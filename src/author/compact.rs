@@ -13,7 +13,7 @@ use consilience_crdts::{Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet, Topic};
 
 use crate::fold::{ENTRY_COST, Fold, Member, Place, Table, TopicState, tag_of};
-use crate::payload::{Carried, CollectionId, Draft, Item, LOGS_MAX, Op, Ref, counter, seq_of, walk};
+use crate::payload::{Carried, CollectionId, Draft, Item, LOGS_MAX, Op, Ref, Transaction, counter, seq_of};
 
 /// At least so many bytes are listed again at a time.
 const COMPACTION_BYTES_MIN: usize = 256;
@@ -151,9 +151,9 @@ fn kept(
     let Some((index, member)) = state.member(log) else { return Vec::new() };
     let mut reading = Reading { set, state, member, index, entry, draft, now, id: None, kept: Vec::new() };
     // What is malformed says nothing.
-    let payload = entry.payload().unwrap_or_default();
-    if walk(payload, |_| ()).is_ok() {
-        let _ = walk(payload, |item| reading.take(item));
+    if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
+        said.retires().for_each(|(incarnation, _)| reading.take_retire(incarnation));
+        said.items().for_each(|item| reading.take(item));
     }
     reading.kept
 }
@@ -216,14 +216,15 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    fn take_retire(&mut self, incarnation: Incarnation) {
+        let target = self.state.incarnation_of(&self.member.agent, incarnation);
+        let below = target.and_then(|target| self.member.own_claims().get(&target).copied());
+        self.kept.extend(below.map(|below| Kept::Retire(incarnation, below)));
+    }
+
     fn take(&mut self, item: Item<'_>) {
         match item {
             Item::Collection(bytes) => self.id = Some(CollectionId::from_bytes(bytes)),
-            Item::Retire { incarnation, .. } => {
-                let target = self.state.incarnation_of(&self.member.agent, incarnation);
-                let below = target.and_then(|target| self.member.own_claims().get(&target).copied());
-                self.kept.extend(below.map(|below| Kept::Retire(incarnation, below)));
-            }
             Item::Op(index, op) => {
                 if let Some(id) = self.id.take() {
                     self.take_op(&id, index, op);

@@ -16,40 +16,38 @@ use consilience_sync::{Entry, Incarnation, LogId, LogSet};
 
 use super::dots::{Dots, Item as Listed, LogIndex, Place, Tag};
 use super::topic::{Table, TopicState, listing_cost};
-use crate::payload::{CollectionId, Item, Op, Ref, Refs, counter, seq_of, walk};
+use crate::payload::{CollectionId, Item, Op, Ref, Refs, Transaction, counter, seq_of};
 
 /// The entry whose operations are being taken in or back.
 struct At<'a> {
     set: &'a LogSet,
     log: LogIndex,
-    entry: Entry<'a>,
+    entry: &'a Entry<'a>,
     collection: usize,
     tag: Option<Tag>,
 }
 
 impl TopicState {
-    /// Takes in what an entry says, whose payload was checked.
-    pub(super) fn apply(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>) {
-        let payload = entry.payload().unwrap_or_default();
+    /// Takes in what an entry says.
+    pub(super) fn apply(&mut self, set: &LogSet, log: LogIndex, entry: &Entry<'_>, said: &Transaction<'_>) {
         let mut at = At { set, log, entry, collection: 0, tag: None };
-        let _ = walk(payload, |item| match item {
-            Item::Retire { .. } => {}
-            Item::Collection(id) => at.collection = self.collection_at(id),
-            Item::Op(index, op) => self.apply_op(&mut at, index, op),
-        });
+        for item in said.items() {
+            match item {
+                Item::Collection(id) => at.collection = self.collection_at(id),
+                Item::Op(index, op) => self.apply_op(&mut at, index, op),
+            }
+        }
     }
 
-    pub(super) fn revert(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>) {
-        let payload = entry.payload().unwrap_or_default();
-        if walk(payload, |_| ()).is_err() {
-            return;
-        }
+    /// Takes back what an entry says.
+    pub(super) fn revert(&mut self, set: &LogSet, log: LogIndex, entry: &Entry<'_>, said: &Transaction<'_>) {
         let mut at = At { set, log, entry, collection: 0, tag: None };
-        let _ = walk(payload, |item| match item {
-            Item::Retire { .. } => {}
-            Item::Collection(id) => at.collection = self.collection_at(id),
-            Item::Op(index, op) => self.revert_op(&at, index, op),
-        });
+        for item in said.items() {
+            match item {
+                Item::Collection(id) => at.collection = self.collection_at(id),
+                Item::Op(index, op) => self.revert_op(&at, index, op),
+            }
+        }
     }
 
     fn apply_op(&mut self, at: &mut At<'_>, index: u16, op: Op<'_>) {
@@ -416,20 +414,21 @@ impl TopicState {
         let mut found: BTreeSet<(usize, Place)> = BTreeSet::new();
         if self.at(log).counts {
             for entry in set.told_entries(&id, from, to) {
-                let (mut collection, payload) = (0, entry.payload().unwrap_or_default());
-                if walk(payload, |_| ()).is_err() {
-                    continue;
+                let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
+                let mut collection = 0;
+                for item in said.items() {
+                    match item {
+                        Item::Collection(bytes) => collection = self.collection_at(bytes),
+                        Item::Op(index, Op::Set { .. }) => {
+                            let counter = counter(entry.seq, index);
+                            found.insert((collection, Place { origin: log, counter }));
+                        }
+                        Item::Op(_, Op::Carry { incarnation: None, counter, .. }) => {
+                            found.insert((collection, Place { origin: log, counter }));
+                        }
+                        Item::Op(..) => {}
+                    }
                 }
-                let _ = walk(payload, |item| match item {
-                    Item::Collection(bytes) => collection = self.collection_at(bytes),
-                    Item::Op(index, Op::Set { .. }) => {
-                        found.insert((collection, Place { origin: log, counter: counter(entry.seq, index) }));
-                    }
-                    Item::Op(_, Op::Carry { incarnation: None, counter, .. }) => {
-                        found.insert((collection, Place { origin: log, counter }));
-                    }
-                    _ => {}
-                });
             }
         }
         let mut listed = Vec::new();

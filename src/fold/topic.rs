@@ -19,7 +19,7 @@ use super::Folded;
 use super::couples::Couples;
 use super::dots::{Dots, LogIndex};
 use super::watch::Watch;
-use crate::payload::{CollectionId, CollectionKind, Item, PayloadError, counter, walk};
+use crate::payload::{CollectionId, CollectionKind, Transaction, counter};
 
 /// What is known of one log of the topic.
 #[derive(Clone, Debug)]
@@ -247,21 +247,21 @@ impl TopicState {
         self.at_mut(log).base = last;
         self.find_hollow(log);
         for entry in held.entries(from, to) {
-            let read = self.read_retires(set, log, &entry, true, folded);
+            let said = Transaction::parse(entry.payload().unwrap_or_default());
+            match &said {
+                Ok(said) => self.note_retires(set, log, said, true, folded),
+                Err(error) => folded.inert.push((id, entry.seq, *error)),
+            }
             let member = self.at_mut(log);
             member.to = entry.seq + 1;
             member.stored += u64::from(entry.payload_len) + ENTRY_COST;
-            let says = read.is_ok();
-            if let Err(error) = read {
-                folded.inert.push((id, entry.seq, error));
-            }
             if !self.at(log).counts {
                 self.decide(set, log, folded);
                 // If it counts now, this entry was taken in with the others.
                 continue;
             }
-            if says {
-                self.apply(set, log, entry);
+            if let Ok(said) = &said {
+                self.apply(set, log, &entry, said);
             }
             if self.at(log).shared {
                 self.refresh_range(log, counter(entry.seq, 0)..counter(entry.seq + 1, 0));
@@ -314,43 +314,35 @@ impl TopicState {
     }
 
     fn forget(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>, folded: &mut Folded) {
-        if self.at(log).counts {
-            self.revert(set, log, entry);
-        }
-        if !self.at(log).retires.is_empty() {
-            // Whether it says anything was told when it came.
-            let _ = self.read_retires(set, log, &entry, false, folded);
+        // Whether it says anything was told when it came.
+        if (self.at(log).counts || !self.at(log).retires.is_empty())
+            && let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default())
+        {
+            if self.at(log).counts {
+                self.revert(set, log, &entry, &said);
+            }
+            self.note_retires(set, log, &said, false, folded);
         }
         let member = self.at_mut(log);
         member.stored = member.stored.saturating_sub(u64::from(entry.payload_len) + ENTRY_COST);
     }
 
-    /// Checks a payload, and notes what it retires.
-    fn read_retires(
+    /// Notes what an entry retires, or that it is gone; and decides what follows from that.
+    fn note_retires(
         &mut self,
         set: &LogSet,
         log: LogIndex,
-        entry: &Entry<'_>,
+        said: &Transaction<'_>,
         comes: bool,
         folded: &mut Folded,
-    ) -> Result<(), PayloadError> {
-        let payload = entry.payload().unwrap_or_default();
-        let mut retires = false;
-        walk(payload, |item| retires |= matches!(item, Item::Retire { .. }))?;
-        if !retires {
-            return Ok(());
-        }
+    ) {
         let mut undecided = Undecided::new();
-        let read = walk(payload, |item| {
-            if let Item::Retire { incarnation, below } = item {
-                self.note_retire(set, log, (incarnation, below), comes, &mut undecided, folded);
-            }
-        });
+        for retire in said.retires() {
+            self.note_retire(set, log, retire, comes, &mut undecided, folded);
+        }
         self.decide_all(set, undecided, folded);
-        read
     }
 
-    /// Notes what an entry retires, or that it is gone.
     fn note_retire(
         &mut self,
         set: &LogSet,
@@ -413,13 +405,15 @@ impl TopicState {
         if counts {
             self.at_mut(log).counts = true;
             for entry in set.told_entries(&id, from, to) {
-                if walk(entry.payload().unwrap_or_default(), |_| ()).is_ok() {
-                    self.apply(set, log, entry);
+                if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
+                    self.apply(set, log, &entry, &said);
                 }
             }
         } else {
             for entry in set.told_entries(&id, from, to) {
-                self.revert(set, log, entry);
+                if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
+                    self.revert(set, log, &entry, &said);
+                }
             }
             self.at_mut(log).counts = false;
         }

@@ -260,10 +260,11 @@ fn put_refs(refs: &BTreeSet<Ref>, aliases: &[[u8; 8]], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Item, Op, PayloadError, counter, walk};
+    use super::super::{Item, Op, PayloadError, Transaction, counter};
     use super::*;
     use alloc::format;
     use alloc::string::String;
+    use alloc::vec;
     use consilience_crdts::CouplingSchema;
     use consilience_sync::codec::DecodeError;
 
@@ -300,10 +301,12 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let bytes = draft();
-        let mut said = Vec::new();
-        walk(&bytes, |item| {
+        let read = Transaction::parse(&bytes).unwrap();
+        let retires = read.retires();
+        let mut said: Vec<(u64, u64, Vec<u8>)> =
+            retires.map(|(incarnation, below)| (incarnation.as_u64(), below, Vec::new())).collect();
+        for item in read.items() {
             said.push(match item {
-                Item::Retire { incarnation, below } => (incarnation.as_u64(), below, Vec::new()),
                 Item::Collection(id) => (0, 0, id.to_vec()),
                 Item::Op(index, Op::Set { key, value, ends }) => {
                     (index.into(), ends.count() as u64, [key, value].concat())
@@ -317,8 +320,7 @@ mod tests {
                 Item::Op(index, Op::End { ends }) => (index.into(), ends.count() as u64, Vec::new()),
                 Item::Op(index, Op::Couple { key, instant, .. }) => (index.into(), instant, key.to_vec()),
             });
-        })
-        .unwrap();
+        }
         let schema = CouplingSchema::with_half_life(60_000).unwrap().encode();
         let expected: Vec<(u64, u64, Vec<u8>)> = [
             (77, 12, Vec::new()),
@@ -355,12 +357,13 @@ mod tests {
     fn every_other_spelling_is_refused_and_later_versions_wait() {
         let bytes = draft();
         // A prefix is a payload itself where a collection ends and every name is used: after the map and after the set.
-        let prefixes = (0..bytes.len()).filter(|end| walk(&bytes[..*end], |_| ()).is_ok()).count();
+        let read = |bytes: &[u8]| Transaction::parse(bytes).map(|_| ());
+        let prefixes = (0..bytes.len()).filter(|end| read(&bytes[..*end]).is_ok()).count();
         assert_eq!(prefixes, 2);
         let with = |at: usize, byte| {
             let mut changed = bytes.clone();
             changed[at] = byte;
-            walk(&changed, |_| ())
+            read(&changed)
         };
         assert_eq!(with(0, 2), Err(PayloadError::NeedsUpgrade(2)));
         assert_eq!(with(0, 0), Err(DecodeError::Kind.into()));
@@ -368,8 +371,40 @@ mod tests {
         assert_eq!(with(2, 10), Err(DecodeError::NotCanonical.into()));
         let mut longer = bytes.clone();
         longer.push(0);
-        assert!(walk(&longer, |_| ()).is_err());
-        assert_eq!(walk(&[1, 0], |_| ()), Ok(()));
-        assert_eq!(walk(&[1, 1, 0], |_| ()), Err(DecodeError::NotCanonical.into()));
+        assert!(read(&longer).is_err());
+        assert_eq!(read(&[1, 0]), Ok(()));
+        assert_eq!(read(&[1, 1, 0]), Err(DecodeError::NotCanonical.into()));
+    }
+
+    #[test]
+    fn every_log_in_the_table_is_named_by_an_operation() {
+        let map = CollectionId::new(CollectionKind::Map, "tasks", None).unwrap();
+        for logs in [1, 63, 64, 65, 130_u8] {
+            // Ends one dot of each log, but for one.
+            let payload = |unused: Option<u8>| {
+                let mut bytes = vec![VERSION];
+                put_varint(&mut bytes, u64::from(logs) << 1);
+                bytes.extend((0..logs).flat_map(|log| [log; 8]));
+                bytes.extend(map.as_bytes());
+                bytes.extend([1, 2]);
+                put_varint(&mut bytes, u64::from(logs) - u64::from(unused.is_some()));
+                for log in (0..logs).filter(|log| Some(*log) != unused) {
+                    put_varint(&mut bytes, log.into());
+                    bytes.extend([0; 6]);
+                }
+                bytes
+            };
+            let bytes = payload(None);
+            let read = Transaction::parse(&bytes).unwrap();
+            let named = read.items().filter_map(|item| match item {
+                Item::Op(_, Op::End { ends }) => Some(ends.map(|found| found.alias[0])),
+                _ => None,
+            });
+            assert!(named.flatten().eq(0..logs));
+            for unused in 0..logs {
+                let read = Transaction::parse(&payload(Some(unused))).map(|_| ());
+                assert_eq!(read, Err(DecodeError::NotCanonical.into()));
+            }
+        }
     }
 }

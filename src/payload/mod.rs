@@ -1,17 +1,17 @@
 //! What an entry of a state log says: one transaction, as bytes.
 //!
-//! The form is read in one walk that checks everything and hands out borrowed operations ([`walk`]), and written by a
-//! [`Draft`]. `docs/WIRE.md` has it to the byte. What the operations mean is in `fold`.
+//! The form is checked once, which gives a [`Transaction`] that hands out borrowed operations as often as one likes; and
+//! written by a [`Draft`]. `docs/WIRE.md` has it to the byte. What the operations mean is in `fold`.
 //!
-//! The invariant: bytes that the walk accepts are the only spelling of what they say. Bytes that it refuses make their
-//! entry inert, for everybody alike; those of a later version are kept until they can be read.
+//! The invariant: bytes that become a transaction are the only spelling of what they say. Bytes that are refused make
+//! their entry inert, for everybody alike; those of a later version are kept until they can be read.
 
 mod draft;
 mod read;
 
 pub use draft::EntryTooLarge;
 pub(crate) use draft::{Carried, Draft};
-pub(crate) use read::{Item, LOGS_MAX, Op, PayloadError, Refs, walk};
+pub(crate) use read::{Item, LOGS_MAX, Op, PayloadError, Refs, Transaction};
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

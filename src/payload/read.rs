@@ -1,4 +1,7 @@
-//! Reading a payload: one walk that checks all of it.
+//! Reading a payload: [`Transaction::parse`] checks all of it, once. Its [items](Transaction::items) are read after that
+//! without another look at order, names or use.
+//!
+//! The form is spelt in one place, [`read_collection`] and [`read_op`]; only the parse brings checks along.
 
 use alloc::vec::Vec;
 
@@ -7,6 +10,9 @@ use consilience_sync::codec::{DecodeError, Reader};
 use consilience_sync::{Incarnation, LOG_SIZE_MAX};
 
 use super::{CollectionKind, NAME_BYTES_MAX, Ref, VERSION, counter};
+
+/// At most this many other logs are named in one payload.
+pub(crate) const LOGS_MAX: usize = 4_096;
 
 /// Why a payload says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,11 +25,9 @@ pub(crate) enum PayloadError {
     Malformed(#[from] DecodeError),
 }
 
-/// One thing that a payload says.
+/// One thing that a payload says of collections.
 #[derive(Clone, Debug)]
 pub(crate) enum Item<'a> {
-    /// The writer answers for the dots below `below` of a lower incarnation.
-    Retire { incarnation: Incarnation, below: u64 },
     /// The operations that follow are on this collection. The canonical bytes of its id.
     Collection(&'a [u8]),
     /// An operation, and its place in the payload.
@@ -56,7 +60,7 @@ pub(crate) enum Op<'a> {
 /// Dots that an operation names, strictly ascending.
 #[derive(Clone, Debug)]
 pub(crate) struct Refs<'a> {
-    aliases: &'a [u8],
+    aliases: &'a [[u8; 8]],
     rest: Reader<'a>,
     left: usize,
 }
@@ -64,182 +68,314 @@ pub(crate) struct Refs<'a> {
 impl Iterator for Refs<'_> {
     type Item = Ref;
 
+    #[inline]
     fn next(&mut self) -> Option<Ref> {
         self.left = self.left.checked_sub(1)?;
-        // It was walked before.
+        // It was read before.
         read_ref(&mut self.rest, self.aliases).ok().map(|(_, found)| found)
     }
 }
 
-fn read_ref(reader: &mut Reader<'_>, aliases: &[u8]) -> Result<(usize, Ref), DecodeError> {
-    let log = usize::try_from(reader.varint()?).map_err(|_| DecodeError::Limit)?;
-    let (alias, _) = aliases
-        .get(log.saturating_mul(8)..)
-        .and_then(|rest| rest.split_first_chunk())
-        .ok_or(DecodeError::Limit)?;
-    let seq = reader.varint_max(LOG_SIZE_MAX - 1)?;
-    let index = reader.varint_max(u64::from(u16::MAX))?;
-    let index = u16::try_from(index).map_err(|_| DecodeError::Limit)?;
-    Ok((log, Ref { alias: *alias, counter: counter(seq, index), tag: reader.array()? }))
+/// A payload that was checked: one transaction of its writer.
+#[derive(Clone, Debug)]
+pub(crate) struct Transaction<'a> {
+    /// The logs that it names, ascending.
+    aliases: &'a [[u8; 8]],
+    /// How many incarnations it retires, and the bytes that say so.
+    retired: usize,
+    retires: &'a [u8],
+    /// The bytes of the collections and their operations.
+    items: &'a [u8],
 }
 
-/// What was met so far, to know that every name is used.
-struct Walk<'a> {
-    reader: Reader<'a>,
-    aliases: &'a [u8],
-    /// Whether each alias was used.
-    used: Vec<bool>,
-    ops: u32,
-}
-
-/// At most this many other logs are named in one payload.
-pub(crate) const LOGS_MAX: usize = 4_096;
-
-impl<'a> Walk<'a> {
-    fn refs(&mut self) -> Result<Refs<'a>, DecodeError> {
-        let count = self.reader.count(7)?;
-        let refs = Refs { aliases: self.aliases, rest: self.reader.clone(), left: count };
+impl<'a> Transaction<'a> {
+    /// Checks a payload. Allocates nothing, unless it names more than 64 logs.
+    ///
+    /// # Errors
+    ///
+    /// If the payload is of a later version, or not in the one spelling of anything.
+    pub(crate) fn parse(payload: &'a [u8]) -> Result<Self, PayloadError> {
+        let mut reader = Reader::new(payload);
+        match reader.byte()? {
+            VERSION => {}
+            0 => return Err(DecodeError::Kind.into()),
+            later => return Err(PayloadError::NeedsUpgrade(later)),
+        }
+        // How many logs are named, and whether any are retired: mostly neither, so they share a byte.
+        let head = reader.varint_max(2 * LOGS_MAX as u64 + 1)?;
+        let logs = usize::try_from(head >> 1).map_err(|_| DecodeError::Limit)?;
+        let (aliases, _) = reader.take(logs * 8)?.as_chunks();
+        if !aliases.is_sorted_by(|a, b| a < b) {
+            return Err(DecodeError::NotCanonical.into());
+        }
+        let retired = if head & 1 == 1 { reader.count(9)? } else { 0 };
+        if head & 1 == 1 && retired == 0 {
+            return Err(DecodeError::NotCanonical.into());
+        }
+        let start = reader.position();
         let mut last = None;
-        for _ in 0..count {
-            let (log, found) = read_ref(&mut self.reader, self.aliases)?;
-            if last.is_some_and(|last| last >= found) {
-                return Err(DecodeError::NotCanonical);
+        for _ in 0..retired {
+            let (incarnation, below) = read_retire(&mut reader)?;
+            if last.is_some_and(|last| last >= incarnation) || below == 0 {
+                return Err(DecodeError::NotCanonical.into());
             }
-            last = Some(found);
-            if let Some(used) = self.used.get_mut(log) {
-                *used = true;
-            }
+            last = Some(incarnation);
         }
-        Ok(refs)
+        let retires = reader.since(start);
+        let start = reader.position();
+        check_items(&mut reader, aliases)?;
+        Ok(Self { aliases, retired, retires, items: reader.since(start) })
     }
 
-    fn bytes(&mut self, max: usize) -> Result<&'a [u8], DecodeError> {
-        let len = self.reader.varint_max(max as u64)?;
-        self.reader.take(usize::try_from(len).map_err(|_| DecodeError::Limit)?)
+    /// Lower incarnations whose dots the writer answers for, ascending, and up to where.
+    pub(crate) fn retires(&self) -> impl Iterator<Item = (Incarnation, u64)> + use<'a> {
+        let mut reader = Reader::new(self.retires);
+        (0..self.retired).map_while(move |_| read_retire(&mut reader).ok())
     }
 
-    fn value(&mut self, kind: CollectionKind) -> Result<&'a [u8], DecodeError> {
-        if kind == CollectionKind::Map { self.bytes(VALUE_BYTES_MAX) } else { Ok(&[]) }
-    }
-
-    /// The canonical bytes of a collection's id.
-    fn collection(&mut self) -> Result<(CollectionKind, &'a [u8]), DecodeError> {
-        let start = self.reader.position();
-        let kind = CollectionKind::from_byte(self.reader.byte()?).ok_or(DecodeError::Kind)?;
-        let len = usize::from(self.reader.byte()?);
-        if !(1..=NAME_BYTES_MAX).contains(&len) {
-            return Err(DecodeError::Limit);
+    /// Collections, each followed by the operations on it.
+    pub(crate) fn items(&self) -> Items<'a> {
+        Items {
+            aliases: self.aliases,
+            reader: Reader::new(self.items),
+            kind: CollectionKind::Map,
+            left: 0,
+            index: 0,
         }
-        let name = self.reader.take(len)?;
-        if !name.is_ascii() {
-            core::str::from_utf8(name).map_err(|_| DecodeError::NotCanonical)?;
-        }
-        if kind == CollectionKind::Coupling {
-            let from = self.reader.position();
-            for _ in 0..3 {
-                self.reader.varint()?;
-            }
-            CouplingSchema::decode(self.reader.since(from)).map_err(|_| DecodeError::Limit)?;
-        }
-        Ok((kind, self.reader.since(start)))
-    }
-
-    fn op(&mut self, kind: CollectionKind) -> Result<Op<'a>, DecodeError> {
-        let code = self.reader.byte()?;
-        if kind == CollectionKind::Coupling {
-            let weakens = match code {
-                4 => false,
-                5 => true,
-                _ => return Err(DecodeError::Kind),
-            };
-            let key = self.bytes(KEY_BYTES_MAX)?;
-            let instant = u64::from_le_bytes(self.reader.array()?);
-            if instant == 0 {
-                return Err(DecodeError::NotCanonical);
-            }
-            return Ok(Op::Couple { key, weakens, instant });
-        }
-        Ok(match code {
-            0 => {
-                let key = self.bytes(KEY_BYTES_MAX)?;
-                let value = self.value(kind)?;
-                Op::Set { key, value, ends: self.refs()? }
-            }
-            1 => Op::Remove { key: self.bytes(KEY_BYTES_MAX)?, ends: self.refs()? },
-            2 => {
-                let ends = self.refs()?;
-                if ends.left == 0 {
-                    return Err(DecodeError::NotCanonical);
-                }
-                Op::End { ends }
-            }
-            3 | 6 => {
-                let incarnation = match code {
-                    3 => None,
-                    _ => Some(Incarnation::from_u64(u64::from_le_bytes(self.reader.array()?))),
-                };
-                let seq = self.reader.varint_max(LOG_SIZE_MAX - 1)?;
-                let index = self.reader.varint_max(u64::from(u16::MAX))?;
-                let index = u16::try_from(index).map_err(|_| DecodeError::Limit)?;
-                let tag = self.reader.array()?;
-                let stamp = Hlc::from_bits(u64::from_le_bytes(self.reader.array()?));
-                let key = self.bytes(KEY_BYTES_MAX)?;
-                let value = self.value(kind)?;
-                Op::Carry { incarnation, counter: counter(seq, index), tag, stamp, key, value }
-            }
-            _ => return Err(DecodeError::Kind),
-        })
     }
 }
 
-/// Walks a payload, and hands out what it says in order. Callers that must not act on half of one walk it twice.
-pub(crate) fn walk<'a>(bytes: &'a [u8], mut visit: impl FnMut(Item<'a>)) -> Result<(), PayloadError> {
-    let mut reader = Reader::new(bytes);
-    match reader.byte()? {
-        VERSION => {}
-        0 => return Err(DecodeError::Kind.into()),
-        later => return Err(PayloadError::NeedsUpgrade(later)),
-    }
-    // How many logs are named, and whether any are retired: mostly neither, so they share a byte.
-    let head = reader.varint_max(2 * LOGS_MAX as u64 + 1)?;
-    let logs = usize::try_from(head >> 1).map_err(|_| DecodeError::Limit)?;
-    let aliases = reader.take(logs * 8)?;
-    if !aliases.chunks(8).is_sorted_by(|a, b| a < b) {
-        return Err(DecodeError::NotCanonical.into());
-    }
-    let retired = if head & 1 == 1 { reader.count(9)? } else { 0 };
-    if head & 1 == 1 && retired == 0 {
-        return Err(DecodeError::NotCanonical.into());
-    }
-    let mut last = None;
-    for _ in 0..retired {
-        let incarnation = u64::from_le_bytes(reader.array()?);
-        let below = reader.varint_max(LOG_SIZE_MAX)?;
-        if last.is_some_and(|last| last >= incarnation) || below == 0 {
-            return Err(DecodeError::NotCanonical.into());
+/// What a checked payload says of collections, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Items<'a> {
+    aliases: &'a [[u8; 8]],
+    reader: Reader<'a>,
+    /// Of the collection that is read, and how many more operations are on it.
+    kind: CollectionKind,
+    left: usize,
+    /// Of the next operation.
+    index: u16,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Item<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Item<'a>> {
+        // All of it was read before: nothing fails here.
+        if self.left == 0 {
+            if self.reader.is_empty() {
+                return None;
+            }
+            let (kind, id) = read_collection(&mut self.reader, |_| Ok(()), |_| Ok(())).ok()?;
+            (self.kind, self.left) = (kind, self.reader.count(OP_BYTES_MIN).ok()?);
+            return Some(Item::Collection(id));
         }
-        last = Some(incarnation);
-        visit(Item::Retire { incarnation: Incarnation::from_u64(incarnation), below });
+        self.left -= 1;
+        let index = self.index;
+        self.index = index.wrapping_add(1);
+        let op = read_op(&mut self.reader, self.aliases, self.kind, |_, _, _| Ok(())).ok()?;
+        Some(Item::Op(index, op))
     }
-    let mut walk = Walk { reader, aliases, used: alloc::vec![false; logs], ops: 0 };
+}
+
+/// No operation is shorter.
+const OP_BYTES_MIN: usize = 3;
+/// No name of a dot is shorter.
+const REF_BYTES_MIN: usize = 7;
+
+/// Which of the logs that a payload names were met in its operations.
+struct Used {
+    /// Of the first 64, a bit each: mostly there are no more.
+    first: u64,
+    rest: Vec<bool>,
+}
+
+impl Used {
+    fn none_of(logs: usize) -> Self {
+        // Those that do not exist count as met.
+        let first = u32::try_from(logs).ok().and_then(|logs| u64::MAX.checked_shl(logs)).unwrap_or(0);
+        Self { first, rest: alloc::vec![false; logs.saturating_sub(64)] }
+    }
+
+    fn note(&mut self, log: usize) {
+        if log < 64 {
+            self.first |= 1 << log;
+        } else if let Some(used) = self.rest.get_mut(log - 64) {
+            *used = true;
+        }
+    }
+
+    fn is_all(&self) -> bool {
+        self.first == u64::MAX && !self.rest.contains(&false)
+    }
+}
+
+/// Checks everything behind what is retired.
+fn check_items<'a>(reader: &mut Reader<'a>, aliases: &'a [[u8; 8]]) -> Result<(), DecodeError> {
+    let mut used = Used::none_of(aliases.len());
+    let mut ops = 0_usize;
     let mut last: Option<&[u8]> = None;
-    while !walk.reader.is_empty() {
-        let (kind, id) = walk.collection()?;
+    while !reader.is_empty() {
+        let (kind, id) = read_collection(reader, check_name, check_schema)?;
         if last.is_some_and(|last| last >= id) {
-            return Err(DecodeError::NotCanonical.into());
+            return Err(DecodeError::NotCanonical);
         }
         last = Some(id);
-        let count = walk.reader.count(3)?;
+        let count = reader.count(OP_BYTES_MIN)?;
         if count == 0 {
-            return Err(DecodeError::NotCanonical.into());
+            return Err(DecodeError::NotCanonical);
         }
-        visit(Item::Collection(id));
         for _ in 0..count {
-            let op = walk.op(kind)?;
-            let index = u16::try_from(walk.ops).map_err(|_| DecodeError::Limit)?;
-            walk.ops += 1;
-            visit(Item::Op(index, op));
+            read_op(reader, aliases, kind, |before, log, found| {
+                used.note(log);
+                if before.is_some_and(|before| before >= found) {
+                    Err(DecodeError::NotCanonical)
+                } else {
+                    Ok(())
+                }
+            })?;
+            if ops > usize::from(u16::MAX) {
+                return Err(DecodeError::Limit);
+            }
+            ops += 1;
         }
     }
-    if walk.used.contains(&false) { Err(DecodeError::NotCanonical.into()) } else { Ok(()) }
+    if used.is_all() { Ok(()) } else { Err(DecodeError::NotCanonical) }
+}
+
+fn check_name(name: &[u8]) -> Result<(), DecodeError> {
+    if name.is_ascii() || core::str::from_utf8(name).is_ok() {
+        Ok(())
+    } else {
+        Err(DecodeError::NotCanonical)
+    }
+}
+
+fn check_schema(schema: &[u8]) -> Result<(), DecodeError> {
+    CouplingSchema::decode(schema).map(|_| ()).map_err(|_| DecodeError::Limit)
+}
+
+fn read_retire(reader: &mut Reader<'_>) -> Result<(Incarnation, u64), DecodeError> {
+    let incarnation = Incarnation::from_u64(u64::from_le_bytes(reader.array()?));
+    Ok((incarnation, reader.varint_max(LOG_SIZE_MAX)?))
+}
+
+/// A collection's kind, and the canonical bytes of its id.
+#[inline]
+fn read_collection<'a>(
+    reader: &mut Reader<'a>,
+    check_name: impl FnOnce(&[u8]) -> Result<(), DecodeError>,
+    check_schema: impl FnOnce(&[u8]) -> Result<(), DecodeError>,
+) -> Result<(CollectionKind, &'a [u8]), DecodeError> {
+    let start = reader.position();
+    let kind = CollectionKind::from_byte(reader.byte()?).ok_or(DecodeError::Kind)?;
+    let len = usize::from(reader.byte()?);
+    if !(1..=NAME_BYTES_MAX).contains(&len) {
+        return Err(DecodeError::Limit);
+    }
+    check_name(reader.take(len)?)?;
+    if kind == CollectionKind::Coupling {
+        let from = reader.position();
+        for _ in 0..3 {
+            reader.varint()?;
+        }
+        check_schema(reader.since(from))?;
+    }
+    Ok((kind, reader.since(start)))
+}
+
+/// An operation on a collection of a kind. `check` sees each dot that it names: the one before, which of the logs, and
+/// the dot.
+#[inline]
+fn read_op<'a>(
+    reader: &mut Reader<'a>,
+    aliases: &'a [[u8; 8]],
+    kind: CollectionKind,
+    check: impl FnMut(Option<Ref>, usize, Ref) -> Result<(), DecodeError>,
+) -> Result<Op<'a>, DecodeError> {
+    let code = reader.byte()?;
+    if kind == CollectionKind::Coupling {
+        let weakens = match code {
+            4 => false,
+            5 => true,
+            _ => return Err(DecodeError::Kind),
+        };
+        let key = read_bytes(reader, KEY_BYTES_MAX)?;
+        let instant = u64::from_le_bytes(reader.array()?);
+        if instant == 0 {
+            return Err(DecodeError::NotCanonical);
+        }
+        return Ok(Op::Couple { key, weakens, instant });
+    }
+    let read_value = |reader: &mut Reader<'a>| -> Result<&'a [u8], DecodeError> {
+        if kind == CollectionKind::Map { read_bytes(reader, VALUE_BYTES_MAX) } else { Ok(&[]) }
+    };
+    Ok(match code {
+        0 => {
+            let key = read_bytes(reader, KEY_BYTES_MAX)?;
+            let value = read_value(reader)?;
+            Op::Set { key, value, ends: read_refs(reader, aliases, check)? }
+        }
+        1 => {
+            let key = read_bytes(reader, KEY_BYTES_MAX)?;
+            Op::Remove { key, ends: read_refs(reader, aliases, check)? }
+        }
+        2 => {
+            let ends = read_refs(reader, aliases, check)?;
+            if ends.left == 0 {
+                return Err(DecodeError::NotCanonical);
+            }
+            Op::End { ends }
+        }
+        3 | 6 => {
+            let incarnation = match code {
+                3 => None,
+                _ => Some(Incarnation::from_u64(u64::from_le_bytes(reader.array()?))),
+            };
+            let counter = read_counter(reader)?;
+            let tag = reader.array()?;
+            let stamp = Hlc::from_bits(u64::from_le_bytes(reader.array()?));
+            let key = read_bytes(reader, KEY_BYTES_MAX)?;
+            Op::Carry { incarnation, counter, tag, stamp, key, value: read_value(reader)? }
+        }
+        _ => return Err(DecodeError::Kind),
+    })
+}
+
+#[inline]
+fn read_bytes<'a>(reader: &mut Reader<'a>, max: usize) -> Result<&'a [u8], DecodeError> {
+    let len = reader.varint_max(max as u64)?;
+    reader.take(usize::try_from(len).map_err(|_| DecodeError::Limit)?)
+}
+
+#[inline]
+fn read_refs<'a>(
+    reader: &mut Reader<'a>,
+    aliases: &'a [[u8; 8]],
+    mut check: impl FnMut(Option<Ref>, usize, Ref) -> Result<(), DecodeError>,
+) -> Result<Refs<'a>, DecodeError> {
+    let count = reader.count(REF_BYTES_MIN)?;
+    let refs = Refs { aliases, rest: reader.clone(), left: count };
+    let mut last = None;
+    for _ in 0..count {
+        let (log, found) = read_ref(reader, aliases)?;
+        check(last, log, found)?;
+        last = Some(found);
+    }
+    Ok(refs)
+}
+
+fn read_ref(reader: &mut Reader<'_>, aliases: &[[u8; 8]]) -> Result<(usize, Ref), DecodeError> {
+    let log = usize::try_from(reader.varint()?).map_err(|_| DecodeError::Limit)?;
+    let alias = *aliases.get(log).ok_or(DecodeError::Limit)?;
+    let counter = read_counter(reader)?;
+    Ok((log, Ref { alias, counter, tag: reader.array()? }))
+}
+
+/// The number of an entry, and which of its operations.
+fn read_counter(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    let seq = reader.varint_max(LOG_SIZE_MAX - 1)?;
+    let index = reader.varint_max(u64::from(u16::MAX))?;
+    Ok(counter(seq, u16::try_from(index).map_err(|_| DecodeError::Limit)?))
 }

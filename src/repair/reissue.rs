@@ -12,7 +12,7 @@ use consilience_sync::{AgentId, Incarnation, LogId, LogKind, LogSet, Topic};
 
 use crate::author::{CHUNK_BYTES, stated};
 use crate::fold::{Fold, Place, Table};
-use crate::payload::{CollectionId, Draft, Item, Op, Ref, seq_of, walk};
+use crate::payload::{CollectionId, Draft, Item, Op, Ref, Transaction, seq_of};
 
 /// Something that a void log listed.
 #[derive(Clone, Debug)]
@@ -69,12 +69,9 @@ pub(super) fn reissues(
     let mut kept = Vec::new();
     let (from, to) = (member.from.max(first), member.to);
     for entry in set.told_entries(log, from, to) {
-        let payload = entry.payload().unwrap_or_default();
-        if walk(payload, |_| ()).is_err() {
-            continue;
-        }
+        let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
         let mut id: &[u8] = &[];
-        let _ = walk(payload, |item| match item {
+        said.items().for_each(|item| match item {
             Item::Collection(bytes) => id = bytes,
             Item::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
                 for ended in ends.filter(|found| state.is_needed(&set, id, found)) {

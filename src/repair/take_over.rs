@@ -10,7 +10,7 @@ use consilience_sync::{LogId, LogSet, Topic};
 
 use crate::author::{Kept, stated};
 use crate::fold::{Fold, Member, Place, Table, TopicState};
-use crate::payload::{Carried, CollectionId, Item, Op, Ref, seq_of, walk};
+use crate::payload::{Carried, CollectionId, Item, Op, Ref, Transaction, seq_of};
 
 /// What earlier incarnations left and a log has not taken over.
 pub(crate) fn left_behind(
@@ -125,12 +125,9 @@ fn repeat((set, state): (&LogSet, &TopicState), member: &Member, now: Timestamp,
     let mut named: BTreeSet<(Vec<u8>, Ref)> = BTreeSet::new();
     let Some(log) = set.log(&member.id) else { return };
     for entry in log.entries(member.from, member.to) {
-        let payload = entry.payload().unwrap_or_default();
-        if walk(payload, |_| ()).is_err() {
-            continue;
-        }
+        let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
         let mut id: &[u8] = &[];
-        let _ = walk(payload, |item| match item {
+        said.items().for_each(|item| match item {
             Item::Collection(bytes) => id = bytes,
             Item::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
                 named.extend(ends.map(|found| (id.to_vec(), found)));
