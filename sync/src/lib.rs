@@ -99,12 +99,12 @@ pub use budget::VerifyBudget;
 pub use hash::Hash;
 pub use identity::{
     AgentId, AgentKey, DiscoveryKey, Incarnation, KeyError, Keypair, LogId, LogKind, LogOpening, MeshId,
-    OpeningError, SignError, Signature, Signer, SigningTag, Topic, TopicError, TopicFilter,
+    NamedOpening, OpeningError, SignError, Signature, Signer, SigningTag, Topic, TopicError, TopicFilter,
 };
 pub use log::{
     Allowance, AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, Entry, EntryFlags, Evidence,
     EvidenceError, ForkSearch, Gone, Have, HeadError, KeepError, LOG_SIZE_MAX, Log, LogFront, NewEntry,
-    RangeForm, ReceiveError, Received, SearchStep, SignedHead, VerifiedRange, Want,
+    Range, RangeForm, ReceiveError, Received, SearchStep, SignedHead, UncheckedEvidence, VerifiedRange, Want,
 };
 pub use logset::{
     Admission, Answer, Change, HeadStep, Limits, LogSet, Move, Offer, OpenError, Replay, ReplayError,

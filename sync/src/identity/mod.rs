@@ -14,7 +14,7 @@ use crate::hash::fixed_bytes;
 
 pub use filter::TopicFilter;
 pub use keys::{AgentKey, KeyError, Keypair, SignError, Signature, Signer, SigningTag};
-pub use opening::{Incarnation, LogId, LogKind, LogOpening, OpeningError};
+pub use opening::{Incarnation, LogId, LogKind, LogOpening, NamedOpening, OpeningError};
 pub use topic::{Topic, TopicError};
 
 /// A mesh: 32 secret bytes that its members share. Bound into the id of every log, so nothing of one mesh is valid

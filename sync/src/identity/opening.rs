@@ -108,6 +108,41 @@ pub struct LogOpening {
     pub incarnation: Incarnation,
 }
 
+/// An opening with the name of its log. Deriving the name takes two hashes, so that is done once, where the opening comes
+/// from, and the two are passed on together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedOpening {
+    id: LogId,
+    opening: LogOpening,
+}
+
+impl NamedOpening {
+    /// Reads what [`LogOpening::encode`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// As [`LogOpening::decode`].
+    pub fn decode(bytes: &[u8], mesh: &MeshId) -> Result<Self, OpeningError> {
+        Ok(LogOpening::decode(bytes, mesh)?.named(mesh))
+    }
+
+    /// The name of the log.
+    #[must_use]
+    pub const fn id(&self) -> &LogId {
+        &self.id
+    }
+
+    /// What opens it.
+    #[must_use]
+    pub const fn opening(&self) -> &LogOpening {
+        &self.opening
+    }
+
+    pub(crate) fn into_opening(self) -> LogOpening {
+        self.opening
+    }
+}
+
 impl LogOpening {
     /// The log's name in this mesh: `derive_key("consilience log v1", mesh ‖ topic hash ‖ kind ‖ agent ‖ incarnation
     /// u64le)`, with the topic hash `derive_key("consilience topic v1", mesh ‖ topic)`.
@@ -123,6 +158,12 @@ impl LogOpening {
         material.extend_from_slice(self.agent.as_bytes());
         material.extend_from_slice(&self.incarnation.0.to_le_bytes());
         LogId(blake3::derive_key("consilience log v1", &material))
+    }
+
+    /// With the log's name in this mesh, for all that needs both.
+    #[must_use]
+    pub fn named(self, mesh: &MeshId) -> NamedOpening {
+        NamedOpening { id: self.log_id(mesh), opening: self }
     }
 
     /// Its canonical bytes, 52 and the topic's. Layout: `docs/WIRE.md`.

@@ -19,7 +19,7 @@ use super::shape;
 use crate::budget::VerifyBudget;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::hash::Hash;
-use crate::identity::{AgentKey, LogId, LogKind, LogOpening, MeshId, OpeningError, Signature};
+use crate::identity::{AgentKey, LogId, LogKind, LogOpening, MeshId, NamedOpening, OpeningError, Signature};
 
 const KIND: u8 = 0x2a;
 
@@ -136,10 +136,14 @@ impl From<DecodeError> for EvidenceError {
 
 impl Evidence {
     /// Two verified heads whose trees differ at `size`. `None` if they do not.
-    pub(super) fn of(opening: &LogOpening, mesh: &MeshId, size: u64, one: Side, other: Side) -> Option<Self> {
-        let log = opening.log_id(mesh);
-        let keys = LogKeys::new(&log);
-        if shape::bag(&keys, &one.peaks) == shape::bag(&keys, &other.peaks) {
+    pub(super) fn of(
+        (opening, mesh): (&LogOpening, &MeshId),
+        (log, keys): (LogId, &LogKeys),
+        size: u64,
+        one: Side,
+        other: Side,
+    ) -> Option<Self> {
+        if shape::bag(keys, &one.peaks) == shape::bag(keys, &other.peaks) {
             return None;
         }
         let shared = shared_peaks(size, &one, &other);
@@ -169,74 +173,7 @@ impl Evidence {
     /// [`OpeningError::WrongMesh`] where the bytes belong elsewhere, [`EvidenceError::NoFork`] where they show none,
     /// else what is wrong with them.
     pub fn decode(bytes: &[u8], mesh: &MeshId, budget: &mut VerifyBudget) -> Result<Self, EvidenceError> {
-        Ok(Self::decode_with(bytes, mesh, budget, None)?.0)
-    }
-
-    /// Which log evidence is about, before anything of it is checked.
-    pub fn read_opening(bytes: &[u8], mesh: &MeshId) -> Result<LogOpening, EvidenceError> {
-        let mut reader = Reader::new(bytes);
-        if reader.byte()? != KIND {
-            return Err(DecodeError::Kind.into());
-        }
-        Ok(LogOpening::read(&mut reader, mesh)?)
-    }
-
-    /// [`decode`](Self::decode) with a key that may be admitted already, and is afterwards.
-    pub(crate) fn decode_with(
-        bytes: &[u8],
-        mesh: &MeshId,
-        budget: &mut VerifyBudget,
-        admitted: Option<AgentKey>,
-    ) -> Result<(Self, AgentKey), EvidenceError> {
-        let mut reader = Reader::new(bytes);
-        if reader.byte()? != KIND {
-            return Err(DecodeError::Kind.into());
-        }
-        let opening = LogOpening::read(&mut reader, mesh)?;
-        let size = reader.varint_max(LOG_SIZE_MAX)?;
-        if size == 0 {
-            return Err(DecodeError::Limit.into());
-        }
-        let shared_len = reader.count(Hash::LEN)?;
-        if shared_len > shape::peaks_len(size) {
-            return Err(DecodeError::NotCanonical.into());
-        }
-        let mut shared = Vec::with_capacity(shared_len);
-        for _ in 0..shared_len {
-            shared.push(Hash::from_bytes(reader.array()?));
-        }
-        let start = reader.position();
-        let mut one = Side::read(&mut reader, size, &shared)?;
-        let one_bytes = reader.since(start);
-        let middle = reader.position();
-        let mut other = Side::read(&mut reader, size, &shared)?;
-        let other_bytes = reader.since(middle);
-        reader.finish()?;
-        if one_bytes >= other_bytes || shared_peaks(size, &one, &other) != shared_len {
-            return Err(DecodeError::NotCanonical.into());
-        }
-
-        let log = opening.log_id(mesh);
-        let keys = LogKeys::new(&log);
-        let (Some(one_root), Some(other_root)) = (one.complete(&keys, size), other.complete(&keys, size))
-        else {
-            return Err(DecodeError::NotCanonical.into());
-        };
-        if one_root == other_root {
-            return Err(EvidenceError::NoFork);
-        }
-        if !budget.spend(if admitted.is_some() { 2 } else { 3 }) {
-            return Err(EvidenceError::Budget);
-        }
-        let key = match admitted {
-            Some(key) => key,
-            None => AgentKey::admit(&opening.agent).map_err(OpeningError::Key)?,
-        };
-        if !one.head.verifies(&log, &key) || !other.head.verifies(&log, &key) {
-            return Err(EvidenceError::BadSignature);
-        }
-        let base = one.head.base.max(other.head.base);
-        Ok((Self { opening, log, size, base, bytes: bytes.to_vec() }, key))
+        Ok(UncheckedEvidence::parse(bytes, mesh)?.check(budget, None)?.0)
     }
 
     /// The canonical bytes, at most some 1.5 kB for logs of up to a million entries. Layout: `docs/WIRE.md`.
@@ -278,6 +215,97 @@ impl Evidence {
             LogKind::State => 0,
             LogKind::Event => self.size.saturating_sub(1),
         }
+    }
+}
+
+/// Evidence of which the opening was read: which log it is about is known, and nothing of it is checked.
+#[derive(Clone, Debug)]
+pub struct UncheckedEvidence<'a> {
+    opening: NamedOpening,
+    bytes: &'a [u8],
+    /// From behind the opening on.
+    rest: Reader<'a>,
+}
+
+impl<'a> UncheckedEvidence<'a> {
+    /// Reads the opening.
+    ///
+    /// # Errors
+    ///
+    /// [`OpeningError::WrongMesh`] where the bytes belong elsewhere, else what is wrong with the opening.
+    pub fn parse(bytes: &'a [u8], mesh: &MeshId) -> Result<Self, EvidenceError> {
+        let mut rest = Reader::new(bytes);
+        if rest.byte()? != KIND {
+            return Err(DecodeError::Kind.into());
+        }
+        let opening = LogOpening::read(&mut rest, mesh)?.named(mesh);
+        Ok(Self { opening, bytes, rest })
+    }
+
+    /// What opened the log that it is about.
+    #[must_use]
+    pub const fn opening(&self) -> &NamedOpening {
+        &self.opening
+    }
+
+    /// All of its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Reads and checks the rest, as [`Evidence::decode`] does, with a key that may be admitted already, and is
+    /// afterwards.
+    pub(crate) fn check(
+        &self,
+        budget: &mut VerifyBudget,
+        admitted: Option<AgentKey>,
+    ) -> Result<(Evidence, AgentKey), EvidenceError> {
+        let mut reader = self.rest.clone();
+        let size = reader.varint_max(LOG_SIZE_MAX)?;
+        if size == 0 {
+            return Err(DecodeError::Limit.into());
+        }
+        let shared_len = reader.count(Hash::LEN)?;
+        if shared_len > shape::peaks_len(size) {
+            return Err(DecodeError::NotCanonical.into());
+        }
+        let mut shared = Vec::with_capacity(shared_len);
+        for _ in 0..shared_len {
+            shared.push(Hash::from_bytes(reader.array()?));
+        }
+        let start = reader.position();
+        let mut one = Side::read(&mut reader, size, &shared)?;
+        let one_bytes = reader.since(start);
+        let middle = reader.position();
+        let mut other = Side::read(&mut reader, size, &shared)?;
+        let other_bytes = reader.since(middle);
+        reader.finish()?;
+        if one_bytes >= other_bytes || shared_peaks(size, &one, &other) != shared_len {
+            return Err(DecodeError::NotCanonical.into());
+        }
+
+        let (log, opening) = (*self.opening.id(), self.opening.opening().clone());
+        let keys = LogKeys::new(&log);
+        let (Some(one_root), Some(other_root)) = (one.complete(&keys, size), other.complete(&keys, size))
+        else {
+            return Err(DecodeError::NotCanonical.into());
+        };
+        if one_root == other_root {
+            return Err(EvidenceError::NoFork);
+        }
+        if !budget.spend(if admitted.is_some() { 2 } else { 3 }) {
+            return Err(EvidenceError::Budget);
+        }
+        let key = match admitted {
+            Some(key) => key,
+            None => AgentKey::admit(&opening.agent).map_err(OpeningError::Key)?,
+        };
+        if !one.head.verifies(&log, &key) || !other.head.verifies(&log, &key) {
+            return Err(EvidenceError::BadSignature);
+        }
+        let base = one.head.base.max(other.head.base);
+        Ok((Evidence { opening, log, size, base, bytes: self.bytes.to_vec() }, key))
     }
 }
 

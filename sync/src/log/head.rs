@@ -9,7 +9,7 @@ use super::entry::LOG_SIZE_MAX;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::hash::Hash;
 use crate::identity::{
-    AgentKey, LogId, LogOpening, MeshId, OpeningError, SignError, Signature, Signer, SigningTag,
+    AgentKey, LogId, LogOpening, MeshId, NamedOpening, OpeningError, SignError, Signature, Signer, SigningTag,
 };
 
 const KIND: u8 = 0x29;
@@ -109,6 +109,12 @@ impl SignedHead {
     /// [`OpeningError::WrongMesh`] where the bytes belong elsewhere, [`HeadError::BadSignature`] where they were
     /// changed, else what is wrong with their form.
     pub fn decode(bytes: &[u8], mesh: &MeshId) -> Result<(LogOpening, Self), HeadError> {
+        let (named, head) = Self::decode_named(bytes, mesh)?;
+        Ok((named.into_opening(), head))
+    }
+
+    /// [`decode`](Self::decode), with the name of the log.
+    pub(crate) fn decode_named(bytes: &[u8], mesh: &MeshId) -> Result<(NamedOpening, Self), HeadError> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != KIND {
             return Err(DecodeError::Kind.into());
@@ -125,9 +131,10 @@ impl SignedHead {
         }
         let head = Self { size, base, time, root, signature };
         let key = AgentKey::admit(&opening.agent).map_err(OpeningError::Key)?;
-        if !head.verifies(&opening.log_id(mesh), &key) {
+        let named = opening.named(mesh);
+        if !head.verifies(named.id(), &key) {
             return Err(HeadError::BadSignature);
         }
-        Ok((opening, head))
+        Ok((named, head))
     }
 }

@@ -35,17 +35,18 @@ use consilience_base::{Hlc, Timestamp};
 pub use entry::{
     AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, Entry, EntryFlags, LOG_SIZE_MAX, NewEntry,
 };
-pub use evidence::{Evidence, EvidenceError};
+pub use evidence::{Evidence, EvidenceError, UncheckedEvidence};
 pub use front::LogFront;
 pub use head::{HeadError, SignedHead};
 pub use message::{Gone, Have, Want};
-pub use range::RangeForm;
-pub(crate) use range::span;
+pub use range::{Range, RangeForm};
 pub use receive::{Allowance, ReceiveError, Received, VerifiedRange};
 pub use search::{ForkSearch, SearchStep};
 
 use crate::hash::Hash;
-use crate::identity::{AgentKey, KeyError, LogId, LogKind, LogOpening, MeshId, SignError, Signer};
+use crate::identity::{
+    AgentKey, KeyError, LogId, LogKind, LogOpening, MeshId, NamedOpening, SignError, Signer,
+};
 use entry::write_citations;
 use head::HEAD_MILLIS_MAX;
 use keys::LogKeys;
@@ -128,22 +129,24 @@ impl Log {
     /// If the key is not admitted.
     pub fn new(opening: LogOpening, mesh: &MeshId) -> Result<Self, KeyError> {
         let key = AgentKey::admit(&opening.agent)?;
-        Ok(Self::with_key(opening, mesh, key))
+        Ok(Self::with_key(opening.named(mesh), mesh, key))
     }
 
     /// An empty copy of a log whose writer's key is admitted already.
-    pub(crate) fn with_key(opening: LogOpening, mesh: &MeshId, key: AgentKey) -> Self {
+    pub(crate) fn with_key(named: NamedOpening, mesh: &MeshId, key: AgentKey) -> Self {
+        let (id, opening) = (*named.id(), named.into_opening());
         debug_assert_eq!(key.agent(), opening.agent, "the key of the log's writer");
-        let id = opening.log_id(mesh);
-        let run = Run::new(opening.kind);
-        let keys = LogKeys::new(&id);
+        Self::empty(id, opening, *mesh, LogKeys::new(&id), key)
+    }
+
+    fn empty(id: LogId, opening: LogOpening, mesh: MeshId, keys: LogKeys, key: AgentKey) -> Self {
         Self {
+            run: Run::new(opening.kind),
             opening,
-            mesh: *mesh,
+            mesh,
             id,
             keys,
             key,
-            run,
             proof: None,
             furthest: None,
             staged: Vec::new(),
@@ -572,7 +575,8 @@ impl Log {
     /// Drops everything but the name, and what a consumer has still to be told the end of.
     pub(crate) fn forget(&mut self) {
         self.replace_run(Run::new(self.opening.kind));
-        let fresh = Self::with_key(self.opening.clone(), &self.mesh, self.key.clone());
+        let fresh =
+            Self::empty(self.id, self.opening.clone(), self.mesh, self.keys.clone(), self.key.clone());
         let old = core::mem::replace(self, fresh);
         (self.floor, self.valid_below) = (old.floor, old.valid_below);
         (self.told, self.replaced) = (old.told, old.replaced);

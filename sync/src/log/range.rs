@@ -35,48 +35,79 @@ const KIND: u8 = 0x20;
 const PEAKS: u8 = 1;
 const BEYOND: u8 = 2;
 
-/// What of a range stands before its entries.
+/// A range of which the first bytes were read: which entries it brings, and in which form. They are checked, with its head
+/// and signature, where it is taken in ([`LogSet::receive_range`](crate::LogSet::receive_range)).
 #[derive(Clone, Debug)]
-pub(crate) struct Header<'a> {
+pub struct Range<'a> {
+    bytes: &'a [u8],
     /// The peaks of `[0, from)`, if the range brings them.
-    pub(crate) peaks: Option<Vec<Hash>>,
+    peaks: Option<&'a [[u8; Hash::LEN]]>,
     beyond: bool,
     pub(crate) from: u64,
     pub(crate) to: u64,
-    reader: Reader<'a>,
+    /// From the first entry on.
+    rest: Reader<'a>,
 }
 
-impl<'a> Header<'a> {
-    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
-        let kind = reader.byte()?;
+impl<'a> Range<'a> {
+    /// Reads what stands before the entries. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes do not begin as a range does.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut rest = Reader::new(bytes);
+        let kind = rest.byte()?;
         if kind & !(PEAKS | BEYOND) != KIND {
             return Err(DecodeError::Kind);
         }
-        let from = reader.varint_max(LOG_SIZE_MAX)?;
-        let count = reader.count(1)?;
+        let from = rest.varint_max(LOG_SIZE_MAX)?;
+        let count = rest.count(1)?;
         let to = from.checked_add(count as u64).filter(|&to| to <= LOG_SIZE_MAX).ok_or(DecodeError::Limit)?;
         let peaks = match (from, kind & PEAKS) {
             // There is nothing on the left, and the bit would be a second spelling.
-            (0, 0) => Some(Vec::new()),
+            (0, 0) => Some([].as_slice()),
             (0, _) => return Err(DecodeError::NotCanonical),
             (_, 0) => None,
-            _ => Some(read_hashes(&mut reader, shape::peaks_len(from))?),
+            _ => Some(rest.take(shape::peaks_len(from).saturating_mul(Hash::LEN))?.as_chunks().0),
         };
-        Ok(Self { peaks, beyond: kind & BEYOND != 0, from, to, reader })
+        Ok(Self { bytes, peaks, beyond: kind & BEYOND != 0, from, to, rest })
+    }
+
+    /// All of its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The number of its first entry.
+    #[must_use]
+    pub const fn start(&self) -> u64 {
+        self.from
+    }
+
+    /// The number after its last entry: its start if it brings none.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.to
+    }
+
+    /// Whether it brings the peaks of what lies before it, as one from the first entry on does without a byte.
+    #[must_use]
+    pub const fn form(&self) -> RangeForm {
+        if self.peaks.is_some() { RangeForm::Alone } else { RangeForm::Follow }
+    }
+
+    /// Whether it proves itself, whatever the receiver holds.
+    pub(crate) const fn is_alone(&self) -> bool {
+        self.peaks.is_some()
     }
 
     /// The base of the first entry, where it is written behind nothing.
     pub(crate) fn first_base(&self, kind: LogKind) -> Option<u64> {
-        let entry = Before::default().read(self.from, kind, &mut self.reader.clone()).ok()?;
-        (self.peaks.is_some() && self.from < self.to).then_some(entry.base)
+        let entry = Before::default().read(self.from, kind, &mut self.rest.clone()).ok()?;
+        (self.is_alone() && self.from < self.to).then_some(entry.base)
     }
-}
-
-/// Which entries a range brings, and whether it brings the peaks before them, as far as its first bytes say.
-pub(crate) fn span(bytes: &[u8]) -> Option<(u64, u64, bool)> {
-    let header = Header::read(bytes).ok()?;
-    Some((header.from, header.to, header.peaks.is_some()))
 }
 
 fn read_hashes(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Hash>, DecodeError> {
@@ -146,14 +177,18 @@ impl From<DecodeError> for Fault {
 pub(crate) fn check<'a>(
     keys: &LogKeys,
     kind: LogKind,
-    header: Header<'a>,
+    range: &Range<'a>,
     footing: Footing<'_>,
 ) -> Result<Checked<'a>, Fault> {
-    let Header { peaks, beyond, from, to, mut reader } = header;
-    let alone = peaks.is_some();
+    let Range { peaks, beyond, from, to, .. } = *range;
+    let mut reader = range.rest.clone();
+    let alone = range.is_alone();
     let start = reader.position();
     let before = if alone { Before::default() } else { footing.before };
-    let left = peaks.unwrap_or(footing.peaks);
+    let left = match peaks {
+        Some(peaks) => peaks.iter().copied().map(Hash::from_bytes).collect(),
+        None => footing.peaks,
+    };
     if left.len() != shape::peaks_len(from) {
         return Err(DecodeError::NotCanonical.into());
     }

@@ -18,7 +18,7 @@ use super::entry::{Before, Entry};
 use super::evidence::{Evidence, Side};
 use super::head::SignedHead;
 use super::keys::LogKeys;
-use super::range::{Checked, Fault, Footing, Header, check};
+use super::range::{Checked, Fault, Footing, Range, check};
 use super::run::Run;
 use super::{Log, Proof, Staged};
 use crate::budget::VerifyBudget;
@@ -190,30 +190,28 @@ impl Log {
         budget: &mut VerifyBudget,
     ) -> Result<Received, ReceiveError> {
         self.make_ready(allowance.latest);
-        self.receive_forked(bytes, allowance, budget, u64::MAX)
+        self.receive_forked(&Range::parse(bytes)?, allowance, budget, u64::MAX)
     }
 
     /// [`receive`](Self::receive) for a log that is known to be forked at size `forked`: differences there and behind
     /// are nothing new.
     pub(crate) fn receive_forked(
         &mut self,
-        bytes: &[u8],
+        range: &Range<'_>,
         allowance: &Allowance,
         budget: &mut VerifyBudget,
         forked: u64,
     ) -> Result<Received, ReceiveError> {
-        let header = Header::read(bytes)?;
-        let alone = header.peaks.is_some();
-        let place = self.place(&header)?;
-        let mut known = self.known_roots(place, &header);
+        let place = self.place(range)?;
+        let mut known = self.known_roots(place, range);
         let mut sizes: Vec<u64> = known.iter().map(|known| known.size).collect();
         // Two histories may be known to differ at one size.
         sizes.dedup();
-        let footing = self.footing(place, &header, &sizes, allowance.latest)?;
-        let checked = check(&self.keys, self.opening.kind, header, footing)?;
+        let footing = self.footing(place, range, &sizes, allowance.latest)?;
+        let checked = check(&self.keys, self.opening.kind, range, footing)?;
         self.check_room(place, &checked, allowance)?;
 
-        let refused = if alone { ReceiveError::BadSignature } else { ReceiveError::Unproven };
+        let refused = if range.is_alone() { ReceiveError::BadSignature } else { ReceiveError::Unproven };
         let paid = self.check_head(&checked.head, refused, budget)?;
         if paid && let Some(root) = self.root_at(checked.head.size) {
             let size = checked.head.size;
@@ -260,23 +258,22 @@ impl Log {
         bytes: &'a [u8],
         budget: &mut VerifyBudget,
     ) -> Result<VerifiedRange<'a>, ReceiveError> {
-        let checked = self.verify_alone(bytes, &[], budget)?;
+        let checked = self.verify_alone(&Range::parse(bytes)?, &[], budget)?;
         let Checked { from, to, head, entries, .. } = checked;
         Ok(VerifiedRange { kind: self.opening.kind, from, to, head, entries })
     }
 
     fn verify_alone<'a>(
         &self,
-        bytes: &'a [u8],
+        range: &Range<'a>,
         sizes: &[u64],
         budget: &mut VerifyBudget,
     ) -> Result<Checked<'a>, ReceiveError> {
-        let header = Header::read(bytes)?;
-        if header.peaks.is_none() {
+        if !range.is_alone() {
             return Err(ReceiveError::Unproven);
         }
-        let footing = Footing { sizes, known: header.to, limit: Hlc::MAX, ..Footing::default() };
-        let checked = check(&self.keys, self.opening.kind, header, footing)?;
+        let footing = Footing { sizes, known: range.to, limit: Hlc::MAX, ..Footing::default() };
+        let checked = check(&self.keys, self.opening.kind, range, footing)?;
         self.check_head(&checked.head, ReceiveError::BadSignature, budget)?;
         Ok(checked)
     }
@@ -284,11 +281,11 @@ impl Log {
     /// Compares a proof without entries at `size` with what is held there: evidence if they differ.
     pub(super) fn compare(
         &self,
-        bytes: &[u8],
+        range: &Range<'_>,
         size: u64,
         budget: &mut VerifyBudget,
     ) -> Result<Option<Evidence>, ReceiveError> {
-        let checked = self.verify_alone(bytes, &[size], budget)?;
+        let checked = self.verify_alone(range, &[size], budget)?;
         let (Some(root), Some((_, theirs))) = (self.root_at(size), checked.roots.first()) else {
             return Err(ReceiveError::Stale { have: self.size() });
         };
@@ -299,24 +296,24 @@ impl Log {
         Ok(self.evidence_at(&Known { size, root, head }, &checked))
     }
 
-    fn place(&self, header: &Header<'_>) -> Result<Place, ReceiveError> {
+    fn place(&self, range: &Range<'_>) -> Result<Place, ReceiveError> {
         let (start, end) = (self.run.start(), self.run.end());
         let within = |run: &Run| {
             // A base that falls begins something else.
-            let falls = header.from == run.end()
-                && header.first_base(self.opening.kind).is_some_and(|base| base < run.last().base);
-            run.start() <= header.from && header.from <= run.end() && !falls
+            let falls = range.from == run.end()
+                && range.first_base(self.opening.kind).is_some_and(|base| base < run.last().base);
+            run.start() <= range.from && range.from <= run.end() && !falls
         };
         if within(&self.run) {
             return Ok(Place::Held);
         }
-        if header.from < start {
+        if range.from < start {
             return Err(ReceiveError::Stale { have: end });
         }
         match self.staged.iter().position(|staged| within(&staged.run)) {
             Some(at) => Ok(Place::Staged(at)),
             // A proof without entries has no place either, and still shows a head.
-            None if header.peaks.is_some() => Ok(Place::New),
+            None if range.is_alone() => Ok(Place::New),
             None => Err(ReceiveError::Gap { have: end }),
         }
     }
@@ -331,15 +328,15 @@ impl Log {
 
     /// The roots with which a range can be compared, by size: at its ends and those of what is held and staged, and
     /// those of the heads that were seen.
-    fn known_roots(&self, place: Place, header: &Header<'_>) -> Vec<Known> {
+    fn known_roots(&self, place: Place, range: &Range<'_>) -> Vec<Known> {
         let mut known = Vec::new();
         let signed = self.head().copied();
         if place == Place::Held {
             let mut proofs = self.run.proofs(&self.keys, &[]);
-            let to = header.to.min(self.run.end());
+            let to = range.to.min(self.run.end());
             // Without peaks, the range is computed from ours: they cannot differ where it begins.
-            let from = header.peaks.is_some().then_some(header.from);
-            for size in from.into_iter().chain((to > header.from).then_some(to)) {
+            let from = range.is_alone().then_some(range.from);
+            for size in from.into_iter().chain((to > range.from).then_some(to)) {
                 let head = signed.filter(|head| head.size >= size);
                 known.extend(proofs.root(size).map(|root| Known { size, root, head }));
             }
@@ -352,8 +349,8 @@ impl Log {
             known.push(Known { size: head.size, root: head.root, head: Some(head) });
             let run = &staged.run;
             let mut proofs = run.proofs(&self.keys, &[]);
-            for size in [run.start(), header.from, header.to, run.end()] {
-                if header.from <= size && size <= header.to {
+            for size in [run.start(), range.from, range.to, run.end()] {
+                if range.from <= size && size <= range.to {
                     known.extend(proofs.root(size).map(|root| Known { size, root, head: Some(head) }));
                 }
             }
@@ -366,19 +363,19 @@ impl Log {
     fn footing<'a>(
         &self,
         place: Place,
-        header: &Header<'_>,
+        range: &Range<'_>,
         sizes: &'a [u64],
         limit: Hlc,
     ) -> Result<Footing<'a>, ReceiveError> {
         let mut footing = Footing { sizes, limit, ..Footing::default() };
         let Some(run) = self.run_at(place) else {
-            footing.known = header.from;
+            footing.known = range.from;
             return Ok(footing);
         };
         footing.known = run.end();
-        if header.peaks.is_none() {
-            footing.before = run.before(header.from).ok_or(ReceiveError::Unproven)?;
-            footing.peaks = run.proofs(&self.keys, &[]).peaks(header.from).ok_or(ReceiveError::Unproven)?;
+        if !range.is_alone() {
+            footing.before = run.before(range.from).ok_or(ReceiveError::Unproven)?;
+            footing.peaks = run.proofs(&self.keys, &[]).peaks(range.from).ok_or(ReceiveError::Unproven)?;
         }
         Ok(footing)
     }
@@ -595,7 +592,7 @@ impl Log {
             let proof = Proof { head: checked.head, beyond: checked.beyond.clone() };
             Side::within(&run, &self.keys, &proof, size)?
         };
-        Evidence::of(&self.opening, &self.mesh, size, ours, theirs)
+        Evidence::of((&self.opening, &self.mesh), (self.id, &self.keys), size, ours, theirs)
     }
 }
 

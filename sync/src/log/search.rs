@@ -4,7 +4,7 @@
 //! again. So it is a bisection. Each step asks the other holder for a proof without entries at one size, which is two
 //! peaks' worth of hashes under its head; every answer that differs is better evidence than the one before.
 
-use super::{Evidence, Gone, Log, RangeForm, ReceiveError, Want};
+use super::{Evidence, Gone, Log, Range, RangeForm, ReceiveError, Want};
 use crate::budget::VerifyBudget;
 
 /// A search in progress. Holds no borrow of the log: the log is passed to each step, and must stay as it is.
@@ -54,6 +54,19 @@ impl ForkSearch {
         &mut self,
         log: &Log,
         answer: &[u8],
+        budget: &mut VerifyBudget,
+    ) -> Result<(), ReceiveError> {
+        match self.step() {
+            SearchStep::Ask(_) => self.handle_range(log, &Range::parse(answer)?, budget),
+            SearchStep::Done(_) => Ok(()),
+        }
+    }
+
+    /// [`handle`](Self::handle) for an answer of which the first bytes were read.
+    pub(crate) fn handle_range(
+        &mut self,
+        log: &Log,
+        answer: &Range<'_>,
         budget: &mut VerifyBudget,
     ) -> Result<(), ReceiveError> {
         let SearchStep::Ask(want) = self.step() else { return Ok(()) };

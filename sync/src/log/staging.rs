@@ -199,6 +199,6 @@ impl Log {
         let proof = self.proof.as_ref().filter(|proof| proof.head.size >= size)?;
         let ours = Side::within(&self.run, &self.keys, proof, size)?;
         let theirs = Side::within(&staged.run, &self.keys, &staged.proof, size)?;
-        Evidence::of(&self.opening, &self.mesh, size, ours, theirs)
+        Evidence::of((&self.opening, &self.mesh), (self.id, &self.keys), size, ours, theirs)
     }
 }

@@ -29,9 +29,10 @@ pub use outcome::{Answer, OpenError, SetError, SetStats};
 pub use replay::{Replay, ReplayError};
 
 use crate::budget::VerifyBudget;
-use crate::identity::{AgentId, AgentKey, LogId, LogOpening, MeshId, Signer, Topic};
+use crate::identity::{AgentId, AgentKey, LogId, LogOpening, MeshId, NamedOpening, Signer, Topic};
 use crate::log::{
-    Allowance, AppendError, Entry, Evidence, Gone, Have, Log, NewEntry, RangeForm, Received, SignedHead, Want,
+    Allowance, AppendError, Entry, Evidence, Gone, Have, Log, NewEntry, Range, RangeForm, ReceiveError,
+    Received, SignedHead, UncheckedEvidence, Want,
 };
 use heads::Heads;
 use slot::Slot;
@@ -111,16 +112,29 @@ impl LogSet {
         opening: &LogOpening,
         admit: impl FnOnce(&LogOpening) -> Admission,
     ) -> Result<LogId, OpenError> {
-        self.open_with(opening, None, admit)
+        self.open_named(&opening.clone().named(&self.mesh), admit)
+    }
+
+    /// [`open`](Self::open) for a log whose name in this mesh is known.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_named(
+        &mut self,
+        named: &NamedOpening,
+        admit: impl FnOnce(&LogOpening) -> Admission,
+    ) -> Result<LogId, OpenError> {
+        self.open_with(named, None, admit)
     }
 
     fn open_with(
         &mut self,
-        opening: &LogOpening,
+        named: &NamedOpening,
         key: Option<AgentKey>,
         admit: impl FnOnce(&LogOpening) -> Admission,
     ) -> Result<LogId, OpenError> {
-        let id = opening.log_id(&self.mesh);
+        let (id, opening) = (*named.id(), named.opening());
         if self.slots.contains_key(&id) {
             return Ok(id);
         }
@@ -131,7 +145,7 @@ impl LogSet {
         if admit(opening) == Admission::Ignore {
             return Err(OpenError::Ignored);
         }
-        self.insert(opening, id, key, false)?;
+        self.insert(named, key, false)?;
         Ok(id)
     }
 
@@ -141,24 +155,25 @@ impl LogSet {
     ///
     /// If the key is not admitted.
     pub fn open_local(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
-        let id = opening.log_id(&self.mesh);
+        let named = opening.clone().named(&self.mesh);
+        let id = *named.id();
         match self.slots.get_mut(&id) {
             Some(slot) => {
                 slot.set_local();
                 self.note(&id);
             }
-            None => self.insert(opening, id, None, true)?,
+            None => self.insert(&named, None, true)?,
         }
         Ok(id)
     }
 
     fn insert(
         &mut self,
-        opening: &LogOpening,
-        id: LogId,
+        named: &NamedOpening,
         admitted: Option<AgentKey>,
         local: bool,
     ) -> Result<(), OpenError> {
+        let (id, opening) = (*named.id(), named.opening());
         let key = match self.agents.get_mut(&opening.agent) {
             Some((key, logs)) => {
                 *logs += 1;
@@ -170,7 +185,7 @@ impl LogSet {
                 key
             }
         };
-        let log = Log::with_key(opening.clone(), &self.mesh, key);
+        let log = Log::with_key(named.clone(), &self.mesh, key);
         self.by_topic.insert((opening.topic.clone(), id));
         self.slots.insert(id, Slot::new(log, local));
         Ok(())
@@ -397,28 +412,52 @@ impl LogSet {
         now: Timestamp,
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
+        // What is wrong with the log is said before what is wrong with the bytes.
+        self.check_open(log)?;
+        let range = Range::parse(range).map_err(ReceiveError::from)?;
+        self.receive_range(log, &range, now, budget)
+    }
+
+    /// [`receive`](Self::receive) for a range of which the first bytes were read.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    pub fn receive_range(
+        &mut self,
+        log: &LogId,
+        range: &Range<'_>,
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+    ) -> Result<Received, SetError> {
         self.receive_with(log, range, now, None, budget)
     }
 
-    /// [`receive`](Self::receive), with another allowance than what the limits say.
+    /// Whether more of a log is taken in: it is held, and all that is valid of it is not here. If it is forked, the size at
+    /// which that shows, else the greatest number.
+    fn check_open(&self, log: &LogId) -> Result<u64, SetError> {
+        let slot = self.slots.get(log).ok_or(SetError::Unknown)?;
+        let Some(evidence) = &slot.evidence else { return Ok(u64::MAX) };
+        let valid_below = evidence.valid_below();
+        if slot.log.size() >= valid_below {
+            Err(SetError::Forked { valid_below })
+        } else {
+            Ok(evidence.size())
+        }
+    }
+
+    /// [`receive_range`](Self::receive_range), with another allowance than what the limits say.
     fn receive_with(
         &mut self,
         log: &LogId,
-        range: &[u8],
+        range: &Range<'_>,
         now: Timestamp,
         allowed: Option<Allowance>,
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
-        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
-        let mut forked_at = u64::MAX;
-        if let Some(evidence) = &slot.evidence {
-            let valid_below = evidence.valid_below();
-            forked_at = evidence.size();
-            if slot.log.size() >= valid_below {
-                return Err(SetError::Forked { valid_below });
-            }
-        }
-        if slot.waiting.is_some_and(|hlc| hlc <= latest(&self.limits, now)) {
+        let forked_at = self.check_open(log)?;
+        let waiting = self.slots.get(log).and_then(|slot| slot.waiting);
+        if waiting.is_some_and(|hlc| hlc <= latest(&self.limits, now)) {
             // Time has passed for what waited here.
             self.wait(log, now);
             self.note(log);
@@ -454,15 +493,29 @@ impl LogSet {
         budget: &mut VerifyBudget,
         admit: impl FnOnce(&LogOpening) -> Admission,
     ) -> Result<bool, SetError> {
+        self.receive_unchecked(&UncheckedEvidence::parse(bytes, &self.mesh)?, now, budget, admit)
+    }
+
+    /// [`receive_evidence`](Self::receive_evidence) for evidence of which the opening was read.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_evidence`](Self::receive_evidence).
+    pub fn receive_unchecked(
+        &mut self,
+        found: &UncheckedEvidence<'_>,
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+        admit: impl FnOnce(&LogOpening) -> Admission,
+    ) -> Result<bool, SetError> {
         // What is known already costs nothing.
-        let opening = Evidence::read_opening(bytes, &self.mesh)?;
-        let known = self.evidence(&opening.log_id(&self.mesh));
-        if known.is_some_and(|known| known.as_bytes() == bytes) {
+        let named = found.opening();
+        if self.evidence(named.id()).is_some_and(|known| known.as_bytes() == found.as_bytes()) {
             return Ok(false);
         }
-        let key = self.agents.get(&opening.agent).map(|(key, _)| key.clone());
-        let (evidence, key) = Evidence::decode_with(bytes, &self.mesh, budget, key)?;
-        let log = self.open_with(evidence.opening(), Some(key), admit)?;
+        let key = self.agents.get(&named.opening().agent).map(|(key, _)| key.clone());
+        let (evidence, key) = found.check(budget, key)?;
+        let log = self.open_with(named, Some(key), admit)?;
         Ok(self.judge(&log, evidence, now))
     }
 

@@ -15,9 +15,10 @@ use consilience_base::Timestamp;
 use super::{LogSet, OpenError, SetError, latest};
 use crate::budget::VerifyBudget;
 use crate::codec::DecodeError;
-use crate::identity::{LogId, LogOpening};
+use crate::identity::{LogId, LogOpening, NamedOpening};
 use crate::log::{
-    Allowance, AppendError, Entry, Evidence, HeadError, KeepError, LogFront, Received, SignedHead,
+    Allowance, AppendError, Entry, HeadError, KeepError, LogFront, Range, Received, SignedHead,
+    UncheckedEvidence,
 };
 
 /// Why something stored was not taken in. Nothing changed.
@@ -109,11 +110,14 @@ impl Replay<'_> {
         if local {
             return Ok(self.set.open_local(opening).map_err(SetError::from)?);
         }
-        let id = opening.log_id(&self.set.mesh);
-        if !self.set.slots.contains_key(&id) {
-            self.set.insert(opening, id, None, false).map_err(SetError::from)?;
+        self.hold(&opening.clone().named(&self.set.mesh))
+    }
+
+    fn hold(&mut self, named: &NamedOpening) -> Result<LogId, ReplayError> {
+        if !self.set.slots.contains_key(named.id()) {
+            self.set.insert(named, None, false).map_err(SetError::from)?;
         }
-        Ok(id)
+        Ok(*named.id())
     }
 
     /// Begins a copy where it began. Harmless if anything of the log is held.
@@ -144,7 +148,9 @@ impl Replay<'_> {
             staged_bytes_max: usize::MAX,
         };
         let mut budget = VerifyBudget::unlimited();
-        Ok(self.set.receive_with(log, range, self.now, Some(allowance), &mut budget)?)
+        self.set.check_open(log)?;
+        let range = Range::parse(range).map_err(|error| SetError::Receive(error.into()))?;
+        Ok(self.set.receive_with(log, &range, self.now, Some(allowance), &mut budget)?)
     }
 
     /// Puts an entry back that a local writer appended. `entry` is from [`Entry::encode`]. False if it is held.
@@ -175,9 +181,8 @@ impl Replay<'_> {
     ///
     /// If its signature is not the writer's.
     pub fn head(&mut self, head: &[u8]) -> Result<(), ReplayError> {
-        let (opening, head) = SignedHead::decode(head, &self.set.mesh)?;
-        let log = opening.log_id(&self.set.mesh);
-        let slot = self.set.slots.get_mut(&log).ok_or(SetError::Unknown)?;
+        let (named, head) = SignedHead::decode_named(head, &self.set.mesh)?;
+        let slot = self.set.slots.get_mut(named.id()).ok_or(SetError::Unknown)?;
         slot.log.see_again(head);
         Ok(())
     }
@@ -189,8 +194,8 @@ impl Replay<'_> {
     /// Why it was refused.
     pub fn evidence(&mut self, bytes: &[u8], kept_until: Option<Timestamp>) -> Result<bool, ReplayError> {
         let mut budget = VerifyBudget::unlimited();
-        let opening = Evidence::read_opening(bytes, &self.set.mesh).map_err(SetError::from)?;
-        let log = self.open(&opening, false)?;
+        let found = UncheckedEvidence::parse(bytes, &self.set.mesh).map_err(SetError::from)?;
+        let log = self.hold(found.opening())?;
         if let Some(until) = kept_until
             && let Some(slot) = self.set.slots.get_mut(&log)
             && slot.void_until.is_none()
@@ -198,7 +203,7 @@ impl Replay<'_> {
             slot.void_until = Some(until);
         }
         let hold = |_: &LogOpening| super::Admission::Hold;
-        match self.set.receive_evidence(bytes, self.now, &mut budget, hold) {
+        match self.set.receive_unchecked(&found, self.now, &mut budget, hold) {
             Ok(news) => Ok(news),
             Err(error) => {
                 let slot = self.set.slots.get_mut(&log).filter(|slot| slot.evidence.is_none());

@@ -21,9 +21,10 @@ use super::pass::{Field, Outcome, Pass};
 use super::scope::Scope;
 use crate::budget::VerifyBudget;
 use crate::codec::{DecodeError, Reader};
-use crate::identity::{LogId, LogOpening, OpeningError};
+use crate::identity::{LogId, NamedOpening, OpeningError};
 use crate::log::{
-    EvidenceError, ForkSearch, LOG_SIZE_MAX, RangeForm, ReceiveError, Received, SearchStep, Want, span,
+    EvidenceError, ForkSearch, LOG_SIZE_MAX, Range, RangeForm, ReceiveError, Received, SearchStep,
+    UncheckedEvidence, Want,
 };
 use crate::logset::{LogSet, OpenError, SetError};
 use crate::store::LogStore;
@@ -383,12 +384,12 @@ impl Talk {
     }
 
     fn take_opening(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), EndReason> {
-        let opening = match LogOpening::decode(bytes, cx.store.logs().mesh()) {
+        let opening = match NamedOpening::decode(bytes, cx.store.logs().mesh()) {
             Ok(opening) => opening,
             Err(error) => return self.fault(error.into(), cx),
         };
-        let log = opening.log_id(cx.store.logs().mesh());
-        if self.scope.matches(&opening.topic) {
+        let log = *opening.id();
+        if self.scope.matches(&opening.opening().topic) {
             if cx.store.logs().log(&log).is_none() && !self.budget.spend(1) {
                 return self.fault(Fault::Signatures, cx);
             }
@@ -407,16 +408,15 @@ impl Talk {
     }
 
     fn take_evidence(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), EndReason> {
-        let opening = crate::log::Evidence::read_opening(bytes, cx.store.logs().mesh());
-        let opening = match opening {
-            Ok(opening) => opening,
+        let evidence = match UncheckedEvidence::parse(bytes, cx.store.logs().mesh()) {
+            Ok(evidence) => evidence,
             Err(error) => return self.fault(Fault::Evidence(error), cx),
         };
-        if !self.scope.matches(&opening.topic) {
+        if !self.scope.matches(&evidence.opening().opening().topic) {
             return Ok(());
         }
-        let log = opening.log_id(cx.store.logs().mesh());
-        match cx.store.receive_evidence(bytes, cx.now, &mut self.budget) {
+        let log = *evidence.opening().id();
+        match cx.store.receive_evidence(&evidence, cx.now, &mut self.budget) {
             Ok(news) => {
                 if news {
                     self.pass.gained();
@@ -444,11 +444,12 @@ impl Talk {
         let Some(log) = cx.store.logs().find(&name).filter(|log| self.is_about(log, cx)) else {
             return Ok(());
         };
-        let Some((_, to, alone)) = span(bytes) else {
+        let Ok(range) = Range::parse(bytes) else {
             let error = ReceiveError::Decode(DecodeError::Kind);
             return self.fault(Fault::Range { log, error }, cx);
         };
-        if self.answers_search(&log, bytes, cx) {
+        let (to, alone) = (range.end(), range.form() == RangeForm::Alone);
+        if self.answers_search(&log, &range, cx) {
             return Ok(());
         }
         if alone && self.asked.get(&log).is_some_and(|(asked, _)| asked.form == RangeForm::Alone) {
@@ -456,7 +457,7 @@ impl Talk {
             self.asked.remove(&log);
         }
         let have = cx.store.logs().have(&log).map_or(0, |have| have.size);
-        match cx.store.receive(&log, bytes, cx.now, &mut self.budget) {
+        match cx.store.receive(&log, &range, cx.now, &mut self.budget) {
             Ok(received) => {
                 self.outbox.peer_has(&log, to);
                 if !matches!(received, Received::Nothing | Received::Head) {
@@ -551,8 +552,10 @@ impl Talk {
             SearchStep::Done(evidence) => {
                 self.search = None;
                 // It is this side's own finding, and checked.
-                let better = cx.store.receive_evidence(evidence.as_bytes(), cx.now, &mut self.budget);
-                if better == Ok(true) {
+                let found = UncheckedEvidence::parse(evidence.as_bytes(), cx.store.logs().mesh());
+                if found.is_ok_and(|found| {
+                    cx.store.receive_evidence(&found, cx.now, &mut self.budget) == Ok(true)
+                }) {
                     self.pass.gained();
                 }
             }
@@ -560,12 +563,12 @@ impl Talk {
     }
 
     /// Whether a range answers the search for where two histories part.
-    fn answers_search(&mut self, log: &LogId, bytes: &[u8], cx: &mut Context<'_>) -> bool {
+    fn answers_search(&mut self, log: &LogId, range: &Range<'_>, cx: &mut Context<'_>) -> bool {
         let Some((_, search)) = self.search.as_mut().filter(|(searched, _)| searched == log) else {
             return false;
         };
         let Some(held) = cx.store.logs().log(log) else { return false };
-        if search.handle(held, bytes, &mut self.budget).is_err() {
+        if search.handle_range(held, range, &mut self.budget).is_err() {
             return false;
         }
         self.pass.gained();

@@ -11,8 +11,8 @@ use consilience_base::Timestamp;
 use super::LogStore;
 use crate::budget::VerifyBudget;
 use crate::codec::{DecodeError, Reader, put_varint};
-use crate::identity::{LogId, LogOpening, OpeningError, Topic};
-use crate::log::{Evidence, Log, RangeForm, ReceiveError, Received, Want};
+use crate::identity::{LogId, NamedOpening, OpeningError, Topic};
+use crate::log::{Evidence, Log, Range, RangeForm, ReceiveError, Received, UncheckedEvidence, Want};
 use crate::logset::{Answer, OpenError, SetError};
 use crate::part::{LogRef, Part};
 
@@ -156,7 +156,7 @@ impl LogStore {
         budget.received(len);
         match Part::read(reader.take(len)?)? {
             Some(Part::Opening(bytes)) => {
-                let opening = LogOpening::decode(bytes, self.set.mesh())?;
+                let opening = NamedOpening::decode(bytes, self.set.mesh())?;
                 imported.logs += 1;
                 *log = match self.hold(&opening) {
                     Ok(log) => Some(log),
@@ -168,9 +168,9 @@ impl LogStore {
                 };
             }
             Some(Part::Evidence(bytes)) => {
-                if self.receive_evidence(bytes, now, budget).is_err() {
-                    imported.refused += 1;
-                }
+                let evidence = UncheckedEvidence::parse(bytes, self.set.mesh()).map_err(SetError::from);
+                let taken = evidence.and_then(|evidence| self.receive_evidence(&evidence, now, budget));
+                imported.refused += usize::from(taken.is_err());
             }
             Some(Part::Range(of, bytes)) => {
                 let named = |log: &LogId| match of {
@@ -197,7 +197,8 @@ impl LogStore {
         budget: &mut VerifyBudget,
         now: Timestamp,
     ) {
-        match self.receive(log, range, now, budget) {
+        let range = Range::parse(range).map_err(|error| SetError::Receive(error.into()));
+        match range.and_then(|range| self.receive(log, &range, now, budget)) {
             Ok(Received::Extended { from, to } | Received::Jumped { from, to }) => {
                 imported.entries += to - from
             }

@@ -24,9 +24,9 @@ pub use bundle::{BundleError, Imported};
 pub use opening::{Mark, Opened, Recovery, Stored};
 
 use crate::budget::VerifyBudget;
-use crate::identity::{AgentId, LogId, LogOpening, MeshId, Signer, Topic};
+use crate::identity::{AgentId, LogId, LogOpening, MeshId, NamedOpening, Signer, Topic};
 use crate::journal::{ConfirmError, Item, Journal, Record, RecordId};
-use crate::log::{Evidence, RangeForm, Received};
+use crate::log::{Range, RangeForm, Received, UncheckedEvidence};
 use crate::logset::{Admission, Change, Limits, LogSet, OpenError, SetError};
 
 /// The host's word on which logs of peers are held.
@@ -64,7 +64,7 @@ impl fmt::Debug for LogStore {
 
 impl LogStore {
     /// Records of fewer bytes are not worth a snapshot.
-    const RECORD_BYTES_MIN: usize = 16 << 10;
+    const RECORD_BYTES_MIN: usize = 4 << 10;
 
     /// Without storage: nothing has to be stored, and own entries may leave at once.
     #[must_use]
@@ -115,13 +115,13 @@ impl LogStore {
     /// # Errors
     ///
     /// Why it is not held; see [`OpenError`]. Nothing changed.
-    pub fn hold(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
-        let id = opening.log_id(self.set.mesh());
+    pub fn hold(&mut self, named: &NamedOpening) -> Result<LogId, OpenError> {
+        let id = *named.id();
         if self.set.log(&id).is_some() {
             return Ok(id);
         }
-        self.set.open(opening, &mut self.admit)?;
-        let bytes = opening.encode(self.set.mesh());
+        self.set.open_named(named, &mut self.admit)?;
+        let bytes = named.opening().encode(self.set.mesh());
         self.record(&Item::Opening { local: false, bytes: &bytes });
         if let Some(below) = self.starts.remove(&id) {
             // It is held: it was just opened.
@@ -142,7 +142,7 @@ impl LogStore {
         }
     }
 
-    /// Takes a range of a held log in, and notes it; see [`LogSet::receive`].
+    /// Takes a range of a held log in, and notes it; see [`LogSet::receive_range`].
     ///
     /// # Errors
     ///
@@ -150,18 +150,18 @@ impl LogStore {
     pub fn receive(
         &mut self,
         log: &LogId,
-        range: &[u8],
+        range: &Range<'_>,
         now: Timestamp,
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
         let known = self.set.evidence(log).cloned();
-        let received = self.set.receive(log, range, now, budget)?;
+        let received = self.set.receive_range(log, range, now, budget)?;
         let evidence = self.set.evidence(log).filter(|found| known.as_ref() != Some(found)).cloned();
         if evidence.is_some() || received == Received::Conflict {
             self.record_own_head(log);
         }
         if received != Received::Nothing {
-            self.record(&Item::Range { log: *log, bytes: range });
+            self.record(&Item::Range { log: *log, bytes: range.as_bytes() });
         }
         // A range may show a fork against a head that is in no record: one's own are not.
         if let Some(evidence) = evidence {
@@ -170,7 +170,8 @@ impl LogStore {
         Ok(received)
     }
 
-    /// Takes evidence of a fork in, and notes it; see [`LogSet::receive_evidence`]. True if it says more than what was
+    /// Takes evidence of a fork in, and notes it; see
+    /// [`LogSet::receive_unchecked`]. True if it says more than what was
     /// known.
     ///
     /// # Errors
@@ -178,16 +179,14 @@ impl LogStore {
     /// Why it was refused. Nothing changed then.
     pub fn receive_evidence(
         &mut self,
-        bytes: &[u8],
+        evidence: &UncheckedEvidence<'_>,
         now: Timestamp,
         budget: &mut VerifyBudget,
     ) -> Result<bool, SetError> {
-        let news = self.set.receive_evidence(bytes, now, budget, &mut self.admit)?;
+        let news = self.set.receive_unchecked(evidence, now, budget, &mut self.admit)?;
         if news {
-            if let Ok(opening) = Evidence::read_opening(bytes, self.set.mesh()) {
-                self.record_own_head(&opening.log_id(self.set.mesh()));
-            }
-            self.record(&Item::Evidence { bytes });
+            self.record_own_head(evidence.opening().id());
+            self.record(&Item::Evidence { bytes: evidence.as_bytes() });
         }
         Ok(news)
     }
@@ -267,12 +266,12 @@ impl LogStore {
         record
     }
 
-    /// Whether the records since the last snapshot weigh half as much as that, and at least 16 KiB: then a
-    /// [snapshot](Self::snapshot) in their place keeps what is stored in proportion to what is held, and writes each byte
-    /// about three times.
+    /// Whether the records since the last snapshot weigh a third of that, and at least 4 KiB: then a
+    /// [snapshot](Self::snapshot) in their place keeps what is stored in proportion to what is held. Each byte is written
+    /// about four times for it.
     #[must_use]
     pub const fn wants_snapshot(&self) -> bool {
-        self.record_bytes >= Self::RECORD_BYTES_MIN && self.record_bytes >= self.snapshot_bytes / 2
+        self.record_bytes >= Self::RECORD_BYTES_MIN && self.record_bytes >= self.snapshot_bytes / 3
     }
 
     /// The host has a record and all before it on durable storage. Own entries in them may be signed now.
