@@ -19,10 +19,10 @@ mod files;
 mod records;
 #[cfg(feature = "file-store")]
 #[allow(dead_code, reason = "each test binary takes its part of it")]
-#[path = "store/simulated.rs"]
+#[path = "support/src/disk.rs"]
 mod simulated;
 #[path = "crash/workload.rs"]
 mod workload;
 #[allow(dead_code, reason = "each test binary takes its part of it")]
-#[path = "replica/world.rs"]
+#[path = "support/src/replicas.rs"]
 mod world;

@@ -6,6 +6,7 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "tests have a standard library")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "limits on time need a clock")]
 
+#[path = "support/src/collections.rs"]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -12,10 +12,10 @@ mod bytes;
 #[path = "journal/format.rs"]
 mod format;
 #[allow(dead_code, reason = "the model's own tests run elsewhere")]
-#[path = "logset/model.rs"]
+#[path = "support/src/histories.rs"]
 mod model;
 #[path = "journal/sets.rs"]
 mod sets;
 #[allow(dead_code, reason = "each test binary takes its part of it")]
-#[path = "logset/world.rs"]
+#[path = "support/src/logsets.rs"]
 mod world;

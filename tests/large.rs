@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+#[path = "support/src/collections.rs"]
 mod support;
 
 use alloc::collections::{BTreeMap, BTreeSet};

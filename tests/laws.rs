@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+#[path = "support/src/collections.rs"]
 mod support;
 
 use alloc::collections::BTreeSet;

@@ -21,7 +21,7 @@ mod forks;
 mod heads;
 #[path = "logset/histories.rs"]
 mod histories;
-#[path = "logset/model.rs"]
+#[path = "support/src/histories.rs"]
 mod model;
 #[path = "logset/offers.rs"]
 mod offers;
@@ -29,5 +29,5 @@ mod offers;
 mod quotas;
 #[path = "logset/restored.rs"]
 mod restored;
-#[path = "logset/world.rs"]
+#[path = "support/src/logsets.rs"]
 mod world;

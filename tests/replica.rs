@@ -16,7 +16,7 @@ mod bundles;
 mod couplings;
 #[path = "replica/events.rs"]
 mod events;
-#[path = "replica/hand.rs"]
+#[path = "support/src/hand.rs"]
 mod hand;
 #[path = "replica/histories.rs"]
 mod histories;
@@ -26,5 +26,5 @@ mod named;
 mod notices;
 #[path = "replica/restarts.rs"]
 mod restarts;
-#[path = "replica/world.rs"]
+#[path = "support/src/replicas.rs"]
 mod world;

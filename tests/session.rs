@@ -7,10 +7,10 @@
     reason = "tests have a standard library"
 )]
 
-#[path = "session/foe.rs"]
+#[path = "support/src/foe.rs"]
 mod foe;
 #[allow(dead_code, reason = "the tests of replicas alone take more of it")]
-#[path = "replica/hand.rs"]
+#[path = "support/src/hand.rs"]
 mod hand;
 #[path = "session/hostile.rs"]
 mod hostile;
@@ -21,7 +21,7 @@ mod mesh;
 #[path = "session/outside.rs"]
 mod outside;
 #[allow(dead_code, reason = "the tests of replicas alone take more of it")]
-#[path = "replica/world.rs"]
+#[path = "support/src/replicas.rs"]
 mod replicas;
 #[path = "session/scopes.rs"]
 mod scopes;

@@ -15,8 +15,8 @@
 mod folder;
 #[path = "store/power.rs"]
 mod power;
-#[path = "store/simulated.rs"]
+#[path = "support/src/disk.rs"]
 mod simulated;
 #[allow(dead_code, reason = "each test binary takes its part of it")]
-#[path = "logset/world.rs"]
+#[path = "support/src/logsets.rs"]
 mod world;

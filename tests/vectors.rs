@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::std_instead_of_alloc, clippy::std_instead_of_core, reason = "tests have all of std")]
 
-#[path = "vectors/parse.rs"]
+#[path = "support/src/vectors.rs"]
 mod parse;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -9,7 +9,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "the numbers are small, or cut on purpose")]
 #![expect(clippy::std_instead_of_alloc, clippy::std_instead_of_core, reason = "tests have all of std")]
 
-#[path = "vectors/parse.rs"]
+#[path = "support/src/vectors.rs"]
 mod parse;
 
 #[path = "vectors/log_malformed.rs"]

@@ -1,7 +1,7 @@
 //! Writes the golden and the malformed vectors to where the decoders' targets look for seeds; for ranges, those of the
 //! logs too that the target holds them against; for frames, those of the conversations that the target interrupts.
 
-#[path = "../../tests/vectors/parse.rs"]
+#[path = "../../tests/support/src/vectors.rs"]
 mod parse;
 
 use std::collections::BTreeMap;

@@ -5,7 +5,7 @@
 pub mod collection;
 pub mod conversation;
 pub mod decoding;
-#[path = "../../tests/session/foe.rs"]
+#[path = "../../tests/support/src/foe.rs"]
 pub mod foe;
 pub mod logs;
 pub mod model;

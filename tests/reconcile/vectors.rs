@@ -8,7 +8,7 @@ use consilience::sync::reconcile::{Config, FrameError, KeyRange, Mode, Reconcile
 
 use crate::support::{Item, Side, config, id, plain, set_of};
 
-#[path = "../vectors/parse.rs"]
+#[path = "../support/src/vectors.rs"]
 mod parse;
 
 const FRAMES: &str = include_str!("../vectors/reconcile.txt");

@@ -7,7 +7,7 @@ use consilience::journal::RecordId;
 use consilience::sync::{Keypair, LogId, LogKind, MeshId, Signer, Topic};
 use consilience::{Config, Imported, Notice, Opened, Replica, Stored, Transaction, Writer};
 
-#[path = "../support/dice.rs"]
+#[path = "dice.rs"]
 pub mod dice;
 #[path = "oracle.rs"]
 pub mod oracle;

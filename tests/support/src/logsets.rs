@@ -10,7 +10,7 @@ use consilience::sync::{
     Topic, VerifyBudget, Want,
 };
 
-#[path = "../support/dice.rs"]
+#[path = "dice.rs"]
 mod dice;
 
 pub use dice::{Dice, seeds};
