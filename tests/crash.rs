@@ -4,7 +4,7 @@
 //!
 //! `CONSILIENCE_CASES` sets the number of random subsets tried at each effect; a failure names the effect.
 
-#![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![expect(unreachable_pub, reason = "one binary, and its modules share a world")]
 #![expect(
     clippy::std_instead_of_core,
@@ -17,12 +17,9 @@
 mod files;
 #[path = "crash/records.rs"]
 mod records;
-#[cfg(feature = "file-store")]
-#[allow(dead_code, reason = "each test binary takes its part of it")]
-#[path = "support/src/disk.rs"]
-mod simulated;
 #[path = "crash/workload.rs"]
 mod workload;
-#[allow(dead_code, reason = "each test binary takes its part of it")]
-#[path = "support/src/replicas.rs"]
-mod world;
+
+#[cfg(feature = "file-store")]
+use consilience_test_support::disk as simulated;
+use consilience_test_support::replicas as world;

@@ -6,9 +6,6 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "tests have a standard library")]
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "limits on time need a clock")]
 
-#[path = "support/src/collections.rs"]
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -17,7 +14,7 @@ use consilience::crdts::{
     ActorId, COUNTER_MAX, CausalContext, Cursor, Dot, DotStore, Hlc, LwwMap, MapDelta, OrSet, Timestamp,
     VersionVector, WriteError,
 };
-use support::{Bytes, Change, Subject};
+use consilience_test_support::collections::{Bytes, Change, Subject, difference};
 
 const MAP: u8 = 0x11;
 const SET: u8 = 0x12;
@@ -252,7 +249,7 @@ fn arbitrary_forms_join_as_the_model_says<S: Subject>(kind: u8, seeds: core::ops
                 let (changed, changes) = subject.merge_watched(&bytes);
                 let reported: BTreeSet<Change> = changes.iter().cloned().collect();
                 assert!(changed && reported.len() == changes.len(), "each once, seed {seed}");
-                assert_eq!(reported, support::difference(&before.reads(), &model.reads()), "seed {seed}");
+                assert_eq!(reported, difference(&before.reads(), &model.reads()), "seed {seed}");
             }
             let encoded = subject.encode();
             assert_eq!(encoded, model.encode(kind), "seed {seed}");

@@ -11,13 +11,10 @@
 
 extern crate alloc;
 
-#[path = "support/src/collections.rs"]
-mod support;
-
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use consilience::crdts::{ActorId, Cursor, Dot, Hlc, LwwMap, OrSet, Timestamp};
-use support::{Bytes, Subject};
+use consilience_test_support::collections::{Bytes, Subject, difference};
 
 /// A small generator, so that a failure is a seed.
 struct Random(u64);
@@ -141,10 +138,7 @@ fn large_histories_equal_the_model<S: Subject>(seed: u64) {
                 let after: BTreeMap<Bytes, Bytes> = receiver.model.reads().into_iter().collect();
                 let (_, changes) = receiver.subject.merge_watched(&whole);
                 assert_eq!(changes.len(), changes.iter().collect::<BTreeSet<_>>().len());
-                assert_eq!(
-                    changes.into_iter().collect::<BTreeSet<_>>(),
-                    support::difference(&before, &after)
-                );
+                assert_eq!(changes.into_iter().collect::<BTreeSet<_>>(), difference(&before, &after));
             }
             replicas[to].check(&format!("seed {seed} round {round}"));
         }

@@ -5,14 +5,11 @@
 
 extern crate alloc;
 
-#[path = "support/src/collections.rs"]
-mod support;
-
 use alloc::collections::BTreeSet;
 
 use consilience::crdts::{ActorId, Cursor, Dot, Hlc, LwwMap, OrSet, Timestamp};
+use consilience_test_support::collections::{Bytes, Heard, Op, Subject, cases, difference};
 use proptest::prelude::*;
-use support::{Bytes, Heard, Op, Subject, cases, difference};
 
 /// A step of a history. Replicas, keys and operations are indices, taken modulo how many there are.
 #[derive(Clone, Debug)]

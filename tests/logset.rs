@@ -4,7 +4,6 @@
 //! `CONSILIENCE_CASES` sets the number of random histories a property runs; a failure prints the seed that replays it.
 
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
-#![expect(unreachable_pub, reason = "one binary, and its modules share a world")]
 #![expect(
     clippy::std_instead_of_core,
     clippy::std_instead_of_alloc,
@@ -21,7 +20,7 @@ mod forks;
 mod heads;
 #[path = "logset/histories.rs"]
 mod histories;
-#[path = "support/src/histories.rs"]
+#[path = "logset/model.rs"]
 mod model;
 #[path = "logset/offers.rs"]
 mod offers;
@@ -29,5 +28,5 @@ mod offers;
 mod quotas;
 #[path = "logset/restored.rs"]
 mod restored;
-#[path = "support/src/logsets.rs"]
-mod world;
+
+use consilience_test_support::logsets as world;

@@ -3,7 +3,6 @@
 //! `CONSILIENCE_CASES` sets the number of random histories; a failure prints the seed that replays it.
 
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
-#![expect(unreachable_pub, reason = "one binary, and its modules share a world")]
 #![expect(
     clippy::std_instead_of_core,
     clippy::std_instead_of_alloc,
@@ -16,8 +15,6 @@ mod bundles;
 mod couplings;
 #[path = "replica/events.rs"]
 mod events;
-#[path = "support/src/hand.rs"]
-mod hand;
 #[path = "replica/histories.rs"]
 mod histories;
 #[path = "replica/named.rs"]
@@ -26,5 +23,5 @@ mod named;
 mod notices;
 #[path = "replica/restarts.rs"]
 mod restarts;
-#[path = "support/src/replicas.rs"]
-mod world;
+
+use consilience_test_support::{hand, replicas as world};

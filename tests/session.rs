@@ -7,11 +7,6 @@
     reason = "tests have a standard library"
 )]
 
-#[path = "support/src/foe.rs"]
-mod foe;
-#[allow(dead_code, reason = "the tests of replicas alone take more of it")]
-#[path = "support/src/hand.rs"]
-mod hand;
 #[path = "session/hostile.rs"]
 mod hostile;
 #[path = "session/meet.rs"]
@@ -20,10 +15,9 @@ mod meet;
 mod mesh;
 #[path = "session/outside.rs"]
 mod outside;
-#[allow(dead_code, reason = "the tests of replicas alone take more of it")]
-#[path = "support/src/replicas.rs"]
-mod replicas;
 #[path = "session/scopes.rs"]
 mod scopes;
 #[path = "session/world.rs"]
 mod world;
+
+use consilience_test_support::{foe, hand, replicas};

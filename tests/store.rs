@@ -4,19 +4,11 @@
 //! `CONSILIENCE_CASES` sets the number of random histories; a failure prints the seed that replays it.
 
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
-#![expect(unreachable_pub, reason = "one binary, and its modules share a world")]
-#![expect(
-    clippy::std_instead_of_core,
-    clippy::std_instead_of_alloc,
-    reason = "tests have a standard library"
-)]
+#![expect(clippy::std_instead_of_core, reason = "tests have a standard library")]
 
 #[path = "store/folder.rs"]
 mod folder;
 #[path = "store/power.rs"]
 mod power;
-#[path = "support/src/disk.rs"]
-mod simulated;
-#[allow(dead_code, reason = "each test binary takes its part of it")]
-#[path = "support/src/logsets.rs"]
-mod world;
+
+use consilience_test_support::{disk as simulated, logsets as world};

@@ -7,9 +7,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::std_instead_of_alloc, clippy::std_instead_of_core, reason = "tests have all of std")]
 
-#[path = "support/src/vectors.rs"]
-mod parse;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -18,7 +15,7 @@ use consilience::crdts::{
     ActorId, COUNTER_MAX, CausalContext, DecodeError, Dot, Hlc, KEY_BYTES_MAX, LwwMap, MapDelta, OrSet,
     SetDelta, Timestamp, VALUE_BYTES_MAX,
 };
-use parse::{Vector, parse};
+use consilience_test_support::vectors::{Vector, parse};
 
 const MAPS: &str = include_str!("vectors/map.txt");
 const SETS: &str = include_str!("vectors/set.txt");

@@ -9,9 +9,6 @@
 #![expect(clippy::cast_possible_truncation, reason = "the numbers are small, or cut on purpose")]
 #![expect(clippy::std_instead_of_alloc, clippy::std_instead_of_core, reason = "tests have all of std")]
 
-#[path = "support/src/vectors.rs"]
-mod parse;
-
 #[path = "vectors/log_malformed.rs"]
 mod malformed;
 
@@ -26,8 +23,8 @@ use consilience::sync::{
     AgentId, AgentKey, Entry, Evidence, Gone, Hash, Have, Log, LogKind, LogOpening, LogSet, MeshId, Offer,
     RangeForm, ReceiveError, Received, SignedHead, Signer, SigningTag, VerifyBudget, Want,
 };
+use consilience_test_support::vectors::{Vector, parse};
 use malformed::malformed;
-use parse::{Vector, parse};
 use scenes::{
     ada, all, event_log, event_opening, evidence, follower, log_forms, mesh, receive, state_log,
     state_opening,

@@ -1,9 +1,6 @@
 //! Writes the golden and the malformed vectors to where the decoders' targets look for seeds; for ranges, those of the
 //! logs too that the target holds them against; for frames, those of the conversations that the target interrupts.
 
-#[path = "../../tests/support/src/vectors.rs"]
-mod parse;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fs, io};
@@ -11,7 +8,7 @@ use std::{fs, io};
 use consilience_fuzz::logs::written;
 use consilience_fuzz::reconcile::{input, scenes};
 use consilience_sync::{LogKind, RangeForm};
-use parse::{Vector, parse};
+use consilience_test_support::vectors::{Vector, parse};
 
 /// A target, the files with golden vectors for it, the file with malformed ones, and how the names in them begin.
 type Target = (&'static str, &'static [&'static str], &'static str, &'static [&'static str]);

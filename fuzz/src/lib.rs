@@ -5,8 +5,6 @@
 pub mod collection;
 pub mod conversation;
 pub mod decoding;
-#[path = "../../tests/support/src/foe.rs"]
-pub mod foe;
 pub mod logs;
 pub mod model;
 pub mod offers;
@@ -14,3 +12,5 @@ pub mod reconcile;
 pub mod replicas;
 pub mod session;
 pub mod trace;
+
+pub use consilience_test_support::foe;

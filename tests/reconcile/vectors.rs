@@ -5,11 +5,9 @@
 use core::fmt::Write as _;
 
 use consilience::sync::reconcile::{Config, FrameError, KeyRange, Mode, ReconcileSet, Reconciliation};
+use consilience_test_support::vectors::parse;
 
 use crate::support::{Item, Side, config, id, plain, set_of};
-
-#[path = "../support/src/vectors.rs"]
-mod parse;
 
 const FRAMES: &str = include_str!("../vectors/reconcile.txt");
 const WIRE: &str = include_str!("../../docs/WIRE.md");
@@ -66,7 +64,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn the_frames_are_the_golden_ones() {
-    let held = parse::parse(FRAMES);
+    let held = parse(FRAMES);
     let built = built();
     for (vector, (name, bytes)) in held.iter().zip(&built) {
         assert_eq!((&vector.name, hex(&vector.bytes)), (name, hex(bytes)));
@@ -77,7 +75,7 @@ fn the_frames_are_the_golden_ones() {
 #[test]
 fn no_golden_frame_is_also_that_of_another_length() {
     // What is cut short, or has a byte behind it, is refused by the side that waits for the frame.
-    let open = parse::parse(FRAMES).into_iter().find(|vector| vector.name == "few_0").unwrap().bytes;
+    let open = parse(FRAMES).into_iter().find(|vector| vector.name == "few_0").unwrap().bytes;
     let mut set = plain(2..43);
     for len in 0..open.len() {
         let mut machine = Reconciliation::accept(config(Mode::Auto, 512, 1));
@@ -91,7 +89,7 @@ fn no_golden_frame_is_also_that_of_another_length() {
 #[test]
 fn the_document_shows_frames_that_are_in_the_file() {
     // An example in the document is a line of hex behind the name of a vector in backquotes.
-    let held = parse::parse(FRAMES);
+    let held = parse(FRAMES);
     let mut shown = 0;
     for line in WIRE.lines() {
         let Some((name, bytes)) = line.strip_prefix("    ").and_then(|line| line.split_once(" = ")) else {

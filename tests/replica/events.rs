@@ -7,20 +7,6 @@ use consilience::{AppendEventError, EventRef, Notice};
 use super::hand::Hand;
 use super::world::{Disk, How, Node, TOPIC, at, topic};
 
-impl Node {
-    fn event(&mut self, payload: &str, ms: u64) -> EventRef {
-        let (event, _) = self.replica.append_event(self.writer, TOPIC, payload.as_bytes(), at(ms)).unwrap();
-        self.store();
-        event
-    }
-
-    fn events(&self) -> Vec<String> {
-        let view = self.replica.topic(TOPIC).unwrap().events();
-        let text = |payload: Option<&[u8]>| payload.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
-        view.iter().map(|event| text(event.payload).unwrap_or_else(|| "erased".into())).collect()
-    }
-}
-
 fn stamp(ms: u64) -> Hlc {
     Hlc::new(at(ms), 0)
 }

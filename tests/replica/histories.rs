@@ -3,8 +3,9 @@
 //!
 use std::collections::BTreeMap;
 
-use super::world::oracle::{Oracle, live};
-use super::world::{Dice, Disk, How, Node, at, converge, dice::seeds, topic};
+use consilience_test_support::oracle::{Oracle, live};
+
+use super::world::{Dice, Disk, How, Node, at, converge, seeds, topic};
 
 /// A bundle from one to another, perhaps cut off.
 fn tell(dice: &mut Dice, from: &mut Node, to: &mut Node, ms: u64) {

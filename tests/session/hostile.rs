@@ -12,7 +12,7 @@ use consilience::sync::{
 use crate::foe::{self, Foe, Heard};
 use crate::hand::{self, Hand};
 use crate::meet::event;
-use crate::replicas::{Dice, Node, TOPIC, at, config, dice::seeds, keys, mesh, schema};
+use crate::replicas::{Dice, Node, TOPIC, at, config, keys, mesh, schema, seeds};
 use crate::world::{Net, Party, Weather};
 
 /// A session's memory, and one message.

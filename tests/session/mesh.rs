@@ -3,10 +3,10 @@
 
 use consilience::sync::Log;
 use consilience::sync::session::SessionEvent;
+use consilience_test_support::oracle::Oracle;
 
 use crate::meet::event;
-use crate::replicas::oracle::Oracle;
-use crate::replicas::{Dice, Disk, How, Node, TOPIC, dice::seeds, topic};
+use crate::replicas::{Dice, Disk, How, Node, TOPIC, seeds, topic};
 use crate::world::{Net, Party, Weather};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::foe::{self, Heard};
 use crate::hand;
 use crate::hostile::{DECADE, agreed, attack, attack_with, ended, events, faults, pair, settled, work};
 use crate::meet::event;
-use crate::replicas::{Dice, How, Node, at, config, dice::seeds, keys, mesh};
+use crate::replicas::{Dice, How, Node, at, config, keys, mesh, seeds};
 use crate::world::{Net, Party, Weather};
 
 /// A frame between two honest parties: from the side that dials or the other, and its bytes.

@@ -9,7 +9,7 @@ use consilience::sync::{Hash, Limits, LogId, LogSet, Opened, Relay, Stored};
 
 use crate::foe::Foe;
 use crate::replicas::{Dice, Node, START, at};
-pub use crate::replicas::{keys, mesh, topic};
+pub use crate::replicas::{keys, mesh};
 
 /// Who takes part.
 #[derive(Debug)]

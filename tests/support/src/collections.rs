@@ -1,12 +1,8 @@
 //! What the tests of map and set share: one face for both, and the naive model they are held against.
-#![allow(dead_code, unreachable_pub, reason = "each test binary takes its part of it")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
 
-extern crate alloc;
+use std::collections::{BTreeMap, BTreeSet};
 
-use alloc::collections::{BTreeMap, BTreeSet};
-
-use consilience::crdts::{ActorId, Cursor, DecodeError, Dot, Hlc, LwwMap, MapDelta, OrSet, SetDelta};
+use consilience_crdts::{ActorId, Cursor, DecodeError, Dot, Hlc, LwwMap, MapDelta, OrSet, SetDelta};
 
 /// How many cases a property runs: `CONSILIENCE_CASES`, else 10,000.
 pub fn cases() -> u32 {
@@ -14,30 +10,51 @@ pub fn cases() -> u32 {
         .map_or(10_000, |text| text.parse().expect("CONSILIENCE_CASES is a number"))
 }
 
+/// Keys, values and encoded deltas.
 pub type Bytes = Vec<u8>;
 /// A key, what it read, what it reads.
 pub type Change = (Bytes, Option<Bytes>, Option<Bytes>);
 
 /// A map or a set. A set's values are empty.
+#[expect(clippy::len_without_is_empty, reason = "a test asks for the number")]
 pub trait Subject: Clone + PartialEq + core::fmt::Debug {
+    /// Whether keys have values.
     const HAS_VALUES: bool;
+    /// An empty one whose index has this seed.
     fn new(seed: u64) -> Self;
+    /// Writes a key and gives the delta. A set leaves value and stamp out.
     fn add(&mut self, actor: ActorId, key: &[u8], value: &[u8], stamp: Hlc) -> Bytes;
+    /// Removes a key and gives the delta.
     fn remove(&mut self, key: &[u8]) -> Bytes;
+    /// Merges an encoded delta; true if anything changed. An error changes nothing.
     fn merge(&mut self, delta: &[u8]) -> Result<bool, DecodeError>;
+    /// Merges an encoded delta that is valid; also gives the changes that were reported.
     fn merge_watched(&mut self, delta: &[u8]) -> (bool, Vec<Change>);
+    /// Merges another state; true if anything changed.
     fn merge_state(&mut self, other: &Self) -> bool;
+    /// The join of two encoded deltas.
     fn join(a: &[u8], b: &[u8]) -> Bytes;
+    /// Decodes a state.
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError>;
+    /// Encodes the state.
     fn encode(&self) -> Bytes;
+    /// The point up to which deltas were seen.
     fn cursor(&self) -> Cursor;
+    /// The changes after a cursor, encoded.
     fn delta_since(&self, cursor: Cursor) -> Bytes;
+    /// The value of a key; an empty one for an element of a set.
     fn read(&self, key: &[u8]) -> Option<Bytes>;
+    /// The live dots of a key, the winner first.
     fn dots(&self, key: &[u8]) -> Vec<Dot>;
+    /// All live keys with their values, in order.
     fn entries(&self) -> Vec<(Bytes, Bytes)>;
+    /// All live keys with a prefix, in order.
     fn prefixed(&self, prefix: &[u8]) -> Vec<Bytes>;
+    /// All live keys from `start` up to and without `end`, in order.
     fn between(&self, start: &[u8], end: &[u8]) -> Vec<Bytes>;
+    /// The number of live keys.
     fn len(&self) -> usize;
+    /// The number of live dots.
     fn live_dots(&self) -> usize;
 }
 

@@ -1,11 +1,11 @@
 //! Random histories that a seed replays.
-#![allow(dead_code, reason = "each test binary takes its part of it")]
 
 /// Xorshift: random enough for histories, and replayed by its seed.
 #[derive(Clone, Debug)]
 pub struct Dice(pub u64);
 
 impl Dice {
+    /// Dice whose rolls depend on the seed alone.
     pub fn new(seed: u64) -> Self {
         let mut dice = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         for _ in 0..4 {
@@ -14,6 +14,7 @@ impl Dice {
         dice
     }
 
+    /// A number below `sides`, which is at least 1.
     pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -21,14 +22,17 @@ impl Dice {
         (self.0 >> 11) % sides
     }
 
+    /// An index into a list of `len` items, which is at least 1.
     pub fn index(&mut self, len: usize) -> usize {
         self.roll(len as u64) as usize
     }
 
+    /// True once in `sides` rolls.
     pub fn one_in(&mut self, sides: u64) -> bool {
         self.roll(sides) == 0
     }
 
+    /// Puts items in a random order.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for at in (1..items.len()).rev() {
             items.swap(at, self.index(at + 1));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use consilience::store::Disk;
 
-use crate::world::Dice;
+use crate::dice::Dice;
 
 /// What power loss leaves of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,7 @@ struct Content {
     pending: Vec<Write>,
 }
 
+/// The content of the disk: live, durable, and on its way from one to the other.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     contents: Vec<Content>,
@@ -42,6 +43,7 @@ pub struct State {
     /// Names since the folder was synced.
     pending: Vec<(String, Option<usize>)>,
     locked: bool,
+    /// The number of effects so far.
     pub effects: usize,
     /// The effect that fails, and whether it has its effect all the same.
     pub fail: Option<(usize, bool)>,
@@ -64,10 +66,12 @@ impl Drop for Simulated {
 }
 
 impl Simulated {
+    /// The state that all handles share.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
+    /// Another handle of the same disk, which holds no lock.
     pub fn handle(&self) -> Self {
         Self { state: self.state.clone(), holds: false }
     }
@@ -169,12 +173,12 @@ impl State {
     }
 
     /// How many bytes the last write has that is not durable yet.
-    #[allow(dead_code, reason = "each test binary takes its part of it")]
     pub fn last_write_len(&self) -> usize {
         let pending = self.last_write.and_then(|number| self.contents[number].pending.last());
         if let Some(Write::Append(_, bytes)) = pending { bytes.len() } else { 0 }
     }
 
+    /// The names of all files, in order.
     pub fn names(&self) -> Vec<String> {
         self.live.keys().cloned().collect()
     }

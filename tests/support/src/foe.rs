@@ -4,37 +4,60 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
-use consilience::sync::codec::put_varint;
-use consilience::sync::session::SessionId;
-use consilience::sync::{AgentId, Keypair, LogId, MeshId, Offer, Signer, Want};
+use consilience_sync::codec::put_varint;
+use consilience_sync::session::SessionId;
+use consilience_sync::{AgentId, Keypair, LogId, MeshId, Offer, Signer, Want};
 
+/// The frame that begins a handshake.
 pub const HELLO: u8 = 1;
+/// The listener's part of the handshake.
 pub const ANSWER: u8 = 2;
+/// The dialer's signature, which ends the handshake.
 pub const PROOF: u8 = 3;
+/// A frame that refuses a handshake.
 pub const REFUSAL: u8 = 4;
+/// A frame with a packet of an established session.
 pub const DATA: u8 = 5;
+/// The frame that ends a session.
 pub const CLOSE: u8 = 6;
 
+/// Message: the topics that the speaker is interested in.
 pub const SUBSCRIBE: u8 = 1;
+/// Message: the root of all heads of the speaker, which opens a round.
 pub const ROOT: u8 = 2;
+/// Message: the roots are the same.
 pub const SAME: u8 = 3;
+/// Message: a frame of the reconciliation.
 pub const COMPARE: u8 = 4;
+/// Message: offers of logs.
 pub const OFFERS: u8 = 5;
+/// Message: the opening of a log.
 pub const OPEN: u8 = 6;
+/// Message: evidence of a fork.
 pub const EVIDENCE: u8 = 7;
+/// Message: a range of a log.
 pub const RANGE: u8 = 8;
+/// Message: the range that the speaker wants.
 pub const WANT: u8 = 9;
+/// Message: the range that was wanted is not there any more.
 pub const GONE: u8 = 10;
+/// Message: the speaker does not want a log.
 pub const UNWANTED: u8 = 11;
+/// Message: the speaker refuses a log.
 pub const REFUSED: u8 = 12;
+/// Message: the speaker's part of a round is done.
 pub const DONE: u8 = 13;
 
 /// What an offer is about.
 pub const ALL: u8 = 0;
+/// Offers of logs that changed since the last round.
 pub const CHANGED: u8 = 1;
+/// Offers of logs in which the two sides differ.
 pub const DIFFERING: u8 = 2;
+/// Offers that answer those of the other side.
 pub const ANSWERING: u8 = 3;
 
+/// A varint of the wire format.
 pub fn varint(value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_varint(&mut bytes, value);
@@ -55,6 +78,7 @@ pub fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// A frame of version 1.
 pub fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
     [vec![0x10 | kind], varint(body.len() as u64), body.to_vec()].concat()
 }
@@ -71,26 +95,32 @@ pub fn frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     found
 }
 
+/// A message of the stream, with its length before it.
 pub fn message(kind: u8, rest: &[u8]) -> Vec<u8> {
     [varint(rest.len() as u64 + 1), vec![kind], rest.to_vec()].concat()
 }
 
+/// The first bytes of a log's id, which name it in a session.
 pub fn name(log: &LogId) -> [u8; 8] {
     *log.as_bytes().first_chunk().unwrap()
 }
 
+/// A `ROOT` message.
 pub fn root(pass: u64, root: [u8; 32], since: Option<[u8; 8]>) -> Vec<u8> {
     message(ROOT, &[varint(pass), root.to_vec(), since.iter().flatten().copied().collect()].concat())
 }
 
+/// A `SAME` message.
 pub fn same(pass: u64) -> Vec<u8> {
     message(SAME, &varint(pass))
 }
 
+/// A `COMPARE` message.
 pub fn compare(pass: u64, part: u64, frame: &[u8]) -> Vec<u8> {
     message(COMPARE, &[varint(pass), varint(part), frame.to_vec()].concat())
 }
 
+/// An `OFFERS` message.
 pub fn offers(pass: u64, extent: u8, offers: &[Offer]) -> Vec<u8> {
     let mut bytes = varint(pass);
     bytes.push(extent);
@@ -106,18 +136,22 @@ pub fn offers(pass: u64, extent: u8, offers: &[Offer]) -> Vec<u8> {
     message(OFFERS, &bytes)
 }
 
+/// A `RANGE` message.
 pub fn range(log: &LogId, bytes: &[u8]) -> Vec<u8> {
     message(RANGE, &[&name(log), bytes].concat())
 }
 
+/// A `WANT` message.
 pub fn want(log: &LogId, want: Want) -> Vec<u8> {
     message(WANT, &[&name(log)[..], &want.encode()].concat())
 }
 
+/// A message of any kind that begins with the name of a log.
 pub fn about(kind: u8, log: &LogId, rest: &[u8]) -> Vec<u8> {
     message(kind, &[&name(log)[..], rest].concat())
 }
 
+/// A `DONE` message.
 pub fn done(pass: u64, gained: bool) -> Vec<u8> {
     message(DONE, &[varint(pass), vec![u8::from(gained)]].concat())
 }
@@ -161,18 +195,28 @@ pub enum Heard {
     Tick,
 }
 
+/// A foe's answer to each thing that it hears.
 pub type Script = Box<dyn FnMut(&mut Foe, &Heard) + Send>;
 
 /// One end of one connection.
 pub struct Foe {
+    /// The session, as the simulated network numbers it.
     pub id: SessionId,
+    /// The mesh whose secret it knows.
     pub mesh: MeshId,
+    /// The key that it signs with.
     pub keys: Keypair,
+    /// Whether it begins the handshake.
     pub dials: bool,
+    /// The binding to an outer channel.
     pub binding: Option<Vec<u8>>,
+    /// Whether it says that it wants all topics.
     pub everything: bool,
+    /// The bytes of the largest frame that it says it takes.
     pub frame_bytes: u64,
+    /// The bytes that it says may be on their way to it.
     pub window: u64,
+    /// Its share of randomness in the handshake.
     pub nonce: [u8; 16],
     /// Whether it says what it has got.
     pub acknowledges: bool,
@@ -185,23 +229,32 @@ pub struct Foe {
     pub session_keys: Option<([u8; 32], [u8; 32], [u8; 32])>,
     /// The number of its next chunk, and what the peer has of them.
     pub sent: u64,
+    /// The number of its chunks that the peer acknowledged.
     pub acked: u64,
     next: u64,
     early: BTreeMap<u64, Vec<u8>>,
     stream: Vec<u8>,
     owes: bool,
     out: VecDeque<Vec<u8>>,
+    /// The script, but while it runs.
     pub script: Option<Script>,
+    /// The time of the next [`Heard::Tick`], in milliseconds.
     pub tick: Option<u64>,
+    /// The time of the last call, in milliseconds.
     pub now: u64,
     /// All messages, when they came.
     pub heard: Vec<(u64, u8, Vec<u8>)>,
     /// All frames that came and that went.
     pub came: Vec<Vec<u8>>,
+    /// All frames that went.
     pub went: Vec<Vec<u8>>,
+    /// The number of bytes that came.
     pub bytes: usize,
+    /// The agent at the other end, once the handshake named it.
     pub peer: Option<AgentId>,
+    /// The reason for which the peer refused the handshake.
     pub refused: Option<u8>,
+    /// Whether the peer ended the session.
     pub closed: bool,
 }
 
@@ -353,12 +406,14 @@ impl Foe {
         }
     }
 
+    /// Ends the session, under its key.
     pub fn close(&mut self) {
         let (ours, ..) = self.session_keys.unwrap();
         let mac: [u8; 8] = cut(keyed(&ours, &[&[0xff]]));
         self.send(frame(CLOSE, &mac));
     }
 
+    /// The next frame to the peer. `now` is in milliseconds. Poll again until there is none.
     pub fn poll(&mut self, now: u64) -> Option<Vec<u8>> {
         self.now = now;
         if self.owes && self.out.is_empty() && self.acknowledges {
@@ -368,6 +423,7 @@ impl Foe {
         self.out.pop_front()
     }
 
+    /// Runs the script at the time that it asked for. `now` is in milliseconds.
     pub fn timeout(&mut self, now: u64) {
         self.now = now;
         if self.tick.is_some_and(|due| due <= now) {

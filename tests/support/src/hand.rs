@@ -1,17 +1,18 @@
 //! A member that writes its logs by hand: payloads byte by byte, handed over as a bundle.
 
-use consilience::crdts::{CouplingSchema, Hlc, Timestamp};
-use consilience::sync::codec::put_varint;
-use consilience::sync::{
+use consilience_crdts::{CouplingSchema, Hlc, Timestamp};
+use consilience_sync::codec::put_varint;
+use consilience_sync::{
     Answer, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry, RangeForm,
     Signer, Want,
 };
 
-use super::world::{keys, mesh, topic};
+use crate::replicas::{keys, mesh, topic};
 
 /// A removal's name of a dot: which alias, entry, operation, tag.
 pub type Name = (u64, u64, u64, [u8; 4]);
 
+/// A varint of the wire format.
 pub fn varint(value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_varint(&mut bytes, value);
@@ -30,14 +31,17 @@ fn names(names: &[Name]) -> Vec<u8> {
     bytes
 }
 
+/// Writes a key and ends dots.
 pub fn op_set(key: &str, value: &str, ends: &[Name]) -> Vec<u8> {
     [vec![0], counted(key.as_bytes()), counted(value.as_bytes()), names(ends)].concat()
 }
 
+/// Removes a key: ends dots.
 pub fn op_remove(key: &str, ends: &[Name]) -> Vec<u8> {
     [vec![1], counted(key.as_bytes()), names(ends)].concat()
 }
 
+/// Ends dots of any key.
 pub fn op_end(ends: &[Name]) -> Vec<u8> {
     [vec![2], names(ends)].concat()
 }
@@ -58,14 +62,17 @@ pub fn op_carry(
     [vec![6], name, item].concat()
 }
 
+/// Strengthens a key of a coupling up to an instant.
 pub fn op_strengthen(key: &str, instant: u64) -> Vec<u8> {
     [vec![4], counted(key.as_bytes()), instant.to_le_bytes().to_vec()].concat()
 }
 
+/// The id of a map in a payload.
 pub fn map_id(name: &str) -> Vec<u8> {
     [vec![0, name.len() as u8], name.as_bytes().to_vec()].concat()
 }
 
+/// The id of a coupling in a payload.
 pub fn coupling_id(name: &str, schema: &CouplingSchema) -> Vec<u8> {
     [vec![2, name.len() as u8], name.as_bytes().to_vec(), schema.encode()].concat()
 }
@@ -109,16 +116,20 @@ pub fn bundle(mesh: &MeshId, parts: &[(u8, Vec<u8>)]) -> Vec<u8> {
 /// A member with a raw set of logs.
 #[derive(Clone, Debug)]
 pub struct Hand {
+    /// The logs that it writes.
     pub set: LogSet,
     agent: u8,
+    /// Its one log.
     pub log: LogId,
 }
 
 impl Hand {
+    /// A member with one state log.
     pub fn new(agent: u8, incarnation: u64) -> Self {
         Self::of_kind(agent, incarnation, LogKind::State)
     }
 
+    /// A member with one log of a kind, in the topic of [`replicas`](crate::replicas).
     pub fn of_kind(agent: u8, incarnation: u64, kind: LogKind) -> Self {
         let mut set = LogSet::new(mesh(), Limits::default());
         let opening = LogOpening {
@@ -131,14 +142,17 @@ impl Hand {
         Self { set, agent, log }
     }
 
+    /// The key that it signs with.
     pub fn keys(&self) -> Keypair {
         keys(self.agent)
     }
 
+    /// Appends a payload as it is; gives its number.
     pub fn append(&mut self, payload: &[u8], hlc: Hlc) -> u64 {
         self.set.append(&self.log, &NewEntry::new(hlc, payload)).unwrap()
     }
 
+    /// Appends a payload as it is with a base; gives its number.
     pub fn append_with_base(&mut self, payload: &[u8], base: u64, hlc: Hlc) -> u64 {
         self.set.append(&self.log, &NewEntry { base, ..NewEntry::new(hlc, payload) }).unwrap()
     }

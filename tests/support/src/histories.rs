@@ -3,18 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use consilience::crdts::{Hlc, Timestamp};
-use consilience::sync::{Answer, LogId, LogKind, LogOpening, LogSet, NewEntry, SetError};
+use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::{Answer, LogId, LogKind, LogOpening, LogSet, NewEntry, SetError};
 
-use crate::world::{
-    Dice, KINDS, Replica, START, alone, append_based, converge, follow, holder, keys, meaning, opening_in,
-    rich, seeds, tell_evidence, writer,
+use crate::logsets::{
+    Dice, KINDS, Replica, START, alone, converge, follow, holder, keys, meaning, mesh, opening_in, rich,
+    tell, tell_evidence,
 };
 
 /// What happens in a history beside appends, raised bases and deliveries.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
+    /// How many steps a history has.
     pub steps: u64,
+    /// The kind of all logs; either one where there is none.
     pub kind: Option<LogKind>,
     /// Writers are cloned and both copies go on.
     pub clones: bool,
@@ -26,12 +28,18 @@ pub struct Rules {
     pub retired: bool,
 }
 
+/// No clones, nothing retired.
 pub const HONEST: Rules =
     Rules { steps: 120, kind: None, clones: false, bases: true, future: true, retired: false };
 
+/// The writer of one log.
+#[derive(Debug)]
 pub struct Writer {
+    /// The opening of its log.
     pub opening: LogOpening,
+    /// The id of its log.
     pub log: LogId,
+    /// The number of its agent.
     pub agent: u8,
     /// In which set it writes.
     home: usize,
@@ -41,21 +49,31 @@ pub struct Writer {
     written: u64,
 }
 
+/// Bytes on their way to a set.
+#[derive(Debug)]
 pub enum Packet {
+    /// A range of a log.
     Range(LogId, Vec<u8>),
+    /// Evidence of a fork.
     Evidence(Vec<u8>),
 }
 
+/// Sets, their consumers, the writers, and the network between them.
+#[derive(Debug)]
 pub struct World {
     rules: Rules,
     dice: Dice,
+    /// The time that has come.
     pub now: Timestamp,
+    /// The sets with their consumers.
     pub replicas: Vec<Replica>,
+    /// The writers, each at home in one of the sets.
     pub writers: Vec<Writer>,
     network: Vec<(usize, Packet)>,
 }
 
 impl World {
+    /// A world that depends on seed and rules alone.
     pub fn new(seed: u64, rules: Rules) -> Self {
         let mut dice = Dice::new(seed);
         let count = 2 + dice.index(4);
@@ -64,7 +82,7 @@ impl World {
                 let kind = rules.kind.unwrap_or(KINDS[dice.index(2)]);
                 let agent = 1 + number as u8;
                 let opening = opening_in("model", kind, agent, 1);
-                let log = opening.log_id(&crate::world::mesh());
+                let log = opening.log_id(&mesh());
                 Writer { opening, log, agent, home: dice.index(count), clones: Vec::new(), written: 0 }
             })
             .collect();
@@ -76,6 +94,7 @@ impl World {
         Self { rules, dice, now: START, replicas, writers, network: Vec::new() }
     }
 
+    /// One random step.
     pub fn step(&mut self) {
         let writer = self.dice.index(self.writers.len());
         let at = self.dice.index(self.replicas.len());
@@ -191,7 +210,7 @@ impl World {
                 match packet {
                     Packet::Range(log, bytes) => drop(set.receive(log, bytes, self.now, &mut rich())),
                     Packet::Evidence(bytes) => {
-                        let hold = |_: &LogOpening| consilience::sync::Admission::Hold;
+                        let hold = |_: &LogOpening| consilience_sync::Admission::Hold;
                         set.receive_evidence(bytes, self.now, &mut rich(), hold).unwrap();
                     }
                 }
@@ -224,7 +243,7 @@ impl World {
     }
 
     /// Everything is signed and told, and nothing is from the future any more.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         self.now = self.now.saturating_add_millis(24 * 60 * 60 * 1_000);
         for writer in &mut self.writers {
             let home = &mut self.replicas[writer.home].set;
@@ -242,7 +261,7 @@ impl World {
         for writer in &self.writers {
             for clone in &writer.clones {
                 for replica in &mut self.replicas {
-                    crate::world::tell(clone, &mut replica.set, &writer.log, self.now);
+                    tell(clone, &mut replica.set, &writer.log, self.now);
                     tell_evidence(clone, &mut replica.set, &writer.log, self.now);
                 }
             }
@@ -251,7 +270,7 @@ impl World {
             let home = &mut self.replicas[writer.home];
             if home.consumer.self_forked.contains(&writer.log) && home.set.evidence(&writer.log).is_none() {
                 home.set.remove(&writer.log);
-                home.set.open(&writer.opening, |_| consilience::sync::Admission::Hold).unwrap();
+                home.set.open(&writer.opening, |_| consilience_sync::Admission::Hold).unwrap();
                 home.consumer.logs.remove(&writer.log);
                 converge(&mut self.replicas, &writer.log, self.now);
             }
@@ -279,66 +298,4 @@ impl World {
             }
         }
     }
-}
-
-fn run(cases: u64, rules: Rules) {
-    seeds(cases, |seed| {
-        let mut world = World::new(seed, rules);
-        for _ in 0..rules.steps {
-            world.step();
-        }
-        world.settle();
-    });
-}
-
-#[test]
-fn consumers_of_honest_logs_believe_what_their_sets_say_and_end_alike() {
-    run(200, HONEST);
-}
-
-#[test]
-fn consumers_of_logs_without_bases_and_future_stamps_end_alike() {
-    run(100, Rules { bases: false, future: false, ..HONEST });
-}
-
-#[test]
-fn consumers_of_cloned_state_logs_end_alike() {
-    run(200, Rules { kind: Some(LogKind::State), clones: true, ..HONEST });
-}
-
-#[test]
-fn consumers_of_cloned_event_logs_end_alike() {
-    run(150, Rules { kind: Some(LogKind::Event), clones: true, bases: false, ..HONEST });
-}
-
-#[test]
-fn consumers_of_retired_logs_end_alike() {
-    run(150, Rules { retired: true, ..HONEST });
-}
-
-#[test]
-fn a_consumer_that_never_polled_is_told_the_same_in_the_end() {
-    seeds(50, |seed| {
-        let mut dice = Dice::new(seed);
-        for kind in KINDS {
-            let opening = opening_in("model", kind, 1, 1);
-            let (mut source, log) = writer(&opening);
-            let mut lazy = Replica::new(holder(&[&opening]));
-            let mut eager = Replica::new(holder(&[&opening]));
-            for _ in 0..10 {
-                for _ in 0..1 + dice.roll(20) {
-                    let held = source.log(&log).unwrap();
-                    let (size, base) = (held.size(), held.base());
-                    let base = if dice.one_in(5) { base + dice.roll(size - base + 1) } else { base };
-                    append_based(&mut source, &log, b"payload", base, START);
-                }
-                source.sign_head(&log, &keys(1), START).unwrap();
-                crate::world::tell(&source, &mut lazy.set, &log, START);
-                crate::world::tell(&source, &mut eager.set, &log, START);
-                eager.follow();
-            }
-            lazy.follow();
-            assert_eq!(lazy.consumer.logs, eager.consumer.logs);
-        }
-    });
 }

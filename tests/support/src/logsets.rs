@@ -3,36 +3,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consilience::crdts::{Hlc, Timestamp};
-use consilience::sync::{
+use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::{
     Admission, Answer, Change, Entry, ForkSearch, Hash, Incarnation, Keypair, Limits, LogId, LogKind,
     LogOpening, LogSet, MeshId, NewEntry, RangeForm, ReceiveError, Received, SearchStep, SetError, Signer,
     Topic, VerifyBudget, Want,
 };
 
-#[path = "dice.rs"]
-mod dice;
+pub use crate::dice::{Dice, seeds};
 
-pub use dice::{Dice, seeds};
-
+/// Both kinds of logs.
 pub const KINDS: [LogKind; 2] = [LogKind::State, LogKind::Event];
 /// When everything begins.
 pub const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// Enough for any answer here.
 pub const WHOLE: usize = 1 << 24;
 
+/// The one mesh.
 pub fn mesh() -> MeshId {
     MeshId::from_bytes([7; 32])
 }
 
+/// The key of an agent.
 pub fn keys(agent: u8) -> Keypair {
     Keypair::from_seed([agent; 32])
 }
 
+/// A time so many milliseconds after [`START`].
 pub fn later(ms: u64) -> Timestamp {
     START.saturating_add_millis(ms)
 }
 
+/// The opening of a log.
 pub fn opening_in(topic: &str, kind: LogKind, agent: u8, incarnation: u64) -> LogOpening {
     LogOpening {
         topic: Topic::new(topic).unwrap(),
@@ -42,14 +44,17 @@ pub fn opening_in(topic: &str, kind: LogKind, agent: u8, incarnation: u64) -> Lo
     }
 }
 
+/// The opening of a log of the usual topic and incarnation.
 pub fn opening(kind: LogKind, agent: u8) -> LogOpening {
     opening_in("team/planning", kind, agent, 1)
 }
 
+/// An empty set with the usual limits.
 pub fn set() -> LogSet {
     LogSet::new(mesh(), Limits::default())
 }
 
+/// An empty set with other limits.
 pub fn limited(change: impl FnOnce(&mut Limits)) -> LogSet {
     let mut limits = Limits::default();
     change(&mut limits);
@@ -78,6 +83,7 @@ pub fn append(set: &mut LogSet, log: &LogId, payload: &[u8], now: Timestamp) -> 
     append_based(set, log, payload, base, now)
 }
 
+/// Appends an entry with a base, at the next stamp from `now` on.
 pub fn append_based(set: &mut LogSet, log: &LogId, payload: &[u8], base: u64, now: Timestamp) -> u64 {
     let mut hlc = set.log(log).unwrap().last_hlc();
     hlc.tick(now);
@@ -92,6 +98,7 @@ pub fn write(set: &mut LogSet, log: &LogId, agent: u8, name: &str, count: u64) {
     set.sign_head(log, &keys(agent), START).unwrap();
 }
 
+/// A stamp so many milliseconds after [`START`].
 pub fn stamp(ms: u64) -> Hlc {
     Hlc::new(later(ms), 0)
 }
@@ -103,10 +110,12 @@ pub fn rich() -> VerifyBudget {
     budget
 }
 
+/// A want of a range that proves itself.
 pub fn alone(from: u64, to: u64) -> Want {
     Want { from, to, form: RangeForm::Alone }
 }
 
+/// A want of a range that follows on the receiver's entries.
 pub fn follow(from: u64, to: u64) -> Want {
     Want { from, to, form: RangeForm::Follow }
 }
@@ -119,6 +128,7 @@ pub fn range(set: &LogSet, log: &LogId, want: Want) -> Vec<u8> {
     }
 }
 
+/// Takes a range in at [`START`], with plenty of signature checks.
 pub fn receive(set: &mut LogSet, log: &LogId, bytes: &[u8]) -> Result<Received, SetError> {
     set.receive(log, bytes, START, &mut rich())
 }
@@ -139,6 +149,7 @@ pub fn tell(from: &LogSet, to: &mut LogSet, log: &LogId, now: Timestamp) {
     tell_in(from, to, log, now, 512);
 }
 
+/// As [`tell`], with ranges of at most `chunk` bytes.
 pub fn tell_in(from: &LogSet, to: &mut LogSet, log: &LogId, now: Timestamp, chunk: usize) {
     let Some(have) = from.have(log) else { return };
     tell_evidence(from, to, log, now);
@@ -174,6 +185,7 @@ fn ask(
     Some(to.receive(log, &bytes, now, &mut rich()))
 }
 
+/// Hands over the evidence against a log, if there is any.
 pub fn tell_evidence(from: &LogSet, to: &mut LogSet, log: &LogId, now: Timestamp) {
     if let Some(evidence) = from.evidence(log) {
         let bytes = evidence.as_bytes().to_vec();
@@ -208,15 +220,19 @@ pub fn search(from: &LogSet, to: &mut LogSet, log: &LogId, now: Timestamp) -> us
 /// A set, and a consumer that follows it.
 #[derive(Clone, Debug)]
 pub struct Replica {
+    /// The logs.
     pub set: LogSet,
+    /// The consumer that follows them.
     pub consumer: Consumer,
 }
 
 impl Replica {
+    /// A set with a consumer that knows nothing yet.
     pub fn new(set: LogSet) -> Self {
         Self { set, consumer: Consumer::default() }
     }
 
+    /// Lets the consumer take in all changes, and checks it against the set.
     pub fn follow(&mut self) {
         self.consumer.follow(&mut self.set);
         self.consumer.check(&self.set);
@@ -251,10 +267,13 @@ fn outline(set: &LogSet, log: &LogId) -> impl PartialEq + use<> {
 /// What a log means to a set: whether it is forked and what shows it, and the entries that count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meaning {
+    /// The size and the bytes of the evidence of a fork.
     pub evidence: Option<(u64, Vec<u8>)>,
+    /// The payloads that count, by number.
     pub entries: BTreeMap<u64, Vec<u8>>,
 }
 
+/// The meaning of a log to a set.
 pub fn meaning(set: &LogSet, log: &LogId) -> Meaning {
     let evidence = set.evidence(log).map(|found| (found.size(), found.as_bytes().to_vec()));
     Meaning { evidence, entries: payloads(set, log) }
@@ -276,9 +295,13 @@ pub fn payloads(set: &LogSet, log: &LogId) -> BTreeMap<u64, Vec<u8>> {
 /// A consumer that follows the changes of one set and looks at nothing else but the entries that they speak of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consumer {
+    /// The leaf hashes of the entries that count, by log and number.
     pub logs: BTreeMap<LogId, BTreeMap<u64, Hash>>,
+    /// The logs whose entries ceased to count.
     pub voided: BTreeSet<LogId>,
+    /// The logs of local writers that were found to be forked.
     pub self_forked: BTreeSet<LogId>,
+    /// All changes, as they came.
     pub told: Vec<Change>,
     /// The entries as it was told them.
     read: BTreeMap<LogId, BTreeMap<u64, Read>>,

@@ -1,13 +1,12 @@
 //! What random histories are held against: a list of everything that was ever committed, with what its writer saw when it
 //! did. Where no log was forked, what is live in the end is what nobody who is still known had seen and ended.
-#![allow(dead_code, reason = "each test binary takes its part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consilience::crdts::Units;
-use consilience::sync::{Log, LogId, LogSet, Signer};
+use consilience_crdts::Units;
+use consilience_sync::{Log, LogId, LogSet, Signer};
 
-use super::{Dice, Node, TOPIC, at, keys, schema};
+use crate::replicas::{Dice, Node, TOPIC, at, keys, schema};
 
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -38,6 +37,7 @@ pub type Write = (usize, String, u64);
 
 const MAPS: [&str; 2] = ["tasks", "notes"];
 
+/// Everything that was ever committed, by all nodes.
 #[derive(Debug, Default)]
 pub struct Oracle {
     commits: Vec<Commit>,
@@ -166,6 +166,7 @@ fn number(value: &[u8]) -> u64 {
     std::str::from_utf8(value).unwrap().trim_end_matches('x').parse().unwrap()
 }
 
+/// The values that nobody overwrote, of all maps and keys.
 pub fn live(node: &Node) -> BTreeSet<Write> {
     let mut all = BTreeSet::new();
     for (map, name) in MAPS.iter().enumerate() {

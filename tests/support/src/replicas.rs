@@ -2,41 +2,44 @@
 
 use std::collections::BTreeSet;
 
-use consilience::crdts::{CouplingSchema, Timestamp, Units};
 use consilience::journal::RecordId;
-use consilience::sync::{Keypair, LogId, LogKind, MeshId, Signer, Topic};
-use consilience::{Config, Imported, Notice, Opened, Replica, Stored, Transaction, Writer};
+use consilience::{Config, EventRef, Imported, Notice, Opened, Replica, Stored, Transaction, Writer};
+use consilience_crdts::{CouplingSchema, Timestamp, Units};
+use consilience_sync::{Keypair, LogId, LogKind, MeshId, Signer, Topic};
 
-#[path = "dice.rs"]
-pub mod dice;
-#[path = "oracle.rs"]
-pub mod oracle;
+pub use crate::dice::{Dice, seeds};
 
-pub use dice::Dice;
-
+/// The time at which everything begins, in milliseconds of the Unix epoch.
 pub const START: u64 = 1_700_000_000_000;
+/// The name of the one topic.
 pub const TOPIC: &str = "team";
 
+/// A time so many milliseconds after [`START`].
 pub fn at(ms: u64) -> Timestamp {
     Timestamp::from_millis(START + ms)
 }
 
+/// The one mesh.
 pub fn mesh() -> MeshId {
     MeshId::from_bytes([9; 32])
 }
 
+/// The one topic.
 pub fn topic() -> Topic {
     Topic::new(TOPIC).unwrap()
 }
 
+/// The schema of the coupling "trust".
 pub fn schema() -> CouplingSchema {
     CouplingSchema::with_half_life(3_600_000).unwrap()
 }
 
+/// The key of an agent.
 pub fn keys(agent: u8) -> Keypair {
     Keypair::from_seed([agent + 1; 32])
 }
 
+/// A configuration whose entropy depends on the seed alone.
 pub fn config(seed: u64) -> Config {
     let mut entropy = [7; 32];
     entropy[..8].copy_from_slice(&seed.to_le_bytes());
@@ -48,26 +51,37 @@ pub fn config(seed: u64) -> Config {
 /// A replica, its one writer, and what its host has stored.
 #[derive(Debug)]
 pub struct Node {
+    /// The replica.
     pub replica: Replica,
+    /// The number of its writer.
     pub writer: Writer,
+    /// The number of its agent, as [`keys`] takes it.
     pub agent: u8,
+    /// The snapshot that is stored.
     pub snapshot: Option<Vec<u8>>,
+    /// The records that are stored after the snapshot.
     pub records: Vec<u8>,
 }
 
 /// What a host has on its disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
+    /// The snapshot that is stored.
     pub snapshot: Option<Vec<u8>>,
+    /// The records that are stored after the snapshot.
     pub records: Vec<u8>,
 }
 
 /// How a node is opened.
 #[derive(Clone, Copy, Debug)]
 pub enum How {
+    /// For the first time.
     Fresh,
+    /// From storage that has everything.
     Resumed,
+    /// From an older copy of its storage.
     Restored,
+    /// Without storage.
     InMemory,
 }
 
@@ -97,14 +111,17 @@ impl Node {
         tx.commit().unwrap()
     }
 
+    /// All notices that wait.
     pub fn notices(&mut self) -> Vec<Notice> {
         notices(&mut self.replica)
     }
 
+    /// A node that is opened for the first time.
     pub fn fresh(agent: u8, seed: u64) -> Self {
         Self::open(agent, seed, Disk::default(), How::Fresh, at(0))
     }
 
+    /// A node on what is stored.
     pub fn open(agent: u8, seed: u64, disk: Disk, how: How, now: Timestamp) -> Self {
         let stored = Stored { snapshot: disk.snapshot.as_deref(), records: &disk.records };
         let opened = match how {
@@ -118,6 +135,7 @@ impl Node {
         Self { replica, writer, agent, snapshot: disk.snapshot, records: disk.records }
     }
 
+    /// A copy of what is stored.
     pub fn disk(&self) -> Disk {
         Disk { snapshot: self.snapshot.clone(), records: self.records.clone() }
     }
@@ -130,6 +148,7 @@ impl Node {
         }
     }
 
+    /// Stores a snapshot in place of all records.
     pub fn snapshot(&mut self) {
         let snapshot = self.replica.snapshot();
         self.replica.confirm_snapshot(snapshot.covers()).unwrap();
@@ -168,6 +187,7 @@ impl Node {
         view.conflicts(key).iter().map(|live| live.value.to_vec()).collect()
     }
 
+    /// Sets a key of the map "tasks".
     pub fn set(&mut self, key: &str, value: &str, now: Timestamp) {
         let mut tx = self.replica.transact(self.writer, TOPIC, now).unwrap();
         tx.map("tasks").set(key, value).unwrap();
@@ -175,6 +195,7 @@ impl Node {
         self.store();
     }
 
+    /// Removes a key of the map "tasks".
     pub fn remove(&mut self, key: &str, now: Timestamp) {
         let mut tx = self.replica.transact(self.writer, TOPIC, now).unwrap();
         tx.map("tasks").remove(key).unwrap();
@@ -182,6 +203,7 @@ impl Node {
         self.store();
     }
 
+    /// Strengthens a key of the coupling "trust".
     pub fn strengthen(&mut self, key: &str, by: u32, now: Timestamp) {
         let mut tx = self.replica.transact(self.writer, TOPIC, now).unwrap();
         tx.coupling("trust", schema()).strengthen(key, Units::new(by)).unwrap();
@@ -189,9 +211,24 @@ impl Node {
         self.store();
     }
 
+    /// The value of a key of the map "tasks".
     pub fn get(&self, key: &str) -> Option<String> {
         let view = self.replica.topic(TOPIC).unwrap();
         view.map("tasks").get(key).map(|live| String::from_utf8(live.value.to_vec()).unwrap())
+    }
+
+    /// Appends an event; gives its name.
+    pub fn event(&mut self, payload: &str, ms: u64) -> EventRef {
+        let (event, _) = self.replica.append_event(self.writer, TOPIC, payload.as_bytes(), at(ms)).unwrap();
+        self.store();
+        event
+    }
+
+    /// The payloads of all events of the topic, as they are read merged.
+    pub fn events(&self) -> Vec<String> {
+        let view = self.replica.topic(TOPIC).unwrap().events();
+        let text = |payload: Option<&[u8]>| payload.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+        view.iter().map(|event| text(event.payload).unwrap_or_else(|| "erased".into())).collect()
     }
 }
 

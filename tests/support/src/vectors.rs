@@ -2,13 +2,16 @@
 //! hex; `6b*4000` is one byte 4,000 times. What stands behind `#` is a comment.
 
 /// One entry: what stands before the `=`, and the bytes.
-pub(crate) struct Vector {
-    pub(crate) name: String,
-    pub(crate) bytes: Vec<u8>,
+#[derive(Clone, Debug)]
+pub struct Vector {
+    /// The text before the `=`.
+    pub name: String,
+    /// The bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// All entries of a file. Panics on a line that is none.
-pub(crate) fn parse(text: &str) -> Vec<Vector> {
+pub fn parse(text: &str) -> Vec<Vector> {
     let mut vectors: Vec<Vector> = Vec::new();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
