@@ -11,8 +11,8 @@
 #[path = "coupling/named.rs"]
 mod named;
 
-use consilience::crdts::coupling::{Coupling, CouplingCursor, CouplingDelta, CouplingSchema, Units};
-use consilience::crdts::{ActorId, DecodeError, Timestamp};
+use consilience_crdts::coupling::{Coupling, CouplingCursor, CouplingDelta, CouplingSchema, Units};
+use consilience_crdts::{ActorId, DecodeError, Timestamp};
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use consilience::crdts::coupling::{Coupling, CouplingSchema, Units};
-use consilience::crdts::{
+use consilience_crdts::coupling::{Coupling, CouplingSchema, Units};
+use consilience_crdts::{
     ActorId, COUNTER_MAX, CausalContext, Cursor, Dot, DotStore, Hlc, LwwMap, MapDelta, OrSet, Timestamp,
     VersionVector, WriteError,
 };

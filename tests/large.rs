@@ -13,7 +13,7 @@ extern crate alloc;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use consilience::crdts::{ActorId, Cursor, Dot, Hlc, LwwMap, OrSet, Timestamp};
+use consilience_crdts::{ActorId, Cursor, Dot, Hlc, LwwMap, OrSet, Timestamp};
 use consilience_test_support::collections::{Bytes, Subject, difference};
 
 /// A small generator, so that a failure is a seed.

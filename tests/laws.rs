@@ -7,7 +7,7 @@ extern crate alloc;
 
 use alloc::collections::BTreeSet;
 
-use consilience::crdts::{ActorId, Cursor, Dot, Hlc, LwwMap, OrSet, Timestamp};
+use consilience_crdts::{ActorId, Cursor, Dot, Hlc, LwwMap, OrSet, Timestamp};
 use consilience_test_support::collections::{Bytes, Heard, Op, Subject, cases, difference};
 use proptest::prelude::*;
 

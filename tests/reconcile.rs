@@ -13,7 +13,7 @@ mod support;
 #[path = "reconcile/vectors.rs"]
 mod vectors;
 
-use consilience::sync::reconcile::{Config, KeyRange, Limits, Mode, Outcome, Reconciliation, StopReason};
+use consilience_sync::reconcile::{Config, KeyRange, Limits, Mode, Outcome, Reconciliation, StopReason};
 use proptest::prelude::*;
 use support::{Dice, Item, Side, assert_exact, cases, config, exchange, id, ids, lacks, pass, plain, set_of};
 

@@ -10,8 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use consilience::crdts::coupling::{Coupling, CouplingDelta, CouplingSchema, Units};
-use consilience::crdts::{
+use consilience_crdts::coupling::{Coupling, CouplingDelta, CouplingSchema, Units};
+use consilience_crdts::{
     ActorId, COUNTER_MAX, CausalContext, DecodeError, Dot, Hlc, KEY_BYTES_MAX, LwwMap, MapDelta, OrSet,
     SetDelta, Timestamp, VALUE_BYTES_MAX,
 };

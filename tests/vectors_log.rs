@@ -18,8 +18,8 @@ mod scenes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write as _};
 
-use consilience::sync::reconcile::ReconcileSet;
-use consilience::sync::{
+use consilience_sync::reconcile::ReconcileSet;
+use consilience_sync::{
     AgentId, AgentKey, Entry, Evidence, Gone, Hash, Have, Log, LogKind, LogOpening, LogSet, MeshId, Offer,
     RangeForm, ReceiveError, Received, SignedHead, Signer, SigningTag, VerifyBudget, Want,
 };

@@ -1,10 +1,10 @@
 //! The traps that coupling must not fall into, and its error bounds, one named test each.
 
-use consilience::crdts::coupling::{
+use consilience_crdts::coupling::{
     Coupling, CouplingChange, CouplingCursor, CouplingDelta, CouplingError, CouplingSchema, SchemaMismatch,
     Units,
 };
-use consilience::crdts::{ActorId, DecodeError, KEY_BYTES_MAX, Timestamp};
+use consilience_crdts::{ActorId, DecodeError, KEY_BYTES_MAX, Timestamp};
 
 use super::{
     FLOOR, HALF_LIFE_MS, START, STEP, actor, float, floors, key, later, refused_or_canonical, schema, values,

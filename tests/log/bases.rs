@@ -1,6 +1,6 @@
 //! Writers that break the rules of bases. Only they can sign such logs; all copies must make the same of them.
 
-use consilience::sync::{
+use consilience_sync::{
     Admission, Answer, DecodeError, Have, Limits, Log, LogId, LogKind, LogSet, RangeForm, ReceiveError,
     Received, VerifyBudget,
 };
@@ -51,7 +51,7 @@ fn a_base_above_its_own_entry_is_refused_wherever_it_stands() {
         assert_eq!(receive(&mut empty(LogKind::State), &bytes), Err(ReceiveError::Decode(DecodeError::Base)));
         let mut ink = Ink::default();
         model.head_bytes(said, &mut ink);
-        assert!(consilience::sync::SignedHead::decode(&ink.bytes, &mesh()).is_err());
+        assert!(consilience_sync::SignedHead::decode(&ink.bytes, &mesh()).is_err());
     }
 }
 

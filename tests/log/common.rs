@@ -1,7 +1,7 @@
 //! What the tests of logs share: names, small logs, and a look at everything that a log shows.
 
-use consilience::crdts::{Hlc, Timestamp};
-use consilience::sync::{
+use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::{
     Allowance, Citation, EntryFlags, Hash, Incarnation, Keypair, Log, LogKind, LogOpening, MeshId, NewEntry,
     RangeForm, ReceiveError, Received, SignedHead, Signer, Topic, VerifyBudget,
 };
@@ -153,7 +153,7 @@ pub(crate) struct Seen {
 }
 
 pub(crate) fn shown(log: &Log) -> Vec<Shown> {
-    let show = |entry: consilience::sync::Entry<'_>| {
+    let show = |entry: consilience_sync::Entry<'_>| {
         let payload = entry.payload().map(<[u8]>::to_vec);
         let citations = entry.citations().collect();
         (entry.seq, entry.base, entry.hlc, entry.flags, entry.payload_len, payload, citations)

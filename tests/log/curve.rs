@@ -1,6 +1,6 @@
 //! Keys and signatures that some verifiers accept: mixed and small order, other spellings, a torsioned `R`, `s + ℓ`.
 
-use consilience::sync::{
+use consilience_sync::{
     Admission, AgentId, AgentKey, HeadError, KeyError, Limits, Log, LogKind, LogOpening, LogSet, OpenError,
     OpeningError, RangeForm, ReceiveError, Received, SignError, Signature, SignedHead, Signer,
 };
@@ -138,7 +138,7 @@ fn assert_refused_everywhere(model: &Plain, at: u64, signature: &[u8; 64]) {
         assert!(reader.verify(&ink.bytes, &mut super::common::budget()).is_err());
     }
     assert_eq!(seen(&copy), before);
-    let root = consilience::sync::Hash::from_bytes(model.root(size));
+    let root = consilience_sync::Hash::from_bytes(model.root(size));
     let head = SignedHead { size, base: said.base, time: time(at), root, signature: odd };
     assert!(!head.verifies(copy.id(), &key));
     let bytes = head.encode(&model.opening, &mesh());

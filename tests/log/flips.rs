@@ -1,6 +1,6 @@
 //! Every single-bit flip, every truncation and every byte too many: refused, and nothing changes.
 
-use consilience::sync::{
+use consilience_sync::{
     Admission, Evidence, Limits, Log, LogKind, LogOpening, LogSet, RangeForm, Received, SignedHead,
 };
 

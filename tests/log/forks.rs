@@ -1,6 +1,6 @@
 //! Forks and what is none: heads, heartbeats, evidence, and bytes that belong elsewhere.
 
-use consilience::sync::{
+use consilience_sync::{
     Admission, Answer, Evidence, EvidenceError, HeadError, Incarnation, Keypair, Limits, Log, LogKind,
     LogOpening, LogSet, MeshId, OpeningError, RangeForm, ReceiveError, Received, SetError, SignedHead,
     Signer, Topic, VerifyBudget, Want,
@@ -310,11 +310,11 @@ fn what_a_peer_sends_in_vain_is_paid_for_and_then_refused() {
     bytes[at] ^= 1;
     let mut budget = VerifyBudget::new();
     for _ in 0..128 {
-        let got = copy.receive(&bytes, &consilience::sync::Allowance::ANY, &mut budget);
+        let got = copy.receive(&bytes, &consilience_sync::Allowance::ANY, &mut budget);
         assert_eq!(got, Err(ReceiveError::BadSignature));
     }
     for _ in 0..3 {
-        let got = copy.receive(&bytes, &consilience::sync::Allowance::ANY, &mut budget);
+        let got = copy.receive(&bytes, &consilience_sync::Allowance::ANY, &mut budget);
         assert_eq!(got, Err(ReceiveError::Budget));
     }
     assert_eq!((budget.checks(), seen(&copy)), (128, before));
@@ -323,7 +323,7 @@ fn what_a_peer_sends_in_vain_is_paid_for_and_then_refused() {
     append(&mut whole, &item(4));
     whole.sign_head(&ada(), time(T + 1)).unwrap();
     let good = range(&whole, 4, 5, RangeForm::Follow);
-    let got = copy.receive(&good, &consilience::sync::Allowance::ANY, &mut budget);
+    let got = copy.receive(&good, &consilience_sync::Allowance::ANY, &mut budget);
     assert_eq!(got, Ok(Received::Extended { from: 4, to: 5 }));
     assert_equals_plain(&copy, &plain(LogKind::State).with((0..5).map(item)));
 }

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 
-use consilience::sync::{Keypair, LogOpening, MeshId, Signer};
+use consilience_sync::{Keypair, LogOpening, MeshId, Signer};
 
 pub(crate) type Digest = [u8; 32];
 

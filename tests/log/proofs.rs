@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use consilience::sync::{Hash, Log, LogKind, RangeForm, Received};
+use consilience_sync::{Hash, Log, LogKind, RangeForm, Received};
 
 use super::common::{
     T, append, assert_equals_plain, budget, empty, follower, item, plain, range, receive, rising, time,
@@ -313,7 +313,7 @@ fn every_proof_from_the_drop_on_verifies_after_dropping_at_every_point() {
                 }
             }
         }
-        assert_eq!(log.drop_below(size), Err(consilience::sync::KeepError::StillNeeded { base: size - 1 }));
+        assert_eq!(log.drop_below(size), Err(consilience_sync::KeepError::StillNeeded { base: size - 1 }));
     }
 }
 

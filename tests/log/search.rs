@@ -1,6 +1,6 @@
 //! The search for the first difference between two holders of a forked log.
 
-use consilience::sync::{
+use consilience_sync::{
     Evidence, ForkSearch, Gone, Log, LogKind, RangeForm, ReceiveError, Received, SearchStep, Want,
 };
 

@@ -1,6 +1,6 @@
 //! Spellings: every form has one, and what is spelt otherwise or is beyond a limit is refused for just that reason.
 
-use consilience::sync::{
+use consilience_sync::{
     DecodeError, ENTRY_BYTES_MAX, Evidence, EvidenceError, Gone, Have, HeadError, LOG_SIZE_MAX, LogKind,
     OpeningError, RangeForm, ReceiveError, SignedHead, Want,
 };
@@ -49,7 +49,7 @@ fn an_over_long_varint_is_refused_at_every_place_of_a_range() {
                 if !alone && from > 0 {
                     copy.receive(
                         &model.range((0, from), false, said),
-                        &consilience::sync::Allowance::ANY,
+                        &consilience_sync::Allowance::ANY,
                         &mut budget(),
                     )
                     .unwrap();

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use consilience::sync::{
+use consilience_sync::{
     Admission, AgentId, Change, DecodeError, EvidenceError, KeyError, LogId, LogKind, LogOpening, MeshId,
     OpenError, OpeningError, Received, SetError, Topic, VerifyBudget,
 };
@@ -79,7 +79,7 @@ fn nothing_is_taken_of_logs_that_are_not_held() {
     assert_eq!(to.sign_head(&log, &keys(1), START), Err(SetError::Unknown));
     assert_eq!((to.applicable(&log), to.have(&log)), (None, None));
     assert_eq!(to.want(&log, &source.have(&log).unwrap()), None);
-    assert_eq!(to.answer(&log, &alone(0, 3), 100), consilience::sync::Answer::Nothing);
+    assert_eq!(to.answer(&log, &alone(0, 3), 100), consilience_sync::Answer::Nothing);
     assert!(!to.remove(&log));
     assert_eq!(to.poll_change(), None);
 }
@@ -123,7 +123,7 @@ fn evidence_finds_no_room_where_no_log_would() {
 fn evidence_of_another_mesh_and_damaged_evidence_change_nothing() {
     let opening = opening(LogKind::State, 1);
     let (log, evidence) = forked(&opening);
-    let mut elsewhere = consilience::sync::LogSet::new(MeshId::from_bytes([8; 32]), Default::default());
+    let mut elsewhere = consilience_sync::LogSet::new(MeshId::from_bytes([8; 32]), Default::default());
     let refused = elsewhere.receive_evidence(&evidence, START, &mut rich(), |_| Admission::Hold);
     assert_eq!(refused, Err(SetError::Evidence(EvidenceError::Opening(OpeningError::WrongMesh))));
 
@@ -253,7 +253,7 @@ fn logs_are_listed_by_topic_with_those_below_it_and_then_by_id() {
         topics.dedup();
         topics
     };
-    let of = |log: &consilience::sync::Log| log.opening().topic.to_string();
+    let of = |log: &consilience_sync::Log| log.opening().topic.to_string();
     let all = ["a", "a/b", "a/b/c", "a/bc", "a/c", "a b", "ab", "b"];
     assert_eq!(topics(to.logs().map(of).collect()), all);
     assert_eq!(to.logs().count(), 24);

@@ -1,7 +1,7 @@
 //! What a peer can cause: memory in proportion to what it sends, and signature checks too.
 
 use allocation_counter::measure;
-use consilience::sync::{
+use consilience_sync::{
     Admission, Evidence, Gone, Have, LogId, LogKind, LogOpening, LogSet, ReceiveError, Received, SetError,
     SignedHead, VerifyBudget, Want,
 };
@@ -311,7 +311,7 @@ fn endless_further_heads_are_checked_only_as_far_as_they_pay() {
             source.sign_head(&log, &keys(1), START).unwrap();
             heads.push(head_proof(&source, &log).unwrap());
             heads.extend(match source.answer(&log, &follow(1, 1), 200) {
-                consilience::sync::Answer::Range { bytes, .. } => Some(bytes),
+                consilience_sync::Answer::Range { bytes, .. } => Some(bytes),
                 _ => None,
             });
         }

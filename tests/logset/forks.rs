@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use consilience::crdts::Timestamp;
-use consilience::sync::{
+use consilience_crdts::Timestamp;
+use consilience_sync::{
     Admission, Answer, Change, Have, KeepError, LogId, LogKind, LogSet, Received, SearchStep, SetError,
 };
 
@@ -573,7 +573,7 @@ fn a_search_between_two_copies_of_one_branch_ends_with_what_was_known() {
     let known = one.evidence(&log).unwrap().clone();
     search(&other, &mut one, &log, START);
     assert_eq!(*one.evidence(&log).unwrap(), known);
-    let search = consilience::sync::ForkSearch::new(other.log(&log).unwrap(), known);
+    let search = consilience_sync::ForkSearch::new(other.log(&log).unwrap(), known);
     assert!(matches!(search.step(), SearchStep::Ask(_)));
 }
 

@@ -1,10 +1,10 @@
 //! Heads that are reconciled: what differs is found, and what is planned because of it makes the two sets equal.
 
-use consilience::crdts::{Hlc, Timestamp};
-use consilience::sync::reconcile::{
+use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::reconcile::{
     Config, KeyRange, Limits as ReconcileLimits, Mode, Outcome, Reconciliation, Report, Status,
 };
-use consilience::sync::{
+use consilience_sync::{
     Admission, Answer, HeadStep, LogId, LogKind, LogSet, Move, NewEntry, Offer, RangeForm, ReceiveError,
     SetError, Topic, Want,
 };

@@ -1,7 +1,7 @@
 //! Random histories of honest and of cloned writers: at every step the consumers believe what their sets say, and all end
 //! alike.
 
-use consilience::sync::LogKind;
+use consilience_sync::LogKind;
 use consilience_test_support::histories::{HONEST, Rules, World};
 
 use crate::world::{

@@ -1,7 +1,7 @@
 //! What is sent because heads differ: what two sets that planned it end with, and what a plan must not hold back or cost.
 
-use consilience::sync::reconcile::Mode;
-use consilience::sync::{Admission, Answer, LogId, LogKind, LogSet, Move, Offer, RangeForm, Want};
+use consilience_sync::reconcile::Mode;
+use consilience_sync::{Admission, Answer, LogId, LogKind, LogSet, Move, Offer, RangeForm, Want};
 
 use super::heads::{carry, config, everything, meet, meet_until_equal};
 use super::world::{KINDS, Replica, START, append, meaning, opening, set, tell, write, writer};

@@ -1,6 +1,6 @@
 //! What a set is willing to hold is never exceeded, and one log's excess is not another's loss.
 
-use consilience::sync::{
+use consilience_sync::{
     Admission, Change, LogId, LogKind, LogSet, NewEntry, OpenError, ReceiveError, Received, SetError,
 };
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use consilience::sync::{
+use consilience_sync::{
     Answer, AppendError, Change, Incarnation, LogId, LogKind, LogOpening, LogSet, NewEntry, Received,
     SetError,
 };
@@ -61,7 +61,7 @@ fn reopen(replicas: &mut [Replica], opening: &LogOpening, log: &LogId) -> LogId 
     }
     owner.sign_head(&id, &keys(1), later(5)).unwrap();
     for replica in &mut replicas[1..] {
-        replica.set.open(&next, |_| consilience::sync::Admission::Hold).unwrap();
+        replica.set.open(&next, |_| consilience_sync::Admission::Hold).unwrap();
     }
     id
 }
@@ -237,7 +237,7 @@ fn an_unsigned_tail_conflicts_with_what_was_signed_before_and_is_no_fork() {
 
         // Then the owner takes its log from the others.
         owner.set.remove(&log);
-        owner.set.open(&opening(kind, 1), |_| consilience::sync::Admission::Hold).unwrap();
+        owner.set.open(&opening(kind, 1), |_| consilience_sync::Admission::Hold).unwrap();
         tell(&peer, &mut owner.set, &log, START);
         assert_eq!(payloads(&owner.set, &log), payloads(&peer, &log));
     }

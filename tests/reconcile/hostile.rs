@@ -1,7 +1,7 @@
 //! Peers that lie, sets that were built to fool, and bytes that no honest side sends. What they reach is bytes and
 //! turns, never a wrong answer about equality.
 
-use consilience::sync::reconcile::{
+use consilience_sync::reconcile::{
     Config, FrameError, Limits, Mode, Outcome, ReconcileSet, Reconciliation, Status, StopReason,
 };
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use consilience::sync::reconcile::{
+use consilience_sync::reconcile::{
     Config, Limits, Mode, Outcome, ReconcileSet, Reconciliation, Report, Status, Step,
 };
 

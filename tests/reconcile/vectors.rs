@@ -4,7 +4,7 @@
 
 use core::fmt::Write as _;
 
-use consilience::sync::reconcile::{Config, FrameError, KeyRange, Mode, ReconcileSet, Reconciliation};
+use consilience_sync::reconcile::{Config, FrameError, KeyRange, Mode, ReconcileSet, Reconciliation};
 use consilience_test_support::vectors::parse;
 
 use crate::support::{Item, Side, config, id, plain, set_of};

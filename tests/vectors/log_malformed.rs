@@ -1,7 +1,7 @@
 //! Bytes with one fault each, made from the golden ones. A name is the form or the copy that is given the bytes, the
 //! error, and what is wrong.
 
-use consilience::sync::{Have, Log, LogKind, NewEntry, Offer, RangeForm, Signer as _, SigningTag, Want};
+use consilience_sync::{Have, Log, LogKind, NewEntry, Offer, RangeForm, Signer as _, SigningTag, Want};
 use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use curve25519_dalek::scalar::Scalar;
 use ed25519_dalek::{Digest as _, Sha512, SigningKey};
@@ -481,7 +481,7 @@ fn evidence(vectors: &mut Vec<Built>) {
         let mut log = letters(LogKind::Event, "abcde", "F", 10);
         let first = *log.head().unwrap();
         let second = sign(&mut log, 50);
-        let side = |head: &consilience::sync::SignedHead| {
+        let side = |head: &consilience_sync::SignedHead| {
             let numbers = bytes(&[0, 0]).num(head.time.as_millis()).raw(head.signature.as_bytes());
             numbers.raw(head.root.as_bytes()).0
         };

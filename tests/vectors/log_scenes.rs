@@ -1,7 +1,7 @@
 //! The logs behind the golden bytes: whose they are, what is in them, and who holds how much of them.
 
-use consilience::crdts::{Hlc, Timestamp};
-use consilience::sync::{
+use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::{
     Admission, Allowance, Citation, EntryFlags, Gone, Hash, Have, Incarnation, Keypair, Limits, Log, LogId,
     LogKind, LogOpening, LogSet, MeshId, NewEntry, Offer, RangeForm, ReceiveError, Received, SignedHead,
     Signer, Topic, VerifyBudget, Want,
