@@ -27,8 +27,14 @@ const TARGETS: [Target; 9] = [
 
 fn main() -> io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read =
-        |file: &str| fs::read_to_string(root.join("../tests/vectors").join(file).with_extension("txt"));
+    let read = |file: &str| {
+        // Each crate has the vectors of its own forms.
+        let folder = match file {
+            "context" | "coupling" | "malformed" | "map" | "set" => "../crdts/tests/vectors",
+            _ => "../tests/vectors",
+        };
+        fs::read_to_string(root.join(folder).join(file).with_extension("txt"))
+    };
     for (target, golden, malformed, names) in TARGETS {
         let corpus = root.join("corpus").join(target);
         fs::create_dir_all(&corpus)?;

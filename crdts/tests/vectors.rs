@@ -22,7 +22,7 @@ const SETS: &str = include_str!("vectors/set.txt");
 const CONTEXTS: &str = include_str!("vectors/context.txt");
 const COUPLINGS: &str = include_str!("vectors/coupling.txt");
 const MALFORMED: &str = include_str!("vectors/malformed.txt");
-const WIRE: &str = include_str!("../docs/WIRE.md");
+const WIRE: &str = include_str!("../../docs/WIRE.md");
 
 /// A moment in 2023, in milliseconds.
 const T: u64 = 1_700_000_000_000;
