@@ -31,7 +31,7 @@ fn main() -> io::Result<()> {
         // Each crate has the vectors of its own forms.
         let folder = match file {
             "context" | "coupling" | "malformed" | "map" | "set" => "../crdts/tests/vectors",
-            _ => "../tests/vectors",
+            _ => "../sync/tests/vectors",
         };
         fs::read_to_string(root.join(folder).join(file).with_extension("txt"))
     };

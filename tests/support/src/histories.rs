@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use consilience_crdts::{Hlc, Timestamp};
-use consilience_sync::{Answer, LogId, LogKind, LogOpening, LogSet, NewEntry, SetError};
+use consilience_sync::{Answer, Hlc, LogId, LogKind, LogOpening, LogSet, NewEntry, SetError, Timestamp};
 
 use crate::logsets::{
     Dice, KINDS, Replica, START, alone, converge, follow, holder, keys, meaning, mesh, opening_in, rich,

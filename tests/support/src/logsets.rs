@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
-    Admission, Answer, Change, Entry, ForkSearch, Hash, Incarnation, Keypair, Limits, LogId, LogKind,
+    Admission, Answer, Change, Entry, ForkSearch, Hash, Hlc, Incarnation, Keypair, Limits, LogId, LogKind,
     LogOpening, LogSet, MeshId, NewEntry, RangeForm, ReceiveError, Received, SearchStep, SetError, Signer,
-    Topic, VerifyBudget, Want,
+    Timestamp, Topic, VerifyBudget, Want,
 };
 
 pub use crate::dice::{Dice, seeds};

@@ -33,7 +33,7 @@ use scenes::{
 const LOGS: &str = include_str!("vectors/log.txt");
 const EVIDENCE: &str = include_str!("vectors/evidence.txt");
 const MALFORMED: &str = include_str!("vectors/malformed_log.txt");
-const WIRE: &str = include_str!("../docs/WIRE.md");
+const WIRE: &str = include_str!("../../docs/WIRE.md");
 
 /// One vector as it is built: its name, what stands above it in the file, its bytes.
 #[derive(Clone)]

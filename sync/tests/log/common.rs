@@ -1,9 +1,8 @@
 //! What the tests of logs share: names, small logs, and a look at everything that a log shows.
 
-use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
-    Allowance, Citation, EntryFlags, Hash, Incarnation, Keypair, Log, LogKind, LogOpening, MeshId, NewEntry,
-    RangeForm, ReceiveError, Received, SignedHead, Signer, Topic, VerifyBudget,
+    Allowance, Citation, EntryFlags, Hash, Hlc, Incarnation, Keypair, Log, LogKind, LogOpening, MeshId,
+    NewEntry, RangeForm, ReceiveError, Received, SignedHead, Signer, Timestamp, Topic, VerifyBudget,
 };
 
 use super::plain::{Cite, Item, Plain};

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use consilience_crdts::Timestamp;
 use consilience_sync::{
     Admission, Answer, Change, Have, KeepError, LogId, LogKind, LogSet, Received, SearchStep, SetError,
+    Timestamp,
 };
 
 use crate::world::{

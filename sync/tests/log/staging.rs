@@ -1,8 +1,7 @@
 //! Gaps and jumps: what waits, for what, and what is left when the rest never comes.
 
-use consilience_crdts::Hlc;
 use consilience_sync::{
-    Admission, Allowance, Change, Have, Limits, Log, LogKind, LogSet, RangeForm, ReceiveError, Received,
+    Admission, Allowance, Change, Have, Hlc, Limits, Log, LogKind, LogSet, RangeForm, ReceiveError, Received,
     VerifyBudget, Want,
 };
 

@@ -1,7 +1,6 @@
 //! Properties over random logs, to some twenty thousand entries: all that the exhaustive tests show for small ones.
 
-use consilience_crdts::Hlc;
-use consilience_sync::{Allowance, Evidence, Hash, Have, Log, LogKind, RangeForm, Received};
+use consilience_sync::{Allowance, Evidence, Hash, Have, Hlc, Log, LogKind, RangeForm, Received};
 use proptest::prelude::*;
 
 use super::common::{

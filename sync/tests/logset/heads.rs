@@ -1,12 +1,11 @@
 //! Heads that are reconciled: what differs is found, and what is planned because of it makes the two sets equal.
 
-use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::reconcile::{
     Config, KeyRange, Limits as ReconcileLimits, Mode, Outcome, Reconciliation, Report, Status,
 };
 use consilience_sync::{
-    Admission, Answer, HeadStep, LogId, LogKind, LogSet, Move, NewEntry, Offer, RangeForm, ReceiveError,
-    SetError, Topic, Want,
+    Admission, Answer, HeadStep, Hlc, LogId, LogKind, LogSet, Move, NewEntry, Offer, RangeForm, ReceiveError,
+    SetError, Timestamp, Topic, Want,
 };
 
 use super::world::{

@@ -10,7 +10,7 @@ use consilience_test_support::vectors::parse;
 use crate::support::{Item, Side, config, id, plain, set_of};
 
 const FRAMES: &str = include_str!("../vectors/reconcile.txt");
-const WIRE: &str = include_str!("../../docs/WIRE.md");
+const WIRE: &str = include_str!("../../../docs/WIRE.md");
 
 /// The frames of one pass, in order.
 fn conversation(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Config, accepts: Config) -> Vec<Vec<u8>> {

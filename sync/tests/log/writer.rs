@@ -1,8 +1,7 @@
 //! The writer's side: what can be appended, signed, dropped, erased and restored, and what a writer must not forget.
 
-use consilience_crdts::Hlc;
 use consilience_sync::{
-    AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, EntryFlags, Hash, KeepError, Keypair,
+    AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, EntryFlags, Hash, Hlc, KeepError, Keypair,
     LOG_SIZE_MAX, Log, LogKind, NewEntry, RangeForm, Received, SignError,
 };
 

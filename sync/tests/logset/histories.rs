@@ -7,14 +7,13 @@ use std::collections::BTreeMap;
 use consilience_sync::reconcile::Mode;
 use consilience_sync::{
     Admission, Answer, LogId, LogOpening, LogSet, Move, NewEntry, Offer, RangeForm, ReceiveError, SetError,
-    Want,
+    Timestamp, Want,
 };
 
 use super::heads::{config, everything, find};
 use super::world::{
     Dice, KINDS, Replica, START, WHOLE, keys, opening_in, rich, search, seeds, set, tell_evidence, tell_in,
 };
-use consilience_crdts::Timestamp;
 
 /// What happens in a history beside writing and telling.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,9 @@
 //! The logs behind the golden bytes: whose they are, what is in them, and who holds how much of them.
 
-use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
-    Admission, Allowance, Citation, EntryFlags, Gone, Hash, Have, Incarnation, Keypair, Limits, Log, LogId,
-    LogKind, LogOpening, LogSet, MeshId, NewEntry, Offer, RangeForm, ReceiveError, Received, SignedHead,
-    Signer, Topic, VerifyBudget, Want,
+    Admission, Allowance, Citation, EntryFlags, Gone, Hash, Have, Hlc, Incarnation, Keypair, Limits, Log,
+    LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry, Offer, RangeForm, ReceiveError, Received,
+    SignedHead, Signer, Timestamp, Topic, VerifyBudget, Want,
 };
 
 use super::{Built, built};
