@@ -2,8 +2,8 @@
 //! `docs/WIRE.md` says why they are what they are; the derivations it gives are computed here a second time, from the
 //! document alone.
 //!
-//! **A change to a file in `tests/vectors/` is a change of the format**, as `tests/vectors.rs` says. The files are what
-//! `cargo test --test vectors_log -- --ignored --nocapture print` prints.
+//! **A change to a file in `tests/vectors/` is a change of the format**, as the vectors of `crdts` say. The files are what
+//! `cargo test -p consilience-sync --test vectors_log -- --ignored --nocapture print` prints.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::cast_possible_truncation, reason = "the numbers are small, or cut on purpose")]

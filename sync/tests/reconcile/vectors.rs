@@ -109,7 +109,7 @@ fn the_document_shows_frames_that_are_in_the_file() {
 fn write_the_golden_frames() {
     let mut text = String::from(
         "# Frames of reconciliations between two fixed sets, in the order they are sent.\n\
-         # A change to this file is a change of the format. parse.rs has the notation, docs/WIRE.md the layout.\n",
+         # A change to this file is a change of the format. tests/support has the notation, docs/WIRE.md the layout.\n",
     );
     for (name, bytes) in built() {
         write!(text, "\n{name} =").unwrap();

@@ -61,3 +61,19 @@ pub fn seeds(cases: u64, mut run: impl FnMut(u64)) {
         drop(failing);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_replays_its_rolls_and_another_seed_has_others() {
+        let rolls = |seed| {
+            let mut dice = Dice::new(seed);
+            (0..16).map(|_| dice.roll(1_000)).collect::<Vec<_>>()
+        };
+        assert_eq!(rolls(1), rolls(1));
+        assert_ne!(rolls(1), rolls(2));
+        assert!(rolls(3).iter().all(|roll| *roll < 1_000));
+    }
+}

@@ -1,5 +1,6 @@
-//! The format of the files beside this one. An entry is `name = bytes`, over as many lines as it takes. Bytes are in
-//! hex; `6b*4000` is one byte 4,000 times. What stands behind `#` is a comment.
+//! The format of the files of golden and malformed bytes, in `crdts/tests/vectors/` and `sync/tests/vectors/`. An entry
+//! is `name = bytes`, over as many lines as it takes. Bytes are in hex; `6b*4000` is one byte 4,000 times. The text after
+//! a `#` is a comment.
 
 /// One entry: what stands before the `=`, and the bytes.
 #[derive(Clone, Debug)]
@@ -38,4 +39,23 @@ fn bytes(token: &str) -> Option<Vec<u8>> {
     let once: Option<Vec<u8>> =
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).ok()).collect();
     Some(once?.repeat(times.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_has_a_name_and_bytes_over_several_lines_without_comments() {
+        let vectors = parse("# none\nfirst = 00 ff\n    0102*2 # more = 03\n\nsecond =\n");
+        let entries: Vec<_> =
+            vectors.iter().map(|vector| (vector.name.as_str(), &vector.bytes[..])).collect();
+        assert_eq!(entries, [("first", &[0, 0xff, 1, 2, 1, 2][..]), ("second", &[][..])]);
+    }
+
+    #[test]
+    #[should_panic(expected = "bytes before the first name")]
+    fn bytes_without_a_name_are_no_entry() {
+        parse("00 ff");
+    }
 }
