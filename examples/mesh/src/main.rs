@@ -2,10 +2,10 @@
 //! are killed and come back, and shows that all end in the same state with nothing lost.
 //!
 //! ```sh
-//! cargo run --release --example mesh                        # a generated trace
-//! cargo run --release --example mesh -- --git .             # this repository's own history
-//! cargo run --release --example mesh -- --help
-//! cargo run --release --example mesh -- --agent --help      # one process, as on a machine of its own
+//! cargo run --release -p consilience-mesh                        # a generated trace
+//! cargo run --release -p consilience-mesh -- --git .             # this repository's own history
+//! cargo run --release -p consilience-mesh -- --help
+//! cargo run --release -p consilience-mesh -- --agent --help      # one process, as on a machine of its own
 //! ```
 //!
 //! Each agent has a key of its own and writes in one of the processes. Its `n`-th event is a transaction: it sets keys of

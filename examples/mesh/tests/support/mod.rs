@@ -1,34 +1,10 @@
-//! The example `mesh` as a program, and directories for it.
+//! The program `mesh`, and directories for it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 
-/// The binary that cargo built beside this test: target/<profile>/examples/mesh.
+/// The binary that cargo built for this test.
 pub(crate) fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().and_then(Path::parent).unwrap();
-        let binary = profile.join("examples").join(format!("mesh{}", std::env::consts::EXE_SUFFIX));
-        if is_stale(&binary) {
-            let name = profile.file_name().filter(|name| *name != "debug").unwrap_or("test".as_ref());
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["build", "--quiet", "--example", "mesh", "--target-dir"]);
-            cargo.arg(profile.parent().unwrap()).arg("--profile").arg(name);
-            assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-        }
-        assert!(binary.exists(), "{} is missing", binary.display());
-        binary
-    })
-}
-
-/// Whether the binary is missing or older than one of its own sources: `cargo test --test` builds no examples.
-fn is_stale(binary: &Path) -> bool {
-    let Ok(built) = std::fs::metadata(binary).and_then(|data| data.modified()) else { return true };
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/mesh");
-    let newer = |file: std::fs::DirEntry| file.metadata().unwrap().modified().unwrap() > built;
-    std::fs::read_dir(sources).unwrap().any(|file| newer(file.unwrap()))
+    Path::new(env!("CARGO_BIN_EXE_mesh"))
 }
 
 /// A directory of a test's own, empty, and gone when it ends well.

@@ -1,18 +1,17 @@
-//! The example `mesh`, run as a user runs it and checked from outside: what it leaves on the disk is compared with a replay
+//! The program `mesh`, run as a user runs it and checked from outside: what it leaves on the disk is compared with a replay
 //! of the trace that is made here, in a few lines and without any of the library.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::std_instead_of_alloc, reason = "a test has the standard library")]
 
-#[path = "support/example.rs"]
 #[allow(dead_code, reason = "shared with the test of single processes")]
-mod example;
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use example::{Scratch, binary};
 use serde_json::Value;
+use support::{Scratch, binary};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).output().unwrap()

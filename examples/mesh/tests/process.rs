@@ -1,4 +1,4 @@
-//! The processes of the example `mesh`, one by one: told what to do as its starter tells them, killed between any two
+//! The processes of the program `mesh`, one by one: told what to do as its starter tells them, killed between any two
 //! steps, and used by hand.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(
@@ -7,8 +7,7 @@
     reason = "tests have the standard library"
 )]
 
-#[path = "support/example.rs"]
-mod example;
+mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -17,8 +16,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
 
-use example::{Scratch, binary};
 use serde_json::{Value, json};
+use support::{Scratch, binary};
 
 /// Nothing takes that long, on any machine.
 const LONG: Duration = Duration::from_secs(60);
