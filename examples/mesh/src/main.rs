@@ -13,7 +13,7 @@
 //! strengthens the coupling of the agent with whoever last touched each of these keys, as far as its process knows. And
 //! it is an event `a@n` of its log.
 //!
-//! One program, three parts. A process: `host.rs` and `work.rs` show the library in use, `net.rs` connects it. What starts
+//! One program, three parts. A process: (`process/`): `host.rs` and `work.rs` show the library in use, `net.rs` connects it. What starts
 //! processes and makes things go wrong: `replay.rs`, with `fleet.rs` for what is done to them and `faults.rs` for when. And
 //! what is found out in the end: `verdict.rs` compares the stores that are left with the trace. The first two speak
 //! `control.rs`.
@@ -23,46 +23,15 @@
     reason = "a program has the standard library"
 )]
 
-mod agent;
-mod backlog;
-mod clock;
-mod control;
-mod controlled;
-mod couplings;
-mod dump;
-mod faults;
-mod fleet;
-mod folder;
-mod generate;
-mod git;
-mod hand;
-mod host;
-mod html;
-mod input;
 mod interrupt;
-mod lines;
-mod links;
-mod member;
-mod net;
-mod node;
 mod options;
-mod outcome;
-mod page;
-mod plot;
-mod prng;
+mod process;
 mod process_options;
-mod progress;
-mod relay;
 mod replay;
+mod report;
 mod scratch;
 mod shown;
-mod starter;
-mod status;
-mod stream;
-mod table;
 mod trace;
-mod verdict;
-mod work;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -70,11 +39,12 @@ use std::process::ExitCode;
 
 use interrupt::Interrupt;
 use options::{Command, Options, Source};
-use outcome::Outcome;
-use page::Page;
-use progress::Progress;
+use report::outcome::Outcome;
+use report::page::Page;
+use report::progress::Progress;
+use report::{html, table};
 use scratch::Scratch;
-use trace::Trace;
+use trace::{Trace, generate, git, lines};
 
 /// The processes differ, something is lost or wrong, or a process failed.
 const FAILED: u8 = 1;
@@ -84,7 +54,7 @@ const MISUSED: u8 = 2;
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     match process_options::parse(&arguments) {
-        Some(Ok(command)) => return agent::run(&command),
+        Some(Ok(command)) => return process::run(&command),
         Some(Err(complaint)) => {
             return fail(MISUSED, &format!("{complaint}\n(mesh --agent --help lists the options)"));
         }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::faults::Kinds;
+use crate::replay::faults::Kinds;
 
 pub(crate) const USAGE: &str = "\
 Starts agents as processes that meet over TCP on this machine, replays a trace

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::trace::{Change, Trace};
+use crate::trace::{Change, Trace};
 
 pub(crate) struct Scratch {
     dir: PathBuf,

@@ -3,8 +3,8 @@
 use consilience::crdts::Timestamp;
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
 
-use super::control::Status;
-use super::work::Work;
+use crate::process::control::Status;
+use crate::process::work::Work;
 
 /// A replica with its store, or a relay with its own.
 pub(crate) trait Node {

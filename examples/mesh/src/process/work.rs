@@ -6,9 +6,9 @@ use consilience::Writer;
 use consilience::crdts::{Timestamp, Units};
 use consilience::sync::{AgentId, LogKind, Topic};
 
-use super::control::Change;
-use super::host::{Host, id_of};
-use super::node::text;
+use crate::process::control::Change;
+use crate::process::host::{Host, id_of};
+use crate::process::node::text;
 
 /// Everything happens in one topic.
 pub(crate) const TOPIC: &str = "work";

@@ -1,8 +1,8 @@
 //! A made-up trace, for machines without one: agents that come one after the other, work mostly in an area of their
 //! own, meet in a few files that everybody touches, create, delete and bring back, and whose clocks disagree.
 
-use super::prng::Prng;
-use super::trace::{Change, Event, Trace};
+use crate::trace::prng::Prng;
+use crate::trace::{Change, Event, Trace};
 
 const AREAS: [&str; 10] =
     ["api", "auth", "billing", "docs", "index", "plan", "search", "storage", "sync", "ui"];

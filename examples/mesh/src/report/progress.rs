@@ -4,9 +4,9 @@ use std::io::IsTerminal as _;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::fleet::Fleet;
-use super::links;
-use super::member::State;
+use crate::replay::fleet::Fleet;
+use crate::replay::links;
+use crate::replay::member::State;
 
 pub(crate) struct Progress {
     all: MultiProgress,

@@ -7,7 +7,7 @@ use std::path::Path;
 use consilience::crdts::KEY_BYTES_MAX;
 use serde::Deserialize;
 
-use super::trace::{Change, Event, TIME_S_MAX, Trace};
+use crate::trace::{Change, Event, TIME_S_MAX, Trace};
 
 /// The longest line that is read, in bytes: a file that is no trace should not fill the memory.
 const LINE_BYTES_MAX: u64 = 64 << 20;

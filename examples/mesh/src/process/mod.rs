@@ -3,6 +3,20 @@
 //! A round takes in what waits, commands before what peers sent, stores it with one sync, and only then answers and
 //! sends.
 
+pub(crate) mod control;
+pub(crate) mod controlled;
+pub(crate) mod dump;
+pub(crate) mod folder;
+pub(crate) mod hand;
+pub(crate) mod host;
+pub(crate) mod input;
+pub(crate) mod net;
+pub(crate) mod node;
+pub(crate) mod relay;
+pub(crate) mod status;
+pub(crate) mod stream;
+pub(crate) mod work;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +26,16 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::controlled::Controlled;
-use super::dump;
-use super::folder::{self, Kind};
-use super::hand::Hand;
-use super::host::{Host, HostConfig, mesh_of_password, mesh_of_seed};
-use super::input::{Line, lines};
-use super::net::{Input, Net, News, Timing};
-use super::node::Node;
-use super::process_options::{Process, ProcessCommand, Role, USAGE};
-use super::relay::RelayNode;
-use super::trace::TIME_S_MAX;
+use crate::process::controlled::Controlled;
+use crate::process::folder::Kind;
+use crate::process::hand::Hand;
+use crate::process::host::{Host, HostConfig, mesh_of_password, mesh_of_seed};
+use crate::process::input::{Line, lines};
+use crate::process::net::{Input, Net, News, Timing};
+use crate::process::node::Node;
+use crate::process::relay::RelayNode;
+use crate::process_options::{Process, ProcessCommand, Role, USAGE};
+use crate::trace::TIME_S_MAX;
 
 /// So much of what waits is taken in at once.
 const LINES_MAX: usize = 256;

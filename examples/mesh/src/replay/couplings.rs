@@ -3,9 +3,9 @@
 //! To read the last state at an earlier instant would count what had not happened yet. So somebody is asked when the trace
 //! passes those instants.
 
-use super::control::Coupled;
-use super::member::Member;
-use super::trace::Trace;
+use crate::process::control::Coupled;
+use crate::replay::member::Member;
+use crate::trace::Trace;
 
 const DAY_MS: u64 = 86_400_000;
 

@@ -4,11 +4,11 @@ use std::io::Write as _;
 
 use consilience::crdts::Timestamp;
 
-use super::agent::Face;
-use super::control::{Command, Reply};
-use super::net::{Net, News};
-use super::node::Node;
-use super::work::Work;
+use crate::process::Face;
+use crate::process::control::{Command, Reply};
+use crate::process::net::{Net, News};
+use crate::process::node::Node;
+use crate::process::work::Work;
 
 /// What is to be answered once everything before it is stored.
 #[derive(Debug, Default)]

@@ -1,10 +1,15 @@
 //! What a trace is, wherever it comes from, and the clock that it is replayed by.
 
+pub(crate) mod generate;
+pub(crate) mod git;
+pub(crate) mod lines;
+pub(crate) mod prng;
+
 use std::collections::BTreeMap;
 
 use consilience::crdts::Timestamp;
 
-pub(crate) use super::control::Change;
+pub(crate) use crate::process::control::Change;
 
 /// 9999-12-31T23:59:59Z. A later second is a mistake in the trace, and hybrid logical clocks end in 10889.
 pub(crate) const TIME_S_MAX: u64 = 253_402_300_799;

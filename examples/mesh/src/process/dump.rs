@@ -11,11 +11,12 @@ use consilience::sync::AgentId;
 use consilience::{CollectionKind, Config, Live, Opened, Replica, Stored, TopicView};
 use serde_json::{Value, json};
 
-use super::folder::Kind;
-use super::node::{hex, text};
-use super::shown::shown_json;
-use super::trace::TIME_S_MAX;
-use super::{folder, status};
+use crate::process::folder;
+use crate::process::folder::Kind;
+use crate::process::node::{hex, text};
+use crate::process::status;
+use crate::shown::shown_json;
+use crate::trace::TIME_S_MAX;
 
 /// Writes what is in a directory's store.
 pub(crate) fn dump(dir: &Path, out: &mut impl Write) -> Result<(), String> {

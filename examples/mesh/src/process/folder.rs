@@ -6,7 +6,7 @@ use std::path::Path;
 
 use consilience::sync::{Keypair, MeshId};
 
-use super::relay::STORE;
+use crate::process::relay::STORE;
 
 /// Drawn from the operating system at the first start: the process proves itself with it, and by hand it also writes.
 const KEY: &str = "key";

@@ -15,9 +15,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{sleep, timeout};
 
-use super::control::Status;
-use super::node::Node;
-use super::stream::{Traffic, read_frames, write_frames};
+use crate::process::control::Status;
+use crate::process::node::Node;
+use crate::process::stream::{Traffic, read_frames, write_frames};
 
 /// Frames that wait for a stream.
 const FRAMES_MAX: usize = 4;

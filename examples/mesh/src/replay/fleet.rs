@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use super::backlog::Backlog;
-use super::clock::Clock;
-use super::control::Command;
-use super::interrupt::Interrupt;
-use super::links::{self, Link};
-use super::member::{Heard, Member, State};
-use super::options::Options;
-use super::starter::{Running, Said, Signal, Start, What};
+use crate::interrupt::Interrupt;
+use crate::options::Options;
+use crate::process::control::Command;
+use crate::replay::backlog::Backlog;
+use crate::replay::clock::Clock;
+use crate::replay::links::{self, Link};
+use crate::replay::member::{Heard, Member, State};
+use crate::replay::starter::{Running, Said, Signal, Start, What};
 
 /// How long a process may take to start, to answer, to end, and all together to agree.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

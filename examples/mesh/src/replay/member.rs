@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::control::{Command, Coupled, Reply, Status};
-use super::starter::Running;
+use crate::process::control::{Command, Coupled, Reply, Status};
+use crate::replay::starter::Running;
 
 /// Events that a process may have been sent and not answered.
 const UNANSWERED_MAX: usize = 64;

@@ -10,8 +10,8 @@ use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOpt
 use consilience::sync::{AgentId, Keypair, Limits, MeshId, Signer as _};
 use consilience::{Config, Opened, Replica, Stored, Writer};
 
-use super::folder;
-use super::node::{Node, text};
+use crate::process::folder;
+use crate::process::node::{Node, text};
 
 /// A snapshot takes the place of the records once they weigh so much, and twice as much as the last snapshot.
 const RECORDS_MIN: u64 = 256 << 10;
@@ -189,16 +189,16 @@ impl Node for Host {
         self.restored_entries
     }
 
-    fn play(&mut self, work: &super::work::Work<'_>) -> Result<(), String> {
+    fn play(&mut self, work: &crate::process::work::Work<'_>) -> Result<(), String> {
         Self::play(self, work)
     }
 
-    fn status(&mut self, couplings: bool) -> Result<super::control::Status, String> {
+    fn status(&mut self, couplings: bool) -> Result<crate::process::control::Status, String> {
         Self::status(self, couplings)
     }
 
     fn commands(&self) -> &'static str {
-        super::hand::COMMANDS
+        crate::process::hand::COMMANDS
     }
 
     fn obey(&mut self, line: &str, now: Timestamp) -> Result<Option<String>, String> {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc};
 
-use super::net::Input;
+use crate::process::net::Input;
 
 /// Bytes written and read.
 #[derive(Debug, Default)]

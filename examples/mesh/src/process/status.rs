@@ -4,10 +4,10 @@ use consilience::crdts::{Timestamp, Units};
 use consilience::sync::{AgentId, LogKind, LogSet};
 use consilience::{Replica, TopicView};
 
-use super::control::{Coupled, Status};
-use super::host::{Host, id_of};
-use super::node::{hex, text};
-use super::work::{AGENTS, FILES, MET, TOPIC, agents_of};
+use crate::process::control::{Coupled, Status};
+use crate::process::host::{Host, id_of};
+use crate::process::node::{hex, text};
+use crate::process::work::{AGENTS, FILES, MET, TOPIC, agents_of};
 
 impl Host {
     pub(crate) fn status(&mut self, couplings: bool) -> Result<Status, String> {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use consilience::crdts::Timestamp;
 use serde::Serialize;
 
-use super::control::{Coupled, Status};
-use super::fleet::Fleet;
-use super::options::Options;
-use super::trace::Trace;
-use super::verdict::Verdict;
+use crate::options::Options;
+use crate::process::control::{Coupled, Status};
+use crate::replay::fleet::Fleet;
+use crate::report::verdict::Verdict;
+use crate::trace::Trace;
 
 /// Half-lives from the end of the trace at which couplings are read.
 pub(crate) const HALF_LIVES: [i8; 5] = [-2, -1, 0, 1, 2];

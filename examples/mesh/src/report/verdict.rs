@@ -10,11 +10,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::backlog::process_of;
-use super::interrupt::Interrupt;
-use super::options::Options;
-use super::starter::own_group;
-use super::trace::{Change, Trace};
+use crate::interrupt::Interrupt;
+use crate::options::Options;
+use crate::replay::backlog::process_of;
+use crate::replay::starter::own_group;
+use crate::trace::{Change, Trace};
 
 /// One of several wrong things is named each, not thousands.
 const NAMED_MAX: usize = 3;
@@ -249,8 +249,8 @@ impl Plain {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trace::Event;
     use super::*;
+    use crate::trace::Event;
 
     fn trace() -> Trace {
         let set = |key: &str| Change::Set(key.into());

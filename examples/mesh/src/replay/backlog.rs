@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use super::control::Command;
-use super::trace::{Event, Trace};
+use crate::process::control::Command;
+use crate::trace::{Event, Trace};
 
 pub(crate) struct Backlog {
     events: Vec<Waiting>,
@@ -109,8 +109,8 @@ pub(crate) fn process_of(event: &Event, processes: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::trace::Change;
     use super::*;
+    use crate::trace::Change;
 
     fn trace(events: &[(u64, &[&str])]) -> Trace {
         let event = |(agent, keys): &(u64, &[&str])| Event {

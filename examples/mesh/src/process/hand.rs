@@ -7,11 +7,11 @@ use consilience::sync::AgentId;
 use consilience::sync::session::{EndReason, SessionEvent};
 use consilience::{CollectionKind, Notice};
 
-use super::agent::Face;
-use super::host::Host;
-use super::net::{Net, News};
-use super::node::{Node, hex, text};
-use super::shown::shown;
+use crate::process::Face;
+use crate::process::host::Host;
+use crate::process::net::{Net, News};
+use crate::process::node::{Node, hex, text};
+use crate::shown::shown;
 
 /// The map of each topic that is written by hand.
 const NOTES: &str = "notes";

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::options::Options;
-use super::outcome::{HALF_LIVES, Outcome};
-use super::plot::{Dot, Lines, Series, bars, escape};
-use super::table::{self, COLUMNS, cells, counted, grouped, heads, pair};
-use super::trace::Trace;
+use crate::options::Options;
+use crate::report::outcome::{HALF_LIVES, Outcome};
+use crate::report::plot::{Dot, Lines, Series, bars, escape};
+use crate::report::table::{self, COLUMNS, cells, counted, grouped, heads, pair};
+use crate::trace::Trace;
 
 const STYLE: &str = include_str!("page.css");
 /// Points of a line are at least this far apart.

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use consilience::crdts::Timestamp;
 
-use super::control::Coupled;
-use super::options::Options;
-use super::outcome::{AtProcess, HALF_LIVES, Outcome};
-use super::shown::shown;
-use super::trace::Trace;
+use crate::options::Options;
+use crate::process::control::Coupled;
+use crate::report::outcome::{AtProcess, HALF_LIVES, Outcome};
+use crate::shown::shown;
+use crate::trace::Trace;
 
 /// Characters for the two names of a coupling.
 const PAIR_CHARS: usize = 37;

@@ -1,22 +1,30 @@
 //! The run: events go to the processes of their agents, what is to go wrong goes wrong, and in the end all have to hold
 //! the same.
 
+pub(crate) mod backlog;
+pub(crate) mod clock;
+pub(crate) mod couplings;
+pub(crate) mod faults;
+pub(crate) mod fleet;
+pub(crate) mod links;
+pub(crate) mod member;
+pub(crate) mod starter;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::backlog::Backlog;
-use super::couplings::Readings;
-use super::faults::{self, Fault, Schedule};
-use super::fleet::{Fleet, LOOK, PATIENCE};
-use super::interrupt::Interrupt;
-use super::links;
-use super::member::State;
-use super::options::Options;
-use super::outcome::{CatchUp, Mark, Outcome, Tally};
-use super::starter::Signal;
-use super::trace::Trace;
-use super::verdict::Verdict;
+use crate::interrupt::Interrupt;
+use crate::options::Options;
+use crate::replay::backlog::Backlog;
+use crate::replay::couplings::Readings;
+use crate::replay::faults::{Fault, Schedule};
+use crate::replay::fleet::{Fleet, LOOK, PATIENCE};
+use crate::replay::member::State;
+use crate::replay::starter::Signal;
+use crate::report::outcome::{CatchUp, Mark, Outcome, Tally};
+use crate::report::verdict::Verdict;
+use crate::trace::Trace;
 
 /// A trace is spread over this time at least, so that there is time for things to go wrong in.
 const SPREAD: Duration = Duration::from_secs(20);

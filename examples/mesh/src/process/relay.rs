@@ -9,10 +9,11 @@ use consilience::store::FileStore;
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
 use consilience::sync::{Limits, MeshId, Relay};
 
-use super::control::Status;
-use super::node::{Node, text};
-use super::work::Work;
-use super::{folder, status};
+use crate::process::control::Status;
+use crate::process::folder;
+use crate::process::node::{Node, text};
+use crate::process::status;
+use crate::process::work::Work;
 
 /// The folder of its store, within its directory.
 pub(crate) const STORE: &str = "relay";

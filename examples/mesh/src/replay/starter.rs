@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::control::{Command, Reply};
+use crate::process::control::{Command, Reply};
 
 /// Something that a process said, or that it said its last.
 pub(crate) struct Said {

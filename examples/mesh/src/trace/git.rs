@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use consilience::crdts::KEY_BYTES_MAX;
 
-use super::trace::{Change, Event, TIME_S_MAX, Trace};
+use crate::trace::{Change, Event, TIME_S_MAX, Trace};
 
 /// Opens every commit in git's output. No status starts with it, and names are taken by their position.
 const OPENING: u8 = 1;
