@@ -14,9 +14,9 @@
 //! it is an event `a@n` of its log.
 //!
 //! One program, three parts. A process: (`process/`): `host.rs` and `work.rs` show the library in use, `net.rs` connects it. What starts
-//! processes and makes things go wrong: `replay.rs`, with `fleet.rs` for what is done to them and `faults.rs` for when. And
-//! what is found out in the end: `verdict.rs` compares the stores that are left with the trace. The first two speak
-//! `control.rs`.
+//! processes and makes things go wrong (`replay/`): `fleet.rs` for what is done to them and `faults.rs` for when. And what
+//! is found out in the end (`report/`): `verdict.rs` compares the stores that are left with the trace. The first two speak
+//! `process/control.rs`.
 #![expect(
     clippy::std_instead_of_alloc,
     clippy::std_instead_of_core,
@@ -26,7 +26,6 @@
 mod interrupt;
 mod options;
 mod process;
-mod process_options;
 mod replay;
 mod report;
 mod scratch;
@@ -39,8 +38,8 @@ use std::process::ExitCode;
 
 use interrupt::Interrupt;
 use options::{Command, Options, Source};
+use report::html::Page;
 use report::outcome::Outcome;
-use report::page::Page;
 use report::progress::Progress;
 use report::{html, table};
 use scratch::Scratch;
@@ -53,7 +52,7 @@ const MISUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    match process_options::parse(&arguments) {
+    match process::options::parse(&arguments) {
         Some(Ok(command)) => return process::run(&command),
         Some(Err(complaint)) => {
             return fail(MISUSED, &format!("{complaint}\n(mesh --agent --help lists the options)"));

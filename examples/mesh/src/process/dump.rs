@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::process::folder;
 use crate::process::folder::Kind;
-use crate::process::node::{hex, text};
-use crate::process::status;
+use crate::process::host;
+use crate::process::{hex, text};
 use crate::shown::shown_json;
 use crate::trace::TIME_S_MAX;
 
@@ -33,7 +33,7 @@ pub(crate) fn dump(dir: &Path, out: &mut impl Write) -> Result<(), String> {
     }
     let entries: u64 = replica.logs().logs().map(consilience::sync::Log::size).sum();
     lines.push(json!({
-        "digest": status::digest(&replica),
+        "digest": host::digest(&replica),
         "entries": entries,
         "topics": replica.topics().map(consilience::sync::Topic::as_str).collect::<Vec<_>>(),
     }));
@@ -62,7 +62,7 @@ fn open(dir: &Path) -> Result<Replica, String> {
 }
 
 fn collections(view: TopicView<'_>, lines: &mut Vec<Value>) {
-    let latest = status::latest(view);
+    let latest = host::latest(view);
     for (kind, name, schema) in view.collections() {
         match (kind, schema) {
             (CollectionKind::Map, _) => {
@@ -76,7 +76,7 @@ fn collections(view: TopicView<'_>, lines: &mut Vec<Value>) {
                 lines.extend(sum.into_iter().flat_map(|sum| sum.iter(latest)).map(|(key, value)| {
                     json!({
                         "collection": name, "kind": "coupling", "key": shown(key),
-                        "value": status::number(value), "at_ms": latest.as_millis(),
+                        "value": host::number(value), "at_ms": latest.as_millis(),
                         "half_life_ms": schema.half_life_ms(),
                     })
                 }));

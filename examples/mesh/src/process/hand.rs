@@ -10,7 +10,7 @@ use consilience::{CollectionKind, Notice};
 use crate::process::Face;
 use crate::process::host::Host;
 use crate::process::net::{Net, News};
-use crate::process::node::{Node, hex, text};
+use crate::process::{Node, hex, text};
 use crate::shown::shown;
 
 /// The map of each topic that is written by hand.

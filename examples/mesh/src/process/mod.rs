@@ -1,20 +1,16 @@
 //! One process: a loop around one replica or relay, over TCP, told what to do by a person or by another program.
 //!
 //! A round takes in what waits, commands before what peers sent, stores it with one sync, and only then answers and
-//! sends.
+//! sends. [`Node`] is what the loop needs of what it holds, [`Face`] what it needs of whoever tells it what to do.
 
 pub(crate) mod control;
-pub(crate) mod controlled;
 pub(crate) mod dump;
 pub(crate) mod folder;
 pub(crate) mod hand;
 pub(crate) mod host;
-pub(crate) mod input;
 pub(crate) mod net;
-pub(crate) mod node;
+pub(crate) mod options;
 pub(crate) mod relay;
-pub(crate) mod status;
-pub(crate) mod stream;
 pub(crate) mod work;
 
 use std::process::ExitCode;
@@ -22,19 +18,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consilience::crdts::Timestamp;
+use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::process::controlled::Controlled;
+use crate::process::control::{Controlled, Status};
 use crate::process::folder::Kind;
 use crate::process::hand::Hand;
 use crate::process::host::{Host, HostConfig, mesh_of_password, mesh_of_seed};
-use crate::process::input::{Line, lines};
 use crate::process::net::{Input, Net, News, Timing};
-use crate::process::node::Node;
+use crate::process::options::{Process, ProcessCommand, Role, USAGE};
 use crate::process::relay::RelayNode;
-use crate::process_options::{Process, ProcessCommand, Role, USAGE};
+use crate::process::work::Work;
 use crate::trace::TIME_S_MAX;
 
 /// So much of what waits is taken in at once.
@@ -250,6 +247,123 @@ impl Clock {
         match self {
             Self::System => Timing { heartbeat_ms: 30_000, idle_ms: 90_000 },
             Self::Replay { .. } => Timing { heartbeat_ms: 1_000, idle_ms: 10_000 },
+        }
+    }
+}
+
+/// A line, or why it cannot be taken in. The lines after it are there in both cases.
+pub(crate) type Line = Result<String, String>;
+
+/// The lines of standard input of at most so many bytes, of which at most `waiting` wait to be taken in.
+pub(crate) fn lines(bytes_max: usize, waiting: usize) -> mpsc::Receiver<Line> {
+    let (send, receive) = mpsc::channel(waiting);
+    tokio::spawn(async move {
+        let mut input = BufReader::new(tokio::io::stdin());
+        while let Some(line) = next(&mut input, bytes_max).await {
+            if send.send(line).await.is_err() {
+                break;
+            }
+        }
+    });
+    receive
+}
+
+/// The next line, nothing at the end. Of a line that is too long no more is kept than may be.
+async fn next(input: &mut (impl AsyncBufRead + Unpin), bytes_max: usize) -> Option<Line> {
+    let (mut line, mut bytes) = (Vec::new(), 0_usize);
+    loop {
+        let piece = input.fill_buf().await.ok()?;
+        let end = piece.iter().position(|byte| *byte == b'\n');
+        let text = &piece[..end.unwrap_or(piece.len())];
+        let is_last = piece.is_empty();
+        if is_last && bytes == 0 {
+            return None;
+        }
+        bytes = bytes.saturating_add(text.len());
+        if bytes <= bytes_max {
+            line.extend_from_slice(text);
+        }
+        let used = text.len() + usize::from(end.is_some());
+        input.consume(used);
+        if is_last || end.is_some() {
+            break;
+        }
+    }
+    if bytes > bytes_max {
+        return Some(Err(format!("a line of {bytes} bytes is passed over: at most {bytes_max} are taken")));
+    }
+    Some(String::from_utf8(line).map_err(|_| "a line that is not UTF-8 is passed over".into()))
+}
+
+/// A replica with its store, or a relay with its own.
+pub(crate) trait Node {
+    fn connect(&mut self, options: SessionOptions, now: Timestamp) -> Result<SessionId, String>;
+    fn disconnect(&mut self, session: SessionId);
+    fn handle_input(&mut self, session: SessionId, frames: &[u8], now: Timestamp) -> Result<(), InputError>;
+    fn poll_transmit(&mut self, session: SessionId, now: Timestamp, out: &mut Vec<u8>) -> bool;
+    fn poll_event(&mut self) -> Option<(SessionId, SessionEvent)>;
+    fn poll_timeout(&self) -> Option<Timestamp>;
+    fn handle_timeout(&mut self, now: Timestamp);
+
+    /// Stores what has to be stored; what local writers wrote is durable afterwards. An error is the end.
+    fn store(&mut self, now: Timestamp) -> Result<(), String>;
+
+    /// Entries that were there when it was opened.
+    fn restored_entries(&self) -> u64;
+
+    /// Makes an event of a trace happen here.
+    fn play(&mut self, work: &Work<'_>) -> Result<(), String>;
+
+    /// What it holds, without what is known of connections.
+    fn status(&mut self, couplings: bool) -> Result<Status, String>;
+
+    /// What a person may ask for.
+    fn commands(&self) -> &'static str;
+
+    /// Does what a person asks for, and says what is to be shown.
+    fn obey(&mut self, line: &str, now: Timestamp) -> Result<Option<String>, String>;
+
+    /// What changed since the last call, for a person.
+    fn changes(&mut self) -> Vec<String>;
+}
+
+pub(crate) fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_line_leaves_the_ones_after_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let read = |bytes: &[u8], buffer: usize| {
+            runtime.block_on(async {
+                let (mut input, mut lines) = (BufReader::with_capacity(buffer, bytes), Vec::new());
+                while let Some(line) = next(&mut input, 4).await {
+                    lines.push(line.ok());
+                }
+                lines
+            })
+        };
+        let some = |line: &str| Some(line.to_owned());
+        for buffer in [1, 3, 64] {
+            assert_eq!(
+                read(b"one\n\n\xff\xfe\nfour\nfives\nend", buffer),
+                [some("one"), some(""), None, some("four"), None, some("end")]
+            );
+            assert_eq!(read(b"", buffer), []);
+            assert_eq!(read(b"\n", buffer), [some("")]);
         }
     }
 }

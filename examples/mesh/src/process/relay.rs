@@ -11,9 +11,9 @@ use consilience::sync::{Limits, MeshId, Relay};
 
 use crate::process::control::Status;
 use crate::process::folder;
-use crate::process::node::{Node, text};
-use crate::process::status;
+use crate::process::host;
 use crate::process::work::Work;
+use crate::process::{Node, text};
 
 /// The folder of its store, within its directory.
 pub(crate) const STORE: &str = "relay";
@@ -113,7 +113,7 @@ impl Node for RelayNode {
         Ok(Status {
             signatures_verified: self.relay.signatures_checked(),
             journal_bytes: self.snapshot_bytes + self.record_bytes,
-            ..status::of_logs(self.relay.logs())
+            ..host::of_logs(self.relay.logs())
         })
     }
 

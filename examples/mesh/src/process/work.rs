@@ -8,7 +8,7 @@ use consilience::sync::{AgentId, LogKind, Topic};
 
 use crate::process::control::Change;
 use crate::process::host::{Host, id_of};
-use crate::process::node::text;
+use crate::process::text;
 
 /// Everything happens in one topic.
 pub(crate) const TOPIC: &str = "work";

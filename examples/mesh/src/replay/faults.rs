@@ -2,7 +2,7 @@
 //!
 //! Everything is over before the trace is, but for kills, which may come at any moment.
 
-use crate::trace::prng::Prng;
+use crate::trace::generate::Prng;
 
 const STREAM: u64 = 2;
 /// How long the longest sleeper sleeps, in thousandths of the trace.

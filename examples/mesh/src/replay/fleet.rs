@@ -1,17 +1,17 @@
-//! All processes of a run: what is done to them, and waiting for what they say.
+//! All processes of a run: what is done to them, and waiting for what they say, by a [`Clock`]. The libraries
+//! read no clock; that is the host's affair.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program may read the clock")]
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::process::control::Command;
 use crate::replay::backlog::Backlog;
-use crate::replay::clock::Clock;
 use crate::replay::links::{self, Link};
-use crate::replay::member::{Heard, Member, State};
-use crate::replay::starter::{Running, Said, Signal, Start, What};
+use crate::replay::member::{Heard, Member, Running, Said, Signal, Start, State, What};
 
 /// How long a process may take to start, to answer, to end, and all together to agree.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -304,4 +304,18 @@ impl Fleet {
 
 fn log_of(dir: &Path) -> PathBuf {
     dir.with_extension("log")
+}
+
+/// Time since the run began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
 }

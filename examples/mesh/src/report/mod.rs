@@ -2,7 +2,6 @@
 
 pub(crate) mod html;
 pub(crate) mod outcome;
-pub(crate) mod page;
 pub(crate) mod plot;
 pub(crate) mod progress;
 pub(crate) mod table;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::replay::backlog::process_of;
-use crate::replay::starter::own_group;
+use crate::replay::member::own_group;
 use crate::trace::{Change, Trace};
 
 /// One of several wrong things is named each, not thousands.

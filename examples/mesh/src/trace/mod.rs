@@ -3,7 +3,6 @@
 pub(crate) mod generate;
 pub(crate) mod git;
 pub(crate) mod lines;
-pub(crate) mod prng;
 
 use std::collections::BTreeMap;
 
