@@ -130,7 +130,7 @@ fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Waits until all hold the same, and those that can read it are in the same state.
+/// Waits until all hold the same, and the agents are in the same state.
 fn equal(agents: &mut [&mut Running], relays: &mut [&mut Running]) {
     for _ in 0..LONG.as_millis() / LOOK.as_millis() {
         let states: Vec<Value> = agents.iter_mut().map(|agent| agent.status()).collect();

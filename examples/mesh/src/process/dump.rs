@@ -51,7 +51,7 @@ fn open(dir: &Path) -> Result<Replica, String> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.display());
     let mesh = folder::mesh(dir)?;
     if folder::kind(dir)? == Some(Kind::Relay) {
-        return Err(named(&"this is a relay's directory, and a relay cannot read what it holds"));
+        return Err(named(&"this is a relay's directory, and a relay does not interpret what it holds"));
     }
     let (_, stored) = FileStore::open_on(Box::new(Copied::new(dir)?)).map_err(|error| named(&error))?;
     let stored = Stored { snapshot: stored.snapshot.as_deref(), records: &stored.records };
