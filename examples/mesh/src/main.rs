@@ -13,10 +13,10 @@
 //! strengthens the coupling of the agent with whoever last touched each of these keys, as far as its process knows. And
 //! it is an event `a@n` of its log.
 //!
-//! One program, three parts. A process: (`process/`): `host.rs` and `work.rs` show the library in use, `net.rs` connects it. What starts
-//! processes and makes things go wrong (`replay/`): `fleet.rs` for what is done to them and `faults.rs` for when. And what
-//! is found out in the end (`report/`): `verdict.rs` compares the stores that are left with the trace. The first two speak
-//! `process/control.rs`.
+//! One program, three parts. A process (`process/`): `host.rs` and `work.rs` show the library in use, `net.rs` connects it.
+//! What starts processes and makes things go wrong (`replay/`), with `fleet.rs` for what is done to them and `faults.rs`
+//! for when. And what is found out in the end (`report/`): `verdict.rs` compares the stores that are left with the trace.
+//! The first two speak `process/control.rs`.
 #![expect(
     clippy::std_instead_of_alloc,
     clippy::std_instead_of_core,

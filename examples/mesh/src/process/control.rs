@@ -31,7 +31,13 @@ pub(crate) enum Command {
     /// Breaks the connection to that peer, and does not dial it any more.
     Cut { addr: String },
     /// Answered by [`Reply::Status`].
-    Status { id: u64, couplings: bool },
+    Status {
+        id: u64,
+        couplings: bool,
+        /// Without what takes a pass over all that is held: the digest, and bytes that are stored and live.
+        #[serde(default)]
+        brief: bool,
+    },
     /// Ends in an orderly way.
     Stop,
 }
@@ -72,12 +78,23 @@ pub(crate) enum Reply {
     },
 }
 
+/// How much a status is to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Detail {
+    /// What costs in proportion to what changed.
+    Brief,
+    /// And the digest of the state, and what is stored and live: a pass over all of it.
+    Full,
+    /// And couplings, and the bytes of a bundle of all that is held. The counters are checked as well.
+    Couplings,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Status {
     pub(crate) id: u64,
     /// Hash over what is held of all logs: the same at processes that hold the same entries, relays included.
     pub(crate) root: String,
-    /// Digest of the state, empty at a relay.
+    /// Digest of the state, empty at a relay and in a brief status.
     pub(crate) digest: String,
     pub(crate) entries: u64,
     pub(crate) events: u64,
@@ -87,9 +104,11 @@ pub(crate) struct Status {
     pub(crate) stored_bytes: u64,
     pub(crate) live_bytes: u64,
     pub(crate) journal_bytes: u64,
-    /// Bytes of the records of what local writers wrote in this life: the entries themselves.
+    /// Bytes that cannot be done without to bring what came in this life: of each entry that was not here as the wire spells
+    /// it, and of one signature an update. An update is what a writer signed at once, as it came: one entry at a time, or
+    /// all that was missed by who slept.
     #[serde(default)]
-    pub(crate) written_bytes: u64,
+    pub(crate) needed_bytes: u64,
     /// Only if couplings are asked for: bytes of a bundle of all that is held, which is what a process would have to be
     /// brought that has nothing.
     #[serde(default)]
@@ -125,7 +144,7 @@ pub(crate) struct Controlled {
 #[derive(Debug)]
 enum Answer {
     Done { agent: u64, ordinal: u64 },
-    Status { id: u64, couplings: bool },
+    Status { id: u64, detail: Detail },
 }
 
 impl Face for Controlled {
@@ -153,7 +172,14 @@ impl Face for Controlled {
             }
             Command::Join { addr } => net.join(&addr),
             Command::Cut { addr } => net.cut(&addr, node),
-            Command::Status { id, couplings } => self.answers.push(Answer::Status { id, couplings }),
+            Command::Status { id, couplings, brief } => {
+                let detail = match (couplings, brief) {
+                    (true, _) => Detail::Couplings,
+                    (false, true) => Detail::Brief,
+                    (false, false) => Detail::Full,
+                };
+                self.answers.push(Answer::Status { id, detail });
+            }
             Command::Stop => return Ok(false),
         }
         Ok(true)
@@ -170,8 +196,8 @@ impl Face for Controlled {
         }
         let replies = self.answers.drain(..).map(|answer| match answer {
             Answer::Done { agent, ordinal } => Ok(Reply::Done { agent, ordinal }),
-            Answer::Status { id, couplings } => {
-                let mut status = node.status(couplings)?;
+            Answer::Status { id, detail } => {
+                let mut status = node.status(detail)?;
                 status.id = id;
                 net.report(&mut status);
                 Ok(Reply::Status(Box::new(status)))

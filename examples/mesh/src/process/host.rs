@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use consilience::crdts::{CouplingSchema, Timestamp, Units};
+use consilience::journal::{self, Item, Record, RecordId, SnapshotWriter};
 use consilience::store::FileStore;
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{AgentId, Keypair, Limits, LogKind, LogSet, MeshId, Signer as _};
+use consilience::sync::{AgentId, Evidence, Keypair, Limits, LogOpening, MeshId, Signer as _};
 use consilience::{Config, Opened, Replica, Stored, TopicView, Writer};
 
-use crate::process::control::{Coupled, Status};
+use crate::process::control::{Coupled, Detail, Status};
+use crate::process::tally::Tally;
 use crate::process::work::{AGENTS, FILES, MET, TOPIC, agents_of};
 use crate::process::{Node, folder, hex, text};
 
@@ -31,8 +33,9 @@ pub(crate) struct Host {
     pub(crate) restored_entries: u64,
     snapshot_bytes: u64,
     record_bytes: u64,
-    /// Bytes of what local writers wrote since it was opened.
-    pub(crate) written_bytes: u64,
+    pub(crate) tally: Tally,
+    /// The digest of the state, and the changes that were counted when it was made.
+    digest: (u64, String),
     /// When what was appended is to be synced at the latest.
     sync_due: Option<Timestamp>,
 }
@@ -82,6 +85,8 @@ impl Host {
             .map_err(|error| format!("{}: {error}", dir.display()))?;
         let own = replica.add_writer(key).map_err(text)?;
         let mut host = Self {
+            tally: Tally::of(replica.logs()),
+            digest: (0, String::new()),
             restored_entries: replica.logs().logs().map(consilience::sync::Log::size).sum(),
             replica,
             store,
@@ -90,7 +95,6 @@ impl Host {
             schema: config.schema()?,
             snapshot_bytes: stored.snapshot.as_ref().map_or(0, |snapshot| snapshot.len() as u64),
             record_bytes: stored.records.len() as u64,
-            written_bytes: 0,
             sync_due: None,
         };
         host.add_writers()?;
@@ -122,14 +126,13 @@ impl Host {
     fn append(&mut self, now: Timestamp) -> Result<bool, String> {
         let mut own = false;
         while let Some(record) = self.replica.poll_record() {
-            if record.is_own() {
-                own = true;
-                self.written_bytes += record.as_bytes().len() as u64;
-            }
+            own |= record.is_own();
+            self.tally.count(&record, self.replica.logs())?;
             self.record_bytes += record.as_bytes().len() as u64;
             self.store.append(&record).map_err(text)?;
             self.sync_due.get_or_insert(now.saturating_add_millis(SYNC_MS));
         }
+        self.tally.settle(self.replica.logs());
         Ok(own)
     }
 
@@ -194,8 +197,8 @@ impl Node for Host {
         Self::play(self, work)
     }
 
-    fn status(&mut self, couplings: bool) -> Result<Status, String> {
-        Self::status(self, couplings)
+    fn status(&mut self, detail: Detail) -> Result<Status, String> {
+        Self::status(self, detail)
     }
 
     fn commands(&self) -> &'static str {
@@ -234,21 +237,29 @@ pub(crate) fn id_of(agent: u64) -> AgentId {
 }
 
 impl Host {
-    pub(crate) fn status(&mut self, couplings: bool) -> Result<Status, String> {
-        let (view, stats) = (self.replica.topic(TOPIC).map_err(text)?, self.replica.stats(None));
+    pub(crate) fn status(&mut self, detail: Detail) -> Result<Status, String> {
+        self.tally.settle(self.replica.logs());
+        let view = self.replica.topic(TOPIC).map_err(text)?;
         let mut status = Status {
-            digest: digest(&self.replica),
             events: view.events().len() as u64,
             keys: view.map(FILES).len() as u64,
             set_size: view.set(AGENTS).len() as u64,
             signatures_verified: self.replica.signatures_checked(),
-            stored_bytes: stats.stored,
-            live_bytes: stats.live,
             journal_bytes: self.journal_bytes(),
-            written_bytes: self.written_bytes,
-            ..of_logs(self.replica.logs())
+            ..Status::default()
         };
-        if couplings {
+        self.tally.report(&mut status);
+        if detail == Detail::Brief {
+            return Ok(status);
+        }
+        if self.digest.1.is_empty() || self.digest.0 != self.tally.changes() {
+            self.digest = (self.tally.changes(), digest(&self.replica));
+        }
+        status.digest.clone_from(&self.digest.1);
+        let stats = self.replica.stats(None);
+        (status.stored_bytes, status.live_bytes) = (stats.stored, stats.live);
+        if detail == Detail::Couplings {
+            self.tally.check(self.replica.logs())?;
             status.couplings = self.couplings(view);
             let latest = latest(view);
             let bundle = self.replica.export_bundle(|_| true, None, latest);
@@ -276,40 +287,6 @@ impl Host {
         });
         coupled.collect()
     }
-}
-
-/// What the sets of logs of a replica and of a relay have in common.
-pub(crate) fn of_logs(logs: &LogSet) -> Status {
-    Status {
-        root: root(logs),
-        entries: logs.logs().map(consilience::sync::Log::size).sum(),
-        forks: logs.logs().filter(|log| logs.evidence(log.id()).is_some()).count() as u64,
-        ..Status::default()
-    }
-}
-
-/// Hash over what counts of each log that somebody has signed.
-fn root(logs: &LogSet) -> String {
-    let mut hasher = blake3::Hasher::new();
-    // They come in the order of their names.
-    for log in logs.logs() {
-        let evidence = logs.evidence(log.id());
-        let size = match evidence {
-            None => log.signed_size(),
-            // Of a void log each may hold another part.
-            Some(_) if log.opening().kind == LogKind::State => 0,
-            Some(evidence) => log.signed_size().min(evidence.valid_below()),
-        };
-        if size == 0 && evidence.is_none() {
-            continue;
-        }
-        hasher.update(log.id().as_bytes()).update(&size.to_le_bytes());
-        hasher.update(&[u8::from(evidence.is_some())]);
-        if let Some(root) = log.root_at(size) {
-            hasher.update(root.as_bytes());
-        }
-    }
-    hex(hasher.finalize().as_bytes())
 }
 
 /// Hash over the digests of all topics.

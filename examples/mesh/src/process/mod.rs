@@ -11,6 +11,7 @@ pub(crate) mod host;
 pub(crate) mod net;
 pub(crate) mod options;
 pub(crate) mod relay;
+pub(crate) mod tally;
 pub(crate) mod work;
 
 use std::process::ExitCode;
@@ -24,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use crate::process::control::{Controlled, Status};
+use crate::process::control::{Controlled, Detail, Status};
 use crate::process::folder::Kind;
 use crate::process::hand::Hand;
 use crate::process::host::{Host, HostConfig, mesh_of_password, mesh_of_seed};
@@ -315,7 +316,7 @@ pub(crate) trait Node {
     fn play(&mut self, work: &Work<'_>) -> Result<(), String>;
 
     /// What it holds, without what is known of connections.
-    fn status(&mut self, couplings: bool) -> Result<Status, String>;
+    fn status(&mut self, detail: Detail) -> Result<Status, String>;
 
     /// What a person may ask for.
     fn commands(&self) -> &'static str;

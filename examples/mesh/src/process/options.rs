@@ -7,7 +7,8 @@ pub(crate) const USAGE: &str = "\
 One process of a mesh, as on a machine of its own:
 
   mesh --agent DIR --listen ADDR --peer ADDR...   an agent, with its store in DIR
-  mesh --relay DIR --listen ADDR --peer ADDR...   a relay: passes on, reads nothing
+  mesh --relay DIR --listen ADDR --peer ADDR...   a relay, which carries what it
+                                                  does not interpret
   mesh --dump DIR                                 what a stopped agent has, as JSON
 
   --listen ADDR     where peers may call, as in 127.0.0.1:7001; port 0 for any

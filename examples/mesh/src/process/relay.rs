@@ -1,4 +1,5 @@
-//! A relay: it holds what its peers have, checks it, and interprets none of it.
+//! A relay: it holds what its peers have, checks it, and carries what it does not interpret. Nothing is encrypted, so it
+//! could.
 //!
 //! What it takes in is stored as a replica's is. Its peers have it too, so nothing waits for that.
 
@@ -9,9 +10,9 @@ use consilience::store::FileStore;
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
 use consilience::sync::{Limits, MeshId, Relay};
 
-use crate::process::control::Status;
+use crate::process::control::{Detail, Status};
 use crate::process::folder;
-use crate::process::host;
+use crate::process::tally::Tally;
 use crate::process::work::Work;
 use crate::process::{Node, text};
 
@@ -24,6 +25,7 @@ pub(crate) struct RelayNode {
     store: FileStore,
     record_bytes: u64,
     snapshot_bytes: u64,
+    tally: Tally,
     restored_entries: u64,
     sync_due: Option<Timestamp>,
 }
@@ -36,11 +38,13 @@ impl RelayNode {
         let relay = Relay::open(mesh, Limits::default(), key, folder::random()?, stored.opened(), now);
         let relay = relay.map_err(|error| named(&error))?;
         let restored_entries = relay.logs().logs().map(consilience::sync::Log::size).sum();
+        let tally = Tally::of(relay.logs());
         Ok(Self {
             relay,
             store,
             record_bytes: stored.records.len() as u64,
             snapshot_bytes: stored.snapshot.map_or(0, |snapshot| snapshot.len() as u64),
+            tally,
             restored_entries,
             sync_due: None,
         })
@@ -48,10 +52,12 @@ impl RelayNode {
 
     fn write(&mut self, now: Timestamp) -> Result<(), Box<dyn std::error::Error>> {
         while let Some(record) = self.relay.poll_record() {
+            self.tally.count(&record, self.relay.logs())?;
             self.store.append(&record)?;
             self.record_bytes += record.as_bytes().len() as u64;
             self.sync_due.get_or_insert(now.saturating_add_millis(SYNC_MS));
         }
+        self.tally.settle(self.relay.logs());
         if self.sync_due.is_some_and(|due| due <= now) {
             self.sync_due = None;
             if let Some(last) = self.store.sync()? {
@@ -109,12 +115,18 @@ impl Node for RelayNode {
         Err("nothing happens at a relay".into())
     }
 
-    fn status(&mut self, _: bool) -> Result<Status, String> {
-        Ok(Status {
+    fn status(&mut self, detail: Detail) -> Result<Status, String> {
+        self.tally.settle(self.relay.logs());
+        if detail == Detail::Couplings {
+            self.tally.check(self.relay.logs())?;
+        }
+        let mut status = Status {
             signatures_verified: self.relay.signatures_checked(),
             journal_bytes: self.snapshot_bytes + self.record_bytes,
-            ..host::of_logs(self.relay.logs())
-        })
+            ..Status::default()
+        };
+        self.tally.report(&mut status);
+        Ok(status)
     }
 
     fn commands(&self) -> &'static str {
@@ -122,7 +134,7 @@ impl Node for RelayNode {
     }
 
     fn obey(&mut self, _: &str, _: Timestamp) -> Result<Option<String>, String> {
-        Err(text("a relay reads and writes nothing; \"quit\" ends it"))
+        Err(text("a relay interprets and writes nothing; \"quit\" ends it"))
     }
 
     fn changes(&mut self) -> Vec<String> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::Writer;
 use consilience::crdts::{Timestamp, Units};
-use consilience::sync::{AgentId, LogKind, Topic};
+use consilience::sync::AgentId;
 
 use crate::process::control::Change;
 use crate::process::host::{Host, id_of};
@@ -117,15 +117,10 @@ impl Host {
     fn last_told(&self, agent: AgentId) -> Result<u64, String> {
         let events = self.replica.topic(TOPIC).map_err(text)?.events();
         let logs = self.replica.logs();
-        let topic = Topic::new(TOPIC).map_err(text)?;
         let mut last = 0;
-        for log in logs.logs_in(&topic).map(|log| log.opening()) {
-            if log.agent != agent || log.kind != LogKind::Event {
-                continue;
-            }
-            let log = log.log_id(logs.mesh());
-            let end = logs.applicable(&log).map_or(0, |(_, end)| end);
-            for event in events.of_log(&log, end.saturating_sub(1), end) {
+        for log in self.tally.events_of(agent) {
+            let end = logs.applicable(log).map_or(0, |(_, end)| end);
+            for event in events.of_log(log, end.saturating_sub(1), end) {
                 let name = event.payload.and_then(|payload| std::str::from_utf8(payload).ok());
                 let ordinal = name.and_then(|name| name.split_once('@')?.1.parse().ok());
                 last = last.max(ordinal.unwrap_or(0));

@@ -8,15 +8,43 @@ use std::time::{Duration, Instant};
 
 use crate::interrupt::Interrupt;
 use crate::options::Options;
-use crate::process::control::Command;
+use crate::process::control::{Command, Detail};
 use crate::replay::backlog::Backlog;
 use crate::replay::links::{self, Link};
 use crate::replay::member::{Heard, Member, Running, Said, Signal, Start, State, What};
 
-/// How long a process may take to start, to answer, to end, and all together to agree.
+/// For so long nothing may move: no process start or end, no event happen, no entry come or be signed anywhere.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks no more time than this counts: if it is more, this program was not let work either.
+const LOOKED_AWAY: Duration = Duration::from_millis(250);
 /// Between two looks at the same thing.
 pub(crate) const LOOK: Duration = Duration::from_millis(4);
+
+/// How long there was no progress. However long all of it takes on a busy machine, what goes on may go on.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    last: Duration,
+    moves: u64,
+    idle: Duration,
+}
+
+impl Patience {
+    /// From an instant on, with the count of moves then.
+    pub(crate) const fn new(now: Duration, moves: u64) -> Self {
+        Self { last: now, moves, idle: Duration::ZERO }
+    }
+
+    /// Looks at the clock and at the count of moves: whether nothing has moved for too long.
+    pub(crate) fn is_over(&mut self, now: Duration, moves: u64) -> bool {
+        self.idle += now.saturating_sub(self.last).min(LOOKED_AWAY);
+        self.last = now;
+        if self.moves != moves {
+            self.moves = moves;
+            self.idle = Duration::ZERO;
+        }
+        self.idle > PATIENCE
+    }
+}
 
 pub(crate) struct Fleet {
     /// The agents' processes, then the relay.
@@ -32,6 +60,8 @@ pub(crate) struct Fleet {
     half_life_days: u64,
     /// Of the last question for a status.
     asked: u64,
+    /// Counts whatever is progress.
+    moves: u64,
     pub(crate) backlog: Backlog,
     pub(crate) interrupt: Interrupt,
 }
@@ -63,6 +93,7 @@ impl Fleet {
             seed: options.seed,
             half_life_days: options.half_life_days,
             asked: 0,
+            moves: 0,
             backlog,
             interrupt,
         };
@@ -124,15 +155,16 @@ impl Fleet {
         if !isolated {
             return Ok(());
         }
-        let until = self.clock.now() + PATIENCE;
+        let mut patience = self.patience();
         loop {
-            self.statuses(&[process], false)?;
+            self.statuses(&[process], Detail::Brief)?;
             let member = &self.members[process];
             if member.status.sessions == 0 {
                 return Ok(());
             }
-            if self.clock.now() > until {
-                return Err(format!("{} keeps its sessions although its links are cut", member.name));
+            let name = member.name.clone();
+            if self.is_over(&mut patience) {
+                return Err(format!("{} keeps its sessions although its links are cut", name));
             }
             self.pump(LOOK)?;
         }
@@ -164,11 +196,12 @@ impl Fleet {
     }
 
     /// Asks for the status of processes that are awake.
-    pub(crate) fn ask(&mut self, processes: impl Iterator<Item = usize>, couplings: bool) -> u64 {
+    pub(crate) fn ask(&mut self, processes: impl Iterator<Item = usize>, detail: Detail) -> u64 {
         self.asked += 1;
+        let (couplings, brief) = (detail == Detail::Couplings, detail == Detail::Brief);
         for process in processes {
             if self.members[process].state == State::Awake {
-                self.members[process].tell(Command::Status { id: self.asked, couplings });
+                self.members[process].tell(Command::Status { id: self.asked, couplings, brief });
             }
         }
         self.asked
@@ -179,48 +212,70 @@ impl Fleet {
     }
 
     /// Fresh statuses of all these processes, as soon as they are awake and answer.
-    pub(crate) fn statuses(&mut self, processes: &[usize], couplings: bool) -> Result<(), String> {
+    pub(crate) fn statuses(&mut self, processes: &[usize], detail: Detail) -> Result<(), String> {
         self.wait("for processes to start", |fleet| {
             processes.iter().all(|process| fleet.members[*process].state == State::Awake)
         })?;
-        let asked = self.ask(processes.iter().copied(), couplings);
+        let asked = self.ask(processes.iter().copied(), detail);
         self.wait("for processes to say how they are", |fleet| {
             processes.iter().all(|process| fleet.members[*process].status.id >= asked)
         })
     }
 
-    /// Waits until something is so. An error if that takes too long.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(self.clock.now(), self.moves)
+    }
+
+    /// Whether nothing has moved for too long.
+    pub(crate) fn is_over(&self, patience: &mut Patience) -> bool {
+        patience.is_over(self.clock.now(), self.moves)
+    }
+
+    /// Waits until something is so. An error if nothing moves meanwhile.
     pub(crate) fn wait(&mut self, what: &str, so: impl Fn(&Self) -> bool) -> Result<(), String> {
-        let until = self.clock.now() + PATIENCE;
+        let mut patience = self.patience();
         while !so(self) {
-            if self.clock.now() > until {
-                return Err(format!("waited {} s {what}", PATIENCE.as_secs()));
+            if self.is_over(&mut patience) {
+                return Err(format!("waited {what}, and nothing moved for {} s", PATIENCE.as_secs()));
             }
             self.pump(LOOK)?;
         }
         Ok(())
     }
 
-    /// Waits until all these processes hold the same and none has work to do; `Ok(false)` if that takes too long.
-    pub(crate) fn agree(&mut self, processes: &[usize]) -> Result<bool, String> {
-        let until = self.clock.now() + PATIENCE;
+    /// Waits until all these processes hold the same and none has work to do; `Ok(false)` if nothing moves any more and
+    /// they do not. The same state as well, unless the caller is content with entries.
+    pub(crate) fn agree(&mut self, processes: &[usize], detail: Detail) -> Result<bool, String> {
+        let mut patience = self.patience();
         loop {
             // What happens while they are asked is not in what they say.
             let drained = processes.iter().all(|process| self.members[*process].is_drained());
-            self.statuses(processes, false)?;
-            let members = || processes.iter().map(|process| &self.members[*process]);
-            let digests = || members().filter(|member| !member.is_relay).map(|member| &member.status.digest);
-            let agree = drained
-                && members().all(|member| member.is_drained())
-                && members().all(|member| {
-                    Some(&member.status.root) == members().next().map(|first| &first.status.root)
-                })
-                && digests().all(|digest| Some(digest) == digests().next());
-            if agree || self.clock.now() > until {
+            self.statuses(processes, Detail::Brief)?;
+            let mut agree = drained && self.hold_the_same(processes);
+            // Only now is a pass over all that they hold worth its while.
+            if agree && detail != Detail::Brief {
+                self.statuses(processes, detail)?;
+                agree = self.hold_the_same(processes) && self.mean_the_same(processes);
+            }
+            if agree || self.is_over(&mut patience) {
                 return Ok(agree);
             }
             self.pump(LOOK)?;
         }
+    }
+
+    fn hold_the_same(&self, processes: &[usize]) -> bool {
+        let mut members = processes.iter().map(|process| &self.members[*process]);
+        let root = members.clone().next().map(|first| &first.status.root);
+        members.all(|member| member.is_drained() && Some(&member.status.root) == root)
+    }
+
+    fn mean_the_same(&self, processes: &[usize]) -> bool {
+        let agents =
+            processes.iter().map(|process| &self.members[*process]).filter(|member| !member.is_relay);
+        let mut digests = agents.map(|member| &member.status.digest);
+        let first = digests.clone().next();
+        digests.all(|digest| Some(digest) == first)
     }
 
     /// Hands out what can be handed out, and hears what is said, for at most `limit` if it is nothing. An error if the
@@ -249,6 +304,7 @@ impl Fleet {
         if said.life != member.life {
             return Ok(());
         }
+        let held = (member.status.entries, member.status.root.clone());
         let heard = match said.what {
             What::Reply(reply) => member.hear(reply, now)?,
             What::Ended if member.state == State::Ended => return Ok(()),
@@ -257,14 +313,18 @@ impl Fleet {
         };
         match heard {
             Heard::Ready => {
+                self.moves += 1;
                 self.restarts += u64::from(member.life > 1);
                 self.join_links();
             }
             Heard::Done { agent, ordinal } => {
                 let place = self.backlog.happened(agent, ordinal);
+                self.moves += 1;
                 member.unanswered.retain(|unanswered| Some(*unanswered) != place);
             }
-            Heard::Status => {}
+            Heard::Status => {
+                self.moves += u64::from(held != (member.status.entries, member.status.root.clone()));
+            }
         }
         Ok(())
     }
@@ -275,14 +335,15 @@ impl Fleet {
             member.state = State::Ended;
             member.tell(Command::Stop);
         }
-        let until = self.clock.now() + PATIENCE;
         for process in self.all() {
+            let mut patience = self.patience();
             loop {
+                let over = self.is_over(&mut patience);
                 let member = &mut self.members[process];
                 match member.running.as_mut().map_or(Ok(Some(true)), Running::ended)? {
                     Some(true) => break,
                     Some(false) => return Err(format!("{} did not end well", member.name)),
-                    None if self.clock.now() > until => return Err(format!("{} does not end", member.name)),
+                    None if over => return Err(format!("{} does not end", member.name)),
                     None => self.pump(LOOK)?,
                 }
             }
@@ -317,5 +378,31 @@ impl Clock {
 
     pub(crate) fn now(&self) -> Duration {
         self.0.elapsed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(patience: &mut Patience, from_s: u64, to_s: u64, moves: impl Fn(u64) -> u64) -> bool {
+        let looks = from_s * 10..to_s * 10;
+        looks.into_iter().any(|look| patience.is_over(Duration::from_millis(look * 100), moves(look)))
+    }
+
+    #[test]
+    fn patience_ends_when_nothing_moves_and_not_when_it_takes_long() {
+        let mut patience = Patience::new(Duration::ZERO, 0);
+        assert!(!looks(&mut patience, 0, 29, |_| 0));
+        assert!(!looks(&mut patience, 29, 10_000, |look| look / 250), "one move in 25 s");
+        assert!(looks(&mut patience, 10_000, 10_031, |_| 7));
+    }
+
+    #[test]
+    fn patience_does_not_count_what_its_owner_slept_through() {
+        let mut patience = Patience::new(Duration::ZERO, 0);
+        for hour in 1..100 {
+            assert!(!patience.is_over(Duration::from_secs(3_600 * hour), 0));
+        }
     }
 }

@@ -59,8 +59,8 @@ pub(crate) struct Counters {
     pub(crate) accepted: [u64; 2],
     /// Faults that peers showed.
     pub(crate) peer_faults: u64,
-    /// Bytes of what local writers wrote.
-    pub(crate) own_entries: u64,
+    /// Bytes that could not be done without.
+    pub(crate) needed_bytes: u64,
 }
 
 impl Counters {
@@ -72,7 +72,7 @@ impl Counters {
         }
         self.accepted = [self.accepted[0] + status.accepted[0], self.accepted[1] + status.accepted[1]];
         self.peer_faults += status.faults;
-        self.own_entries += status.written_bytes;
+        self.needed_bytes += status.needed_bytes;
     }
 
     pub(crate) fn written(&self) -> u64 {

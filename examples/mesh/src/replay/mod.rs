@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use crate::interrupt::Interrupt;
 use crate::options::Options;
-use crate::process::control::Coupled;
+use crate::process::control::{Coupled, Detail};
 use crate::replay::backlog::Backlog;
 use crate::replay::faults::{Fault, Schedule};
-use crate::replay::fleet::{Fleet, LOOK, PATIENCE};
+use crate::replay::fleet::{Fleet, LOOK};
 use crate::replay::member::{Member, Signal, State};
 use crate::report::outcome::{CatchUp, Mark, Outcome, Tally};
 use crate::report::verdict::Verdict;
@@ -102,10 +102,10 @@ impl Run<'_> {
         self.settle_sleepers()?;
         let last = self.fleet.clock.now();
         self.mark(None, "the trace ends");
-        let agreed = self.fleet.agree(&self.fleet.all())?;
+        let agreed = self.fleet.agree(&self.fleet.all(), Detail::Full)?;
         self.tally.settled = self.fleet.clock.now() - last;
         self.tally.agreed = agreed;
-        self.fleet.statuses(&self.fleet.all(), true)?;
+        self.fleet.statuses(&self.fleet.all(), Detail::Couplings)?;
         self.tally.couplings = readings.couplings(&self.fleet.members);
         self.fleet.stop()?;
         progress(&self.fleet);
@@ -140,7 +140,7 @@ impl Run<'_> {
             let now = self.fleet.clock.now();
             if now >= self.next_sample {
                 self.next_sample = now + SAMPLE;
-                self.fleet.ask(self.fleet.all().into_iter(), false);
+                self.fleet.ask(self.fleet.all().into_iter(), Detail::Brief);
             }
             self.fleet.pump(due.saturating_sub(now))?;
             let fleet = &self.fleet;
@@ -159,11 +159,11 @@ impl Run<'_> {
         self.until("a sleeper does not do its work", |run| run.rejoining.is_empty())
     }
 
-    /// Lets the processes work until something is so. An error if that takes too long.
+    /// Lets the processes work until something is so. An error if nothing moves meanwhile.
     fn until(&mut self, complaint: &str, so: impl Fn(&Self) -> bool) -> Result<(), String> {
-        let limit = self.fleet.clock.now() + PATIENCE;
+        let mut patience = self.fleet.patience();
         while !so(self) {
-            if self.fleet.clock.now() > limit {
+            if self.fleet.is_over(&mut patience) {
                 return Err(complaint.into());
             }
             self.pump(self.fleet.clock.now() + LOOK)?;
@@ -171,8 +171,9 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Of equal entries everybody makes the same, which is looked at in the end.
     fn agree(&mut self) -> Result<(), String> {
-        if self.fleet.agree(&self.fleet.all())? {
+        if self.fleet.agree(&self.fleet.all(), Detail::Brief)? {
             Ok(())
         } else {
             Err("the processes do not come to hold the same".into())
@@ -268,7 +269,7 @@ impl Run<'_> {
     fn wake_longest(&mut self, process: usize) -> Result<(), String> {
         self.settle_sleepers()?;
         let others: Vec<usize> = self.fleet.all().into_iter().filter(|other| *other != process).collect();
-        let agreed = self.fleet.agree(&others)?;
+        let agreed = self.fleet.agree(&others, Detail::Full)?;
         let held = self.fleet.members[process].status.entries;
         let own = self.fleet.members[process].queue.len() as u64;
         let entries = self.fleet.members[others[0]].status.entries;
@@ -277,7 +278,7 @@ impl Run<'_> {
         self.fleet.signal(process, Signal::Continue)?;
         self.fleet.wait("for a sleeper to do its work", |fleet| fleet.members[process].is_drained())?;
         self.fleet.isolate(process, false)?;
-        let agreed = self.fleet.agree(&self.fleet.all())? && agreed;
+        let agreed = self.fleet.agree(&self.fleet.all(), Detail::Full)? && agreed;
         self.tally.catch_up = agreed.then(|| CatchUp {
             process,
             time: self.fleet.clock.now() - start,
@@ -294,7 +295,7 @@ impl Run<'_> {
         self.awake(process)?;
         let peers: Vec<usize> = self.peers(process).collect();
         let peer = peers.first().copied().ok_or("nobody else is awake to hold what a backup has not")?;
-        if !self.fleet.agree(&[process, peer])? {
+        if !self.fleet.agree(&[process, peer], Detail::Full)? {
             return Err("no other process comes to hold what a backup has not".into());
         }
         self.mark(Some(process), if told { "put back" } else { "forked" });
@@ -339,7 +340,7 @@ impl Run<'_> {
             member.state == State::Awake && !member.isolated
         };
         let process = (0..self.processes).find(up).unwrap_or(0);
-        (process, self.fleet.ask(std::iter::once(process), true))
+        (process, self.fleet.ask(std::iter::once(process), Detail::Couplings))
     }
 }
 

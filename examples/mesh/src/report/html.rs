@@ -136,8 +136,11 @@ fn links(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let summary = format!("Bytes on each of {} links. The most, {bytes}, went over {name}.", rows.len());
     writeln!(out, "<h2>Bytes on each link</h2>\n<figure>\n{}", bars(&summary, &rows))?;
     let (wire, floor) = (grouped(outcome.wire_bytes), grouped(outcome.floor_bytes));
-    writeln!(out, "<figcaption>Both ways, {wire} in all. The floor is {floor}: every entry, once")?;
-    writeln!(out, "to every process that did not write it. (1 is agent-1.)</figcaption>\n</figure>")
+    writeln!(out, "<figcaption>Both ways, {wire} in all. The floor is {floor}: every entry, once to")?;
+    writeln!(
+        out,
+        "every process that needed it, and one signature an update. (1 is agent-1.)</figcaption>\n</figure>"
+    )
 }
 
 /// The strongest couplings as they came and go.

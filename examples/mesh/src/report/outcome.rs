@@ -78,6 +78,7 @@ pub(crate) struct Outcome {
     pub(crate) kills: u64,
     pub(crate) restarts: u64,
     pub(crate) wire_bytes: u64,
+    /// What no wire could do without: of each entry that a process needed its bytes, and one signature an update.
     pub(crate) floor_bytes: u64,
     /// A bundle of all that is held in the end.
     pub(crate) kept_bytes: u64,
@@ -104,7 +105,6 @@ impl Outcome {
             let name = |process: usize| fleet.members[process].name.clone();
             LinkBytes { names: [name(link.from), name(link.to)], bytes: bytes[0] + bytes[1] }
         });
-        let entries: u64 = counters.iter().map(|counters| counters.own_entries).sum();
         let (couplings, couplings_once, couplings_alive) = strongest(std::mem::take(&mut tally.couplings));
         Self {
             links: links.collect(),
@@ -120,8 +120,7 @@ impl Outcome {
             kills: fleet.kills,
             restarts: fleet.restarts,
             wire_bytes: written.max(read),
-            // Every entry that was ever written, to every process but the one that wrote it.
-            floor_bytes: entries * (fleet.members.len() as u64 - 1),
+            floor_bytes: counters.iter().map(|counters| counters.needed_bytes).sum(),
             kept_bytes: fleet.members.first().map_or(0, |member| member.status.bundle_bytes),
             peer_faults: counters.iter().map(|counters| counters.peer_faults).sum(),
             couplings,

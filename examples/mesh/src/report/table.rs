@@ -108,7 +108,7 @@ fn bytes(outcome: &Outcome) -> Vec<Row> {
     let share = (status.live_bytes * 100).checked_div(status.stored_bytes).unwrap_or(0);
     vec![
         row("on the wire", outcome.wire_bytes, if outcome.floor_bytes > 0 { times } else { String::new() }),
-        row("floor", outcome.floor_bytes, "each entry, once to each who did not write it"),
+        row("floor", outcome.floor_bytes, "of the entries needed, one signature an update"),
         row("kept", outcome.kept_bytes, "what one with nothing would have to be brought"),
         row("stored", status.stored_bytes, "of state entries, in each process"),
         row("live", status.live_bytes, format!("of these say what is live: {share} %")),
@@ -164,7 +164,7 @@ pub(crate) const COLUMNS: [&str; 5] = ["process", "starts", "entries", "on disk"
 
 pub(crate) fn cells(process: &AtProcess) -> [String; COLUMNS.len()] {
     let status = &process.status;
-    let digest = if process.is_relay { "(it cannot read what it holds)" } else { &status.digest };
+    let digest = if process.is_relay { "(does not interpret what it has)" } else { &status.digest };
     [
         process.name.clone(),
         process.lives.to_string(),
