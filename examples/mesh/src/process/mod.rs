@@ -151,7 +151,7 @@ async fn serve<F: Face>(
     let mut round = Round::default();
     let mut goes_on = true;
     while goes_on {
-        let due = clock.wait(node.poll_timeout());
+        let due = clock.wait(node.poll_timeout().into_iter().chain(net.poll_timeout()).min());
         tokio::select! {
             biased;
             line = lines.recv(), if !round.closed => round.line(line),
@@ -183,6 +183,7 @@ async fn serve<F: Face>(
         if node.poll_timeout().is_some_and(|due| due <= now) {
             node.handle_timeout(now);
         }
+        net.handle_timeout(&mut node, now);
         node.store(now)?;
         face.stored(&mut node, &net)?;
         net.pump(&mut node, now);

@@ -2,6 +2,10 @@
 //!
 //! Each stream has a task that reads and one that writes. Frames that came go through one channel to whoever holds the
 //! replica. A session is asked for its next frame only when the stream has room for it, so nothing piles up.
+//!
+//! Anybody may call. Connections that were accepted are limited in number, and more so as long as the caller has not shown
+//! that it is a member: then a new one takes the place of the oldest, and none may wait for long. So whoever opens
+//! sockets and says nothing neither takes the files that the store needs nor keeps members out.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,6 +30,14 @@ const FRAMES_MAX: usize = 4;
 const DIAL_FIRST_MS: u64 = 20;
 const DIAL_MAX_MS: u64 = 1_000;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that were accepted, and how many of them may be without a session that is established. Together with those
+/// that wait to be taken in they stay below what systems let a process open, 256 files and more.
+const ACCEPTED_MAX: usize = 128;
+const STRANGERS_MAX: usize = 32;
+/// How long an accepted connection may take to establish its session.
+const HANDSHAKE_MS: u64 = 10_000;
+/// How long nobody is accepted after the system could not: mostly, too many files are open.
+const ACCEPT_WAIT: Duration = Duration::from_millis(500);
 /// How long an orderly end waits for streams.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -33,6 +45,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) enum Input {
     Accepted(TcpStream, String),
+    /// The system cannot accept, as long as so many files are open.
+    Exhausted,
     Dialled(String, io::Result<TcpStream>),
     /// One or more whole frames.
     Frames(SessionId, Vec<u8>),
@@ -70,6 +84,8 @@ struct Link {
     writer: JoinHandle<()>,
     connected: bool,
     in_sync: bool,
+    /// When it is to be established, if it was accepted and is not.
+    due: Option<Timestamp>,
 }
 
 pub(crate) struct Net {
@@ -107,10 +123,12 @@ impl Net {
             loop {
                 let accepted = match listener.accept().await {
                     Ok((stream, addr)) => input.send(Input::Accepted(stream, addr.to_string())).await,
-                    // Mostly, too many files are open: later there may be fewer.
+                    // A caller that has gone away is nothing to wait for.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
                     Err(_) => {
-                        sleep(Duration::from_millis(DIAL_MAX_MS)).await;
-                        Ok(())
+                        let told = input.send(Input::Exhausted).await;
+                        sleep(ACCEPT_WAIT).await;
+                        told
                     }
                 };
                 if accepted.is_err() {
@@ -163,7 +181,20 @@ impl Net {
     /// Takes in what a stream had to say.
     pub(crate) fn take(&mut self, input: Input, node: &mut impl Node, now: Timestamp) -> Result<(), String> {
         match input {
-            Input::Accepted(stream, addr) => self.open(stream, addr, false, node, now).map(drop),
+            Input::Accepted(stream, addr) => {
+                let accepted = self.links.values().filter(|link| !link.dialled).count();
+                if accepted - self.strangers().count() >= ACCEPTED_MAX - STRANGERS_MAX {
+                    // Whoever it is calls again.
+                    return Ok(());
+                }
+                self.drop_strangers(STRANGERS_MAX - 1, node);
+                self.open(stream, addr, false, node, now).map(drop)
+            }
+            Input::Exhausted => {
+                let half = self.strangers().count() / 2;
+                self.drop_strangers(half, node);
+                Ok(())
+            }
             Input::Dialled(addr, stream) => {
                 let Some(peer) = self.peers.get_mut(&addr) else { return Ok(()) };
                 peer.dialling = None;
@@ -221,9 +252,44 @@ impl Net {
         let reader = tokio::spawn(read_frames(read, session, self.input.clone(), traffic.clone()));
         let writer = tokio::spawn(write_frames(write, waiting, self.room.clone(), traffic));
         let reader = reader.abort_handle();
-        let link = Link { addr, dialled, frames, reader, writer, connected: false, in_sync: false };
+        let due = (!dialled).then(|| now.saturating_add_millis(HANDSHAKE_MS));
+        let link = Link { addr, dialled, frames, reader, writer, connected: false, in_sync: false, due };
         self.links.insert(session, link);
         Ok(session)
+    }
+
+    /// Connections that were accepted and are not established, the oldest first.
+    fn strangers(&self) -> impl Iterator<Item = SessionId> {
+        // Sessions have rising numbers.
+        self.links.iter().filter(|(_, link)| link.due.is_some()).map(|(session, _)| *session)
+    }
+
+    /// Closes the oldest of them but for so many.
+    fn drop_strangers(&mut self, kept: usize, node: &mut impl Node) {
+        let count = self.strangers().count();
+        let dropped: Vec<SessionId> = self.strangers().take(count.saturating_sub(kept)).collect();
+        dropped.into_iter().for_each(|session| self.give_up(session, node));
+    }
+
+    /// Closes a connection at once.
+    fn give_up(&mut self, session: SessionId, node: &mut impl Node) {
+        if let Some(link) = self.links.remove(&session) {
+            link.reader.abort();
+            link.writer.abort();
+        }
+        node.disconnect(session);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do, if ever.
+    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.links.values().filter_map(|link| link.due).min()
+    }
+
+    /// Closes connections that have taken too long to be established.
+    pub(crate) fn handle_timeout(&mut self, node: &mut impl Node, now: Timestamp) {
+        let late = self.links.iter().filter(|(_, link)| link.due.is_some_and(|due| due <= now));
+        let late: Vec<SessionId> = late.map(|(session, _)| *session).collect();
+        late.into_iter().for_each(|session| self.give_up(session, node));
     }
 
     /// Gives every stream that has room what its session has to send.
@@ -247,6 +313,7 @@ impl Net {
             match &event {
                 SessionEvent::Connected(_) => {
                     link.connected = true;
+                    link.due = None;
                     if let Some(peer) = self.peers.get_mut(&addr) {
                         peer.wait_ms = 0;
                     }

@@ -11,7 +11,8 @@ One process of a mesh, as on a machine of its own:
                                                   does not interpret
   mesh --dump DIR                                 what a stopped agent has, as JSON
 
-  --listen ADDR     where peers may call, as in 127.0.0.1:7001; port 0 for any
+  --listen ADDR     where peers may call, as in 127.0.0.1:7001; port 0 for any;
+                    96 members at once
   --peer ADDR       a process to call; any number, and again after a failure
   --mesh TEXT       the mesh's password [demo]: who knows it is a member, so
                     choose a long one outside of a demonstration
