@@ -259,6 +259,26 @@ fn json_has_its_figures_on_the_last_line() {
 }
 
 #[test]
+fn the_wire_is_never_below_the_floor() {
+    let lines: [&[&str]; 6] = [
+        &["--events", "400", "--faults", "none"],
+        &["--events", "400", "--faults", "none", "--processes", "2"],
+        &["--events", "100", "--agents", "20", "--lockstep"],
+        &["--events", "600"],
+        // Few logs, of which a sleeper is brought many entries with one signature.
+        &["--events", "1000", "--agents", "4", "--processes", "2"],
+        &["--events", "1000", "--agents", "1", "--processes", "2"],
+    ];
+    for line in lines {
+        let figures = figures(line);
+        let [wire, floor, kept] =
+            ["wire_bytes", "floor_bytes", "kept_bytes"].map(|name| figures[name].as_u64().unwrap());
+        assert!(wire >= floor, "{line:?}: {wire} on the wire, a floor of {floor}");
+        assert!(floor >= kept, "{line:?}: a floor of {floor}, and one process alone needs {kept}");
+    }
+}
+
+#[test]
 fn malformed_lines_are_named_by_file_and_line() {
     let scratch = Scratch::new("malformed");
     for (number, (line, complaint)) in [

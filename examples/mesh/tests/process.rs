@@ -10,8 +10,8 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::Duration;
@@ -36,8 +36,11 @@ struct Running {
 
 impl Running {
     fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(binary());
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self::spawn(Command::new(binary()).args(arguments))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (send, lines) = channel();
@@ -399,6 +402,80 @@ fn a_process_of_another_mesh_is_not_let_in() {
     let start = ["--agent", &scratch.path("there"), "--listen", "127.0.0.1:0", "--mesh", "other"];
     let output = Command::new(binary()).args(start).output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("belongs to another mesh"));
+}
+
+/// Whether the other side has closed a socket on which it said nothing.
+fn is_closed(socket: &mut TcpStream) -> bool {
+    socket.set_nonblocking(true).unwrap();
+    let mut bytes = [0; 4_096];
+    loop {
+        match socket.read(&mut bytes) {
+            Ok(0) => return true,
+            // What one that listens says first.
+            Ok(_) => {}
+            Err(error) => return error.kind() != ErrorKind::WouldBlock,
+        }
+    }
+}
+
+#[test]
+fn idle_sockets_keep_no_member_out() {
+    let scratch = Scratch::new("process-idle");
+    let mut here = Running::controlled("--agent", &scratch, "here", &[]);
+    let mut relay = Running::controlled("--relay", &scratch, "relay", &[]);
+    let mut there = Running::controlled("--agent", &scratch, "there", &[]);
+    let idle = |addr: &str| (0..200).map(|_| TcpStream::connect(addr).unwrap()).collect::<Vec<_>>();
+    let mut sockets = idle(&here.addr);
+    sockets.extend(idle(&relay.addr));
+    there.join(&here.addr);
+    there.join(&relay.addr);
+    let all = events(0, 30);
+    for event in &all {
+        here.tell(&event.to_string());
+        here.hear("done");
+    }
+    equal(&mut [&mut here, &mut there], &mut [&mut relay]);
+    let open = |sockets: &mut Vec<TcpStream>| {
+        sockets.retain_mut(|socket| !is_closed(socket));
+        sockets.len()
+    };
+    assert!(open(&mut sockets) <= 2 * 32, "most had to make room");
+    // And those that did not have to are not waited for longer than a handshake takes.
+    let looks = LONG.as_millis() / LOOK.as_millis();
+    assert!((0..looks).any(|_| {
+        wait(LOOK);
+        open(&mut sockets) == 0
+    }));
+    assert_eq!(there.status()["sessions"], 2);
+    for running in [here, there, relay] {
+        running.stop(r#"{"do":"stop"}"#);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_agent_without_files_left_goes_on_and_accepts_again() {
+    let scratch = Scratch::new("process-files");
+    let dir = scratch.path("here");
+    let mut command = Command::new("sh");
+    // Fewer than the connections that it would take.
+    command.args(["-c", "ulimit -n 36 && exec \"$0\" \"$@\""]).arg(binary());
+    command.args(["--agent", &dir, "--listen", "127.0.0.1:0", "--control", "--seed", "7"]);
+    let mut here = Running::spawn(&mut command);
+    here.addr = here.hear("ready")["addr"].as_str().unwrap().to_owned();
+    let sockets: Vec<TcpStream> = (0..80).map(|_| TcpStream::connect(&here.addr).unwrap()).collect();
+    let mut there = Running::controlled("--agent", &scratch, "there", &[]);
+    there.join(&here.addr);
+    let all = events(0, 30);
+    for event in &all {
+        here.tell(&event.to_string());
+        here.hear("done");
+    }
+    equal(&mut [&mut here, &mut there], &mut []);
+    drop(sockets);
+    here.stop(r#"{"do":"stop"}"#);
+    there.stop(r#"{"do":"stop"}"#);
+    check(&dump(&scratch, "here"), &all);
 }
 
 /// One by hand, which listens at any port.

@@ -316,3 +316,71 @@ fn numbers(view: TopicView<'_>) -> BTreeMap<AgentId, u64> {
 pub(crate) fn number(units: Units) -> f64 {
     units.to_bits() as f64 / 2_f64.powi(32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::control::Change;
+    use crate::process::work::Work;
+
+    const NOW: Timestamp = Timestamp::from_millis(2_000_000_000_000);
+
+    fn open(dir: &Path) -> Host {
+        let config =
+            HostConfig { mesh: mesh_of_seed(1), half_life_days: 30, restored: false, by_trace: true };
+        Host::open(dir, &config, NOW).unwrap()
+    }
+
+    fn play(host: &mut Host, agent: u64, ordinal: u64) {
+        let at = Timestamp::from_millis(1_000_000_000_000 + 1_000 * ordinal + agent);
+        let changes = [Change::Set(format!("{}", agent % 97)), Change::Remove(format!("{}", agent % 89))];
+        host.play(&Work { agent, ordinal, at, changes: &changes }).unwrap();
+        host.store(NOW).unwrap();
+    }
+
+    /// Gives `to` what `from` has.
+    fn bring(from: &mut Host, to: &mut Host) {
+        let bundle = from.replica.export_bundle(|_| true, None, NOW).unwrap();
+        to.replica.import_bundle(&bundle, NOW).unwrap();
+        to.store(NOW).unwrap();
+        // An export signs.
+        from.store(NOW).unwrap();
+    }
+
+    #[test]
+    fn a_status_looks_at_what_changed_and_says_what_a_pass_over_all_says() {
+        let dir = std::env::temp_dir().join(format!("consilience-mesh-host-{}", std::process::id()));
+        let mut here = open(&dir.join("here"));
+        let mut there = open(&dir.join("there"));
+        (0..300).for_each(|agent| play(&mut here, agent, 1));
+        bring(&mut here, &mut there);
+        let looks = |host: &mut Host| {
+            let before = host.tally.looks();
+            host.status(Detail::Brief).unwrap();
+            host.tally.looks() - before
+        };
+        assert!(looks(&mut here) <= 600);
+        assert_eq!(looks(&mut here), 0);
+        let before = [&here, &there].map(|host| host.tally.looks());
+        play(&mut here, 7, 2);
+        bring(&mut here, &mut there);
+        let statuses = [&mut here, &mut there].map(|host| host.status(Detail::Brief).unwrap());
+        let looked = [here.tally.looks() - before[0], there.tally.looks() - before[1]];
+        assert!(looked.iter().all(|looks| (1..=12).contains(looks)), "{looked:?} of 600 logs");
+        assert_eq!(statuses[0].root, statuses[1].root);
+        assert_eq!((statuses[0].entries, statuses[1].entries), (602, 602));
+        assert_eq!(statuses[0].needed_bytes, 0, "all of it was written here");
+        let signatures = 64 * 602;
+        let entries = statuses[1].needed_bytes - signatures;
+        assert!((602 * 40..602 * 400).contains(&entries), "{entries} bytes of entries");
+        drop(there);
+        let mut there = open(&dir.join("there"));
+        for host in [&mut here, &mut there] {
+            let status = host.status(Detail::Couplings).expect("the counters are right");
+            assert_eq!((&status.root, status.entries), (&statuses[0].root, 602));
+        }
+        assert_eq!(there.status(Detail::Full).unwrap().needed_bytes, 0, "nothing came in this life");
+        drop((here, there));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
