@@ -238,7 +238,7 @@ pub(crate) fn id_of(agent: u64) -> AgentId {
 
 impl Host {
     pub(crate) fn status(&mut self, detail: Detail) -> Result<Status, String> {
-        self.tally.settle(self.replica.logs());
+        self.tally.refresh(self.replica.logs());
         let view = self.replica.topic(TOPIC).map_err(text)?;
         let mut status = Status {
             events: view.events().len() as u64,

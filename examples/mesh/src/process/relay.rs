@@ -116,7 +116,7 @@ impl Node for RelayNode {
     }
 
     fn status(&mut self, detail: Detail) -> Result<Status, String> {
-        self.tally.settle(self.relay.logs());
+        self.tally.refresh(self.relay.logs());
         if detail == Detail::Couplings {
             self.tally.check(self.relay.logs())?;
         }

@@ -1,9 +1,9 @@
 //! [`Tally`]: counters over the logs that a process holds, kept up to date from what it stores.
 //!
 //! What lives here are sums over all logs: entries, forks, a hash that says whether two processes hold the same, and what
-//! the entries that came would have taken at the least. The invariant: [`settle`](Tally::settle) looks at the logs that
-//! changed, at those with entries that are not signed yet, and at forked ones, never at all of them; and the sums are
-//! those of a pass over everything ([`Tally::of`]).
+//! the entries that came would have taken at the least. The invariant: a look at what changed ([`settle`](Tally::settle),
+//! and [`refresh`](Tally::refresh) before a status) never is one at all logs; and the sums are those of a pass over
+//! everything ([`Tally::of`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ type Root = [u64; 4];
 #[derive(Clone, Debug, Default)]
 struct Counted {
     entries: u64,
+    /// How many of them were signed.
+    signed: u64,
     root: Root,
     /// Ranges of it that came since it was last looked at: each brought a signature.
     ranges: u64,
@@ -36,7 +38,7 @@ pub(crate) struct Tally {
     /// The event logs of each agent.
     events: BTreeMap<AgentId, BTreeSet<LogId>>,
     forked: BTreeSet<LogId>,
-    /// Logs of which not all is signed: signing is not stored.
+    /// Logs of which not all was signed when they were looked at.
     unsigned: BTreeSet<LogId>,
     root: Root,
     entries: u64,
@@ -59,6 +61,18 @@ impl Tally {
         }
         tally.settle(logs);
         tally
+    }
+
+    /// Looks at what changed, and at what may have changed although nothing was stored: signing is not, and the entries of
+    /// a forked log go when their time is over.
+    pub(crate) fn refresh(&mut self, logs: &LogSet) {
+        self.settle(logs);
+        let signed = |log: &&LogId| {
+            let counted = self.logs.get(*log).map(|counted| counted.signed);
+            logs.log(log).map(Log::signed_size) != counted
+        };
+        let due: Vec<LogId> = self.unsigned.iter().filter(signed).chain(&self.forked).copied().collect();
+        due.iter().for_each(|log| self.look_at(log, logs));
     }
 
     /// Something of a log changed. Entries that are new came from elsewhere.
@@ -110,20 +124,21 @@ impl Tally {
         Ok(())
     }
 
-    /// Looks at what changed.
+    /// Looks at what changed by what was stored.
     pub(crate) fn settle(&mut self, logs: &LogSet) {
-        let mut due = std::mem::take(&mut self.changed);
+        let due = std::mem::take(&mut self.changed);
         self.changes += u64::from(!due.is_empty());
-        due.extend(self.forked.iter().chain(&self.unsigned));
-        for log in due {
-            #[cfg(test)]
-            {
-                self.looks += 1;
-            }
-            match logs.log(&log) {
-                Some(held) => self.look(held, logs),
-                None => self.forget(&log),
-            }
+        due.iter().for_each(|log| self.look_at(log, logs));
+    }
+
+    fn look_at(&mut self, log: &LogId, logs: &LogSet) {
+        #[cfg(test)]
+        {
+            self.looks += 1;
+        }
+        match logs.log(log) {
+            Some(held) => self.look(held, logs),
+            None => self.forget(log),
         }
     }
 
@@ -137,7 +152,7 @@ impl Tally {
         self.root = plus(minus(self.root, counted.root), root);
         // It falls if a history is given up.
         self.entries = self.entries + log.size() - counted.entries;
-        *counted = Counted { entries: log.size(), root, ranges: 0 };
+        *counted = Counted { entries: log.size(), signed: log.signed_size(), root, ranges: 0 };
         if logs.evidence(&id).is_some() {
             self.forked.insert(id);
         }
@@ -194,7 +209,7 @@ impl Tally {
         self.looks
     }
 
-    /// Says what is counted. It has to be settled.
+    /// Says what is counted. It has to be [refreshed](Self::refresh).
     pub(crate) fn report(&self, status: &mut Status) {
         status.root = hex(&self.root.map(u64::to_be_bytes).concat());
         status.entries = self.entries;
