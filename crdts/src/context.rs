@@ -304,7 +304,7 @@ impl CausalContext {
         self.actors.values().map(|runs| runs.cloud.len()).sum()
     }
 
-    /// The canonical bytes; `docs/WIRE.md` has the layout.
+    /// The canonical bytes; `docs/wire/collections.md` has the layout.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = alloc::vec![KIND_CONTEXT];

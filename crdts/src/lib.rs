@@ -38,7 +38,7 @@
 //!
 //! Each type has one canonical byte form, the same through `encode` and through serde. Decoding checks all of it and
 //! refuses anything that would not encode to the same bytes; it allocates in proportion to the input; a refused input
-//! changes nothing. `docs/WIRE.md` in the repository has the layout.
+//! changes nothing. `docs/wire/collections.md` in the repository has the layout.
 //!
 //! # Limits
 //!

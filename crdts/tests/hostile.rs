@@ -71,7 +71,8 @@ fn zigzag(to: u64, from: u64) -> u64 {
     ((distance << 1) ^ (distance >> 63)) as u64
 }
 
-/// The form of docs/WIRE.md: `rows` are sorted by key, then actor, then counter; actors are indices of `actors`.
+/// The form of docs/wire/collections.md: `rows` are sorted by key, then actor, then counter; actors are indices of
+/// `actors`.
 fn form(kind: u8, actors: &[Spans], rows: &[(usize, u64, &Live)]) -> Bytes {
     let (mut out, mut last) = (vec![kind], Vec::new());
     put(&mut out, actors.len() as u64);

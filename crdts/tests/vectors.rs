@@ -1,5 +1,5 @@
 //! Golden bytes of everything that has a byte form, and bytes that must be refused, each with its reason.
-//! `docs/WIRE.md` says why they are what they are.
+//! `docs/wire/collections.md` says why they are what they are.
 //!
 //! **A change to a file in `tests/vectors/` is a change of the format.** Replicas in the field exchange these bytes
 //! and hold them in storage. Vectors may be added; a vector that has to change is another kind byte.
@@ -22,7 +22,7 @@ const SETS: &str = include_str!("vectors/set.txt");
 const CONTEXTS: &str = include_str!("vectors/context.txt");
 const COUPLINGS: &str = include_str!("vectors/coupling.txt");
 const MALFORMED: &str = include_str!("vectors/malformed.txt");
-const WIRE: &str = include_str!("../../docs/WIRE.md");
+const WIRE: &str = include_str!("../../docs/wire/collections.md");
 
 /// A moment in 2023, in milliseconds.
 const T: u64 = 1_700_000_000_000;
@@ -133,7 +133,7 @@ fn maps() -> Built {
     built
 }
 
-/// The state that `docs/WIRE.md` takes apart.
+/// The state that `docs/wire/collections.md` takes apart.
 fn worked_example() -> LwwMap {
     let (mut ada_s, mut bob_s) = (LwwMap::new(), LwwMap::new());
     bob_s.merge(&ada_s.set(ada(), b"task/1", b"draft", at(T)).unwrap());

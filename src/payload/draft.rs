@@ -347,7 +347,7 @@ mod tests {
         draft.write(&map, b"t1", Some(b"draft"), [seen].into());
         draft.write(&map, b"t2", None, BTreeSet::new());
         let written: Vec<String> = draft.encode().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
-        let document = include_str!("../../docs/WIRE.md");
+        let document = include_str!("../../docs/wire/payload.md");
         let section = document.split("# Transactions").nth(1).unwrap();
         let example = section.lines().find(|line| line.starts_with("    01")).unwrap();
         assert_eq!(example.replace(' ', ""), written.concat());

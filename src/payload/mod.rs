@@ -1,7 +1,7 @@
 //! What an entry of a state log says: one transaction, as bytes.
 //!
 //! The form is checked once, which gives a [`Transaction`] that hands out borrowed operations as often as one likes; and
-//! written by a [`Draft`]. `docs/WIRE.md` has it to the byte. What the operations mean is in `fold`.
+//! written by a [`Draft`]. `docs/wire/payload.md` has it to the byte. What the operations mean is in `fold`.
 //!
 //! The invariant: bytes that become a transaction are the only spelling of what they say. Bytes that are refused make
 //! their entry inert, for everybody alike; those of a later version are kept until they can be read.

@@ -69,7 +69,7 @@
 //!
 //! # Bytes
 //!
-//! Every form has one spelling, documented to the byte in `docs/WIRE.md`. Whatever is refused changes nothing.
+//! Every form has one spelling, documented to the byte in `docs/wire/`. Whatever is refused changes nothing.
 //!
 //! # Limits
 //!

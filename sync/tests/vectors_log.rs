@@ -1,6 +1,6 @@
 //! Golden bytes of everything about logs that has a byte form, and bytes that must be refused, each with its reason.
-//! `docs/WIRE.md` says why they are what they are; the derivations it gives are computed here a second time, from the
-//! document alone.
+//! `docs/wire/log.md` and `docs/wire/logset.md` say why they are what they are; the derivations they give are computed here
+//! a second time, from the documents alone.
 //!
 //! **A change to a file in `tests/vectors/` is a change of the format**, as the vectors of `crdts` say. The files are what
 //! `cargo test -p consilience-sync --test vectors_log -- --ignored --nocapture print` prints.
@@ -33,7 +33,7 @@ use scenes::{
 const LOGS: &str = include_str!("vectors/log.txt");
 const EVIDENCE: &str = include_str!("vectors/evidence.txt");
 const MALFORMED: &str = include_str!("vectors/malformed_log.txt");
-const WIRE: &str = include_str!("../../docs/WIRE.md");
+const WIRE: &str = concat!(include_str!("../../docs/wire/log.md"), include_str!("../../docs/wire/logset.md"));
 
 /// One vector as it is built: its name, what stands above it in the file, its bytes.
 #[derive(Clone)]
@@ -327,7 +327,7 @@ fn malformed_bytes_are_refused_for_the_reason_named_and_change_nothing() {
     assert!(refused >= 60, "{refused}");
 }
 
-/// The keyed hashes of `docs/WIRE.md`, computed without the library.
+/// The keyed hashes of `docs/wire/log.md`, computed without the library.
 struct Derived {
     id: [u8; 32],
 }
@@ -436,7 +436,7 @@ fn the_derivations_in_the_document_are_those_of_the_library() {
 fn the_worked_examples_in_the_document_are_true() {
     // The first block is of a collection.
     let blocks: Vec<_> =
-        WIRE.split("```wire\n").skip(2).map(|rest| rest.split("```").next().unwrap()).collect();
+        WIRE.split("```wire\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     let names = [
         (LOGS, "opening_event"),
         (LOGS, "range_event_sparse"),

@@ -166,7 +166,7 @@ impl LogOpening {
         NamedOpening { id: self.log_id(mesh), opening: self }
     }
 
-    /// Its canonical bytes, 52 and the topic's. Layout: `docs/WIRE.md`.
+    /// Its canonical bytes, 52 and the topic's. Layout: `docs/wire/log.md`.
     #[must_use]
     pub fn encode(&self, mesh: &MeshId) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -123,7 +123,7 @@ impl<'a> Entry<'a> {
         (0..count).map_while(move |_| read_citation(&mut reader, kind).ok())
     }
 
-    /// Its bytes, as those of the first entry of a range that stands alone. Layout: `docs/WIRE.md`.
+    /// Its bytes, as those of the first entry of a range that stands alone. Layout: `docs/wire/log.md`.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -176,7 +176,7 @@ impl Evidence {
         Ok(UncheckedEvidence::parse(bytes, mesh)?.check(budget, None)?.0)
     }
 
-    /// The canonical bytes, at most some 1.5 kB for logs of up to a million entries. Layout: `docs/WIRE.md`.
+    /// The canonical bytes, at most some 1.5 kB for logs of up to a million entries. Layout: `docs/wire/log.md`.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

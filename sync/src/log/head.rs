@@ -88,7 +88,7 @@ impl SignedHead {
         Hash::from_bytes(*blake3::hash(&message).as_bytes())
     }
 
-    /// Its bytes with the opening of its log, to be carried by anything. Layout: `docs/WIRE.md`.
+    /// Its bytes with the opening of its log, to be carried by anything. Layout: `docs/wire/log.md`.
     #[must_use]
     pub fn encode(&self, opening: &LogOpening, mesh: &MeshId) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -454,7 +454,7 @@ impl Log {
     }
 
     /// The entries `[from, to)` with their proof, cut to about `bytes_max` bytes but not below one entry; and where
-    /// they end. `from == to` gives a proof without entries. Layout: `docs/WIRE.md`.
+    /// they end. `from == to` gives a proof without entries. Layout: `docs/wire/log.md`.
     ///
     /// `None` if `[from, to)` is not all here and signed, or, in the form [`Follow`](RangeForm::Follow), if the entry
     /// before `from` never was here.

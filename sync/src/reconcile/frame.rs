@@ -1,6 +1,6 @@
 //! The frames: their bytes, and the checks that need nothing but the bytes and the limits.
 //!
-//! `docs/WIRE.md` gives the layout. The invariant: what decodes encodes to the very bytes it came from, and
+//! `docs/wire/reconcile.md` gives the layout. The invariant: what decodes encodes to the very bytes it came from, and
 //! nothing is allocated that the frame does not pay for.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 

@@ -8,7 +8,7 @@
 //! differences* are read out of a rateless sketch (Yang et al. 2024), whose first cells each set keeps up to date. One
 //! side opens with its root and 24 cells; the other decodes the difference, or estimates it and answers with as many
 //! cells as that takes. *Differences that the sketch does not reach*, and parts of the order, are found by splitting
-//! ranges and comparing salted fingerprints (Meyer 2023). `docs/WIRE.md` has the bytes.
+//! ranges and comparing salted fingerprints (Meyer 2023). `docs/wire/reconcile.md` has the bytes.
 //!
 //! **What a side learns.** `push`: ids of its own that the other lacks. `want`: short ids (8 bytes) of items that it
 //! lacks itself; the whole id comes with the item. With [`Config::announce`] both sides learn both, otherwise the

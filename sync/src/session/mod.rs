@@ -18,7 +18,7 @@
 //! other has the same, that was all. Otherwise they find out what differs, send it, and compare roots again. From then on
 //! each sends what changes as it is signed, and at each heartbeat the roots are compared.
 //!
-//! Bytes: `docs/WIRE.md`. What attackers can and cannot do: `SECURITY.md`.
+//! Bytes: `docs/wire/`. What attackers can and cannot do: `SECURITY.md`.
 //!
 //! # Limits
 //!

@@ -1,7 +1,7 @@
 //! Bundles: entries in a file that is carried by hand, or by anything that carries bytes.
 //!
 //! A bundle has, for each log, its opening, evidence of a fork if there is any, and ranges with their proofs: the same
-//! that sessions send, so nobody has to trust who carried it. Layout: `docs/WIRE.md`.
+//! that sessions send, so nobody has to trust who carried it. Layout: `docs/wire/bundle.md`.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

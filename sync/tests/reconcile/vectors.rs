@@ -10,7 +10,7 @@ use consilience_test_support::vectors::parse;
 use crate::support::{Item, Side, config, id, plain, set_of};
 
 const FRAMES: &str = include_str!("../vectors/reconcile.txt");
-const WIRE: &str = include_str!("../../../docs/WIRE.md");
+const WIRE: &str = include_str!("../../../docs/wire/reconcile.md");
 
 /// The frames of one pass, in order.
 fn conversation(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Config, accepts: Config) -> Vec<Vec<u8>> {
@@ -109,7 +109,7 @@ fn the_document_shows_frames_that_are_in_the_file() {
 fn write_the_golden_frames() {
     let mut text = String::from(
         "# Frames of reconciliations between two fixed sets, in the order they are sent.\n\
-         # A change to this file is a change of the format. tests/support has the notation, docs/WIRE.md the layout.\n",
+         # A change to this file is a change of the format. tests/support has the notation, docs/wire/reconcile.md the layout.\n",
     );
     for (name, bytes) in built() {
         write!(text, "\n{name} =").unwrap();

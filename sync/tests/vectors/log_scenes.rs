@@ -285,7 +285,7 @@ pub(crate) fn heads() -> (LogSet, LogId) {
     (set, *whole.id())
 }
 
-/// What `docs/WIRE.md` has hashed for the id of a log's head, and the key that orders it.
+/// What `docs/wire/logset.md` has hashed for the id of a log's head, and the key that orders it.
 pub(crate) fn head_form(set: &LogSet, log: &LogId) -> (Vec<u8>, Vec<u8>) {
     let held = set.log(log).unwrap();
     let evidence = set.evidence(log);

@@ -1,4 +1,4 @@
-//! A speaker of the protocol that may lie: written from `docs/WIRE.md` alone, and without the library's sessions. What it
+//! A speaker of the protocol that may lie: written from `docs/wire/` alone, and without the library's sessions. What it
 //! says is up to its script.
 
 use std::collections::{BTreeMap, VecDeque};
