@@ -1,5 +1,5 @@
 //! The numbers chosen by measurement: how many cells to open with and to send, and how ranges are split.
-//! `docs/DESIGN-reconcile.md` has the measurements.
+//! `docs/decisions/reconciliation.md` has the reasons, `docs/BENCHMARKS.md` the measurements.
 
 /// Cells of an opening: differences of up to about a dozen are decoded from these.
 pub(super) const OPENING_CELLS: usize = 24;
