@@ -10,8 +10,8 @@
 //!
 //! Nothing here opens a connection, reads a clock, draws randomness or stores anything; the host does.
 //!
-//! What does not live here: maps, sets, counters and what a payload means. A relay that passes on what it must not read
-//! needs only this crate.
+//! What does not live here: maps, sets, counters and what a payload means. A relay, which passes on payloads that it
+//! does not interpret, needs only this crate. (It could read them: nothing is encrypted.)
 //!
 //! The invariant: payloads are opaque. They are carried, hashed and compared as the bytes that were received, and no
 //! decision depends on what is in them.

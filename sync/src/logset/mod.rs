@@ -1,8 +1,8 @@
 //! [`LogSet`]: the logs that one replica or relay holds.
 //!
 //! It decides what is held (admission, quotas, what may wait), keeps the verdicts about forked logs, and tells its
-//! caller what became applicable and what ceased to count. Payloads are opaque to it, so a relay that must not read
-//! them needs nothing else.
+//! caller what became applicable and what ceased to count. Payloads are opaque to it, so a relay, which does not
+//! interpret them, needs nothing else.
 //!
 //! What does not live here: proofs (those are the [`Log`]'s), what payloads mean, and who the peers are.
 //!
