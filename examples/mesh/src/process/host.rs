@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use consilience::crdts::{CouplingSchema, Timestamp, Units};
-use consilience::journal::{self, Item, Record, RecordId, SnapshotWriter};
 use consilience::store::FileStore;
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{AgentId, Evidence, Keypair, Limits, LogOpening, MeshId, Signer as _};
+use consilience::sync::{AgentId, Keypair, Limits, MeshId, Signer as _};
 use consilience::{Config, Opened, Replica, Stored, TopicView, Writer};
 
 use crate::process::control::{Coupled, Detail, Status};

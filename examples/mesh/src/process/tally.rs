@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::journal::{self, Item, Record, RecordId, SnapshotWriter};
-use consilience::sync::{AgentId, Evidence, Log, LogId, LogKind, LogOpening, LogSet};
+use consilience::sync::{AgentId, Log, LogId, LogKind, LogSet, NamedOpening, UncheckedEvidence};
 
 use crate::process::control::Status;
 use crate::process::{hex, text};
@@ -110,12 +110,11 @@ impl Tally {
                 Item::Append { log, seq, .. } => self.appended(&log, seq + 1, logs),
                 Item::Range { log, .. } => self.received(&log),
                 Item::Opening { bytes, .. } => {
-                    let opening = LogOpening::decode(bytes, mesh).map_err(text)?;
-                    self.changed(&opening.log_id(mesh));
+                    self.changed(NamedOpening::decode(bytes, mesh).map_err(text)?.id());
                 }
                 Item::Evidence { bytes } => {
-                    let opening = Evidence::read_opening(bytes, mesh).map_err(text)?;
-                    self.changed(&opening.log_id(mesh));
+                    let evidence = UncheckedEvidence::parse(bytes, mesh).map_err(text)?;
+                    self.changed(evidence.opening().id());
                 }
                 Item::Forgotten { log } | Item::Retired { log, .. } => self.changed(&log),
                 _ => {}
