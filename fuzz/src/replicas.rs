@@ -8,6 +8,7 @@ use consilience::{Config, Opened, Replica, Stored, Writer};
 use consilience_crdts::{CouplingSchema, Hlc, Timestamp, Units};
 use consilience_sync::codec::put_varint;
 use consilience_sync::{
+    LogRef, Part,
     Answer, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry, RangeForm,
     Signer, Topic, Want,
 };
@@ -351,10 +352,8 @@ impl Mallory {
         let form = if from > 0 && from == start { RangeForm::Alone } else { RangeForm::Follow };
         if let Answer::Range { bytes: range, .. } = self.set.answer(log, &Want { from, to, form }, usize::MAX)
         {
-            for (kind, part) in [(1, held.opening().encode(&mesh())), (3, range)] {
-                bytes.push(kind);
-                put_bytes(&part, &mut bytes);
-            }
+            Part::Opening(&held.opening().encode(&mesh())).put(&mut bytes);
+            Part::Range(LogRef::Alias(log.alias()), &range).put(&mut bytes);
         }
         bytes
     }

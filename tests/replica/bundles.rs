@@ -145,12 +145,13 @@ fn parts_in_any_order_harm_nothing() {
     let good = mallory.bundle(at(2));
     let opening = mallory.set.log(&mallory.log).unwrap().opening().encode(&mesh());
     let range = {
-        let at = 9 + 1 + super::hand::varint(opening.len() as u64).len() + opening.len();
-        let len = super::hand::varint((good.len() - at - 2) as u64).len();
-        good[at + 1 + len..].to_vec()
+        let at = 9 + super::hand::varint(opening.len() as u64 + 1).len() + 1 + opening.len();
+        let len = super::hand::varint((good.len() - at - 1) as u64).len();
+        assert_eq!(good[at + len], 3);
+        good[at + len + 1..].to_vec()
     };
     assert_eq!(bundle(&mesh(), &[(1, opening.clone()), (3, range.clone())]), good);
-    let parts = [(1, opening.clone()), (2, range.clone()), (3, range.clone()), (3, opening.clone())];
+    let parts = [(1, opening.clone()), (5, range.clone()), (3, range.clone()), (3, opening.clone())];
     for first in 0..4 {
         for second in 0..4 {
             for third in 0..4 {

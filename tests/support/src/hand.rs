@@ -102,13 +102,14 @@ pub fn on_tasks(aliases: &[[u8; 8]], op: Vec<u8>) -> Vec<u8> {
     payload(aliases, &[], &[(map_id("tasks"), vec![op])])
 }
 
-/// A bundle: the tag of its mesh, and parts.
+/// A bundle: the tag of its mesh, and parts, each with its kind and what follows that.
 pub fn bundle(mesh: &MeshId, parts: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let mut bytes = vec![0x30];
     bytes.extend(&mesh.discovery_key().as_bytes()[..8]);
     for (kind, part) in parts {
+        bytes.extend(varint(1 + part.len() as u64));
         bytes.push(*kind);
-        bytes.extend(counted(part));
+        bytes.extend(part);
     }
     bytes
 }
@@ -176,6 +177,6 @@ impl Hand {
             panic!("what was just signed is there")
         };
         assert_eq!(end, to);
-        bundle(&mesh(), &[(1, opening), (3, bytes)])
+        bundle(&mesh(), &[(1, opening), (3, [&self.log.alias()[..], &bytes].concat())])
     }
 }

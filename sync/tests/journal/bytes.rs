@@ -1,9 +1,9 @@
 //! What storage may do to the bytes of records and snapshots.
 
-use consilience::journal::{
+use consilience_sync::journal::{
     ConfirmError, Damage, Item, Journal, Part, Record, RecordId, SnapshotWriter, recover,
 };
-use consilience::sync::{LogId, MeshId};
+use consilience_sync::{LogId, MeshId};
 
 use crate::world::{Dice, mesh, seeds};
 

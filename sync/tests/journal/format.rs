@@ -1,6 +1,6 @@
 //! The example of `docs/JOURNAL.md`, byte for byte.
 
-use consilience::journal::{Item, Journal, RecordId, SnapshotWriter};
+use consilience_sync::journal::{Item, Journal, RecordId, SnapshotWriter};
 
 use crate::world::mesh;
 
@@ -21,7 +21,7 @@ fn the_documents_examples_are_what_is_written() {
     let mut snapshot = SnapshotWriter::new(&mesh(), RecordId::from_u64(2));
     snapshot.push(&Item::Note { kind: 1, bytes: b"hello" });
     let snapshot = snapshot.finish();
-    let document = include_str!("../../docs/JOURNAL.md");
+    let document = include_str!("../../../docs/JOURNAL.md");
     let written: String = document.split_whitespace().collect();
     for bytes in [one.as_bytes(), two.as_bytes(), snapshot.as_bytes()] {
         assert!(written.contains(&hex(bytes)), "the document does not have {}", hex(bytes));

@@ -1,10 +1,10 @@
 //! Sets that come back from a snapshot, and from the records of all that happened.
 
-use consilience::crdts::Timestamp;
-use consilience::journal::{
+use consilience_sync::Timestamp;
+use consilience_sync::journal::{
     Applied, ApplyError, Item, Journal, RecordId, SnapshotWriter, apply, recover, write_set,
 };
-use consilience::sync::{LogId, LogKind, LogSet, NewEntry, ReplayError, SetError, Signer};
+use consilience_sync::{LogId, LogKind, LogSet, NewEntry, ReplayError, SetError, Signer};
 
 use crate::model::{HONEST, Rules, World};
 use crate::world::{
@@ -49,7 +49,7 @@ fn assert_same(was: &LogSet, back: &LogSet) {
         );
         assert_eq!((held.root(), held.head()), (there.root(), there.head()), "{at}");
         let furthest =
-            |log: &consilience::sync::Log| log.furthest_head().filter(|head| head.size > log.size()).copied();
+            |log: &consilience_sync::Log| log.furthest_head().filter(|head| head.size > log.size()).copied();
         assert_eq!(furthest(held), furthest(there), "{at}");
         let range = (held.start(), held.size());
         assert!(held.entries(range.0, range.1).eq(there.entries(range.0, range.1)), "{at}");
@@ -67,7 +67,7 @@ fn assert_same(was: &LogSet, back: &LogSet) {
     assert!(found_more || one.heads_root() == other.heads_root());
 }
 
-fn waiting(log: &consilience::sync::Log) -> Vec<Vec<u8>> {
+fn waiting(log: &consilience_sync::Log) -> Vec<Vec<u8>> {
     let mut ranges = Vec::new();
     log.staged_ranges(1 << 10, &mut |range| ranges.push(range.to_vec()));
     ranges
@@ -214,7 +214,7 @@ fn records_replay_onto_nothing_and_onto_a_later_snapshot() {
             was.sign_head(&log, &keys(1), START).unwrap();
             let held = was.log(&log).unwrap();
             let size = held.size();
-            let form = consilience::sync::RangeForm::Alone;
+            let form = consilience_sync::RangeForm::Alone;
             journal.push(&Item::Range { log, bytes: &held.range(size, size, form, 1_000).unwrap().0 });
         }
         if number % 3 == 0 {
