@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use arbitrary::Arbitrary;
-use consilience::sync::session::{Relay, SessionEvent, SessionId, SessionOptions};
+use consilience::sync::Relay;
+use consilience::sync::session::{SessionEvent, SessionId, SessionOptions};
 use consilience::{Config, Opened, Replica, Writer};
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
