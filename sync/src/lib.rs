@@ -80,6 +80,8 @@
 extern crate alloc;
 
 mod budget;
+mod channel;
+mod exchange;
 mod hash;
 mod identity;
 pub mod journal;

@@ -3,14 +3,14 @@
 
 use core::fmt;
 
-use super::frame::FrameError;
+use crate::channel::frame::FrameError;
 use crate::codec::DecodeError;
 use crate::identity::{AgentId, KeyError, LogId, OpeningError, SignError};
 use crate::log::{EvidenceError, ReceiveError};
 
 /// A session of one replica or relay. Never used again within one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub(super) u64);
+pub struct SessionId(pub(crate) u64);
 
 impl SessionId {
     /// Its number.
@@ -42,13 +42,13 @@ pub struct RoundsEnded {
 
 impl RoundsEnded {
     /// Notes that a round has ended.
-    pub(super) const fn note(&mut self, gained: bool) {
+    pub(crate) const fn note(&mut self, gained: bool) {
         self.any = true;
         self.exhausted |= !gained;
     }
 
     /// What was noted since the last call.
-    pub(super) fn take(&mut self) -> Option<Self> {
+    pub(crate) fn take(&mut self) -> Option<Self> {
         Some(core::mem::take(self)).filter(|rounds| rounds.any)
     }
 }
@@ -203,7 +203,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub(super) const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::WrongMesh => 1,
             Self::Unproven => 2,
@@ -213,7 +213,7 @@ impl Refusal {
         }
     }
 
-    pub(super) const fn from_code(code: u8) -> Self {
+    pub(crate) const fn from_code(code: u8) -> Self {
         match code {
             1 => Self::WrongMesh,
             2 => Self::Unproven,

@@ -34,17 +34,8 @@
 //! decide what is equal.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-mod checkpoints;
 mod event;
-mod frame;
-mod handshake;
-mod link;
-mod message;
 mod options;
-mod outbox;
-mod pass;
-mod scope;
-mod talk;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -53,20 +44,20 @@ use core::task::Waker;
 
 use consilience_base::Timestamp;
 
+pub use crate::channel::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, opens_session};
+pub use crate::exchange::scope::Scope;
 pub use event::{
     EndReason, Fault, HandshakeError, InputError, Peer, Refusal, RoundsEnded, SessionEvent, SessionId,
 };
-pub use frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, opens_session};
 pub use options::SessionOptions;
-pub use scope::Scope;
 
+use crate::channel::frame::{Kind, put_frame, read_frame};
+use crate::channel::handshake::{Membership, SessionKeys, Terms, Transcript, frame_mac, hello_nonce, same};
 use crate::codec::Reader;
+use crate::exchange::checkpoints::{Checkpoint, Memory};
+use crate::exchange::talk::{Agreed, Context, MAC_BYTES, Talk};
 use crate::identity::{AgentId, MeshId};
 use crate::store::{LogStore, Mark};
-use checkpoints::{Checkpoint, Memory};
-use frame::{Kind, put_frame, read_frame};
-use handshake::{Membership, SessionKeys, Terms, Transcript, frame_mac, hello_nonce, same};
-use talk::{Agreed, Context, MAC_BYTES, Talk};
 
 /// A handshake that takes longer has failed, in milliseconds.
 const HANDSHAKE_MS: u64 = 15_000;

@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
-use super::handshake::{WINDOW_MAX, WINDOW_MIN};
-use super::scope::Scope;
+use crate::channel::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
+use crate::channel::handshake::{WINDOW_MAX, WINDOW_MIN};
+use crate::exchange::scope::Scope;
 use crate::identity::AgentId;
 
 /// How a session is to be held: one side dials, the other listens.

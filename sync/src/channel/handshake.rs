@@ -16,29 +16,29 @@
 
 use alloc::vec::Vec;
 
-use super::event::HandshakeError;
 use super::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::identity::{AgentId, AgentKey, MeshId, SignError, Signature, SigningTag};
+use crate::session::HandshakeError;
 
 const BOUND: u8 = 1;
 const EVERYTHING: u8 = 2;
 /// The smallest and the largest window, in bytes.
-pub(super) const WINDOW_MIN: usize = 4 << 10;
-pub(super) const WINDOW_MAX: usize = 1 << 20;
+pub(crate) const WINDOW_MIN: usize = 4 << 10;
+pub(crate) const WINDOW_MAX: usize = 1 << 20;
 
 /// What one side says about itself at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Terms {
+pub(crate) struct Terms {
     /// It knows the channel by a binding.
-    pub(super) bound: bool,
+    pub(crate) bound: bool,
     /// It wants all topics.
-    pub(super) everything: bool,
+    pub(crate) everything: bool,
     /// The largest frame that it takes.
-    pub(super) frame_bytes: usize,
+    pub(crate) frame_bytes: usize,
     /// How much it is willing to keep that came out of order.
-    pub(super) window: usize,
-    pub(super) nonce: [u8; 16],
+    pub(crate) window: usize,
+    pub(crate) nonce: [u8; 16],
 }
 
 impl Terms {
@@ -73,23 +73,23 @@ impl Terms {
 
 /// What the frames of a session are authenticated with, once it is open.
 #[derive(Clone)]
-pub(super) struct SessionKeys {
+pub(crate) struct SessionKeys {
     dialer: [u8; 32],
     listener: [u8; 32],
     /// What both sides know and neither chose alone.
-    pub(super) salt: [u8; 32],
+    pub(crate) salt: [u8; 32],
 }
 
 impl SessionKeys {
     /// The key for what one side sends.
-    pub(super) const fn of(&self, dials: bool) -> &[u8; 32] {
+    pub(crate) const fn of(&self, dials: bool) -> &[u8; 32] {
         if dials { &self.dialer } else { &self.listener }
     }
 }
 
 /// What both sides have said up to the answer, and who answers.
 #[derive(Clone, Debug)]
-pub(super) struct Transcript {
+pub(crate) struct Transcript {
     /// For the MACs: they tell whether a member of the mesh speaks.
     plain: [u8; 32],
     /// With the channel binding, for the signatures and the keys.
@@ -98,13 +98,13 @@ pub(super) struct Transcript {
 
 /// The part of the handshake that only members can do.
 #[derive(Clone)]
-pub(super) struct Membership {
+pub(crate) struct Membership {
     key: [u8; 32],
     tag: [u8; 8],
 }
 
 impl Membership {
-    pub(super) fn new(mesh: &MeshId) -> Self {
+    pub(crate) fn new(mesh: &MeshId) -> Self {
         let key = blake3::derive_key("consilience session handshake v1", mesh.as_bytes());
         Self { key, tag: mesh.discovery_key().tag() }
     }
@@ -121,14 +121,14 @@ impl Membership {
     }
 
     /// The body of a hello.
-    pub(super) fn hello(&self, terms: &Terms) -> Vec<u8> {
+    pub(crate) fn hello(&self, terms: &Terms) -> Vec<u8> {
         let mut body = self.tag.to_vec();
         terms.write(&mut body);
         body.extend(self.mac(1, &[&body]));
         body
     }
 
-    pub(super) fn read_hello(&self, body: &[u8]) -> Result<Terms, HandshakeError> {
+    pub(crate) fn read_hello(&self, body: &[u8]) -> Result<Terms, HandshakeError> {
         let mut reader = Reader::new(body);
         if reader.array()? != self.tag {
             return Err(HandshakeError::WrongMesh);
@@ -144,7 +144,7 @@ impl Membership {
     }
 
     /// The body of an answer.
-    pub(super) fn answer(
+    pub(crate) fn answer(
         &self,
         hello: &[u8],
         terms: &Terms,
@@ -162,7 +162,7 @@ impl Membership {
         Ok((body, transcript))
     }
 
-    pub(super) fn read_answer(
+    pub(crate) fn read_answer(
         &self,
         hello: &[u8],
         body: &[u8],
@@ -182,7 +182,7 @@ impl Membership {
     }
 
     /// The body of a proof.
-    pub(super) fn proof(
+    pub(crate) fn proof(
         &self,
         transcript: &Transcript,
         agent: &AgentId,
@@ -195,7 +195,7 @@ impl Membership {
         Ok(body)
     }
 
-    pub(super) fn read_proof(&self, transcript: &Transcript, body: &[u8]) -> Result<AgentId, HandshakeError> {
+    pub(crate) fn read_proof(&self, transcript: &Transcript, body: &[u8]) -> Result<AgentId, HandshakeError> {
         let mut reader = Reader::new(body);
         let agent = AgentId::from_bytes(reader.array()?);
         let signature = self.check_mac(3, agent.as_bytes(), transcript, reader)?;
@@ -220,7 +220,7 @@ impl Membership {
         Ok(signature)
     }
 
-    pub(super) fn keys(&self, transcript: &Transcript, dialer: &AgentId) -> SessionKeys {
+    pub(crate) fn keys(&self, transcript: &Transcript, dialer: &AgentId) -> SessionKeys {
         let mut secret = [0; 32];
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&[4]).update(&transcript.bound).update(dialer.as_bytes());
@@ -233,7 +233,7 @@ impl Membership {
     }
 
     /// The body of a refusal: it names the hello that it refuses, so nobody can refuse what they have not seen.
-    pub(super) fn refusal(hello_nonce: &[u8; 16], reason: u8) -> Vec<u8> {
+    pub(crate) fn refusal(hello_nonce: &[u8; 16], reason: u8) -> Vec<u8> {
         let mut body = hello_nonce.to_vec();
         body.push(reason);
         body
@@ -256,7 +256,7 @@ fn check_signature(
 }
 
 /// The nonce of a hello that is of another mesh, to refuse it.
-pub(super) fn hello_nonce(body: &[u8]) -> Option<[u8; 16]> {
+pub(crate) fn hello_nonce(body: &[u8]) -> Option<[u8; 16]> {
     let mut reader = Reader::new(body);
     reader.take(8).ok()?;
     Terms::read(&mut reader).ok().map(|terms| terms.nonce)
@@ -296,12 +296,12 @@ impl Transcript {
 }
 
 /// Whether two MACs are the same, in a time that does not depend on where they differ.
-pub(super) fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
+pub(crate) fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
     a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 /// The first 8 bytes of a MAC over a frame's body.
-pub(super) fn frame_mac(key: &[u8; 32], body: &[u8]) -> [u8; 8] {
+pub(crate) fn frame_mac(key: &[u8; 32], body: &[u8]) -> [u8; 8] {
     let mut mac = [0; 8];
     blake3::Hasher::new_keyed(key).update(body).finalize_xof().fill(&mut mac);
     mac

@@ -10,9 +10,9 @@ use crate::log::{Gone, LOG_SIZE_MAX, Want};
 use crate::logset::Offer;
 
 /// The most bytes that a message may have: the largest entry with its proof fits.
-pub(super) const MESSAGE_BYTES_MAX: usize = 72 << 10;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 72 << 10;
 /// The most offers in a message.
-pub(super) const OFFERS_MAX: usize = 512;
+pub(crate) const OFFERS_MAX: usize = 512;
 
 const SUBSCRIBE: u8 = 1;
 const ROOT: u8 = 2;
@@ -30,14 +30,14 @@ const DONE: u8 = 13;
 
 /// A log, by the first bytes of its id. Two logs with one name are 2^64 ids away, or both of one writer that looked for
 /// them: then neither is found by it.
-pub(super) type Name = [u8; 8];
+pub(crate) type Name = [u8; 8];
 
-pub(super) fn name_of(log: &LogId) -> Name {
+pub(crate) fn name_of(log: &LogId) -> Name {
     log.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
 /// An id for a log of which nothing is known here but its name.
-pub(super) fn placeholder(name: Name) -> LogId {
+pub(crate) fn placeholder(name: Name) -> LogId {
     let mut id = [0; 32];
     if let Some(first) = id.first_chunk_mut() {
         *first = name;
@@ -47,7 +47,7 @@ pub(super) fn placeholder(name: Name) -> LogId {
 
 /// Which logs some offers are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(crate) enum Extent {
     /// All that the session is about: what is not named is not there.
     All,
     /// All whose heads changed since the root that the question named.
@@ -80,7 +80,7 @@ impl Extent {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Message<'a> {
+pub(crate) enum Message<'a> {
     /// What the sender wants.
     Subscribe(Scope),
     /// The root of what the sender has; and the beginning of the root at which the two were equal before.
@@ -114,7 +114,7 @@ pub(super) enum Message<'a> {
 
 impl<'a> Message<'a> {
     /// Appends the message with its length.
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
         let mut body = Vec::new();
         match self {
             Self::Subscribe(scope) => {
@@ -158,7 +158,7 @@ impl<'a> Message<'a> {
     }
 
     /// Reads a message without its length.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let message = match reader.byte()? {
             SUBSCRIBE => Self::Subscribe(Scope::read(&mut reader)?),

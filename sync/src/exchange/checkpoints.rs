@@ -13,22 +13,22 @@ const ROOTS_MAX: usize = 256;
 const PEERS_MAX: usize = 256;
 
 /// That this side was equal with a peer: stored behind what it held then, and taken back there
-/// ([`Sessions::restore`](super::Sessions::restore)), it saves a comparison after a restart. One that is lost or out of
+/// ([`Sessions::restore`](crate::session::Sessions::restore)), it saves a comparison after a restart. One that is lost or out of
 /// place costs bytes and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Checkpoint {
-    pub(super) peer: AgentId,
+pub(crate) struct Checkpoint {
+    pub(crate) peer: AgentId,
     /// The scope that they were equal in.
-    pub(super) scope: Name,
-    pub(super) root: Name,
+    pub(crate) scope: Name,
+    pub(crate) root: Name,
 }
 
 impl Checkpoint {
     /// The bytes of one.
-    pub(super) const BYTES: usize = 48;
+    pub(crate) const BYTES: usize = 48;
 
     /// To be stored.
-    pub(super) fn to_bytes(&self) -> [u8; Self::BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         let parts = self.peer.as_bytes().iter().chain(&self.scope).chain(&self.root);
         bytes.iter_mut().zip(parts).for_each(|(byte, part)| *byte = *part);
@@ -36,7 +36,7 @@ impl Checkpoint {
     }
 
     /// As it was stored.
-    pub(super) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
         let (peer, rest) = bytes.split_first_chunk().unwrap_or((&[0; 32], &[]));
         let (scope, rest) = rest.split_first_chunk().unwrap_or((&[0; 8], &[]));
         let root = rest.first_chunk().copied().unwrap_or_default();
@@ -46,7 +46,7 @@ impl Checkpoint {
 
 /// The roots at which this side was equal with somebody, and what had changed by then.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(crate) struct Memory {
     roots: VecDeque<(Name, u64)>,
     peers: BTreeMap<AgentId, Met>,
 }
@@ -62,7 +62,7 @@ struct Met {
 
 impl Memory {
     /// Notes that this side and a peer were equal, and at which turn of this side.
-    pub(super) fn equal(&mut self, checkpoint: &Checkpoint, turn: u64, tell: bool) {
+    pub(crate) fn equal(&mut self, checkpoint: &Checkpoint, turn: u64, tell: bool) {
         let Checkpoint { peer, scope, root } = *checkpoint;
         if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
             self.peers.pop_first();
@@ -83,7 +83,7 @@ impl Memory {
     }
 
     /// The checkpoint with a peer that the store has yet to mark. Once.
-    pub(super) fn untold(&mut self, peer: &AgentId) -> Option<Checkpoint> {
+    pub(crate) fn untold(&mut self, peer: &AgentId) -> Option<Checkpoint> {
         let met = self.peers.get_mut(peer).filter(|met| !met.told)?;
         met.told = true;
         Some(Checkpoint { peer: *peer, scope: met.scope, root: met.root })
@@ -95,7 +95,7 @@ impl Memory {
     }
 
     /// The last with each peer, in the order of their turns.
-    pub(super) fn all(&self) -> Vec<(u64, Checkpoint)> {
+    pub(crate) fn all(&self) -> Vec<(u64, Checkpoint)> {
         let checkpoint = |(peer, met): (&AgentId, &Met)| {
             let Met { scope, root, .. } = *met;
             Some((self.turn_of(root)?, Checkpoint { peer: *peer, scope, root }))
@@ -107,29 +107,29 @@ impl Memory {
 }
 
 /// The same, as one session sees it.
-pub(super) struct Checkpoints<'a> {
-    pub(super) memory: &'a mut Memory,
-    pub(super) peer: AgentId,
+pub(crate) struct Checkpoints<'a> {
+    pub(crate) memory: &'a mut Memory,
+    pub(crate) peer: AgentId,
     /// What the session is about now.
-    pub(super) scope: Name,
+    pub(crate) scope: Name,
 }
 
 impl Checkpoints<'_> {
     /// Notes that the two were equal, and at which turn of this side; and whether nothing has changed since.
-    pub(super) fn equal(&mut self, root: &[u8; 32], turn: u64, still: bool) {
+    pub(crate) fn equal(&mut self, root: &[u8; 32], turn: u64, still: bool) {
         let root = root.first_chunk().copied().unwrap_or_default();
         self.memory.equal(&Checkpoint { peer: self.peer, scope: self.scope, root }, turn, still);
     }
 
     /// The root at which this side and the peer were equal last, if it is of the same scope: of what lay outside it says
     /// nothing.
-    pub(super) fn last_with_peer(&self) -> Option<Name> {
+    pub(crate) fn last_with_peer(&self) -> Option<Name> {
         let met = self.memory.peers.get(&self.peer)?;
         (met.scope == self.scope).then_some(met.root)
     }
 
     /// The turn of this side when it had a root.
-    pub(super) fn turn_of(&self, root: Name) -> Option<u64> {
+    pub(crate) fn turn_of(&self, root: Name) -> Option<u64> {
         self.memory.turn_of(root)
     }
 }

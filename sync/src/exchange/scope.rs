@@ -86,7 +86,7 @@ impl Scope {
     }
 
     /// The place of the first filter that matches: 0 is the most wanted.
-    pub(super) fn rank(&self, topic: &Topic) -> Option<usize> {
+    pub(crate) fn rank(&self, topic: &Topic) -> Option<usize> {
         self.filters.iter().position(|filter| filter.matches(topic))
     }
 
@@ -107,7 +107,7 @@ impl Scope {
     }
 
     /// The ranges of the order of heads that they are: ascending, and none overlaps another.
-    pub(super) fn ranges(&self) -> Vec<KeyRange> {
+    pub(crate) fn ranges(&self) -> Vec<KeyRange> {
         let range = |filter: &TopicFilter| match filter {
             TopicFilter::Everything => KeyRange::all(),
             TopicFilter::Topic(topic) => LogSet::scope_of(topic),
@@ -119,7 +119,7 @@ impl Scope {
     }
 
     /// The same for scopes of the same topics, in whichever order.
-    pub(super) fn name(&self) -> [u8; 8] {
+    pub(crate) fn name(&self) -> [u8; 8] {
         let mut hasher = blake3::Hasher::new_derive_key("consilience session scope v1");
         for range in self.ranges() {
             for bound in [range.lower(), range.upper().unwrap_or_default()] {
@@ -130,12 +130,12 @@ impl Scope {
     }
 
     /// The root over the heads of a set that they name.
-    pub(super) fn root(&self, set: &mut LogSet) -> [u8; 32] {
+    pub(crate) fn root(&self, set: &mut LogSet) -> [u8; 32] {
         if self.is_everything() { set.heads_root() } else { set.heads_root_within(&self.ranges()) }
     }
 
     /// Up to `max` and one logs with a head.
-    pub(super) fn logs(&self, set: &mut LogSet, max: usize) -> Vec<LogId> {
+    pub(crate) fn logs(&self, set: &mut LogSet, max: usize) -> Vec<LogId> {
         let mut logs = Vec::new();
         for range in self.ranges() {
             let room = max.saturating_add(1).saturating_sub(logs.len());
@@ -144,7 +144,7 @@ impl Scope {
         logs
     }
 
-    pub(super) fn write(&self, bytes: &mut Vec<u8>) {
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>) {
         put_varint(bytes, self.filters.len() as u64);
         for filter in &self.filters {
             let (kind, topic) = match filter {
@@ -158,7 +158,7 @@ impl Scope {
         }
     }
 
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let count = reader.count(2)?;
         if count > Self::FILTERS_MAX {
             return Err(DecodeError::Limit);

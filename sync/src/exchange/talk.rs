@@ -11,15 +11,14 @@ use alloc::vec::Vec;
 use consilience_base::Timestamp;
 
 use super::checkpoints::{Checkpoints, Memory};
-use super::event::{EndReason, Fault, Peer, RoundsEnded, SessionEvent, SessionId};
-use super::frame::HEAD_BYTES_MAX;
-use super::handshake::SessionKeys;
-use super::link::{Link, LinkConfig};
 use super::message::{MESSAGE_BYTES_MAX, Message, Name, name_of};
 use super::outbox::Outbox;
 use super::pass::{Field, Outcome, Pass};
 use super::scope::Scope;
 use crate::budget::VerifyBudget;
+use crate::channel::frame::HEAD_BYTES_MAX;
+use crate::channel::handshake::SessionKeys;
+use crate::channel::link::{Link, LinkConfig};
 use crate::codec::{DecodeError, Reader};
 use crate::identity::{LogId, NamedOpening, OpeningError};
 use crate::log::{
@@ -27,6 +26,7 @@ use crate::log::{
     UncheckedEvidence, Want,
 };
 use crate::logset::{LogSet, OpenError, SetError};
+use crate::session::{EndReason, Fault, Peer, RoundsEnded, SessionEvent, SessionId};
 use crate::store::LogStore;
 
 /// A peer that does so many things that no honest one does is not talked to any longer.
@@ -34,7 +34,7 @@ const FAULTS_MAX: u32 = 16;
 /// Questions and refusals that wait to be sent, of each kind.
 const WAITING_MAX: usize = 64;
 /// Bytes of a MAC on each frame.
-pub(super) const MAC_BYTES: usize = 8;
+pub(crate) const MAC_BYTES: usize = 8;
 /// After so many passes in a row that brought nothing, the host is told.
 const USELESS_MAX: u32 = 2;
 /// So many passes follow each other at once because the peer says that they bring it something: enough for all logs that
@@ -44,40 +44,40 @@ const AT_ONCE_MAX: u32 = 160;
 const EQUAL_MS: u64 = 1_000;
 
 /// What a session works with beside its own.
-pub(super) struct Context<'a> {
-    pub(super) store: &'a mut LogStore,
-    pub(super) rounds: &'a mut RoundsEnded,
-    pub(super) memory: &'a mut Memory,
-    pub(super) events: &'a mut VecDeque<(SessionId, SessionEvent)>,
-    pub(super) session: SessionId,
-    pub(super) now: Timestamp,
+pub(crate) struct Context<'a> {
+    pub(crate) store: &'a mut LogStore,
+    pub(crate) rounds: &'a mut RoundsEnded,
+    pub(crate) memory: &'a mut Memory,
+    pub(crate) events: &'a mut VecDeque<(SessionId, SessionEvent)>,
+    pub(crate) session: SessionId,
+    pub(crate) now: Timestamp,
     /// Milliseconds of a clock that only rises.
-    pub(super) ms: u64,
+    pub(crate) ms: u64,
 }
 
 /// What a session was agreed to be.
-pub(super) struct Agreed {
-    pub(super) dials: bool,
-    pub(super) peer: Peer,
-    pub(super) keys: SessionKeys,
-    pub(super) frame_bytes: usize,
-    pub(super) window: usize,
-    pub(super) peer_window: usize,
-    pub(super) datagrams: bool,
-    pub(super) ours: Scope,
+pub(crate) struct Agreed {
+    pub(crate) dials: bool,
+    pub(crate) peer: Peer,
+    pub(crate) keys: SessionKeys,
+    pub(crate) frame_bytes: usize,
+    pub(crate) window: usize,
+    pub(crate) peer_window: usize,
+    pub(crate) datagrams: bool,
+    pub(crate) ours: Scope,
     /// Whether the handshake said that this side wants everything.
-    pub(super) told_everything: bool,
+    pub(crate) told_everything: bool,
     /// The peer's, if it is known already.
-    pub(super) theirs: Option<Scope>,
-    pub(super) heartbeat_ms: u64,
-    pub(super) idle_ms: u64,
+    pub(crate) theirs: Option<Scope>,
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) idle_ms: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Talk {
+pub(crate) struct Talk {
     dials: bool,
-    pub(super) peer: Peer,
-    pub(super) keys: SessionKeys,
+    pub(crate) peer: Peer,
+    pub(crate) keys: SessionKeys,
     link: Link,
     /// The beginning of a message that has not come whole.
     inbox: Vec<u8>,
@@ -111,7 +111,7 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    pub(super) fn new(agreed: Agreed, ms: u64) -> Self {
+    pub(crate) fn new(agreed: Agreed, ms: u64) -> Self {
         let packet_bytes = agreed.frame_bytes.saturating_sub(HEAD_BYTES_MAX + MAC_BYTES);
         let link = LinkConfig {
             packet_bytes,
@@ -176,14 +176,14 @@ impl Talk {
     }
 
     /// Changes what this side wants.
-    pub(super) fn set_scope(&mut self, scope: Scope, ms: u64) {
+    pub(crate) fn set_scope(&mut self, scope: Scope, ms: u64) {
         self.ours = scope;
         self.tell_scope = true;
         self.agree(ms);
     }
 
     /// Takes in the body of a frame whose MAC was right.
-    pub(super) fn handle_packet(&mut self, packet: &[u8], cx: &mut Context<'_>) -> Result<(), EndReason> {
+    pub(crate) fn handle_packet(&mut self, packet: &[u8], cx: &mut Context<'_>) -> Result<(), EndReason> {
         self.heard = cx.ms;
         self.budget.received(packet.len());
         if let Err(error) = self.link.handle_packet(packet, cx.ms) {
@@ -577,7 +577,7 @@ impl Talk {
     }
 
     /// The next frame's body, without its MAC. False if there is nothing to send now.
-    pub(super) fn poll_packet(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn poll_packet(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> bool {
         if self.link.room() > 0 {
             cx.store.sign_heads(cx.now);
         }
@@ -623,7 +623,7 @@ impl Talk {
     }
 
     /// When there is something to do.
-    pub(super) fn poll_timeout(&self) -> u64 {
+    pub(crate) fn poll_timeout(&self) -> u64 {
         let idle = self.heard.saturating_add(self.idle_ms);
         let pass = if self.dials || !self.pass.is_idle() { self.next_pass } else { u64::MAX };
         let pass = if self.theirs.is_some() { pass } else { u64::MAX };
@@ -631,7 +631,7 @@ impl Talk {
     }
 
     /// Takes in that time has passed. Gives what the host has to be told.
-    pub(super) fn handle_timeout(&mut self, ms: u64) -> Result<Option<SessionEvent>, EndReason> {
+    pub(crate) fn handle_timeout(&mut self, ms: u64) -> Result<Option<SessionEvent>, EndReason> {
         if ms >= self.heard.saturating_add(self.idle_ms) {
             return Err(EndReason::TimedOut);
         }
@@ -657,12 +657,12 @@ impl Talk {
     }
 
     /// What both want, once the peer has said what it wants.
-    pub(super) fn scope(&self) -> Option<&Scope> {
+    pub(crate) fn scope(&self) -> Option<&Scope> {
         self.theirs.as_ref().map(|_| &self.scope)
     }
 
     /// Whether the two were equal and the peer has taken in all that this side has had to say since.
-    pub(super) fn peer_has_all(&self, set: &mut LogSet) -> bool {
+    pub(crate) fn peer_has_all(&self, set: &mut LogSet) -> bool {
         self.in_sync == Some(true)
             && self.pass.is_idle()
             && !self.tell_scope
@@ -670,16 +670,16 @@ impl Talk {
             && self.outbox.is_spent(set)
     }
 
-    pub(super) const fn signatures_checked(&self) -> u64 {
+    pub(crate) const fn signatures_checked(&self) -> u64 {
         self.budget.checks()
     }
 
-    pub(super) fn round_trip_ms(&self) -> Option<u64> {
+    pub(crate) fn round_trip_ms(&self) -> Option<u64> {
         self.link.rtt()
     }
 
     /// About how many bytes it takes in memory.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let asked = self.asked.len().saturating_mul(96);
         let waiting = self.wants.len().saturating_add(self.refused.len()).saturating_add(self.unwanted.len());
         self.link

@@ -34,17 +34,17 @@ use alloc::vec::Vec;
 
 /// The sizes that a link keeps to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LinkConfig {
+pub(crate) struct LinkConfig {
     /// How long a packet may be: 64 to 65,000 bytes, and taken as the nearer of these beyond them.
-    pub(super) packet_bytes: usize,
+    pub(crate) packet_bytes: usize,
     /// How many bytes of the stream are kept, those that are queued and those that are not acknowledged.
-    pub(super) window_out: usize,
+    pub(crate) window_out: usize,
     /// How many bytes are kept that arrived before their turn.
-    pub(super) window_in: usize,
+    pub(crate) window_in: usize,
     /// The same of the peer's.
-    pub(super) peer_window: usize,
+    pub(crate) peer_window: usize,
     /// Whether the path has to be probed for what it carries; a transport that holds back by itself does that.
-    pub(super) controlled: bool,
+    pub(crate) controlled: bool,
 }
 
 /// One end of the stream.
@@ -53,7 +53,7 @@ pub(super) struct LinkConfig {
 /// [`handle_timeout`](Self::handle_timeout), [`poll_packet`](Self::poll_packet) until it has none, and then
 /// ask for the next [`poll_timeout`](Self::poll_timeout).
 #[derive(Debug)]
-pub(super) struct Link {
+pub(crate) struct Link {
     packet_bytes: usize,
     send: Sender,
     receive: Receiver,
@@ -67,7 +67,7 @@ impl Link {
     /// again, and the chunk cannot be cut a second time.
     const ACK_BYTES: usize = 5;
 
-    pub(super) fn new(config: LinkConfig, now: u64) -> Self {
+    pub(crate) fn new(config: LinkConfig, now: u64) -> Self {
         let packet_bytes = config.packet_bytes.clamp(Self::PACKET_BYTES_MIN, Self::PACKET_BYTES_MAX);
         Self {
             packet_bytes,
@@ -79,12 +79,12 @@ impl Link {
 
     /// How many more bytes there is room for. Whoever has begun a message may write all of it all the same:
     /// the queue gets longer for it, what is on its way does not.
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.send.room()
     }
 
     /// Queues bytes for the peer.
-    pub(super) fn write(&mut self, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.send.write(bytes);
     }
 
@@ -93,7 +93,7 @@ impl Link {
     /// Lost chunks come first, then new ones as far as the path and the peer have room, then an
     /// acknowledgement that is owed. Poll until it returns false, and again after any other call that changes
     /// something.
-    pub(super) fn poll_packet(&mut self, now: u64, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn poll_packet(&mut self, now: u64, out: &mut Vec<u8>) -> bool {
         let now = self.advance(now);
         let ack = self.receive.next();
         let held = self.receive.held();
@@ -127,7 +127,7 @@ impl Link {
     ///
     /// If the packet is malformed, acknowledges what was never sent, or is further ahead than any peer may
     /// be. Nothing changed.
-    pub(super) fn handle_packet(&mut self, body: &[u8], now: u64) -> Result<(), DecodeError> {
+    pub(crate) fn handle_packet(&mut self, body: &[u8], now: u64) -> Result<(), DecodeError> {
         let packet = Packet::decode(body)?;
         if !self.send.was_sent(packet.ack, &packet.held) {
             return Err(DecodeError::Limit);
@@ -147,50 +147,50 @@ impl Link {
     ///
     /// The beginning of a message may stay here until the rest has come, if `window_in` is longer than any
     /// message: with more than that unread, nothing further is accepted.
-    pub(super) fn unread(&self) -> &[u8] {
+    pub(crate) fn unread(&self) -> &[u8] {
         self.receive.unread()
     }
 
     /// Drops so many bytes from the front of [`unread`](Self::unread).
-    pub(super) fn consume(&mut self, bytes: usize) {
+    pub(crate) fn consume(&mut self, bytes: usize) {
         self.receive.consume(bytes);
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` as long as nothing waits for the peer.
-    pub(super) fn poll_timeout(&self) -> Option<u64> {
+    pub(crate) fn poll_timeout(&self) -> Option<u64> {
         self.send.poll_timeout()
     }
 
     /// Finds what is lost by now. Does nothing before [`poll_timeout`](Self::poll_timeout), and however late
     /// it comes, it does it once.
-    pub(super) fn handle_timeout(&mut self, now: u64) {
+    pub(crate) fn handle_timeout(&mut self, now: u64) {
         let now = self.advance(now);
         self.send.handle_timeout(now);
     }
 
     /// Whether all that was written is acknowledged.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.send.is_quiet()
     }
 
     /// How many bytes of the stream the peer has, without a gap.
     #[cfg(test)]
-    pub(super) const fn delivered(&self) -> u64 {
+    pub(crate) const fn delivered(&self) -> u64 {
         self.send.delivered()
     }
 
     /// How many bytes were written in all.
-    pub(super) fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         self.send.written()
     }
 
     /// How many bytes the buffers hold, without what the allocator holds for them to grow into.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         self.send.memory().saturating_add(self.receive.memory())
     }
 
     /// The smoothed round trip in milliseconds, once there was one.
-    pub(super) fn rtt(&self) -> Option<u64> {
+    pub(crate) fn rtt(&self) -> Option<u64> {
         self.send.rtt()
     }
 

@@ -16,7 +16,7 @@ use crate::log::{RangeForm, Want};
 use crate::logset::{Answer, LogSet, Offer};
 
 /// Logs that something is to be sent of, at most: what does not fit is found again by the next comparison.
-pub(super) const ITEMS_MAX: usize = 512;
+pub(crate) const ITEMS_MAX: usize = 512;
 /// Logs of which it is remembered what the peer has.
 const KNOWN_MAX: usize = 384;
 /// A range has at most about so many bytes, so that a session takes turns between logs.
@@ -51,7 +51,7 @@ struct Item {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     items: BTreeMap<LogId, Item>,
     /// The items in the order in which they go.
     order: BTreeSet<(usize, u64, LogId)>,
@@ -65,13 +65,13 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// From now on changes behind this turn are sent as they come.
-    pub(super) fn go_live(&mut self, turn: u64) {
+    pub(crate) fn go_live(&mut self, turn: u64) {
         self.cursor = self.cursor.max(turn);
         self.live = true;
     }
 
     /// Notes that both sides hold the same.
-    pub(super) fn equal(&mut self, turn: u64) {
+    pub(crate) fn equal(&mut self, turn: u64) {
         self.items.clear();
         self.order.clear();
         self.known.retain(|_, known| known.unwanted);
@@ -79,17 +79,17 @@ impl Outbox {
     }
 
     /// Whether everything was sent that a comparison gave to send.
-    pub(super) fn is_pass_done(&self) -> bool {
+    pub(crate) fn is_pass_done(&self) -> bool {
         self.items.values().all(|item| !item.of_pass)
     }
 
     /// Whether there is nothing to be sent now.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
     /// Whether nothing is to be sent and nothing has changed that was not looked at.
-    pub(super) fn is_spent(&self, set: &mut LogSet) -> bool {
+    pub(crate) fn is_spent(&self, set: &mut LogSet) -> bool {
         self.live && self.items.is_empty() && set.heads_changed(self.cursor).next().is_none()
     }
 
@@ -106,30 +106,30 @@ impl Outbox {
     }
 
     /// Notes that the peer has so much of a log.
-    pub(super) fn peer_has(&mut self, log: &LogId, size: u64) {
+    pub(crate) fn peer_has(&mut self, log: &LogId, size: u64) {
         let known = self.known_mut(log);
         known.size = known.size.max(size);
         known.unwanted = false;
     }
 
     /// Notes that the peer has no more than this of a log, whatever was sent.
-    pub(super) fn peer_has_only(&mut self, log: &LogId, size: u64) {
+    pub(crate) fn peer_has_only(&mut self, log: &LogId, size: u64) {
         self.known_mut(log).size = size;
     }
 
     /// Notes that the peer has this evidence.
-    pub(super) fn peer_has_evidence(&mut self, log: &LogId, evidence: Option<[u8; 8]>) {
+    pub(crate) fn peer_has_evidence(&mut self, log: &LogId, evidence: Option<[u8; 8]>) {
         self.known_mut(log).evidence = evidence;
     }
 
     /// Notes that the peer does not want a log.
-    pub(super) fn unwanted(&mut self, log: &LogId) {
+    pub(crate) fn unwanted(&mut self, log: &LogId) {
         self.known_mut(log).unwanted = true;
         self.drop_item(log);
     }
 
     /// How much of a log is on its way since the stream of messages was at `mark`.
-    pub(super) fn on_its_way(&self, log: &LogId, mark: u64) -> Option<u64> {
+    pub(crate) fn on_its_way(&self, log: &LogId, mark: u64) -> Option<u64> {
         self.known.get(log).filter(|known| known.sent_at > mark).map(|known| known.size)
     }
 
@@ -167,16 +167,16 @@ impl Outbox {
         true
     }
 
-    pub(super) fn send_opening(&mut self, set: &LogSet, scope: &Scope, log: &LogId) -> bool {
+    pub(crate) fn send_opening(&mut self, set: &LogSet, scope: &Scope, log: &LogId) -> bool {
         self.with_item(set, scope, log, |item| (item.open, item.of_pass) = (true, true))
     }
 
-    pub(super) fn send_evidence(&mut self, set: &LogSet, scope: &Scope, log: &LogId) -> bool {
+    pub(crate) fn send_evidence(&mut self, set: &LogSet, scope: &Scope, log: &LogId) -> bool {
         self.with_item(set, scope, log, |item| (item.evidence, item.of_pass) = (true, true))
     }
 
     /// Sends a range, or a proof without entries.
-    pub(super) fn send_range(&mut self, set: &LogSet, scope: &Scope, log: &LogId, want: Want) -> bool {
+    pub(crate) fn send_range(&mut self, set: &LogSet, scope: &Scope, log: &LogId, want: Want) -> bool {
         if want.from < want.to {
             self.peer_has_only(log, want.from);
         }
@@ -191,7 +191,7 @@ impl Outbox {
     }
 
     /// Queues what has changed since it was looked at last.
-    pub(super) fn look(&mut self, set: &mut LogSet, scope: &Scope) {
+    pub(crate) fn look(&mut self, set: &mut LogSet, scope: &Scope) {
         if !self.live || self.items.len() >= ITEMS_MAX {
             return;
         }
@@ -229,7 +229,7 @@ impl Outbox {
     }
 
     /// The next message about a log, if there is one: written to `out`. `at` is where the stream of messages is.
-    pub(super) fn compose(&mut self, set: &LogSet, scope: &Scope, at: u64, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn compose(&mut self, set: &LogSet, scope: &Scope, at: u64, out: &mut Vec<u8>) -> bool {
         while let Some((_, _, log)) = self.order.first().copied() {
             let Some(mut item) = self.items.remove(&log) else {
                 self.order.pop_first();
@@ -328,7 +328,7 @@ impl Outbox {
     }
 
     /// About how many bytes it takes in memory.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let item = size_of::<(LogId, Item)>().saturating_add(size_of::<(usize, u64, LogId)>());
         let known = size_of::<(LogId, Known)>();
         self.items.len().saturating_mul(item).saturating_add(self.known.len().saturating_mul(known))

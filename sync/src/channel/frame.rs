@@ -9,17 +9,17 @@ use alloc::vec::Vec;
 use crate::codec::{DecodeError, Reader, put_varint};
 
 /// The version of the frames, in the upper half of the first byte.
-pub(super) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 /// The largest frame, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 16;
 /// The smallest size that a session can be told to keep its frames to, in bytes.
 pub const FRAME_BYTES_MIN: usize = 256;
 /// The most that stands before a body: the first byte, and a length of three.
-pub(super) const HEAD_BYTES_MAX: usize = 4;
+pub(crate) const HEAD_BYTES_MAX: usize = 4;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// The side that dials opens.
     Hello,
     /// The other answers.
@@ -60,7 +60,7 @@ impl Kind {
 }
 
 /// Appends a frame.
-pub(super) fn put_frame(out: &mut Vec<u8>, kind: Kind, body: &[u8]) {
+pub(crate) fn put_frame(out: &mut Vec<u8>, kind: Kind, body: &[u8]) {
     out.push(VERSION << 4 | kind.code());
     put_varint(out, body.len() as u64);
     out.extend_from_slice(body);
@@ -83,10 +83,10 @@ pub enum FrameError {
 }
 
 /// A frame: its kind, `None` if this version does not know it, and its body.
-pub(super) type Frame<'a> = (Option<Kind>, &'a [u8]);
+pub(crate) type Frame<'a> = (Option<Kind>, &'a [u8]);
 
 /// Reads the first frame of some bytes.
-pub(super) fn read_frame<'a>(reader: &mut Reader<'a>) -> Result<Frame<'a>, FrameError> {
+pub(crate) fn read_frame<'a>(reader: &mut Reader<'a>) -> Result<Frame<'a>, FrameError> {
     let first = reader.byte()?;
     if first >> 4 != VERSION {
         return Err(FrameError::Version(first >> 4));

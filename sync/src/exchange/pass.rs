@@ -34,20 +34,20 @@ const LIST_MAX: usize = 256;
 const RETRY: u32 = 8;
 
 /// What a pass works on.
-pub(super) struct Field<'a> {
-    pub(super) set: &'a mut LogSet,
-    pub(super) scope: &'a Scope,
-    pub(super) outbox: &'a mut Outbox,
-    pub(super) checkpoints: Checkpoints<'a>,
+pub(crate) struct Field<'a> {
+    pub(crate) set: &'a mut LogSet,
+    pub(crate) scope: &'a Scope,
+    pub(crate) outbox: &'a mut Outbox,
+    pub(crate) checkpoints: Checkpoints<'a>,
     /// Where the stream of messages is.
-    pub(super) at: u64,
+    pub(crate) at: u64,
     /// Whether this side still searches for where two histories part.
-    pub(super) searching: bool,
+    pub(crate) searching: bool,
 }
 
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// The pass goes on.
     Going,
     /// The two sides hold the same.
@@ -121,7 +121,7 @@ impl Extend<LogId> for Window {
     }
 }
 
-pub(super) struct Pass {
+pub(crate) struct Pass {
     dials: bool,
     salt: [u8; 32],
     number: u64,
@@ -163,7 +163,7 @@ impl core::fmt::Debug for Pass {
 }
 
 impl Pass {
-    pub(super) const fn new(dials: bool, salt: [u8; 32]) -> Self {
+    pub(crate) const fn new(dials: bool, salt: [u8; 32]) -> Self {
         Self {
             dials,
             salt,
@@ -188,7 +188,7 @@ impl Pass {
     }
 
     /// Begins the next pass; for the side that dials.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.start(self.number.saturating_add(1), Stage::ToAsk);
     }
 
@@ -201,31 +201,31 @@ impl Pass {
         self.partial = false;
     }
 
-    pub(super) const fn is_idle(&self) -> bool {
+    pub(crate) const fn is_idle(&self) -> bool {
         matches!(self.stage, Stage::Idle)
     }
 
-    pub(super) const fn useless(&self) -> u32 {
+    pub(crate) const fn useless(&self) -> u32 {
         self.useless
     }
 
     /// How many passes in a row brought nothing while this side had nothing new either.
-    pub(super) const fn stuck(&self) -> u32 {
+    pub(crate) const fn stuck(&self) -> u32 {
         self.stuck
     }
 
     /// Notes that something came that was not here.
-    pub(super) const fn gained(&mut self) {
+    pub(crate) const fn gained(&mut self) {
         self.gained = true;
     }
 
     /// Whether this pass brought this side something.
-    pub(super) const fn has_gained(&self) -> bool {
+    pub(crate) const fn has_gained(&self) -> bool {
         self.gained
     }
 
     /// What this side has to say next, if it can say it now.
-    pub(super) fn compose(&mut self, field: &mut Field<'_>, out: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn compose(&mut self, field: &mut Field<'_>, out: &mut Vec<u8>) -> Outcome {
         match core::mem::take(&mut self.stage) {
             Stage::ToAsk => {
                 let root = field.scope.root(field.set);
@@ -322,14 +322,14 @@ impl Pass {
     }
 
     /// Takes in that the peer asks with its root.
-    pub(super) fn asked(&mut self, pass: u64, root: [u8; 32], since: Option<Name>) {
+    pub(crate) fn asked(&mut self, pass: u64, root: [u8; 32], since: Option<Name>) {
         if !self.dials && pass > self.number {
             self.start(pass, Stage::Questioned { root, since });
         }
     }
 
     /// Takes in that the roots are equal.
-    pub(super) fn same(&mut self, pass: u64, field: &mut Field<'_>) -> Outcome {
+    pub(crate) fn same(&mut self, pass: u64, field: &mut Field<'_>) -> Outcome {
         let Stage::Asked { root, turn } = self.stage else { return Outcome::Going };
         if pass != self.number {
             return Outcome::Going;
@@ -379,7 +379,7 @@ impl Pass {
     /// # Errors
     ///
     /// If it cannot come now. The pass has ended.
-    pub(super) fn compare(
+    pub(crate) fn compare(
         &mut self,
         pass: u64,
         part: usize,
@@ -456,7 +456,7 @@ impl Pass {
     }
 
     /// Takes in what the peer has of some logs.
-    pub(super) fn offered(
+    pub(crate) fn offered(
         &mut self,
         pass: u64,
         extent: Extent,
@@ -571,7 +571,7 @@ impl Pass {
     }
 
     /// Takes in that the peer has sent everything.
-    pub(super) fn done(&mut self, pass: u64, gained: bool, more: bool) -> Outcome {
+    pub(crate) fn done(&mut self, pass: u64, gained: bool, more: bool) -> Outcome {
         if pass != self.number {
             return Outcome::Going;
         }
@@ -620,19 +620,19 @@ impl Pass {
     }
 
     /// Ends a pass that goes nowhere.
-    pub(super) fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         self.useless = self.useless.saturating_add(1);
         self.stuck = self.stuck.saturating_add(1);
         self.abandon();
     }
 
     /// Ends a pass that is about something else by now.
-    pub(super) fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         self.start(self.number, Stage::Idle);
     }
 
     /// About how many bytes it takes in memory.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let frames = self.frames.iter().map(|(_, frame)| frame.len()).sum::<usize>();
         let offers = self.offers.as_ref().map_or(0, |(_, offers)| offers.len());
         let (differ, machine) = match &self.stage {
