@@ -460,8 +460,22 @@ impl Log {
     /// before `from` never was here.
     #[must_use]
     pub fn range(&self, from: u64, to: u64, form: RangeForm, bytes_max: usize) -> Option<(Vec<u8>, u64)> {
+        let mut bytes = Vec::new();
+        let end = self.write_range(from, to, form, bytes_max, &mut bytes)?;
+        Some((bytes, end))
+    }
+
+    /// As [`range`](Self::range), appended to `out`: nothing is, if it is `None`.
+    pub(crate) fn write_range(
+        &self,
+        from: u64,
+        to: u64,
+        form: RangeForm,
+        bytes_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<u64> {
         let proof = self.proof.as_ref()?;
-        range::write(&self.run, &self.keys, (&proof.head, &proof.beyond), (from, to), form, bytes_max)
+        range::write(&self.run, &self.keys, (&proof.head, &proof.beyond), (from, to), form, bytes_max, out)
     }
 
     /// The hashes that show that the log of `size` entries continues that of `from`, for `0 < from ≤ size` and both

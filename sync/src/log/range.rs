@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 
 use consilience_base::{Hlc, Timestamp};
 
-use super::entry::{Before, LOG_SIZE_MAX};
+use super::entry::{Before, Entry, LOG_SIZE_MAX};
 use super::head::{HEAD_MILLIS_MAX, SignedHead};
 use super::keys::LogKeys;
 use super::run::{Grown, Run};
@@ -34,6 +34,8 @@ use crate::identity::{LogKind, Signature};
 const KIND: u8 = 0x20;
 const PEAKS: u8 = 1;
 const BEYOND: u8 = 2;
+/// The kind, and the numbers around the entries: four sizes, and a time.
+const NUMBERS_BYTES_MAX: usize = 1 + 4 * 10 + 10;
 
 /// A range of which the first bytes were read: which entries it brings, and in which form. They are checked, with its head
 /// and signature, where it is taken in ([`LogSet::receive_range`](crate::LogSet::receive_range)).
@@ -266,8 +268,10 @@ pub enum RangeForm {
     Alone,
 }
 
-/// Writes `[from, to)`, cut to `bytes_max` but not below one entry, with the proof up to `head`; and says where it
-/// ends. `None` if the run does not hold `[from, to)` or what proves it.
+/// Appends `[from, to)` to `out`, cut to `bytes_max` but not below one entry, with the proof up to `head`; and says where
+/// it ends. `None` if the run does not hold `[from, to)` or what proves it: then nothing was written.
+///
+/// What it takes is known before it is written, so `out` grows at most once, and an entry is copied once.
 pub(crate) fn write(
     run: &Run,
     keys: &LogKeys,
@@ -275,7 +279,8 @@ pub(crate) fn write(
     (from, to): (u64, u64),
     form: RangeForm,
     bytes_max: usize,
-) -> Option<(Vec<u8>, u64)> {
+    out: &mut Vec<u8>,
+) -> Option<u64> {
     if from < run.start() || to > run.end().min(head.size) || from > to {
         return None;
     }
@@ -285,49 +290,57 @@ pub(crate) fn write(
     let left = if alone { proofs.peaks(from)? } else { Vec::new() };
     let before = if alone { Before::default() } else { run.before(from)? };
 
-    let mut behind = before;
-    let mut entries = Vec::new();
     // Room for what is not entries: numbers, signature, hashes.
     let room = bytes_max.saturating_sub(128).saturating_sub(left.len().saturating_mul(Hash::LEN));
     let mut at = run.entries(from, to);
-    let mut end = from;
-    if let Some(first) = at.next() {
-        behind.write(&first, &mut entries);
-        end = end.wrapping_add(1);
+    // The first is written behind something else than here; the others are as they are kept, block by block.
+    let first = at.next();
+    let (mut first_head, body) = (Vec::new(), first.as_ref().map_or(&[][..], Entry::body_bytes));
+    if let Some(first) = &first {
+        { before }.write_head(first, &mut first_head);
     }
+    let mut end = from.saturating_add(u64::from(first.is_some()));
+    let mut entry_bytes = first_head.len().saturating_add(body.len());
+    let mut others: Vec<&[u8]> = Vec::new();
     while end < to {
         // The cover of the rest is at most so long.
         let cover = (run.end().max(head.size).ilog2() as usize).saturating_mul(Hash::LEN);
-        let left_over = room.saturating_sub(cover).saturating_sub(entries.len());
+        let left_over = room.saturating_sub(cover).saturating_sub(entry_bytes);
         let (bytes, count) = at.take_bytes(left_over);
         if count == 0 {
             break;
         }
-        entries.extend_from_slice(bytes);
+        others.push(bytes);
+        entry_bytes = entry_bytes.saturating_add(bytes.len());
         end = end.saturating_add(count);
     }
     let behind = if end == from { before } else { run.before(end)? };
     let right = proofs.right_cover(end, head.size)?;
 
+    let hashes = left.len().saturating_add(right.len()).saturating_mul(Hash::LEN);
+    out.reserve(entry_bytes.saturating_add(hashes).saturating_add(NUMBERS_BYTES_MAX + Signature::LEN));
     let more = head.size > end;
-    let mut bytes = Vec::with_capacity(entries.len().saturating_add(bytes_max.min(2_048)));
-    bytes.push(KIND | if alone && from > 0 { PEAKS } else { 0 } | if more { BEYOND } else { 0 });
-    put_varint(&mut bytes, from);
-    put_varint(&mut bytes, end.saturating_sub(from));
+    out.push(KIND | if alone && from > 0 { PEAKS } else { 0 } | if more { BEYOND } else { 0 });
+    put_varint(out, from);
+    put_varint(out, end.saturating_sub(from));
     for hash in &left {
-        bytes.extend_from_slice(hash.as_bytes());
+        out.extend_from_slice(hash.as_bytes());
     }
-    bytes.extend_from_slice(&entries);
+    out.extend_from_slice(&first_head);
+    out.extend_from_slice(body);
+    for bytes in others {
+        out.extend_from_slice(bytes);
+    }
     if more {
-        put_varint(&mut bytes, head.size.saturating_sub(end));
+        put_varint(out, head.size.saturating_sub(end));
     }
     if more || (alone && from == end) {
-        put_varint(&mut bytes, head.base);
+        put_varint(out, head.base);
     }
-    put_varint(&mut bytes, zigzag_between(behind.hlc.time().as_millis(), head.time.as_millis()));
-    bytes.extend_from_slice(head.signature.as_bytes());
+    put_varint(out, zigzag_between(behind.hlc.time().as_millis(), head.time.as_millis()));
+    out.extend_from_slice(head.signature.as_bytes());
     for (_, hash) in &right {
-        bytes.extend_from_slice(hash.as_bytes());
+        out.extend_from_slice(hash.as_bytes());
     }
-    Some((bytes, end))
+    Some(end)
 }

@@ -83,10 +83,12 @@ impl Log {
         for Staged { run, proof, .. } in &self.staged {
             let (mut from, mut form) = (run.start(), RangeForm::Alone);
             let head = (&proof.head, &*proof.beyond);
-            while let Some((bytes, end)) =
-                range::write(run, &self.keys, head, (from, run.end()), form, bytes_max)
+            let mut bytes = Vec::new();
+            while let Some(end) =
+                range::write(run, &self.keys, head, (from, run.end()), form, bytes_max, &mut bytes)
             {
                 sink(&bytes);
+                bytes.clear();
                 if end >= run.end() {
                     break;
                 }

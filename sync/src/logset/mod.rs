@@ -25,6 +25,7 @@ pub use change::Change;
 pub use heads::HeadStep;
 pub use limits::{Admission, Limits};
 pub use offer::{Move, Offer};
+pub(crate) use outcome::Written;
 pub use outcome::{Answer, OpenError, SetError, SetStats};
 pub use replay::{Replay, ReplayError};
 
@@ -365,20 +366,36 @@ impl LogSet {
     /// What there is for somebody who wants entries of a log, in about `bytes_max` bytes.
     #[must_use]
     pub fn answer(&self, log: &LogId, want: &Want, bytes_max: usize) -> Answer {
-        let Some(log) = self.log(log) else { return Answer::Nothing };
+        let mut bytes = Vec::new();
+        match self.write_answer(log, want, bytes_max, &mut bytes) {
+            Written::Range { end } => Answer::Range { bytes, end },
+            Written::Gone(gone) => Answer::Gone(gone),
+            Written::Nothing => Answer::Nothing,
+        }
+    }
+
+    /// As [`answer`](Self::answer), with the range appended to `out`; nothing is, if there is none.
+    pub(crate) fn write_answer(
+        &self,
+        log: &LogId,
+        want: &Want,
+        bytes_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Written {
+        let Some(log) = self.log(log) else { return Written::Nothing };
         let signed = log.signed_size();
         if want.from < log.start() {
-            return Answer::Gone(Gone { below: log.start() });
+            return Written::Gone(Gone { below: log.start() });
         }
         let to = want.to.min(signed);
         if want.from > to || (want.from == to && want.to > to) {
-            return Answer::Nothing;
+            return Written::Nothing;
         }
         // Where the entry before is not known, the peaks have to stand in.
-        let range = log
-            .range(want.from, to, want.form, bytes_max)
-            .or_else(|| log.range(want.from, to, RangeForm::Alone, bytes_max));
-        range.map_or(Answer::Nothing, |(bytes, end)| Answer::Range { bytes, end })
+        let end = log
+            .write_range(want.from, to, want.form, bytes_max, out)
+            .or_else(|| log.write_range(want.from, to, RangeForm::Alone, bytes_max, out));
+        end.map_or(Written::Nothing, |end| Written::Range { end })
     }
 
     /// Drops what a local writer has appended and not signed: what to do after [`Change::SelfForked`] without evidence,

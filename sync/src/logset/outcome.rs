@@ -69,6 +69,17 @@ pub enum Answer {
     Nothing,
 }
 
+/// An [`Answer`] whose range is where the caller wanted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// A range was written, and ends here.
+    Range { end: u64 },
+    /// What was wanted is no longer here.
+    Gone(Gone),
+    /// Nothing that was wanted is here.
+    Nothing,
+}
+
 /// What a set holds, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
