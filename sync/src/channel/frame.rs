@@ -59,10 +59,16 @@ impl Kind {
     }
 }
 
+/// Appends what stands before the body of a frame, and makes room for that.
+pub(crate) fn put_head(out: &mut Vec<u8>, kind: Kind, body_bytes: usize) {
+    out.reserve(body_bytes.saturating_add(HEAD_BYTES_MAX));
+    out.push(VERSION << 4 | kind.code());
+    put_varint(out, body_bytes as u64);
+}
+
 /// Appends a frame.
 pub(crate) fn put_frame(out: &mut Vec<u8>, kind: Kind, body: &[u8]) {
-    out.push(VERSION << 4 | kind.code());
-    put_varint(out, body.len() as u64);
+    put_head(out, kind, body.len());
     out.extend_from_slice(body);
 }
 

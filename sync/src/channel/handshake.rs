@@ -11,15 +11,17 @@
 //! tag. The signatures cover the transcript, both nonces and the channel binding included, so nothing of an earlier
 //! handshake or of another connection is of use. The keys that authenticate later frames derive from the same transcript
 //! and the mesh id: they keep strangers out. They are no secret from other members, and nothing is encrypted; that is the
-//! channel's part.
+//! part of an encrypted channel below.
+//!
+//! What lives here: the bytes of the three frames and the keys. Which frame is due when: `dial` and `listen`.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
 
+use super::error::HandshakeError;
 use super::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::identity::{AgentId, AgentKey, MeshId, SignError, Signature, SigningTag};
-use crate::session::HandshakeError;
 
 const BOUND: u8 = 1;
 const EVERYTHING: u8 = 2;

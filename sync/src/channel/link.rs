@@ -26,9 +26,10 @@ mod send;
 )]
 mod tests;
 
-use self::packet::{Held, Packet, put_header, varint_bytes};
+pub(crate) use self::packet::varint_bytes;
+use self::packet::{Held, Packet, put_header};
 use self::receive::Receiver;
-use self::send::Sender;
+use self::send::{Chunk, Sender};
 use crate::codec::{DecodeError, put_varint};
 use alloc::vec::Vec;
 
@@ -41,15 +42,34 @@ pub(crate) struct LinkConfig {
     pub(crate) window_out: usize,
     /// How many bytes are kept that arrived before their turn.
     pub(crate) window_in: usize,
+    /// With more bytes than this unread, nothing further is accepted.
+    pub(crate) unread_max: usize,
     /// The same of the peer's.
     pub(crate) peer_window: usize,
     /// Whether the path has to be probed for what it carries; a transport that holds back by itself does that.
     pub(crate) controlled: bool,
 }
 
+/// A packet that is to be sent: how many bytes it has is known before they are written.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    ack: u64,
+    held: Held,
+    chunk: Option<Chunk>,
+}
+
+impl Outgoing {
+    /// How many bytes it has.
+    pub(crate) fn bytes(&self) -> usize {
+        let chunk =
+            self.chunk.as_ref().map_or(0, |chunk| varint_bytes(chunk.number).saturating_add(chunk.len));
+        varint_bytes(self.ack).saturating_add(1).saturating_add(self.held.bytes()).saturating_add(chunk)
+    }
+}
+
 /// One end of the stream.
 ///
-/// After each [`write`](Self::write), [`handle_packet`](Self::handle_packet) and
+/// After each write to the [`queue`](Self::queue), [`handle_packet`](Self::handle_packet) and
 /// [`handle_timeout`](Self::handle_timeout), [`poll_packet`](Self::poll_packet) until it has none, and then
 /// ask for the next [`poll_timeout`](Self::poll_timeout).
 #[derive(Debug)]
@@ -72,7 +92,7 @@ impl Link {
         Self {
             packet_bytes,
             send: Sender::new(packet_bytes, config.window_out, config.peer_window, config.controlled),
-            receive: Receiver::new(config.window_in),
+            receive: Receiver::new(config.window_in, config.unread_max),
             now,
         }
     }
@@ -83,17 +103,17 @@ impl Link {
         self.send.room()
     }
 
-    /// Queues bytes for the peer.
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
-        self.send.write(bytes);
+    /// Where bytes for the peer are queued: to be appended to, and what stands there already is not to be changed.
+    pub(crate) const fn queue(&mut self) -> &mut Vec<u8> {
+        self.send.queue()
     }
 
-    /// Appends the next packet to send, if there is one.
+    /// The next packet to send, if there is one: put it [out](Self::put) before anything else is done with the link.
     ///
     /// Lost chunks come first, then new ones as far as the path and the peer have room, then an
-    /// acknowledgement that is owed. Poll until it returns false, and again after any other call that changes
+    /// acknowledgement that is owed. Poll until there is none, and again after any other call that changes
     /// something.
-    pub(crate) fn poll_packet(&mut self, now: u64, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn poll_packet(&mut self, now: u64) -> Option<Outgoing> {
         let now = self.advance(now);
         let ack = self.receive.next();
         let held = self.receive.held();
@@ -101,24 +121,27 @@ impl Link {
         let ack_bytes = varint_bytes(ack).saturating_add(1).max(Self::ACK_BYTES);
         let around = ack_bytes.saturating_add(held.bytes()).saturating_add(1);
         let Some(chunk) = self.send.poll_chunk(self.packet_bytes.saturating_sub(around), now) else {
-            if self.receive.owes_ack() {
-                put_header(ack, &held, false, out);
+            return self.receive.owes_ack().then(|| {
                 self.receive.acknowledged();
-                return true;
-            }
-            return false;
+                Outgoing { ack, held, chunk: None }
+            });
         };
         // An old one was cut when less was held, perhaps. What the packet has no room for goes after it.
-        let bytes = [1, varint_bytes(ack), held.bytes(), varint_bytes(chunk.number), chunk.len];
-        if bytes.into_iter().fold(0, usize::saturating_add) <= self.packet_bytes {
-            put_header(ack, &held, true, out);
+        let whole = Outgoing { ack, held, chunk: Some(chunk) };
+        if whole.bytes() <= self.packet_bytes {
             self.receive.acknowledged();
-        } else {
-            put_header(ack, &Held::default(), true, out);
+            return Some(whole);
         }
-        put_varint(out, chunk.number);
-        self.send.put_chunk(&chunk, out);
-        true
+        Some(Outgoing { held: Held::default(), ..whole })
+    }
+
+    /// Appends a packet that was just polled.
+    pub(crate) fn put(&self, packet: &Outgoing, out: &mut Vec<u8>) {
+        put_header(packet.ack, &packet.held, packet.chunk.is_some(), out);
+        if let Some(chunk) = &packet.chunk {
+            put_varint(out, chunk.number);
+            self.send.put_chunk(chunk, out);
+        }
     }
 
     /// Takes a packet of the peer's in; [`unread`](Self::unread) may be longer then.
@@ -145,8 +168,8 @@ impl Link {
 
     /// What arrived in order and was not [consumed](Self::consume).
     ///
-    /// The beginning of a message may stay here until the rest has come, if `window_in` is longer than any
-    /// message: with more than that unread, nothing further is accepted.
+    /// The beginning of a message may stay here until the rest has come, if `unread_max` is longer than any
+    /// message.
     pub(crate) fn unread(&self) -> &[u8] {
         self.receive.unread()
     }

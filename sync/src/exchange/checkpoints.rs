@@ -57,51 +57,51 @@ struct Met {
     scope: Name,
     root: Name,
     /// Whether the store has marked it, or need not.
-    told: bool,
+    marked: bool,
 }
 
 impl Memory {
-    /// Notes that this side and a peer were equal, and at which turn of this side.
-    pub(crate) fn equal(&mut self, checkpoint: &Checkpoint, turn: u64, tell: bool) {
+    /// Notes that this side and a peer were equal, and at which version of this side.
+    pub(crate) fn equal(&mut self, checkpoint: &Checkpoint, version: u64, mark: bool) {
         let Checkpoint { peer, scope, root } = *checkpoint;
         if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(&peer) {
             self.peers.pop_first();
         }
-        let met = self.peers.entry(peer).or_insert(Met { scope, root, told: !tell });
+        let met = self.peers.entry(peer).or_insert(Met { scope, root, marked: !mark });
         if (met.scope, met.root) != (scope, root) {
-            *met = Met { scope, root, told: !tell };
+            *met = Met { scope, root, marked: !mark };
         }
-        if self.roots.back() == Some(&(root, turn)) {
+        if self.roots.back() == Some(&(root, version)) {
             return;
         }
-        // The same root may come again, with a later turn.
+        // The same root may come again, with a later version.
         self.roots.retain(|(there, _)| *there != root);
         if self.roots.len() >= ROOTS_MAX {
             self.roots.pop_front();
         }
-        self.roots.push_back((root, turn));
+        self.roots.push_back((root, version));
     }
 
     /// The checkpoint with a peer that the store has yet to mark. Once.
-    pub(crate) fn untold(&mut self, peer: &AgentId) -> Option<Checkpoint> {
-        let met = self.peers.get_mut(peer).filter(|met| !met.told)?;
-        met.told = true;
+    pub(crate) fn unmarked(&mut self, peer: &AgentId) -> Option<Checkpoint> {
+        let met = self.peers.get_mut(peer).filter(|met| !met.marked)?;
+        met.marked = true;
         Some(Checkpoint { peer: *peer, scope: met.scope, root: met.root })
     }
 
-    /// The turn of this side when it had a root.
-    fn turn_of(&self, root: Name) -> Option<u64> {
-        self.roots.iter().find(|(there, _)| *there == root).map(|(_, turn)| *turn)
+    /// The version of this side when it had a root.
+    fn version_of(&self, root: Name) -> Option<u64> {
+        self.roots.iter().find(|(there, _)| *there == root).map(|(_, version)| *version)
     }
 
-    /// The last with each peer, in the order of their turns.
+    /// The last with each peer, in the order of their versions.
     pub(crate) fn all(&self) -> Vec<(u64, Checkpoint)> {
         let checkpoint = |(peer, met): (&AgentId, &Met)| {
             let Met { scope, root, .. } = *met;
-            Some((self.turn_of(root)?, Checkpoint { peer: *peer, scope, root }))
+            Some((self.version_of(root)?, Checkpoint { peer: *peer, scope, root }))
         };
         let mut all: Vec<_> = self.peers.iter().filter_map(checkpoint).collect();
-        all.sort_by_key(|(turn, _)| *turn);
+        all.sort_by_key(|(version, _)| *version);
         all
     }
 }
@@ -115,10 +115,10 @@ pub(crate) struct Checkpoints<'a> {
 }
 
 impl Checkpoints<'_> {
-    /// Notes that the two were equal, and at which turn of this side; and whether nothing has changed since.
-    pub(crate) fn equal(&mut self, root: &[u8; 32], turn: u64, still: bool) {
+    /// Notes that the two were equal, and at which version of this side; and whether nothing has changed since.
+    pub(crate) fn equal(&mut self, root: &[u8; 32], version: u64, still: bool) {
         let root = root.first_chunk().copied().unwrap_or_default();
-        self.memory.equal(&Checkpoint { peer: self.peer, scope: self.scope, root }, turn, still);
+        self.memory.equal(&Checkpoint { peer: self.peer, scope: self.scope, root }, version, still);
     }
 
     /// The root at which this side and the peer were equal last, if it is of the same scope: of what lay outside it says
@@ -128,9 +128,9 @@ impl Checkpoints<'_> {
         (met.scope == self.scope).then_some(met.root)
     }
 
-    /// The turn of this side when it had a root.
-    pub(crate) fn turn_of(&self, root: Name) -> Option<u64> {
-        self.memory.turn_of(root)
+    /// The version of this side when it had a root.
+    pub(crate) fn version_of(&self, root: Name) -> Option<u64> {
+        self.memory.version_of(root)
     }
 }
 
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_told_once_and_the_last_with_a_peer_is_kept() {
+    fn each_is_marked_once_and_the_last_with_a_peer_is_kept() {
         let mut memory = Memory::default();
         let at = |peer: u8, root: u8| Checkpoint {
             peer: AgentId::from_bytes([peer; 32]),
@@ -160,12 +160,12 @@ mod tests {
         };
         memory.equal(&at(1, 1), 5, true);
         memory.equal(&at(2, 2), 3, false);
-        assert_eq!(memory.untold(&at(1, 1).peer), Some(at(1, 1)));
+        assert_eq!(memory.unmarked(&at(1, 1).peer), Some(at(1, 1)));
         memory.equal(&at(1, 1), 5, true);
-        assert_eq!((memory.untold(&at(1, 1).peer), memory.untold(&at(2, 2).peer)), (None, None));
+        assert_eq!((memory.unmarked(&at(1, 1).peer), memory.unmarked(&at(2, 2).peer)), (None, None));
         assert_eq!(memory.all(), [(3, at(2, 2)), (5, at(1, 1))]);
         memory.equal(&at(1, 7), 8, true);
-        assert_eq!(memory.untold(&at(1, 7).peer), Some(at(1, 7)));
+        assert_eq!(memory.unmarked(&at(1, 7).peer), Some(at(1, 7)));
         assert_eq!(memory.all(), [(3, at(2, 2)), (8, at(1, 7))]);
         for peer in 3..=255 {
             memory.equal(&at(peer, peer), u64::from(peer) + 10, false);

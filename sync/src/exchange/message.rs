@@ -1,4 +1,7 @@
-//! Messages: what two sides tell each other once a session is open, one after the other on the stream of its link.
+//! The messages of an exchange: what two sides tell each other of what they hold.
+//!
+//! What does not live here: how a message says where it ends, and which protocol it is of; that is the channel's part. The
+//! invariant: a message has one spelling.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -9,8 +12,6 @@ use crate::identity::LogId;
 use crate::log::{Gone, LOG_SIZE_MAX, Want};
 use crate::logset::Offer;
 
-/// The most bytes that a message may have: the largest entry with its proof fits.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 72 << 10;
 /// The most offers in a message.
 pub(crate) const OFFERS_MAX: usize = 512;
 
@@ -84,13 +85,13 @@ pub(crate) enum Message<'a> {
     /// What the sender wants.
     Subscribe(Scope),
     /// The root of what the sender has; and the beginning of the root at which the two were equal before.
-    Root { pass: u64, root: [u8; 32], since: Option<Name> },
+    Root { round: u64, root: [u8; 32], since: Option<Name> },
     /// The roots are equal.
-    Same { pass: u64 },
+    Same { round: u64 },
     /// A frame of a reconciliation of one range of the scope.
-    Compare { pass: u64, part: usize, frame: &'a [u8] },
+    Compare { round: u64, part: usize, frame: &'a [u8] },
     /// What the sender has of some logs. Of logs that are not held here, the id is a placeholder.
-    Offers { pass: u64, extent: Extent, offers: Vec<Offer> },
+    Offers { round: u64, extent: Extent, offers: Vec<Offer> },
     /// A log's opening.
     Open(&'a [u8]),
     /// Evidence of a fork.
@@ -105,77 +106,79 @@ pub(crate) enum Message<'a> {
     Unwanted { name: Name },
     /// The sender could not take a range in; so much it has.
     Refused { name: Name, have: u64 },
-    /// The sender has sent all that the pass gave it to send; whether the pass brought it anything, and whether more
-    /// differs than the pass had room for.
-    Done { pass: u64, gained: bool, more: bool },
+    /// The sender has sent all that the round gave it to send; whether that brought it anything, and whether more
+    /// differs than the round had room for.
+    Done { round: u64, gained: bool, more: bool },
     /// A kind that this version does not know.
     Unknown,
 }
 
 impl<'a> Message<'a> {
-    /// Appends the message with its length.
-    pub(crate) fn put(&self, out: &mut Vec<u8>) {
-        let mut body = Vec::new();
+    /// Appends what stands before the bytes of a range.
+    pub(crate) fn put_range_head(name: &Name, out: &mut Vec<u8>) {
+        about(out, RANGE, name, &[]);
+    }
+
+    /// Appends the message: its kind and the rest.
+    pub(crate) fn put(&self, body: &mut Vec<u8>) {
         match self {
             Self::Subscribe(scope) => {
                 body.push(SUBSCRIBE);
-                scope.write(&mut body);
+                scope.write(body);
             }
-            Self::Root { pass, root, since } => {
-                numbered(&mut body, ROOT, *pass);
+            Self::Root { round, root, since } => {
+                numbered(body, ROOT, *round);
                 body.extend_from_slice(root);
                 body.extend(since.iter().flatten());
             }
-            Self::Same { pass } => numbered(&mut body, SAME, *pass),
-            Self::Compare { pass, part, frame } => {
-                numbered(&mut body, COMPARE, *pass);
-                put_varint(&mut body, *part as u64);
+            Self::Same { round } => numbered(body, SAME, *round),
+            Self::Compare { round, part, frame } => {
+                numbered(body, COMPARE, *round);
+                put_varint(body, *part as u64);
                 body.extend_from_slice(frame);
             }
-            Self::Offers { pass, extent, offers } => {
-                numbered(&mut body, OFFERS, *pass);
+            Self::Offers { round, extent, offers } => {
+                numbered(body, OFFERS, *round);
                 body.push(extent.code());
-                offers.iter().for_each(|offer| put_offer(&mut body, offer));
+                offers.iter().for_each(|offer| put_offer(body, offer));
             }
-            Self::Open(bytes) => tagged(&mut body, OPEN, bytes),
-            Self::Evidence(bytes) => tagged(&mut body, EVIDENCE, bytes),
-            Self::Range { name, bytes } => about(&mut body, RANGE, name, bytes),
-            Self::Want { name, want } => about(&mut body, WANT, name, &want.encode()),
-            Self::Gone { name, gone } => about(&mut body, GONE, name, &gone.encode()),
-            Self::Unwanted { name } => about(&mut body, UNWANTED, name, &[]),
+            Self::Open(bytes) => tagged(body, OPEN, bytes),
+            Self::Evidence(bytes) => tagged(body, EVIDENCE, bytes),
+            Self::Range { name, bytes } => about(body, RANGE, name, bytes),
+            Self::Want { name, want } => about(body, WANT, name, &want.encode()),
+            Self::Gone { name, gone } => about(body, GONE, name, &gone.encode()),
+            Self::Unwanted { name } => about(body, UNWANTED, name, &[]),
             Self::Refused { name, have } => {
-                about(&mut body, REFUSED, name, &[]);
-                put_varint(&mut body, *have);
+                about(body, REFUSED, name, &[]);
+                put_varint(body, *have);
             }
-            Self::Done { pass, gained, more } => {
-                numbered(&mut body, DONE, *pass);
+            Self::Done { round, gained, more } => {
+                numbered(body, DONE, *round);
                 body.push(u8::from(*gained) | u8::from(*more) << 1);
             }
-            Self::Unknown => return,
+            Self::Unknown => {}
         }
-        put_varint(out, body.len() as u64);
-        out.extend(body);
     }
 
-    /// Reads a message without its length.
-    pub(crate) fn read(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+    /// Reads what follows the kind.
+    pub(crate) fn read(kind: u8, bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let message = match reader.byte()? {
+        let message = match kind {
             SUBSCRIBE => Self::Subscribe(Scope::read(&mut reader)?),
             ROOT => {
-                let (pass, root) = (reader.varint()?, reader.array()?);
+                let (round, root) = (reader.varint()?, reader.array()?);
                 let since = if reader.is_empty() { None } else { Some(reader.array()?) };
-                Self::Root { pass, root, since }
+                Self::Root { round, root, since }
             }
-            SAME => Self::Same { pass: reader.varint()? },
+            SAME => Self::Same { round: reader.varint()? },
             COMPARE => {
-                let pass = reader.varint()?;
+                let round = reader.varint()?;
                 let part = reader.varint_max(Scope::FILTERS_MAX as u64)?;
                 let part = usize::try_from(part).map_err(|_| DecodeError::Limit)?;
-                Self::Compare { pass, part, frame: rest(&mut reader)? }
+                Self::Compare { round, part, frame: rest(&mut reader)? }
             }
             OFFERS => {
-                let (pass, extent) = (reader.varint()?, Extent::from_code(reader.byte()?)?);
+                let (round, extent) = (reader.varint()?, Extent::from_code(reader.byte()?)?);
                 let mut offers = Vec::new();
                 while !reader.is_empty() {
                     if offers.len() >= OFFERS_MAX {
@@ -183,7 +186,7 @@ impl<'a> Message<'a> {
                     }
                     offers.push(read_offer(&mut reader)?);
                 }
-                Self::Offers { pass, extent, offers }
+                Self::Offers { round, extent, offers }
             }
             OPEN => Self::Open(rest(&mut reader)?),
             EVIDENCE => Self::Evidence(rest(&mut reader)?),
@@ -193,12 +196,12 @@ impl<'a> Message<'a> {
             UNWANTED => Self::Unwanted { name: reader.array()? },
             REFUSED => Self::Refused { name: reader.array()?, have: reader.varint_max(LOG_SIZE_MAX)? },
             DONE => {
-                let pass = reader.varint()?;
+                let round = reader.varint()?;
                 let flags = reader.byte()?;
                 if flags > 3 {
                     return Err(DecodeError::Kind);
                 }
-                Self::Done { pass, gained: flags & 1 != 0, more: flags & 2 != 0 }
+                Self::Done { round, gained: flags & 1 != 0, more: flags & 2 != 0 }
             }
             0 => return Err(DecodeError::Kind),
             _ => return Ok(Self::Unknown),
@@ -264,12 +267,12 @@ mod tests {
         let want = Want { from: 3, to: 9, form: RangeForm::Alone };
         for message in [
             Message::Subscribe(Scope::everything()),
-            Message::Root { pass: 300, root: [1; 32], since: None },
-            Message::Root { pass: 1, root: [1; 32], since: Some([2; 8]) },
-            Message::Same { pass: 1 },
-            Message::Compare { pass: 1, part: 64, frame: b"frame" },
+            Message::Root { round: 300, root: [1; 32], since: None },
+            Message::Root { round: 1, root: [1; 32], since: Some([2; 8]) },
+            Message::Same { round: 1 },
+            Message::Compare { round: 1, part: 64, frame: b"frame" },
             Message::Offers {
-                pass: 2,
+                round: 2,
                 extent: Extent::Answer,
                 offers: alloc::vec![offer(9, None), offer(9, Some([6; 8])), nothing],
             },
@@ -280,21 +283,20 @@ mod tests {
             Message::Gone { name: [1; 8], gone: Gone { below: 4 } },
             Message::Unwanted { name: [1; 8] },
             Message::Refused { name: [1; 8], have: 7 },
-            Message::Done { pass: 3, gained: true, more: false },
-            Message::Done { pass: 4, gained: false, more: true },
+            Message::Done { round: 3, gained: true, more: false },
+            Message::Done { round: 4, gained: false, more: true },
         ] {
             let mut bytes = Vec::new();
             message.put(&mut bytes);
-            let (len, body) = bytes.split_first().unwrap();
-            assert_eq!(usize::from(*len), body.len());
-            assert_eq!(Message::read(body).as_ref(), Ok(&message));
+            let (kind, body) = bytes.split_first().unwrap();
+            assert!((1..32).contains(kind), "a channel has room for so many kinds");
+            assert_eq!(Message::read(*kind, body).as_ref(), Ok(&message));
             for end in 0..body.len() {
                 // What is cut is another message or none.
-                assert_ne!(Message::read(body.get(..end).unwrap()).as_ref(), Ok(&message));
+                assert_ne!(Message::read(*kind, body.get(..end).unwrap()).as_ref(), Ok(&message));
             }
         }
-        assert_eq!(Message::read(&[200, 1, 2]), Ok(Message::Unknown));
-        assert_eq!(Message::read(&[0]), Err(DecodeError::Kind));
-        assert_eq!(Message::read(&[]), Err(DecodeError::Truncated));
+        assert_eq!(Message::read(31, &[1, 2]), Ok(Message::Unknown));
+        assert_eq!(Message::read(0, &[]), Err(DecodeError::Kind));
     }
 }

@@ -1,8 +1,399 @@
-//! The exchange of a session: what two log stores tell each other so that both come to hold the same. It knows no packets.
+//! The exchange: two log stores become equal over a channel. The first of the protocols that a channel carries.
+//!
+//! ```text
+//! mod          messages in, messages out
+//! ├─ interests what each side wants
+//! ├─ round     what differs: roots, lists, sketches, ranges, offers
+//! ├─ outbox    what the peer lacks, the most wanted first
+//! ├─ take      what comes of logs
+//! ├─ questions what would help, and what was of no use
+//! ├─ checkpoints  when two sides were equal
+//! └─ message   how it is spelled
+//! ```
+//!
+//! It answers what the peer asks, sends what the peer lacks, and takes in what comes. Nothing waits as bytes: what there is to
+//! say is worked out when there is room for it, so a peer that asks a thousand times before it listens is answered once.
+//!
+//! What does not live here: frames, keys, packets and the link. An exchange is given messages ([`Exchange::handle`]) and gives
+//! them out ([`Exchange::compose`]); of the way that they take it knows how many bytes were written to it.
+//!
+//! The invariant: what a peer says is a hint of what to look at and send. What is taken in proves itself, and only roots
+//! decide what is equal.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-pub(crate) mod checkpoints;
-pub(crate) mod message;
-pub(crate) mod outbox;
-pub(crate) mod pass;
-pub(crate) mod scope;
-pub(crate) mod talk;
+mod checkpoints;
+mod event;
+mod interests;
+mod message;
+mod outbox;
+mod questions;
+mod round;
+mod scope;
+mod take;
+
+use alloc::vec::Vec;
+
+use consilience_base::Timestamp;
+
+pub(crate) use checkpoints::{Checkpoint, Memory};
+pub(crate) use event::Notice;
+pub use event::{Fault, RoundsEnded};
+pub use scope::Scope;
+
+use crate::budget::VerifyBudget;
+use crate::identity::{AgentId, LogId};
+use crate::log::ForkSearch;
+use crate::logset::LogSet;
+use crate::store::LogStore;
+use checkpoints::Checkpoints;
+use interests::Interests;
+use message::Message;
+use outbox::Outbox;
+use questions::Questions;
+use round::{Field, Outcome, Rounds};
+
+/// After so many rounds in a row that brought nothing, the host is told.
+const USELESS_MAX: u32 = 2;
+/// So many rounds follow each other at once because the peer says that they bring it something: enough for all logs that
+/// a set holds unless told otherwise. Then they wait for the heartbeat, until one brings something here.
+const AT_ONCE_MAX: u32 = 160;
+/// The store notes that the two are equal at most every so many milliseconds.
+const EQUAL_MS: u64 = 1_000;
+
+/// What an exchange works with beside its own.
+pub(crate) struct Context<'a> {
+    pub(crate) store: &'a mut LogStore,
+    pub(crate) rounds: &'a mut RoundsEnded,
+    pub(crate) memory: &'a mut Memory,
+    /// What the host has to be told: whoever calls takes it out.
+    pub(crate) notices: Vec<Notice>,
+    /// How many bytes were written to the stream of messages in all.
+    pub(crate) written: u64,
+    pub(crate) now: Timestamp,
+    /// Milliseconds of a clock that only rises.
+    pub(crate) ms: u64,
+}
+
+/// How an exchange begins.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// Whether this side begins the rounds.
+    pub(crate) dials: bool,
+    pub(crate) peer: AgentId,
+    /// What both sides know and neither chose alone.
+    pub(crate) salt: [u8; 32],
+    pub(crate) scope: Scope,
+    /// Whether the handshake said that this side wants everything, and that the peer does.
+    pub(crate) want_everything: (bool, bool),
+    pub(crate) heartbeat_ms: u64,
+}
+
+/// What the host was told, so that it is told once.
+#[derive(Debug, Default)]
+struct Told {
+    in_sync: Option<bool>,
+    too_many_logs: bool,
+}
+
+/// One end of an exchange.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    dials: bool,
+    peer: AgentId,
+    heartbeat_ms: u64,
+    interests: Interests,
+    rounds: Rounds,
+    /// When the next round begins; or, while one goes on, when it is given up.
+    next_round: u64,
+    /// Rounds that followed each other at once and brought nothing here.
+    at_once: u32,
+    outbox: Outbox,
+    questions: Questions,
+    search: Option<(LogId, ForkSearch)>,
+    budget: VerifyBudget,
+    told: Told,
+    /// When the store may note again that the two are equal.
+    mark_equal_at: u64,
+}
+
+impl Exchange {
+    pub(crate) fn new(setup: Setup, ms: u64) -> Self {
+        let mut exchange = Self {
+            dials: setup.dials,
+            peer: setup.peer,
+            heartbeat_ms: setup.heartbeat_ms,
+            interests: Interests::new(setup.scope, setup.want_everything),
+            rounds: Rounds::new(setup.dials, setup.salt),
+            next_round: ms,
+            at_once: 0,
+            outbox: Outbox::default(),
+            questions: Questions::default(),
+            search: None,
+            budget: VerifyBudget::new(),
+            told: Told::default(),
+            mark_equal_at: ms,
+        };
+        exchange.begin_anew(false, ms);
+        exchange
+    }
+
+    /// Begins anew, since what both want may be something else now.
+    fn begin_anew(&mut self, changed: bool, ms: u64) {
+        if !self.interests.are_known() {
+            return;
+        }
+        if changed {
+            // Whether they are equal in this is not known yet.
+            self.told.in_sync = None;
+        }
+        self.next_round = ms;
+        // What was begun may be about more. The side that dials begins anew.
+        self.questions.abandon();
+        self.search = None;
+        if self.dials {
+            self.rounds.begin();
+        } else {
+            self.rounds.abandon();
+        }
+    }
+
+    /// Changes what this side wants.
+    pub(crate) fn set_scope(&mut self, scope: Scope, ms: u64) {
+        let changed = self.interests.set_ours(scope);
+        self.begin_anew(changed, ms);
+    }
+
+    /// Notes that so many bytes came from the peer: they pay for the checking of signatures.
+    pub(crate) fn received(&mut self, bytes: usize) {
+        self.budget.received(bytes);
+    }
+
+    /// Takes in a message.
+    ///
+    /// # Errors
+    ///
+    /// That the peer did what no honest one does. What of it is of no use was not taken in.
+    pub(crate) fn handle(&mut self, kind: u8, body: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
+        match Message::read(kind, body)? {
+            Message::Subscribe(theirs) => {
+                let changed = self.interests.set_theirs(theirs);
+                self.begin_anew(changed, cx.ms);
+            }
+            Message::Root { round, root, since } => {
+                self.rounds.asked(round, root, since);
+                if !self.dials {
+                    self.next_round = cx.ms.saturating_add(self.heartbeat_ms);
+                }
+            }
+            Message::Same { round } => {
+                let outcome = self.in_round(cx, |rounds, field| rounds.same(round, field));
+                self.follow(outcome, cx);
+            }
+            Message::Compare { round, part, frame } => {
+                self.touch_round(cx.ms);
+                self.in_round(cx, |rounds, field| rounds.compare(round, part, frame, field))
+                    .map_err(Fault::Reconcile)?;
+            }
+            Message::Offers { round, extent, offers } => {
+                self.touch_round(cx.ms);
+                let searches =
+                    self.in_round(cx, |rounds, field| rounds.offered(round, extent, offers, field));
+                if let Some(log) = searches.first() {
+                    self.begin_search(log, cx);
+                }
+            }
+            Message::Done { round, gained, more } => {
+                let outcome = self.rounds.done(round, gained, more);
+                self.follow(outcome, cx);
+            }
+            Message::Unknown => {}
+            Message::Open(bytes) => return self.take_opening(bytes, cx),
+            Message::Evidence(bytes) => return self.take_evidence(bytes, cx),
+            Message::Range { name, bytes } => {
+                self.touch_round(cx.ms);
+                return self.take_range(name, bytes, cx);
+            }
+            Message::Want { name, want } => self.take_want(name, want, cx),
+            Message::Gone { name, gone } => self.take_gone(name, gone, cx),
+            Message::Unwanted { name } => {
+                if let Some(log) = cx.store.logs().find(&name) {
+                    self.outbox.unwanted(&log);
+                }
+            }
+            Message::Refused { name, have } => {
+                if let Some(log) = cx.store.logs().find(&name) {
+                    self.outbox.peer_has_only(&log, have);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the session is about a log that is held.
+    fn is_about(&self, log: &LogId, cx: &Context<'_>) -> bool {
+        cx.store.logs().log(log).is_some_and(|held| self.interests.both().matches(&held.opening().topic))
+    }
+
+    fn in_round<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: impl FnOnce(&mut Rounds, &mut Field<'_>) -> T,
+    ) -> T {
+        let scope = self.interests.both_name();
+        let mut field = Field {
+            set: cx.store.logs_mut(),
+            scope: self.interests.both(),
+            outbox: &mut self.outbox,
+            checkpoints: Checkpoints { memory: cx.memory, peer: self.peer, scope },
+            at: cx.written,
+            searching: self.search.is_some(),
+        };
+        step(&mut self.rounds, &mut field)
+    }
+
+    /// Gives a round that something came of more time.
+    const fn touch_round(&mut self, ms: u64) {
+        if !self.rounds.is_idle() {
+            self.next_round = ms.saturating_add(self.heartbeat_ms);
+        }
+    }
+
+    /// Does what the end of a round asks for.
+    fn follow(&mut self, outcome: Outcome, cx: &mut Context<'_>) {
+        let heartbeat = cx.ms.saturating_add(self.heartbeat_ms);
+        match outcome {
+            Outcome::Going => return,
+            Outcome::Equal => {
+                self.next_round = heartbeat;
+                self.at_once = 0;
+                self.mark_equal(cx);
+                if self.told.in_sync != Some(true) {
+                    self.told.in_sync = Some(true);
+                    cx.notices.push(Notice::InSync);
+                }
+            }
+            // Whether that made them equal is seen at once.
+            Outcome::Gained { here } if self.dials && self.at_once < AT_ONCE_MAX => {
+                self.at_once = if here { 0 } else { self.at_once.saturating_add(1) };
+                self.rounds.begin();
+            }
+            Outcome::Gained { here } => {
+                self.next_round = heartbeat;
+                if here {
+                    self.at_once = 0;
+                }
+            }
+            Outcome::Useless => {
+                self.next_round = heartbeat;
+                if self.rounds.useless() == 1 && self.dials {
+                    // Perhaps what it began with was out of date.
+                    self.rounds.begin();
+                } else if self.is_news_that_useless() {
+                    cx.notices.push(Notice::OutOfSync);
+                }
+            }
+        }
+        self.questions.end_round();
+        cx.rounds.note(matches!(outcome, Outcome::Gained { .. }));
+    }
+
+    /// Has the store mark that the two are equal, unless it did. Not more often than a peer may make a disk work.
+    fn mark_equal(&mut self, cx: &mut Context<'_>) {
+        if cx.ms >= self.mark_equal_at
+            && let Some(checkpoint) = cx.memory.unmarked(&self.peer)
+        {
+            self.mark_equal_at = cx.ms.saturating_add(EQUAL_MS);
+            cx.store.mark(&checkpoint.to_bytes());
+        }
+    }
+
+    /// Whether the host has to be told that rounds are of no use.
+    fn is_news_that_useless(&mut self) -> bool {
+        self.rounds.stuck() >= USELESS_MAX && self.told.in_sync.replace(false) != Some(false)
+    }
+
+    /// Tells the host, once, that there is no room for what the peer has. Whoever passes logs on is not to blame.
+    fn too_many_logs(&mut self, cx: &mut Context<'_>) {
+        if !core::mem::replace(&mut self.told.too_many_logs, true) {
+            cx.notices.push(Notice::TooManyLogs);
+        }
+    }
+
+    /// Appends the next message, if there is one: its kind and the rest.
+    pub(crate) fn compose(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
+        if let Some(ours) = self.interests.take_untold() {
+            Message::Subscribe(ours.clone()).put(out);
+            return;
+        }
+        if !self.interests.are_known() {
+            return;
+        }
+        let start = out.len();
+        let outcome = self.in_round(cx, |rounds, field| rounds.compose(field, out));
+        self.follow(outcome, cx);
+        if out.len() > start {
+            self.touch_round(cx.ms);
+            return;
+        }
+        self.questions.compose(out);
+        if out.len() > start {
+            return;
+        }
+        if self.outbox.is_empty() {
+            self.outbox.look(cx.store.logs_mut(), self.interests.both());
+        }
+        self.outbox.compose(cx.store.logs(), self.interests.both(), cx.written, out);
+    }
+
+    /// When there is something to do.
+    pub(crate) const fn poll_timeout(&self) -> u64 {
+        let waits = self.interests.are_known() && (self.dials || !self.rounds.is_idle());
+        if waits { self.next_round } else { u64::MAX }
+    }
+
+    /// Takes in that time has passed; and whether the peer has acknowledged all that was written. Gives what the host has to
+    /// be told.
+    pub(crate) fn handle_timeout(&mut self, ms: u64, is_quiet: bool) -> Option<Notice> {
+        if ms < self.next_round || !self.interests.are_known() {
+            return None;
+        }
+        self.next_round = ms.saturating_add(self.heartbeat_ms);
+        let mut notice = None;
+        if !self.rounds.is_idle() {
+            if !is_quiet {
+                // It goes on, only slowly.
+                return None;
+            }
+            self.search = None;
+            self.rounds.give_up();
+            notice = self.is_news_that_useless().then_some(Notice::OutOfSync);
+        }
+        if self.dials {
+            self.rounds.begin();
+        }
+        notice
+    }
+
+    /// What both want, once the peer has said what it wants.
+    pub(crate) fn scope(&self) -> Option<&Scope> {
+        self.interests.are_known().then(|| self.interests.both())
+    }
+
+    /// Whether the two were equal and all that this side has had to say since was given out.
+    pub(crate) fn is_spent(&self, set: &mut LogSet) -> bool {
+        self.told.in_sync == Some(true)
+            && self.rounds.is_idle()
+            && !self.interests.are_untold()
+            && self.outbox.is_spent(set)
+    }
+
+    /// How many signatures were checked for the peer.
+    pub(crate) const fn signatures_checked(&self) -> u64 {
+        self.budget.checks()
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(crate) fn memory(&self) -> usize {
+        self.outbox.memory().saturating_add(self.rounds.memory()).saturating_add(self.questions.memory())
+    }
+}

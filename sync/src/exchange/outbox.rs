@@ -13,13 +13,13 @@ use super::message::{Message, name_of};
 use super::scope::Scope;
 use crate::identity::LogId;
 use crate::log::{RangeForm, Want};
-use crate::logset::{Answer, LogSet, Offer};
+use crate::logset::{LogSet, Offer, Written};
 
 /// Logs that something is to be sent of, at most: what does not fit is found again by the next comparison.
 pub(crate) const ITEMS_MAX: usize = 512;
 /// Logs of which it is remembered what the peer has.
 const KNOWN_MAX: usize = 384;
-/// A range has at most about so many bytes, so that a session takes turns between logs.
+/// A range has at most about so many bytes, so that a session goes from log to log.
 const RANGE_BYTES: usize = 12 << 10;
 /// Changed logs that are looked at in one go.
 const CHANGED_MAX: usize = 64;
@@ -46,7 +46,7 @@ struct Item {
     proof: Option<u64>,
     range: Option<Want>,
     /// A comparison is not done before it was sent.
-    of_pass: bool,
+    of_round: bool,
     key: (usize, u64),
 }
 
@@ -57,30 +57,30 @@ pub(crate) struct Outbox {
     order: BTreeSet<(usize, u64, LogId)>,
     known: BTreeMap<LogId, Known>,
     uses: u64,
-    /// Heads that changed up to this turn are compared or queued.
+    /// Heads that changed up to this version are compared or queued.
     cursor: u64,
     /// Whether changes are sent as they come: not before the first comparison.
     live: bool,
 }
 
 impl Outbox {
-    /// From now on changes behind this turn are sent as they come.
-    pub(crate) fn go_live(&mut self, turn: u64) {
-        self.cursor = self.cursor.max(turn);
+    /// From now on changes behind this version are sent as they come.
+    pub(crate) fn go_live(&mut self, version: u64) {
+        self.cursor = self.cursor.max(version);
         self.live = true;
     }
 
     /// Notes that both sides hold the same.
-    pub(crate) fn equal(&mut self, turn: u64) {
+    pub(crate) fn equal(&mut self, version: u64) {
         self.items.clear();
         self.order.clear();
         self.known.retain(|_, known| known.unwanted);
-        self.go_live(turn);
+        self.go_live(version);
     }
 
     /// Whether everything was sent that a comparison gave to send.
-    pub(crate) fn is_pass_done(&self) -> bool {
-        self.items.values().all(|item| !item.of_pass)
+    pub(crate) fn is_round_done(&self) -> bool {
+        self.items.values().all(|item| !item.of_round)
     }
 
     /// Whether there is nothing to be sent now.
@@ -168,11 +168,11 @@ impl Outbox {
     }
 
     pub(crate) fn send_opening(&mut self, set: &LogSet, scope: &Scope, log: &LogId) -> bool {
-        self.with_item(set, scope, log, |item| (item.open, item.of_pass) = (true, true))
+        self.with_item(set, scope, log, |item| (item.open, item.of_round) = (true, true))
     }
 
     pub(crate) fn send_evidence(&mut self, set: &LogSet, scope: &Scope, log: &LogId) -> bool {
-        self.with_item(set, scope, log, |item| (item.evidence, item.of_pass) = (true, true))
+        self.with_item(set, scope, log, |item| (item.evidence, item.of_round) = (true, true))
     }
 
     /// Sends a range, or a proof without entries.
@@ -181,7 +181,7 @@ impl Outbox {
             self.peer_has_only(log, want.from);
         }
         self.with_item(set, scope, log, |item| {
-            item.of_pass = true;
+            item.of_round = true;
             if want.from == want.to {
                 item.proof = Some(want.from);
             } else {
@@ -196,11 +196,11 @@ impl Outbox {
             return;
         }
         let changed: Vec<_> = set.heads_changed(self.cursor).take(CHANGED_MAX).collect();
-        for (turn, log, before) in changed {
+        for (version, log, before) in changed {
             if self.items.len() >= ITEMS_MAX {
                 break;
             }
-            self.cursor = turn;
+            self.cursor = version;
             if let Some(offer) = set.offer(&log) {
                 self.push_change(set, scope, &offer, before);
             }
@@ -305,9 +305,10 @@ impl Outbox {
         if want.from > want.to || (!proof && want.from == want.to) {
             return false;
         }
-        match set.answer(log, &want, RANGE_BYTES) {
-            Answer::Range { bytes, end } => {
-                Message::Range { name: name_of(log), bytes: &bytes }.put(out);
+        let start = out.len();
+        Message::put_range_head(&name_of(log), out);
+        match set.write_answer(log, &want, RANGE_BYTES, out) {
+            Written::Range { end } => {
                 let known = self.known_mut(log);
                 known.size = known.size.max(end);
                 known.sent_at = at.saturating_add(1);
@@ -316,14 +317,18 @@ impl Outbox {
                 }
                 true
             }
-            Answer::Gone(gone) => {
+            Written::Gone(gone) => {
+                out.truncate(start);
                 Message::Gone { name: name_of(log), gone }.put(out);
                 if !proof {
                     item.range = Some(Want { from: gone.below, to: u64::MAX, form: RangeForm::Alone });
                 }
                 true
             }
-            Answer::Nothing => false,
+            Written::Nothing => {
+                out.truncate(start);
+                false
+            }
         }
     }
 

@@ -6,12 +6,11 @@
 //! sessions with one peer, or with oneself, are harmless.
 //!
 //! ```text
-//! talk         messages in, messages out
-//! ├─ pass      what differs: roots, lists, sketches, ranges, offers
-//! ├─ outbox    what the peer lacks, the most wanted first
-//! └─ link      a stream of messages over packets that get lost
-//! handshake    who speaks, and that a member of the mesh does
-//! frame        where one ends on a stream of bytes
+//! session      the map of sessions: each is a handshake, or a channel and an exchange
+//! ├─ opening     what the frames of a handshake do to a session
+//! └─ established a session after that
+//! channel      who speaks, and messages of several protocols over packets that get lost
+//! exchange     what two sides tell each other, so that both come to hold the same
 //! ```
 //!
 //! A session opens with a handshake of three frames. Then the side that dials tells the root of what it has; if the
@@ -30,11 +29,12 @@
 //! | a handshake | 15 seconds |
 //! | faults of a peer | 16, then the session ends |
 //!
-//! The invariant: what a peer says is a hint of what to look at and send. What is taken in proves itself, and only roots
-//! decide what is equal.
+//! The invariant: a session is in one [phase](Phase), and what belongs to a phase ends with it.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod established;
 mod event;
+mod opening;
 mod options;
 
 use alloc::boxed::Box;
@@ -44,35 +44,24 @@ use core::task::Waker;
 
 use consilience_base::Timestamp;
 
-pub use crate::channel::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, opens_session};
-pub use crate::exchange::scope::Scope;
-pub use event::{
-    EndReason, Fault, HandshakeError, InputError, Peer, Refusal, RoundsEnded, SessionEvent, SessionId,
+pub use crate::channel::{
+    FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, HandshakeError, Peer, Refusal, opens_session,
 };
+pub use crate::exchange::{Fault, RoundsEnded, Scope};
+pub use event::{EndReason, InputError, SessionEvent, SessionId};
 pub use options::SessionOptions;
 
-use crate::channel::frame::{Kind, put_frame, read_frame};
-use crate::channel::handshake::{Membership, SessionKeys, Terms, Transcript, frame_mac, hello_nonce, same};
+use crate::channel::{Dial, Kind, Listen, Membership, Terms, read_frame};
 use crate::codec::Reader;
-use crate::exchange::checkpoints::{Checkpoint, Memory};
-use crate::exchange::talk::{Agreed, Context, MAC_BYTES, Talk};
+use crate::exchange::{Checkpoint, Context, Memory};
 use crate::identity::{AgentId, MeshId};
 use crate::store::{LogStore, Mark};
+use established::Established;
 
-/// A handshake that takes longer has failed, in milliseconds.
-const HANDSHAKE_MS: u64 = 15_000;
-/// The first wait before a frame of the handshake is sent again, in milliseconds. Doubles.
-const AGAIN_MS: u64 = 250;
-/// The longest wait: where three datagrams in ten are lost, the handshake still gets through in its time.
-const AGAIN_MS_MAX: u64 = 2_500;
 /// The last frame of a session waits so long to be taken, in milliseconds.
 const ENDING_MS: u64 = 5_000;
-/// Hellos that a session waits for the proof of; the oldest go first.
-const ANSWERED_MAX: usize = 4;
 /// Events that wait for the host; the oldest go first.
 const EVENTS_MAX: usize = 4_096;
-/// What the MAC of a last frame covers: no packet begins with this byte.
-const CLOSE: u8 = 0xff;
 
 /// The host's word on who may come in: `None` for nobody, else the topics that the peer may see and send.
 pub type Gate = Box<dyn FnMut(&Peer) -> Option<Scope> + Send>;
@@ -81,14 +70,13 @@ pub type Gate = Box<dyn FnMut(&Peer) -> Option<Scope> + Send>;
 pub struct Sessions {
     membership: Membership,
     sessions: BTreeMap<SessionId, Session>,
-    events: VecDeque<(SessionId, SessionEvent)>,
+    events: Events,
     memory: Memory,
     rounds: RoundsEnded,
     gate: Option<Gate>,
     waker: Option<Waker>,
     opened: u64,
-    random: [u8; 32],
-    drawn: u64,
+    nonces: Nonces,
     /// Signatures that were checked for sessions that have ended.
     checked: u64,
     clock: Clock,
@@ -112,6 +100,40 @@ impl Clock {
     }
 }
 
+/// What waits for the host.
+#[derive(Debug, Default)]
+struct Events(VecDeque<(SessionId, SessionEvent)>);
+
+impl Events {
+    fn push(&mut self, id: SessionId, event: SessionEvent) {
+        if self.0.len() >= EVENTS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((id, event));
+    }
+}
+
+/// Where nonces come from.
+struct Nonces {
+    random: [u8; 32],
+    drawn: u64,
+}
+
+impl Nonces {
+    /// What a session says about itself, with a nonce that was never used before.
+    fn terms(&mut self, options: &SessionOptions) -> Terms {
+        self.drawn = self.drawn.saturating_add(1);
+        let drawn = blake3::keyed_hash(&self.random, &self.drawn.to_le_bytes());
+        Terms {
+            bound: options.binding.is_some(),
+            everything: options.scope.is_everything(),
+            frame_bytes: options.frame_bytes,
+            window: options.window,
+            nonce: drawn.as_bytes().first_chunk().copied().unwrap_or_default(),
+        }
+    }
+}
+
 struct Session {
     /// The local agent that speaks.
     agent: AgentId,
@@ -119,53 +141,66 @@ struct Session {
     /// What the host's gate lets the peer see and send.
     allowed: Option<Scope>,
     phase: Phase,
+}
+
+/// How far a session is.
+enum Phase {
+    Dialing(Dial),
+    Listening(Listen),
+    Established(Box<Established>),
+    Ending(Ending),
+}
+
+/// It has ended, and one frame is left.
+struct Ending {
+    last: Vec<u8>,
     deadline: u64,
 }
 
-enum Phase {
-    /// Dials, and waits for the answer; and whether the other has dialled as well.
-    Calling { hello: Vec<u8>, nonce: [u8; 16], resend: Resend, called: bool },
-    /// Waits for a hello.
-    Listening,
-    /// Waits for the proof.
-    Answered(Vec<Answered>),
-    /// Goes on. Whoever dials sends its proof until the peer is heard.
-    Open { talk: Box<Talk>, proof: Option<(Vec<u8>, Resend)>, nonce: [u8; 16] },
-    /// Has ended; one frame is left.
-    Ending(Vec<u8>),
-}
-
-/// A hello that was answered. Anybody can repeat one of an earlier session, so another does not take its place.
-struct Answered {
-    hello: Vec<u8>,
-    theirs: Terms,
-    answer: Vec<u8>,
-    transcript: Transcript,
-    due: bool,
-    /// Why who dials did not take the answer, if it said so.
-    refused: Option<Refusal>,
-}
-
-/// When a frame of the handshake is sent again.
-#[derive(Clone, Copy, Debug)]
-struct Resend {
-    at: u64,
-    wait: u64,
-}
-
-impl Resend {
-    const fn now(ms: u64) -> Self {
-        Self { at: ms, wait: AGAIN_MS }
+impl Session {
+    fn established(&self) -> Option<&Established> {
+        match &self.phase {
+            Phase::Established(established) => Some(established),
+            _ => None,
+        }
     }
 
-    const fn is_due(&mut self, ms: u64) -> bool {
-        let due = ms >= self.at;
-        if due {
-            self.at = ms.saturating_add(self.wait);
-            let next = self.wait.saturating_mul(2);
-            self.wait = if next < AGAIN_MS_MAX { next } else { AGAIN_MS_MAX };
+    const fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ending(_))
+    }
+
+    /// When it has something to do.
+    fn poll_timeout(&self) -> u64 {
+        match &self.phase {
+            Phase::Dialing(dial) => dial.poll_timeout(),
+            Phase::Listening(listen) => listen.deadline(),
+            Phase::Established(established) => established.poll_timeout(),
+            Phase::Ending(ending) => ending.deadline,
         }
-        due
+    }
+
+    /// Takes in that time has passed. Gives what the host has to be told.
+    ///
+    /// # Errors
+    ///
+    /// Why it is over.
+    fn handle_timeout(&mut self, ms: u64) -> Result<Option<SessionEvent>, EndReason> {
+        match &mut self.phase {
+            Phase::Established(established) => return established.handle_timeout(ms),
+            Phase::Dialing(dial) if dial.is_over(ms) => {
+                return Err(if dial.was_called() {
+                    HandshakeError::BothDial.into()
+                } else {
+                    EndReason::TimedOut
+                });
+            }
+            Phase::Listening(listen) if ms >= listen.deadline() => {
+                return Err(listen.refused().map_or(EndReason::TimedOut, EndReason::Refused));
+            }
+            Phase::Ending(ending) if ms >= ending.deadline => return Err(EndReason::TimedOut),
+            _ => {}
+        }
+        Ok(None)
     }
 }
 
@@ -173,17 +208,17 @@ impl Sessions {
     /// For a mesh, with 32 bytes of the operating system's randomness, drawn anew at each start.
     #[must_use]
     pub fn new(mesh: &MeshId, entropy: &[u8; 32]) -> Self {
+        let random = blake3::derive_key("consilience session randomness v1", entropy);
         Self {
             membership: Membership::new(mesh),
             sessions: BTreeMap::new(),
-            events: VecDeque::new(),
+            events: Events::default(),
             memory: Memory::default(),
             rounds: RoundsEnded::default(),
             gate: None,
             waker: None,
             opened: 0,
-            random: blake3::derive_key("consilience session randomness v1", entropy),
-            drawn: 0,
+            nonces: Nonces { random, drawn: 0 },
             checked: 0,
             clock: Clock::default(),
         }
@@ -212,28 +247,17 @@ impl Sessions {
         self.opened = self.opened.saturating_add(1);
         let id = SessionId(self.opened);
         let phase = if options.dials {
-            let terms = self.terms(&options);
-            let hello = self.membership.hello(&terms);
-            Phase::Calling { hello, nonce: terms.nonce, resend: Resend::now(ms), called: false }
+            Phase::Dialing(Dial::new(&self.membership, &self.nonces.terms(&options), ms))
         } else {
-            Phase::Listening
+            Phase::Listening(Listen::new(ms))
         };
-        let deadline = ms.saturating_add(HANDSHAKE_MS);
-        self.sessions.insert(id, Session { agent, options, allowed: None, phase, deadline });
+        self.sessions.insert(id, Session { agent, options, allowed: None, phase });
         self.wake();
         id
     }
 
-    fn terms(&mut self, options: &SessionOptions) -> Terms {
-        self.drawn = self.drawn.saturating_add(1);
-        let drawn = blake3::keyed_hash(&self.random, &self.drawn.to_le_bytes());
-        Terms {
-            bound: options.binding.is_some(),
-            everything: options.scope.is_everything(),
-            frame_bytes: options.frame_bytes,
-            window: options.window,
-            nonce: drawn.as_bytes().first_chunk().copied().unwrap_or_default(),
-        }
+    fn established(&self, session: SessionId) -> Option<&Established> {
+        self.sessions.get(&session)?.established()
     }
 
     /// When this side was last equal with each peer, for a [snapshot](LogStore::snapshot) of the store.
@@ -255,8 +279,7 @@ impl Sessions {
 
     /// The sessions that have not ended.
     pub fn ids(&self) -> impl Iterator<Item = SessionId> + '_ {
-        let open = self.sessions.iter().filter(|(_, session)| !matches!(session.phase, Phase::Ending(_)));
-        open.map(|(id, _)| *id)
+        self.sessions.iter().filter(|(_, session)| !session.has_ended()).map(|(id, _)| *id)
     }
 
     /// Those, and the ones that have ended and have one more frame to send.
@@ -267,29 +290,20 @@ impl Sessions {
     /// Who is on the other side, once the handshake is done.
     #[must_use]
     pub fn peer(&self, session: SessionId) -> Option<Peer> {
-        match &self.sessions.get(&session)?.phase {
-            Phase::Open { talk, .. } => Some(talk.peer),
-            _ => None,
-        }
+        self.established(session).map(|established| *established.channel.peer())
     }
 
     /// What a session is about: the topics that both sides want. `None` before both have said so.
     #[must_use]
     pub fn scope(&self, session: SessionId) -> Option<&Scope> {
-        match &self.sessions.get(&session)?.phase {
-            Phase::Open { talk, .. } => talk.scope(),
-            _ => None,
-        }
+        self.established(session)?.exchange.scope()
     }
 
     /// Whether the peer has all that it wants of what is signed here, as far as this side knows. False before the two were
     /// in sync, and while they compare.
     #[must_use]
     pub fn peer_has_all(&self, store: &mut LogStore, session: SessionId) -> bool {
-        match self.sessions.get(&session).map(|session| &session.phase) {
-            Some(Phase::Open { talk, .. }) => talk.peer_has_all(store.logs_mut()),
-            _ => false,
-        }
+        self.established(session).is_some_and(|established| established.peer_has_all(store.logs_mut()))
     }
 
     /// Changes what a session is about, within what the [gate](Self::set_gate) lets the peer see. False if there is no such
@@ -298,8 +312,8 @@ impl Sessions {
         let Some(there) = self.sessions.get_mut(&session) else { return false };
         there.options.scope = scope.clone();
         let scope = there.allowed.as_ref().map_or_else(|| scope.clone(), |allowed| scope.meet(allowed));
-        if let Phase::Open { talk, .. } = &mut there.phase {
-            talk.set_scope(scope, self.clock.ms);
+        if let Phase::Established(established) = &mut there.phase {
+            established.exchange.set_scope(scope, self.clock.ms);
         }
         self.wake();
         true
@@ -312,21 +326,16 @@ impl Sessions {
     }
 
     fn end(&mut self, id: SessionId, reason: EndReason) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let Some(session) = self.sessions.get(&id).filter(|session| !session.has_ended()) else { return };
         let mut last = Vec::new();
-        match &session.phase {
-            Phase::Ending(_) => return,
-            Phase::Open { talk, .. } => {
-                self.checked = self.checked.saturating_add(talk.signatures_checked());
-                // Who has closed knows.
-                if reason != EndReason::PeerDisconnected {
-                    let mac = frame_mac(talk.keys.of(session.options.dials), &[CLOSE]);
-                    put_frame(&mut last, Kind::Close, &mac);
-                }
+        if let Some(established) = session.established() {
+            self.checked = self.checked.saturating_add(established.exchange.signatures_checked());
+            // Who has closed knows.
+            if reason != EndReason::PeerDisconnected {
+                established.channel.put_close(&mut last);
             }
-            _ => {}
         }
-        self.tell(id, SessionEvent::Ended(reason));
+        self.events.push(id, SessionEvent::Ended(reason));
         self.set_ending(id, last);
     }
 
@@ -335,36 +344,15 @@ impl Sessions {
         if last.is_empty() {
             self.sessions.remove(&id);
         } else if let Some(session) = self.sessions.get_mut(&id) {
-            session.phase = Phase::Ending(last);
-            session.deadline = self.clock.ms.saturating_add(ENDING_MS);
+            let deadline = self.clock.ms.saturating_add(ENDING_MS);
+            session.phase = Phase::Ending(Ending { last, deadline });
         }
         self.wake();
     }
 
-    /// Ends a handshake that failed here, and tells the peer why, as far as it helps.
-    fn fail(&mut self, id: SessionId, nonce: Option<[u8; 16]>, reason: EndReason) {
-        let refusal = match &reason {
-            EndReason::Handshake(error) => Refusal::from(error),
-            _ => Refusal::NotAdmitted,
-        };
-        let mut last = Vec::new();
-        if let Some(nonce) = nonce {
-            put_frame(&mut last, Kind::Refusal, &Membership::refusal(&nonce, refusal.code()));
-        }
-        self.tell(id, SessionEvent::Ended(reason));
-        self.set_ending(id, last);
-    }
-
-    fn tell(&mut self, id: SessionId, event: SessionEvent) {
-        if self.events.len() >= EVENTS_MAX {
-            self.events.pop_front();
-        }
-        self.events.push_back((id, event));
-    }
-
     /// What happened, one thing at a time.
     pub fn poll_event(&mut self) -> Option<(SessionId, SessionEvent)> {
-        self.events.pop_front()
+        self.events.0.pop_front()
     }
 
     /// Whether rounds of comparison have ended since the last call: poll after each input and each frame, once what the
@@ -378,7 +366,7 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// Why a frame was not taken in; see [`InputError`]. That frame changed nothing, and those behind it were not looked
+    /// Why a frame was not taken in; see [`InputError`]. That frame changed nothing, and those after it were not looked
     /// at.
     pub fn handle_input(
         &mut self,
@@ -391,7 +379,7 @@ impl Sessions {
         let mut reader = Reader::new(frames);
         while !reader.is_empty() {
             let (kind, body) = read_frame(&mut reader)?;
-            if matches!(self.sessions.get(&session), None | Some(Session { phase: Phase::Ending(_), .. })) {
+            if self.sessions.get(&session).is_none_or(Session::has_ended) {
                 return Err(InputError::Unknown);
             }
             match kind {
@@ -408,213 +396,6 @@ impl Sessions {
         Ok(())
     }
 
-    fn take_hello(&mut self, store: &LogStore, id: SessionId, body: &[u8]) -> Result<(), InputError> {
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        let others = match &mut session.phase {
-            Phase::Answered(answered) => {
-                if let Some(again) = answered.iter_mut().find(|answered| answered.hello == body) {
-                    again.due = true;
-                    return Ok(());
-                }
-                true
-            }
-            Phase::Listening => false,
-            Phase::Calling { nonce, called, .. } => {
-                // Unless it is one's own, come back.
-                let theirs = self.membership.read_hello(body).is_ok_and(|terms| terms.nonce != *nonce);
-                *called |= theirs;
-                return Ok(());
-            }
-            // It comes late.
-            _ => return Ok(()),
-        };
-        let theirs = match self.membership.read_hello(body) {
-            Ok(terms) => terms,
-            // Whom a member has called already tells nobody that the address is wrong.
-            Err(HandshakeError::WrongMesh) if !others => {
-                self.fail(id, hello_nonce(body), HandshakeError::WrongMesh.into());
-                return Ok(());
-            }
-            Err(_) => return Err(InputError::NotAuthentic),
-        };
-        let (agent, options) = (session.agent, session.options.clone());
-        if theirs.bound != options.binding.is_some() {
-            if others {
-                return Err(InputError::NotAuthentic);
-            }
-            self.fail(id, Some(theirs.nonce), HandshakeError::Binding.into());
-            return Ok(());
-        }
-        let terms = self.terms(&options);
-        let binding = options.binding.as_deref().unwrap_or_default();
-        let sign = |message: &[u8]| store.sign(&agent, message);
-        match self.membership.answer(body, &terms, binding, &agent, sign) {
-            Ok((answer, transcript)) => {
-                let new =
-                    Answered { hello: body.to_vec(), theirs, answer, transcript, due: true, refused: None };
-                match self.sessions.get_mut(&id).map(|session| &mut session.phase) {
-                    Some(Phase::Answered(answered)) => {
-                        if answered.len() >= ANSWERED_MAX {
-                            answered.remove(0);
-                        }
-                        answered.push(new);
-                    }
-                    Some(phase) => *phase = Phase::Answered(alloc::vec![new]),
-                    None => {}
-                }
-            }
-            Err(error) => self.fail(id, Some(theirs.nonce), HandshakeError::Sign(error).into()),
-        }
-        Ok(())
-    }
-
-    fn take_answer(
-        &mut self,
-        store: &LogStore,
-        id: SessionId,
-        body: &[u8],
-        ms: u64,
-    ) -> Result<(), InputError> {
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        let (hello, nonce) = match &mut session.phase {
-            Phase::Calling { hello, nonce, .. } => (core::mem::take(hello), *nonce),
-            _ => return Ok(()),
-        };
-        let options = session.options.clone();
-        let binding = options.binding.as_deref().unwrap_or_default();
-        let read = self.membership.read_answer(&hello, body, binding, options.binding.is_some());
-        let (theirs, agent, transcript) = match read {
-            Ok(read) => read,
-            Err(HandshakeError::NotAMember | HandshakeError::Decode(_)) => {
-                // Somebody else's. The right one may still come.
-                if let Phase::Calling { hello: kept, .. } = &mut session.phase {
-                    *kept = hello;
-                }
-                return Err(InputError::NotAuthentic);
-            }
-            Err(error) => {
-                self.fail(id, Some(nonce), error.into());
-                return Ok(());
-            }
-        };
-        let peer = Peer { agent, bound: theirs.bound };
-        let scope = match self.admit(id, &options, &peer) {
-            Ok(scope) => scope,
-            Err(reason) => {
-                self.fail(id, Some(nonce), reason);
-                return Ok(());
-            }
-        };
-        let Some(session) = self.sessions.get(&id) else { return Ok(()) };
-        let own = session.agent;
-        match self.membership.proof(&transcript, &own, |message| store.sign(&own, message)) {
-            Ok(proof) => {
-                let keys = self.membership.keys(&transcript, &own);
-                let proof = Some((proof, Resend::now(ms)));
-                self.open(id, (peer, scope, theirs, keys), proof, nonce, ms);
-            }
-            Err(error) => self.end(id, HandshakeError::Sign(error).into()),
-        }
-        Ok(())
-    }
-
-    fn take_proof(&mut self, id: SessionId, body: &[u8], ms: u64) -> Result<(), InputError> {
-        let Some(session) = self.sessions.get(&id) else { return Ok(()) };
-        let Phase::Answered(answered) = &session.phase else { return Ok(()) };
-        let options = session.options.clone();
-        let mut read = answered.iter().map(|answered| {
-            let agent = self.membership.read_proof(&answered.transcript, body);
-            (answered, agent)
-        });
-        let others =
-            |error: &HandshakeError| matches!(error, HandshakeError::NotAMember | HandshakeError::Decode(_));
-        let Some((answered, agent)) = read.find(|(_, agent)| !agent.as_ref().is_err_and(others)) else {
-            return Err(InputError::NotAuthentic);
-        };
-        let theirs = answered.theirs;
-        let agent = match agent {
-            Ok(agent) => agent,
-            Err(error) => {
-                self.fail(id, Some(theirs.nonce), error.into());
-                return Ok(());
-            }
-        };
-        let keys = self.membership.keys(&answered.transcript, &agent);
-        let peer = Peer { agent, bound: theirs.bound };
-        match self.admit(id, &options, &peer) {
-            Ok(scope) => self.open(id, (peer, scope, theirs, keys), None, theirs.nonce, ms),
-            Err(reason) => self.fail(id, Some(theirs.nonce), reason),
-        }
-        Ok(())
-    }
-
-    /// Asks the host whether a peer may come in, and to what.
-    fn admit(&mut self, id: SessionId, options: &SessionOptions, peer: &Peer) -> Result<Scope, EndReason> {
-        if options.expected.is_some_and(|expected| expected != peer.agent) {
-            return Err(HandshakeError::UnexpectedAgent.into());
-        }
-        let Some(gate) = &mut self.gate else { return Ok(options.scope.clone()) };
-        let allowed = gate(peer).ok_or(EndReason::NotAdmitted)?;
-        let scope = options.scope.meet(&allowed);
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.allowed = Some(allowed);
-        }
-        Ok(scope)
-    }
-
-    fn open(
-        &mut self,
-        id: SessionId,
-        (peer, ours, theirs, keys): (Peer, Scope, Terms, SessionKeys),
-        proof: Option<(Vec<u8>, Resend)>,
-        nonce: [u8; 16],
-        ms: u64,
-    ) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let options = &session.options;
-        let agreed = Agreed {
-            dials: options.dials,
-            peer,
-            keys,
-            frame_bytes: options.frame_bytes.min(theirs.frame_bytes),
-            window: options.window,
-            peer_window: theirs.window,
-            datagrams: options.datagrams,
-            ours,
-            told_everything: options.scope.is_everything(),
-            theirs: theirs.everything.then(Scope::everything),
-            heartbeat_ms: options.heartbeat_ms,
-            idle_ms: options.idle_ms,
-        };
-        if proof.is_none() {
-            session.deadline = u64::MAX;
-        }
-        session.phase = Phase::Open { talk: Box::new(Talk::new(agreed, ms)), proof, nonce };
-        self.tell(id, SessionEvent::Connected(peer));
-    }
-
-    fn take_refusal(&mut self, id: SessionId, body: &[u8]) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        if let (Phase::Answered(answered), Some((refused, [reason]))) =
-            (&mut session.phase, body.split_first_chunk())
-        {
-            // Anybody who saw the hello could have sent it, so whoever else dials is still waited for.
-            let of_them = answered.iter_mut().filter(|answered| answered.theirs.nonce == *refused);
-            of_them.for_each(|answered| answered.refused = Some(Refusal::from_code(*reason)));
-            return;
-        }
-        let (Phase::Calling { nonce, .. } | Phase::Open { nonce, proof: Some(_), .. }) = &session.phase
-        else {
-            return;
-        };
-        if let Some((refused, [reason])) = body.split_first_chunk()
-            && refused == nonce
-        {
-            self.tell(id, SessionEvent::Ended(EndReason::Refused(Refusal::from_code(*reason))));
-            self.set_ending(id, Vec::new());
-        }
-    }
-
     fn take_data(
         &mut self,
         store: &mut LogStore,
@@ -623,33 +404,23 @@ impl Sessions {
         now: Timestamp,
         ms: u64,
     ) -> Result<(), InputError> {
-        let Some(session) = self.sessions.get_mut(&id) else { return Ok(()) };
-        let dials = session.options.dials;
         // Before the handshake is done it comes too early, and will come again.
-        let Phase::Open { talk, proof, .. } = &mut session.phase else { return Ok(()) };
-        let (packet, mac) = body.split_last_chunk::<MAC_BYTES>().ok_or(InputError::NotAuthentic)?;
-        if !same(mac, &frame_mac(talk.keys.of(!dials), packet)) {
-            return Err(InputError::NotAuthentic);
-        }
-        *proof = None;
-        session.deadline = u64::MAX;
-        let (events, memory, rounds) = (&mut self.events, &mut self.memory, &mut self.rounds);
-        let mut cx = Context { store, rounds, memory, events, session: id, now, ms };
-        if let Err(reason) = talk.handle_packet(packet, &mut cx) {
+        let Some(Session { phase: Phase::Established(established), .. }) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
+        let (memory, rounds, notices) = (&mut self.memory, &mut self.rounds, Vec::new());
+        let mut cx = Context { store, rounds, memory, notices, written: 0, now, ms };
+        let mut tell = |event| self.events.push(id, event);
+        if let Some(reason) = established.handle_data(body, &mut cx, &mut tell)? {
             self.end(id, reason);
         }
-        let excess = self.events.len().saturating_sub(EVENTS_MAX);
-        self.events.drain(..excess);
         Ok(())
     }
 
     fn take_close(&mut self, id: SessionId, body: &[u8]) -> Result<(), InputError> {
-        let Some(session) = self.sessions.get(&id) else { return Ok(()) };
-        let Phase::Open { talk, .. } = &session.phase else { return Ok(()) };
-        let mac = frame_mac(talk.keys.of(!session.options.dials), &[CLOSE]);
-        match body.split_first_chunk() {
-            Some((told, [])) if same(told, &mac) => {}
-            _ => return Err(InputError::NotAuthentic),
+        let Some(established) = self.established(id) else { return Ok(()) };
+        if !established.channel.is_close(body) {
+            return Err(InputError::NotAuthentic);
         }
         self.end(id, EndReason::PeerDisconnected);
         Ok(())
@@ -666,42 +437,16 @@ impl Sessions {
     ) -> bool {
         let ms = self.clock.advance(now);
         let Some(there) = self.sessions.get_mut(&session) else { return false };
-        let dials = there.options.dials;
         match &mut there.phase {
-            Phase::Calling { hello, resend, .. } => {
-                let due = resend.is_due(ms);
-                if due {
-                    put_frame(out, Kind::Hello, hello);
-                }
-                due
+            Phase::Dialing(dial) => dial.poll_frame(ms, out),
+            Phase::Listening(listen) => listen.poll_frame(out),
+            Phase::Established(established) => {
+                let (memory, rounds, notices) = (&mut self.memory, &mut self.rounds, Vec::new());
+                let mut cx = Context { store, rounds, memory, notices, written: 0, now, ms };
+                established.poll_frame(&mut cx, &mut |event| self.events.push(session, event), out)
             }
-            Phase::Listening => false,
-            Phase::Answered(answered) => {
-                let Some(due) = answered.iter_mut().find(|answered| answered.due) else { return false };
-                due.due = false;
-                put_frame(out, Kind::Answer, &due.answer);
-                true
-            }
-            Phase::Open { talk, proof, .. } => {
-                if let Some((proof, resend)) = proof
-                    && resend.is_due(ms)
-                {
-                    put_frame(out, Kind::Proof, proof);
-                    return true;
-                }
-                let (events, memory, rounds) = (&mut self.events, &mut self.memory, &mut self.rounds);
-                let mut cx = Context { store, rounds, memory, events, session, now, ms };
-                let mut packet = Vec::new();
-                if !talk.poll_packet(&mut cx, &mut packet) {
-                    return false;
-                }
-                let mac = frame_mac(talk.keys.of(dials), &packet);
-                packet.extend(mac);
-                put_frame(out, Kind::Data, &packet);
-                true
-            }
-            Phase::Ending(last) => {
-                out.extend_from_slice(last);
+            Phase::Ending(ending) => {
+                out.extend_from_slice(&ending.last);
                 self.sessions.remove(&session);
                 true
             }
@@ -712,46 +457,23 @@ impl Sessions {
     /// ever, by the host's clock as it was last given.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        let due = |session: &Session| match &session.phase {
-            Phase::Calling { resend, .. } => resend.at.min(session.deadline),
-            Phase::Open { talk, proof, .. } => {
-                let resend = proof.as_ref().map_or(u64::MAX, |(_, resend)| resend.at);
-                talk.poll_timeout().min(resend).min(session.deadline)
-            }
-            _ => session.deadline,
-        };
-        let first = self.sessions.values().map(due).min()?;
+        let first = self.sessions.values().map(Session::poll_timeout).min()?;
         Some(self.clock.last.saturating_add_millis(first.saturating_sub(self.clock.ms)))
     }
 
     /// Takes in that time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let ms = self.clock.advance(now);
-        let (mut ended, mut told) = (Vec::new(), Vec::new());
+        let mut ended = Vec::new();
         for (id, session) in &mut self.sessions {
-            match &mut session.phase {
-                // The peer never took the proof, and has given up by now.
-                Phase::Open { .. } if ms >= session.deadline => ended.push((*id, EndReason::TimedOut)),
-                Phase::Open { talk, .. } => match talk.handle_timeout(ms) {
-                    Ok(event) => told.extend(event.map(|event| (*id, event))),
-                    Err(reason) => ended.push((*id, reason)),
-                },
-                Phase::Calling { called: true, .. } if ms >= session.deadline => {
-                    ended.push((*id, HandshakeError::BothDial.into()));
-                }
-                Phase::Answered(answered) if ms >= session.deadline => {
-                    let refused = answered.iter().rev().find_map(|answered| answered.refused);
-                    ended.push((*id, refused.map_or(EndReason::TimedOut, EndReason::Refused)));
-                }
-                _ if ms >= session.deadline => ended.push((*id, EndReason::TimedOut)),
-                _ => {}
+            match session.handle_timeout(ms) {
+                Ok(None) => {}
+                Ok(Some(event)) => self.events.push(*id, event),
+                Err(reason) => ended.push((*id, reason)),
             }
         }
-        for (id, event) in told {
-            self.tell(id, event);
-        }
         for (id, reason) in ended {
-            if matches!(self.sessions.get(&id), Some(Session { phase: Phase::Ending(_), .. })) {
+            if self.sessions.get(&id).is_some_and(Session::has_ended) {
                 self.sessions.remove(&id);
             } else {
                 self.end(id, reason);
@@ -763,29 +485,20 @@ impl Sessions {
     /// How long a frame and its answer take, in milliseconds, once that is known.
     #[must_use]
     pub fn round_trip_ms(&self, session: SessionId) -> Option<u64> {
-        match &self.sessions.get(&session)?.phase {
-            Phase::Open { talk, .. } => talk.round_trip_ms(),
-            _ => None,
-        }
+        self.established(session)?.channel.round_trip_ms()
     }
 
     /// How many signatures of heads and evidence were checked for peers.
     #[must_use]
     pub fn signatures_checked(&self) -> u64 {
-        let open = self.sessions.values().map(|session| match &session.phase {
-            Phase::Open { talk, .. } => talk.signatures_checked(),
-            _ => 0,
-        });
-        open.fold(self.checked, u64::saturating_add)
+        let open = self.sessions.values().filter_map(Session::established);
+        open.map(|one| one.exchange.signatures_checked()).fold(self.checked, u64::saturating_add)
     }
 
     /// About how many bytes a session takes in memory.
     #[must_use]
     pub fn memory(&self, session: SessionId) -> usize {
-        match self.sessions.get(&session).map(|session| &session.phase) {
-            Some(Phase::Open { talk, .. }) => size_of::<Talk>().saturating_add(talk.memory()),
-            _ => 0,
-        }
+        self.established(session).map_or(0, Established::memory)
     }
 }
 

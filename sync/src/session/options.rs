@@ -2,9 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::channel::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
-use crate::channel::handshake::{WINDOW_MAX, WINDOW_MIN};
-use crate::exchange::scope::Scope;
+use crate::channel::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, WINDOW_MAX, WINDOW_MIN};
+use crate::exchange::Scope;
 use crate::identity::AgentId;
 
 /// How a session is to be held: one side dials, the other listens.

@@ -119,6 +119,6 @@ pub(super) fn put_header(ack: u64, held: &Held, chunk: bool, out: &mut Vec<u8>) 
 }
 
 /// How many bytes a varint takes.
-pub(super) fn varint_bytes(value: u64) -> usize {
+pub(crate) fn varint_bytes(value: u64) -> usize {
     (1..10).find(|bytes| value >> (7_usize.saturating_mul(*bytes)) == 0).unwrap_or(10)
 }

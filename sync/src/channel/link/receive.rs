@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 #[derive(Debug)]
 pub(super) struct Receiver {
     window: usize,
+    unread_max: usize,
     /// The first chunk that is missing.
     next: u64,
     /// Chunks behind it, at most [`AHEAD_MAX`] and of at most `window` bytes.
@@ -28,9 +29,10 @@ impl Receiver {
     /// An empty buffer longer than this is given back: most links are idle most of the time.
     const SPARE_BYTES_MAX: usize = 4096;
 
-    pub(super) const fn new(window: usize) -> Self {
+    pub(super) const fn new(window: usize, unread_max: usize) -> Self {
         Self {
             window,
+            unread_max,
             next: 0,
             held: BTreeMap::new(),
             held_bytes: 0,
@@ -71,7 +73,7 @@ impl Receiver {
         // For an old one too: it came again because the acknowledgement was lost.
         self.owes_ack = true;
         if number == self.next {
-            if self.unread().len() > self.window {
+            if self.unread().len() > self.unread_max {
                 return;
             }
             self.ready.extend_from_slice(chunk);

@@ -4,7 +4,7 @@
 //! has a turn, and one is lost when another of three turns later has arrived, or a later one and a round trip
 //! has passed. So a chunk that is lost again is found again within a round trip, without a timer of its own.
 //!
-//! The invariant: `buffer` begins with the first byte of the first chunk of `flight`, and these are cut from
+//! The invariant: what is pending of the buffer begins with the first byte of the first chunk of `flight`, and these are cut from
 //! it without a gap.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -18,10 +18,7 @@ use alloc::vec::Vec;
 pub(super) struct Sender {
     window: usize,
     peer_window: usize,
-    /// What the peer is not known to have, then what was not yet sent.
-    buffer: VecDeque<u8>,
-    /// Where the buffer begins in the stream.
-    delivered: u64,
+    buffer: Buffer,
     /// The number of the first chunk of `flight`.
     first: u64,
     /// At most one more than [`AHEAD_MAX`].
@@ -43,6 +40,48 @@ pub(super) struct Sender {
     overdue: Option<u64>,
     /// How many lost chunks may be sent even though the window is full.
     probes: u8,
+}
+
+/// What the peer is not known to have, then what was not yet sent: one after the other in memory, so that messages are
+/// written here and chunks are cut from here without another copy.
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    /// So many at the front the peer has.
+    done: usize,
+    /// How many bytes of the stream the peer has, without a gap.
+    delivered: u64,
+}
+
+impl Buffer {
+    /// An empty buffer longer than this is given back.
+    const SPARE_BYTES_MAX: usize = 4096;
+
+    fn pending(&self) -> &[u8] {
+        self.bytes.get(self.done..).unwrap_or_default()
+    }
+
+    const fn len(&self) -> usize {
+        self.bytes.len().saturating_sub(self.done)
+    }
+
+    /// The peer has so many bytes more.
+    fn deliver(&mut self, bytes: usize) {
+        self.done = self.done.saturating_add(bytes).min(self.bytes.len());
+        self.delivered = self.delivered.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Gives back what the peer has, once that is an eighth of the rest: so little is wasted, and what is moved for it is in
+    /// proportion to what was delivered.
+    fn make_room(&mut self) {
+        if self.done > 0 && self.len() / 8 <= self.done {
+            self.bytes.drain(..self.done);
+            self.done = 0;
+        }
+        if self.bytes.is_empty() && self.bytes.capacity() > Self::SPARE_BYTES_MAX {
+            self.bytes = Vec::new();
+        }
+    }
 }
 
 /// A chunk that was sent.
@@ -93,16 +132,12 @@ impl Sender {
     /// itself was only slow.
     const PROBES: u8 = 4;
     const PROBE_BYTES_MAX: usize = 6_000;
-    /// An empty buffer longer than this is given back.
-    const SPARE_BYTES_MAX: usize = 4096;
-
     pub(super) fn new(packet_bytes: usize, window: usize, peer_window: usize, controlled: bool) -> Self {
         Self {
             window,
             // A peer that keeps nothing still takes the chunk it waits for.
             peer_window: peer_window.max(1),
-            buffer: VecDeque::new(),
-            delivered: 0,
+            buffer: Buffer::default(),
             first: 0,
             flight: VecDeque::new(),
             cut: 0,
@@ -122,8 +157,8 @@ impl Sender {
         self.window.saturating_sub(self.buffer.len())
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) {
-        self.buffer.extend(bytes);
+    pub(super) const fn queue(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer.bytes
     }
 
     /// The next chunk that may go out now. `bytes_max` is what a new one may take together with its number.
@@ -164,7 +199,7 @@ impl Sender {
         {
             return None;
         }
-        let start = self.delivered.saturating_add(u64::try_from(self.cut).unwrap_or(u64::MAX));
+        let start = self.buffer.delivered.saturating_add(u64::try_from(self.cut).unwrap_or(u64::MAX));
         self.flight.push_back(Sent {
             start,
             len,
@@ -182,15 +217,9 @@ impl Sender {
 
     /// Appends the bytes of a chunk that was just polled.
     pub(super) fn put_chunk(&self, chunk: &Chunk, out: &mut Vec<u8>) {
-        let skip = usize::try_from(chunk.start.saturating_sub(self.delivered)).unwrap_or(usize::MAX);
-        let (front, back) = self.buffer.as_slices();
-        let front_bytes = front.get(skip..).unwrap_or_default();
-        let front_bytes = front_bytes.get(..chunk.len).unwrap_or(front_bytes);
-        out.extend_from_slice(front_bytes);
-        let skip = skip.saturating_sub(front.len());
-        let back_bytes = back.get(skip..).unwrap_or_default();
-        let rest = chunk.len.saturating_sub(front_bytes.len());
-        out.extend_from_slice(back_bytes.get(..rest).unwrap_or_default());
+        let skip = usize::try_from(chunk.start.saturating_sub(self.buffer.delivered)).unwrap_or(usize::MAX);
+        let bytes = self.buffer.pending().get(skip..).unwrap_or_default();
+        out.extend_from_slice(bytes.get(..chunk.len).unwrap_or(bytes));
     }
 
     /// Whether all that an acknowledgement names was sent.
@@ -208,11 +237,11 @@ impl Sender {
         while self.first < ack {
             self.arrive(0, now, &mut news);
             let Some(sent) = self.flight.pop_front() else { break };
-            self.buffer.drain(..sent.len.min(self.buffer.len()));
+            self.buffer.deliver(sent.len);
             self.cut = self.cut.saturating_sub(sent.len);
-            self.delivered = sent.start.saturating_add(u64::try_from(sent.len).unwrap_or(u64::MAX));
             self.first = self.first.saturating_add(1);
         }
+        self.buffer.make_room();
         for distance in held.iter() {
             let number = ack.saturating_add(1).saturating_add(distance);
             if let Some(Ok(at)) = number.checked_sub(self.first).map(usize::try_from) {
@@ -233,9 +262,6 @@ impl Sender {
         self.find_lost(now);
         let waits = self.in_flight > 0 || self.lost > 0;
         self.timeout = waits.then(|| now.saturating_add(self.rtt.wait()));
-        if self.buffer.is_empty() && self.buffer.capacity() > Self::SPARE_BYTES_MAX {
-            self.buffer = VecDeque::new();
-        }
     }
 
     /// The peer has a chunk of the flight.
@@ -322,20 +348,20 @@ impl Sender {
     }
 
     pub(super) fn is_quiet(&self) -> bool {
-        self.buffer.is_empty()
+        self.buffer.len() == 0
     }
 
     #[cfg(test)]
     pub(super) const fn delivered(&self) -> u64 {
-        self.delivered
+        self.buffer.delivered
     }
 
     pub(super) fn written(&self) -> u64 {
-        self.delivered.saturating_add(u64::try_from(self.buffer.len()).unwrap_or(u64::MAX))
+        self.buffer.delivered.saturating_add(u64::try_from(self.buffer.len()).unwrap_or(u64::MAX))
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.buffer.len().saturating_add(self.flight.len().saturating_mul(size_of::<Sent>()))
+        self.buffer.bytes.len().saturating_add(self.flight.len().saturating_mul(size_of::<Sent>()))
     }
 
     pub(super) fn rtt(&self) -> Option<u64> {

@@ -6,6 +6,20 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use core::ops::RangeInclusive;
 
+impl Link {
+    fn write(&mut self, bytes: &[u8]) {
+        self.queue().extend_from_slice(bytes);
+    }
+
+    fn poll_into(&mut self, now: u64, out: &mut Vec<u8>) -> bool {
+        let Some(packet) = self.poll_packet(now) else { return false };
+        let before = out.len();
+        self.put(&packet, out);
+        assert_eq!(out.len() - before, packet.bytes());
+        true
+    }
+}
+
 struct Rng(u64);
 
 impl Rng {
@@ -78,6 +92,7 @@ const CONFIG: LinkConfig = LinkConfig {
     packet_bytes: 1_200,
     window_out: 256 << 10,
     window_in: 256 << 10,
+    unread_max: 256 << 10,
     peer_window: 256 << 10,
     controlled: true,
 };
@@ -118,7 +133,7 @@ impl World {
             end.written = until;
         }
         let mut body = vec![];
-        while end.link.poll_packet(self.now, &mut body) {
+        while end.link.poll_into(self.now, &mut body) {
             assert!(body.len() <= end.link.packet_bytes);
             end.sent += body.len();
             end.packets += 1;
@@ -202,7 +217,7 @@ fn pair() -> [Link; 2] {
 
 fn packet(link: &mut Link, now: u64) -> Option<Vec<u8>> {
     let mut body = vec![];
-    link.poll_packet(now, &mut body).then_some(body)
+    link.poll_into(now, &mut body).then_some(body)
 }
 
 #[test]
@@ -222,6 +237,7 @@ fn both_streams_arrive_exactly_over_any_path() {
             window_out: rng.within(&(1..=100_000)) as usize,
             // What is left unread has room as well.
             window_in: window.max(70_000),
+            unread_max: window.max(70_000),
             peer_window: window,
             controlled: true,
         };
@@ -249,6 +265,7 @@ fn packets_of_a_stream_transport_are_used_to_the_window_too() {
         packet_bytes: 65_000,
         window_out: 1 << 20,
         window_in: 1 << 20,
+        unread_max: 1 << 20,
         peer_window: 1 << 20,
         controlled: true,
     };
@@ -546,6 +563,7 @@ fn a_hostile_peer_makes_nothing_grow() {
         packet_bytes: 300,
         window_out: 5_000,
         window_in: 4_000,
+        unread_max: 4_000,
         peer_window: 8_000,
         controlled: true,
     };
@@ -584,7 +602,7 @@ fn a_hostile_peer_makes_nothing_grow() {
             };
             accepted += u32::from(link.handle_packet(&body, now).is_ok());
             let mut out = vec![];
-            while link.poll_packet(now, &mut out) {
+            while link.poll_into(now, &mut out) {
                 assert!(out.len() <= 300);
                 out.clear();
             }
@@ -601,7 +619,7 @@ fn a_hostile_peer_makes_nothing_grow() {
 
 #[test]
 fn a_host_that_does_not_read_is_not_buried() {
-    let config = LinkConfig { window_in: 4_000, ..CONFIG };
+    let config = LinkConfig { window_in: 4_000, unread_max: 4_000, ..CONFIG };
     let mut link = Link::new(config, 0);
     for number in 0..100 {
         let mut body = vec![1, 0];

@@ -1,0 +1,169 @@
+//! [`Dial`]: the handshake of the side that dials, up to the answer; and [`Proof`], which it sends until it is heard.
+//!
+//! The invariant: what does not prove that a member of the mesh sent it changes nothing, and what a member sent that was not
+//! this hello's answer changes nothing either.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::vec::Vec;
+
+use super::error::{HandshakeError, Refusal};
+use super::frame::{Kind, put_frame};
+use super::handshake::{Membership, Terms, Transcript};
+use super::{HANDSHAKE_MS, NotTaken};
+use crate::identity::AgentId;
+
+/// The first wait before a frame of the handshake is sent again, in milliseconds. Doubles.
+const AGAIN_MS: u64 = 250;
+/// The longest wait: where three datagrams in ten are lost, the handshake still gets through in its time.
+const AGAIN_MS_MAX: u64 = 2_500;
+
+/// When a frame of the handshake is sent again.
+#[derive(Clone, Copy, Debug)]
+struct Resend {
+    at: u64,
+    wait: u64,
+}
+
+impl Resend {
+    const fn now(ms: u64) -> Self {
+        Self { at: ms, wait: AGAIN_MS }
+    }
+
+    const fn is_due(&mut self, ms: u64) -> bool {
+        let due = ms >= self.at;
+        if due {
+            self.at = ms.saturating_add(self.wait);
+            let next = self.wait.saturating_mul(2);
+            self.wait = if next < AGAIN_MS_MAX { next } else { AGAIN_MS_MAX };
+        }
+        due
+    }
+}
+
+/// Whether a refusal names a hello, and why it was refused.
+pub(super) fn refusal_of(body: &[u8]) -> Option<([u8; 16], Refusal)> {
+    match body.split_first_chunk() {
+        Some((nonce, [reason])) => Some((*nonce, Refusal::from_code(*reason))),
+        _ => None,
+    }
+}
+
+/// It has said hello, and waits for the answer.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    hello: Vec<u8>,
+    nonce: [u8; 16],
+    resend: Resend,
+    deadline: u64,
+    /// Whether the other has dialled as well.
+    called: bool,
+}
+
+impl Dial {
+    pub(crate) fn new(membership: &Membership, terms: &Terms, ms: u64) -> Self {
+        Self {
+            hello: membership.hello(terms),
+            nonce: terms.nonce,
+            resend: Resend::now(ms),
+            deadline: ms.saturating_add(HANDSHAKE_MS),
+            called: false,
+        }
+    }
+
+    /// The nonce of its hello: whoever refuses it names that.
+    pub(crate) const fn nonce(&self) -> [u8; 16] {
+        self.nonce
+    }
+
+    /// Notes that the other side dials as well, unless it is one's own hello, come back.
+    pub(crate) fn handle_hello(&mut self, membership: &Membership, body: &[u8]) {
+        self.called |= membership.read_hello(body).is_ok_and(|terms| terms.nonce != self.nonce);
+    }
+
+    /// Reads an answer: the other side's terms, its agent, and what both have said.
+    ///
+    /// # Errors
+    ///
+    /// Why it was not taken in.
+    pub(crate) fn handle_answer(
+        &self,
+        membership: &Membership,
+        body: &[u8],
+        binding: Option<&[u8]>,
+    ) -> Result<(Terms, AgentId, Transcript), NotTaken> {
+        let bytes = binding.unwrap_or_default();
+        membership.read_answer(&self.hello, body, bytes, binding.is_some()).map_err(|error| match error {
+            // Somebody else's. The right one may still come.
+            HandshakeError::NotAMember | HandshakeError::Decode(_) => NotTaken::NotAuthentic,
+            error => NotTaken::Failed(error, Some(self.nonce)),
+        })
+    }
+
+    /// Why the other side refuses this hello, if a refusal is of that.
+    pub(crate) fn handle_refusal(&self, body: &[u8]) -> Option<Refusal> {
+        refusal_of(body).filter(|(nonce, _)| *nonce == self.nonce).map(|(_, refusal)| refusal)
+    }
+
+    /// Appends the hello, if it is due.
+    pub(crate) fn poll_frame(&mut self, ms: u64, out: &mut Vec<u8>) -> bool {
+        let due = self.resend.is_due(ms);
+        if due {
+            put_frame(out, Kind::Hello, &self.hello);
+        }
+        due
+    }
+
+    /// When there is something to do.
+    pub(crate) fn poll_timeout(&self) -> u64 {
+        self.resend.at.min(self.deadline)
+    }
+
+    /// Whether it has taken too long.
+    pub(crate) const fn is_over(&self, ms: u64) -> bool {
+        ms >= self.deadline
+    }
+
+    /// Whether the other side has dialled as well.
+    pub(crate) const fn was_called(&self) -> bool {
+        self.called
+    }
+}
+
+/// The proof that whoever dials sends until it hears something on the channel.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    body: Vec<u8>,
+    nonce: [u8; 16],
+    resend: Resend,
+    deadline: u64,
+}
+
+impl Proof {
+    pub(crate) const fn new(body: Vec<u8>, dial: &Dial, ms: u64) -> Self {
+        Self { body, nonce: dial.nonce, resend: Resend::now(ms), deadline: dial.deadline }
+    }
+
+    /// Why the other side refuses it, if a refusal is of the hello that this proof follows.
+    pub(crate) fn handle_refusal(&self, body: &[u8]) -> Option<Refusal> {
+        refusal_of(body).filter(|(nonce, _)| *nonce == self.nonce).map(|(_, refusal)| refusal)
+    }
+
+    /// Appends the proof, if it is due.
+    pub(crate) fn poll_frame(&mut self, ms: u64, out: &mut Vec<u8>) -> bool {
+        let due = self.resend.is_due(ms);
+        if due {
+            put_frame(out, Kind::Proof, &self.body);
+        }
+        due
+    }
+
+    /// When there is something to do.
+    pub(crate) fn poll_timeout(&self) -> u64 {
+        self.resend.at.min(self.deadline)
+    }
+
+    /// Whether the other side never took it, and has given up by now.
+    pub(crate) const fn is_over(&self, ms: u64) -> bool {
+        ms >= self.deadline
+    }
+}

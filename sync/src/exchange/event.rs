@@ -1,0 +1,68 @@
+//! What an exchange tells the session that it is part of.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use crate::codec::DecodeError;
+use crate::identity::{LogId, OpeningError};
+use crate::log::{EvidenceError, ReceiveError};
+
+/// Something that the host has to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// Both sides hold the same of what the session is about.
+    InSync,
+    /// Several rounds did not make the two sides equal.
+    OutOfSync,
+    /// The peer has logs that the limits leave no room for.
+    TooManyLogs,
+}
+
+/// Rounds of comparison have ended since this was polled last; see [`Sessions::poll_rounds`](crate::session::Sessions::poll_rounds).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoundsEnded {
+    /// One of them brought nothing more: what its peer knows of where histories part is known here.
+    pub exhausted: bool,
+    any: bool,
+}
+
+impl RoundsEnded {
+    /// Notes that a round has ended.
+    pub(crate) const fn note(&mut self, gained: bool) {
+        self.any = true;
+        self.exhausted |= !gained;
+    }
+
+    /// What was noted since the last call.
+    pub(crate) fn take(&mut self) -> Option<Self> {
+        Some(core::mem::take(self)).filter(|rounds| rounds.any)
+    }
+}
+
+/// What a peer did that an honest one does not. Nothing of it was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A message that is none.
+    #[error("the peer sent a malformed message: {0}")]
+    Message(#[from] DecodeError),
+    /// A log's opening that is none, of another mesh, or of an agent whose key is not admitted.
+    #[error("the peer opened a log that cannot be: {0}")]
+    Opening(#[from] OpeningError),
+    /// A range that does not prove.
+    #[error("the peer sent entries of {log:?} that do not prove: {error}")]
+    Range {
+        /// Of which log.
+        log: LogId,
+        /// What is wrong with it.
+        error: ReceiveError,
+    },
+    /// Evidence that shows nothing.
+    #[error("the peer sent evidence that shows no fork: {0}")]
+    Evidence(EvidenceError),
+    /// A frame of a reconciliation that cannot come now.
+    #[error("the peer sent a frame of a reconciliation that cannot be: {0}")]
+    Reconcile(crate::reconcile::FrameError),
+    /// More signatures than its bytes pay for.
+    #[error("the peer makes this side check more signatures than its bytes pay for")]
+    Signatures,
+}

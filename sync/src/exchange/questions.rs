@@ -1,0 +1,105 @@
+//! [`Questions`]: what is to be asked of the peer, and said of what it has sent.
+//!
+//! The invariant: each list has a limit, and what does not fit is found again by the next round.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use super::message::{Message, Name, name_of};
+use crate::identity::LogId;
+use crate::log::{RangeForm, Want};
+
+/// Questions and refusals that wait to be sent, of each kind.
+const WAITING_MAX: usize = 64;
+
+/// Questions and refusals.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    wants: BTreeMap<Name, Want>,
+    refused: BTreeMap<Name, u64>,
+    unwanted: BTreeSet<Name>,
+    /// What was asked for of a log, and when: not asked for again as long as nothing has come.
+    asked: BTreeMap<LogId, (Want, u64)>,
+}
+
+impl Questions {
+    /// Asks for entries, unless that was done and may still be answered.
+    pub(super) fn ask(&mut self, log: &LogId, want: Want, ms: u64, patience_ms: u64) {
+        let pending = self.asked.get(log).filter(|(_, at)| ms < at.saturating_add(patience_ms));
+        // What stands alone shows where histories part, which is what the others that wait for it lack.
+        let alone = |asked: &Want| asked.form == RangeForm::Alone && want.form == RangeForm::Follow;
+        if pending.is_some_and(|(asked, _)| *asked == want || alone(asked)) {
+            return;
+        }
+        if put(&mut self.asked, *log, (want, ms)) {
+            self.want(log, want);
+        }
+    }
+
+    /// Asks for entries, however often.
+    pub(super) fn want(&mut self, log: &LogId, want: Want) {
+        put(&mut self.wants, name_of(log), want);
+    }
+
+    /// Notes that entries of a log have come.
+    pub(super) fn answered(&mut self, log: &LogId) {
+        self.asked.remove(log);
+    }
+
+    /// Notes that a range that stands alone has come, whatever it is worth.
+    pub(super) fn answered_alone(&mut self, log: &LogId) {
+        if self.asked.get(log).is_some_and(|(asked, _)| asked.form == RangeForm::Alone) {
+            self.asked.remove(log);
+        }
+    }
+
+    /// Says that a range was not taken in, and how much is here.
+    pub(super) fn refuse(&mut self, log: &LogId, have: u64) {
+        put(&mut self.refused, name_of(log), have);
+    }
+
+    /// Says that a log is not held and not wanted.
+    pub(super) fn unwanted(&mut self, log: &LogId) {
+        if self.unwanted.len() < WAITING_MAX {
+            self.unwanted.insert(name_of(log));
+        }
+    }
+
+    /// A round has ended: what was asked in it is asked again if need be.
+    pub(super) fn end_round(&mut self) {
+        self.asked.clear();
+    }
+
+    /// What was asked is about something else by now.
+    pub(super) fn abandon(&mut self) {
+        self.wants.clear();
+        self.asked.clear();
+    }
+
+    /// Writes the next of them, if there is one.
+    pub(super) fn compose(&mut self, out: &mut Vec<u8>) {
+        if let Some((name, want)) = self.wants.pop_first() {
+            Message::Want { name, want }.put(out);
+        } else if let Some((name, have)) = self.refused.pop_first() {
+            Message::Refused { name, have }.put(out);
+        } else if let Some(name) = self.unwanted.pop_first() {
+            Message::Unwanted { name }.put(out);
+        }
+    }
+
+    /// About how many bytes they take in memory.
+    pub(super) fn memory(&self) -> usize {
+        let waiting = self.wants.len().saturating_add(self.refused.len()).saturating_add(self.unwanted.len());
+        self.asked.len().saturating_mul(96).saturating_add(waiting.saturating_mul(48))
+    }
+}
+
+/// Adds to a map that has a limit; false if there is no room.
+fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+    let room = map.len() < WAITING_MAX || map.contains_key(&key);
+    if room {
+        map.insert(key, value);
+    }
+    room
+}

@@ -1,0 +1,237 @@
+//! The comparison of a round: a reconciliation of each range of the scope, one after the other.
+//!
+//! What lives here: how far a comparison is, what it has found, and its frames to be sent. What does not: what reconciliation
+//! does, and when a round compares. The invariant: while a frame waits to be sent, none is taken in, for it cannot have seen
+//! what it would answer.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::window::Window;
+use crate::logset::{HeadStep, LogSet};
+use crate::reconcile::{Config, FrameError, KeyRange, Limits, Mode, Reconciliation, Status};
+
+/// What makes the comparisons of a round unlike all others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seed {
+    /// What both sides know and neither chose alone.
+    pub(super) salt: [u8; 32],
+    pub(super) round: u64,
+    /// Whether ranges are compared from the start: a sketch has not helped.
+    pub(super) in_ranges: bool,
+}
+
+impl Seed {
+    fn config(&self, part: usize, range: &KeyRange) -> Config {
+        let mut hasher = blake3::Hasher::new_keyed(&self.salt);
+        hasher.update(&self.round.to_le_bytes()).update(&(part as u64).to_le_bytes());
+        Config {
+            salt: *hasher.finalize().as_bytes(),
+            scope: range.clone(),
+            mode: if self.in_ranges { Mode::Ranges } else { Mode::Auto },
+            limits: comparison_limits(),
+            ..Config::default()
+        }
+    }
+}
+
+/// How far a comparison is.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    ranges: Vec<KeyRange>,
+    part: usize,
+    machine: Option<Box<Reconciliation>>,
+    differ: Window,
+    frames: VecDeque<(usize, Vec<u8>)>,
+}
+
+impl Comparison {
+    /// Of some ranges; what differs is noted as far as the window has room.
+    pub(super) const fn new(ranges: Vec<KeyRange>, differ: Window) -> Self {
+        Self { ranges, part: 0, machine: None, differ, frames: VecDeque::new() }
+    }
+
+    /// Opens the part that is next, if there is one; for the side that listens.
+    pub(super) fn open_part(&mut self, seed: &Seed, set: &mut LogSet) {
+        if let Some(range) = self.ranges.get(self.part) {
+            let (machine, frame) = set.reconcile(seed.config(self.part, range));
+            self.machine = Some(Box::new(machine));
+            self.frames.push_back((self.part, frame));
+        }
+    }
+
+    /// Gets ready for a part that the other side opens.
+    fn accept_part(&mut self, part: usize, seed: &Seed) -> Result<(), FrameError> {
+        if self.machine.is_none() {
+            let range = self.ranges.get(part).filter(|_| part == self.part).ok_or(FrameError::Unexpected)?;
+            self.machine = Some(Box::new(Reconciliation::accept(seed.config(part, range))));
+        }
+        Ok(())
+    }
+
+    /// Takes in a frame of a part. Whether that was the last of all parts, for the side that dials; the other learns that by
+    /// what is offered then.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot come now.
+    pub(super) fn handle(
+        &mut self,
+        (part, frame): (usize, &[u8]),
+        dials: bool,
+        seed: &Seed,
+        set: &mut LogSet,
+    ) -> Result<bool, FrameError> {
+        if !self.frames.is_empty() {
+            return Err(FrameError::Unexpected);
+        }
+        if dials {
+            self.accept_part(part, seed)?;
+        }
+        let machine = self.machine.as_mut().filter(|_| part == self.part).ok_or(FrameError::Unexpected)?;
+        let mut step = set.handle_reconcile(machine, frame)?;
+        let mut ended = take_step(&mut step, &mut self.differ, part, &mut self.frames);
+        while step.status == Status::NeedsBudget {
+            machine.grant(1 << 22);
+            step = set.resume_reconcile(machine)?;
+            ended = take_step(&mut step, &mut self.differ, part, &mut self.frames);
+        }
+        if !ended {
+            return Ok(false);
+        }
+        self.machine = None;
+        self.part = self.part.saturating_add(1);
+        if !dials {
+            self.open_part(seed, set);
+        }
+        Ok(dials && self.part >= self.ranges.len())
+    }
+
+    /// The next frame to be sent, and the part that it is of.
+    pub(super) fn next_frame(&mut self) -> Option<(usize, Vec<u8>)> {
+        self.frames.pop_front()
+    }
+
+    /// What has been found, and the frames that are still to be sent.
+    pub(super) fn into_found(self) -> (Window, VecDeque<(usize, Vec<u8>)>) {
+        (self.differ, self.frames)
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(super) fn memory(&self) -> usize {
+        let machine = self.machine.as_ref().map_or(0, |machine| machine.memory());
+        frame_bytes(&self.frames).saturating_add(self.differ.memory()).saturating_add(machine)
+    }
+}
+
+/// How many bytes frames have.
+pub(super) fn frame_bytes(frames: &VecDeque<(usize, Vec<u8>)>) -> usize {
+    frames.iter().map(|(_, frame)| frame.len()).sum()
+}
+
+/// Notes what a step of a comparison brought. Whether the comparison has ended.
+fn take_step(
+    step: &mut HeadStep,
+    differ: &mut Window,
+    part: usize,
+    frames: &mut VecDeque<(usize, Vec<u8>)>,
+) -> bool {
+    differ.extend(step.differ.drain(..));
+    frames.extend(step.frame.take().map(|frame| (part, frame)));
+    matches!(step.status, Status::Done(_))
+}
+
+/// What a comparison may take. The ranges of a frame wait for an answer while those they are split into go back and forth,
+/// at some 250 bytes each, three or four deep: what may wait has to have room for that, or two honest sides stop.
+fn comparison_limits() -> Limits {
+    Limits {
+        frame_bytes: 16 << 10,
+        cells: 2_048,
+        ranges: 96,
+        ids: 1_024,
+        waiting_bytes: 64 << 10,
+        rounds: 4_096,
+        bytes: 64 << 20,
+        ..Limits::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "small numbers")]
+
+    use super::*;
+    use crate::reconcile::{Outcome, ReconcileSet};
+
+    fn id(number: u64) -> [u8; 32] {
+        *blake3::hash(&number.to_le_bytes()).as_bytes()
+    }
+
+    /// As heads are: a topic, and a log's id.
+    fn insert(set: &mut ReconcileSet, number: u64, version: u64) {
+        let mut key = b"team/work\0\0".to_vec();
+        key.extend(id(number));
+        set.insert(&key, &id((number << 8) | version)).unwrap();
+    }
+
+    /// Frames and the most memory that either side took.
+    fn compare(ours: &mut ReconcileSet, theirs: &mut ReconcileSet, mode: Mode) -> (u64, usize) {
+        let config = Config { mode, limits: comparison_limits(), ..Config::default() };
+        let mut machines = [None, Some(Reconciliation::accept(config.clone()))];
+        let (first, frame) = Reconciliation::start(ours, config);
+        machines[0] = Some(first);
+        let (mut frame, mut frames, mut memory) = (Some(frame), 0, 0);
+        let mut pushed = [0, 0];
+        let mut turn = 1;
+        while let Some(bytes) = frame.take() {
+            frames += 1;
+            let machine = machines[turn].as_mut().unwrap();
+            let set = if turn == 0 { &mut *ours } else { &mut *theirs };
+            let step = machine.handle(set, &bytes).unwrap();
+            pushed[turn] += step.push.len();
+            memory = memory.max(machine.memory());
+            if let Status::Done(report) = &step.status {
+                assert_eq!(report.outcome, Outcome::Differences, "{report:?}");
+            }
+            frame = step.frame;
+            turn = 1 - turn;
+        }
+        let lacking = |a: &ReconcileSet, b: &ReconcileSet| a.iter().filter(|(_, id)| !b.contains(id)).count();
+        assert_eq!(pushed, [lacking(ours, theirs), lacking(theirs, ours)]);
+        (frames, memory)
+    }
+
+    #[test]
+    fn two_honest_sides_never_reach_the_limits_of_a_comparison() {
+        for (logs, changed, extra) in [
+            (2_000, 100, 200),
+            (2_000, 1_800, 0),
+            (5_000, 2_500, 1_000),
+            (40_000, 4_000, 4_000),
+            (80_000, 80_000, 0),
+        ] {
+            for mode in [Mode::Auto, Mode::Ranges] {
+                let mut sets = [1, 2].map(|seed| ReconcileSet::new(&[7; 32], seed));
+                for number in 0..logs {
+                    insert(&mut sets[0], number, 0);
+                    insert(&mut sets[1], number, u64::from(id(number)[1..3] < share(changed, logs)[..]));
+                }
+                for number in logs..logs + extra {
+                    insert(&mut sets[(number % 3 / 2) as usize], number, 0);
+                }
+                let [ours, theirs] = &mut sets;
+                let (frames, memory) = compare(ours, theirs, mode);
+                assert!(
+                    memory <= 68 << 10,
+                    "{logs} {changed} {extra} {mode:?}: {memory} bytes, {frames} frames"
+                );
+            }
+        }
+    }
+
+    fn share(part: u64, whole: u64) -> [u8; 2] {
+        u16::try_from(part * 65_535 / whole).unwrap().to_be_bytes()
+    }
+}

@@ -1,0 +1,152 @@
+//! [`History`]: what earlier rounds say about how to go about the next.
+//!
+//! The invariant: nothing of it is needed for two sides to become equal. It saves bytes, and says when to tell the host.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::vec::Vec;
+
+use super::Outcome;
+use super::window::Window;
+use crate::identity::LogId;
+
+/// A pair of roots that could not be made equal is tried again every so many times that it is asked about.
+const RETRY: u32 = 8;
+
+/// The roots that a round began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Roots {
+    /// The peer's, if it has said so.
+    pub(super) theirs: Option<[u8; 32]>,
+    pub(super) ours: [u8; 32],
+}
+
+/// A round that both sides are done with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) roots: Roots,
+    /// It only looked at what changed since the two were equal.
+    pub(super) partial: bool,
+    /// It brought this side something, and the other.
+    pub(super) gained: (bool, bool),
+    /// More differs than fitted into it.
+    pub(super) more: bool,
+}
+
+/// What the rounds of a session have come to.
+#[derive(Debug)]
+pub(super) struct History {
+    /// Rounds in a row that brought nothing.
+    useless: u32,
+    /// How many of the last of these found this side with one root, and which.
+    stuck: u32,
+    stuck_at: Option<[u8; 32]>,
+    /// The roots that could not be made equal, and how often they were asked about since.
+    failed: Option<(Roots, u32)>,
+    /// A round that only looked at what changed brought nothing: whatever one side remembers, or both, is not so.
+    mistaken: bool,
+    /// Where a round goes on that has more to say than fits into one: after this log.
+    after: LogId,
+}
+
+impl History {
+    pub(super) const fn new() -> Self {
+        Self {
+            useless: 0,
+            stuck: 0,
+            stuck_at: None,
+            failed: None,
+            mistaken: false,
+            after: LogId::from_bytes([0; 32]),
+        }
+    }
+
+    /// Rounds in a row that brought nothing.
+    pub(super) const fn useless(&self) -> u32 {
+        self.useless
+    }
+
+    /// How many rounds in a row brought nothing while this side had nothing new either.
+    pub(super) const fn stuck(&self) -> u32 {
+        self.stuck
+    }
+
+    /// Whether it is likely that both sides remember when they were equal.
+    pub(super) const fn trusts_memory(&self) -> bool {
+        self.useless == 0 && !self.mistaken
+    }
+
+    /// Whether an earlier root that the other side names may be what it says.
+    pub(super) const fn trusts_root(&self) -> bool {
+        !self.mistaken
+    }
+
+    /// Whether lists and sketches have not helped. A list may call two histories equal that a writer has made for it.
+    pub(super) const fn needs_ranges(&self) -> bool {
+        self.useless > 1
+    }
+
+    /// Whether these roots are known not to become equal, and this is not the time to try again.
+    pub(super) fn is_hopeless(&mut self, roots: &Roots) -> bool {
+        // One that was useless may have begun with what was out of date; two have not.
+        if self.useless <= 1 {
+            return false;
+        }
+        let Some((_, asked)) = self.failed.as_mut().filter(|(failed, _)| failed == roots) else {
+            return false;
+        };
+        *asked = asked.wrapping_add(1);
+        !asked.is_multiple_of(RETRY)
+    }
+
+    /// Where the window of a round begins.
+    pub(super) const fn window(&self) -> Window {
+        Window::new(self.after)
+    }
+
+    /// Notes where the next round goes on. Gives the logs of this one, and whether there are more.
+    pub(super) fn moved(&mut self, window: Window) -> (Vec<LogId>, bool) {
+        let next = window.next_after();
+        self.after = next.unwrap_or(LogId::from_bytes([0; 32]));
+        (window.into_logs().collect(), next.is_some())
+    }
+
+    /// Notes that the two are equal.
+    pub(super) const fn equal(&mut self) {
+        (self.useless, self.stuck) = (0, 0);
+        self.failed = None;
+        self.mistaken = false;
+    }
+
+    /// Notes a round that was given up, or that the other side did not want.
+    pub(super) const fn gave_up(&mut self) {
+        self.useless = self.useless.saturating_add(1);
+        self.stuck = self.stuck.saturating_add(1);
+    }
+
+    /// Notes what came of a round.
+    pub(super) fn ended(&mut self, round: &Ended) -> Outcome {
+        let (here, there) = round.gained;
+        if here || there {
+            (self.useless, self.stuck) = (0, 0);
+            return Outcome::Gained { here };
+        }
+        if round.more {
+            return Outcome::Gained { here };
+        }
+        // Unless what this side holds has changed: then another session brought it what the roots differed in.
+        let changed = self.stuck_at != Some(round.roots.ours);
+        self.stuck_at = Some(round.roots.ours);
+        self.stuck = if changed { 1 } else { self.stuck.saturating_add(1) };
+        if round.partial && !self.mistaken {
+            // Most of what they hold was not looked at.
+            self.mistaken = true;
+            self.useless = 1;
+            return Outcome::Useless;
+        }
+        self.useless = self.useless.saturating_add(1);
+        if self.useless > 1 {
+            self.failed = Some((round.roots, 0));
+        }
+        Outcome::Useless
+    }
+}

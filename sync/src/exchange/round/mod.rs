@@ -1,0 +1,534 @@
+//! A round: finding out what two sides do not share, and seeing that each gets it.
+//!
+//! ```text
+//! dials   → root                                    and the root at which the two were equal before
+//! listens → same                                    if it has that root: equal
+//!         → offers (all, or what changed since)     if the set is small or that earlier root is known
+//!         → compare … compare …                     else: a sketch, or ranges, until both know which heads differ
+//! dials   → offers (what differs)                   after a comparison
+//! the other → offers (in answer)                    what it does not send itself because the first has to
+//! both    → what the other lacks, → done
+//! ```
+//!
+//! Whoever dials begins a round: when the session opens, when one has brought something (to see that the roots are equal
+//! now), and at each heartbeat. Everything is a hint but the roots: what goes wrong costs bytes, and shows in the next
+//! round.
+//!
+//! ```text
+//!           begin            root sent           offers (all, changed)
+//! dials    ──────→ Asking ──────────→ Asked ───────────────────────────────────────→ Exchanging → over
+//!                                       │ compare                    offers sent          ↑ answer
+//!                                       └────────→ Comparing → Offering ──→ Offered ──────┘
+//!             root came                    offers (all, changed) sent            answer
+//! listens    ──────→ Questioned ─────────────────────────────→ Offered ─────────────────→ Exchanging → over
+//!                         │ compare sent                        offers (differing)            ↑
+//!                         └────────────→ Comparing ───────────────────────────────────────────┘
+//! ```
+//!
+//! What does not live here: what is sent of logs (the outbox), and when rounds begin. The invariant: messages of another
+//! round than the one that goes on change nothing.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod compare;
+mod history;
+mod plan;
+mod window;
+
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+
+use super::checkpoints::Checkpoints;
+use super::message::{Extent, Message, Name, OFFERS_MAX};
+use super::outbox::Outbox;
+use super::scope::Scope;
+use crate::identity::LogId;
+use crate::logset::{LogSet, Offer};
+use crate::reconcile::FrameError;
+use compare::{Comparison, Seed, frame_bytes};
+use history::{Ended, History, Roots};
+use plan::{changed_since, offer_at, plan, resolve};
+
+/// Up to so many logs are listed rather than compared by a sketch: one message, at some 18 bytes each.
+const LIST_MAX: usize = 256;
+
+/// What a round works on.
+pub(super) struct Field<'a> {
+    pub(super) set: &'a mut LogSet,
+    pub(super) scope: &'a Scope,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) checkpoints: Checkpoints<'a>,
+    /// Where the stream of messages is.
+    pub(super) at: u64,
+    /// Whether this side still searches for where two histories part.
+    pub(super) searching: bool,
+}
+
+/// What came of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The round goes on.
+    Going,
+    /// The two sides hold the same.
+    Equal,
+    /// It has ended, and either side got something that it did not have (`here`: this one), or has more that differs than
+    /// fitted.
+    Gained { here: bool },
+    /// It has ended and brought nothing, though the roots differ.
+    Useless,
+}
+
+/// A round that goes on.
+#[derive(Debug)]
+struct Round {
+    /// It brought this side something.
+    gained: bool,
+    state: State,
+}
+
+/// How far a round is.
+#[derive(Debug)]
+enum State {
+    /// This side is about to ask.
+    Asking,
+    Asked(Asked),
+    Questioned(Questioned),
+    Comparing(Comparing),
+    Offering(Offering),
+    Offered(Offered),
+    Exchanging(Exchanging),
+}
+
+/// This side has told its root.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    root: [u8; 32],
+    /// The version of the heads that had it.
+    version: u64,
+    /// Where the stream of messages was then: what was sent since is on its way.
+    mark: u64,
+}
+
+/// The peer has told its root.
+#[derive(Clone, Copy, Debug)]
+struct Questioned {
+    root: [u8; 32],
+    since: Option<Name>,
+}
+
+/// Both find out which heads differ.
+#[derive(Debug)]
+struct Comparing {
+    roots: Roots,
+    /// As in [`Asked`], when this side told its root.
+    mark: u64,
+    comparison: Comparison,
+}
+
+/// The comparison is over, and this side is about to say what differs.
+#[derive(Debug)]
+struct Offering {
+    roots: Roots,
+    /// The last frames of the comparison.
+    frames: VecDeque<(usize, Vec<u8>)>,
+    offers: Vec<Offer>,
+    /// More differs than this round has room for.
+    more: bool,
+}
+
+/// This side has said what it has, and waits for the answer.
+#[derive(Clone, Copy, Debug)]
+struct Offered {
+    roots: Roots,
+    /// As in [`Asked`], when it said so.
+    mark: u64,
+    /// It said only what changed since the two were equal.
+    partial: bool,
+    more: bool,
+}
+
+/// Both know what to send.
+#[derive(Debug)]
+struct Exchanging {
+    roots: Roots,
+    partial: bool,
+    more: bool,
+    /// What the peer has to act upon and does not know yet.
+    answer: Option<Vec<Offer>>,
+    /// This side has sent all, and has said so.
+    done: bool,
+    /// What the peer said when it had sent all: whether it gained something, and whether more differs.
+    peer_done: Option<(bool, bool)>,
+}
+
+/// The rounds of a session, one after the other.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    dials: bool,
+    salt: [u8; 32],
+    /// Of the round that goes on, or of the last.
+    number: u64,
+    round: Option<Round>,
+    history: History,
+}
+
+impl Rounds {
+    pub(super) const fn new(dials: bool, salt: [u8; 32]) -> Self {
+        Self { dials, salt, number: 0, round: None, history: History::new() }
+    }
+
+    /// Begins the next round; for the side that dials.
+    pub(super) fn begin(&mut self) {
+        self.start(self.number.saturating_add(1), State::Asking);
+    }
+
+    fn start(&mut self, number: u64, state: State) {
+        self.number = number;
+        self.round = Some(Round { gained: false, state });
+    }
+
+    /// Whether no round goes on.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.round.is_none()
+    }
+
+    /// How many rounds in a row brought nothing.
+    pub(super) const fn useless(&self) -> u32 {
+        self.history.useless()
+    }
+
+    /// How many of them did while this side had nothing new either.
+    pub(super) const fn stuck(&self) -> u32 {
+        self.history.stuck()
+    }
+
+    /// Notes that something came that was not here.
+    pub(super) const fn gained(&mut self) {
+        if let Some(round) = &mut self.round {
+            round.gained = true;
+        }
+    }
+
+    const fn seed(&self) -> Seed {
+        Seed { salt: self.salt, round: self.number, in_ranges: self.history.needs_ranges() }
+    }
+
+    /// Writes what this side has to say next, if it can say it now.
+    pub(super) fn compose(&mut self, field: &mut Field<'_>, out: &mut Vec<u8>) -> Outcome {
+        let Some(Round { gained, state }) = self.round.take() else { return Outcome::Going };
+        let number = self.number;
+        let next = match state {
+            State::Asking => State::Asked(self.ask(field, out)),
+            State::Questioned(question) => match self.reply(&question, field, out) {
+                Ok(next) => next,
+                Err(outcome) => return outcome,
+            },
+            State::Comparing(mut comparing) => {
+                if let Some((part, frame)) = comparing.comparison.next_frame() {
+                    Message::Compare { round: number, part, frame: &frame }.put(out);
+                }
+                State::Comparing(comparing)
+            }
+            State::Offering(mut offering) => match offering.frames.pop_front() {
+                Some((part, frame)) => {
+                    Message::Compare { round: number, part, frame: &frame }.put(out);
+                    State::Offering(offering)
+                }
+                None => {
+                    let Offering { roots, offers, more, .. } = offering;
+                    Message::Offers { round: number, extent: Extent::Differing, offers }.put(out);
+                    State::Offered(Offered { roots, mark: field.at, partial: false, more })
+                }
+            },
+            State::Exchanging(mut exchanging) => {
+                if let Some(offers) = exchanging.answer.take() {
+                    Message::Offers { round: number, extent: Extent::Answer, offers }.put(out);
+                } else if !(exchanging.done || field.searching) && field.outbox.is_round_done() {
+                    exchanging.done = true;
+                    Message::Done { round: number, gained, more: exchanging.more }.put(out);
+                    return self.go_on_or_end(gained, exchanging);
+                }
+                State::Exchanging(exchanging)
+            }
+            state => state,
+        };
+        self.round = Some(Round { gained, state: next });
+        Outcome::Going
+    }
+
+    /// Tells the root of what this side has.
+    fn ask(&self, field: &mut Field<'_>, out: &mut Vec<u8>) -> Asked {
+        let root = field.scope.root(field.set);
+        let version = field.set.heads_turn();
+        let since = if self.history.trusts_memory() { field.checkpoints.last_with_peer() } else { None };
+        Message::Root { round: self.number, root, since }.put(out);
+        Asked { root, version, mark: field.at }
+    }
+
+    /// Answers the peer's root. Gives how the round goes on, or what came of it.
+    fn reply(
+        &mut self,
+        question: &Questioned,
+        field: &mut Field<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<State, Outcome> {
+        let (round, theirs) = (self.number, question.root);
+        let ours = field.scope.root(field.set);
+        let version = field.set.heads_turn();
+        if theirs == ours {
+            Message::Same { round }.put(out);
+            self.equal(&ours, version, version, field);
+            return Err(Outcome::Equal);
+        }
+        let roots = Roots { theirs: Some(theirs), ours };
+        if self.history.is_hopeless(&roots) {
+            // Neither side has changed since that did not help.
+            Message::Done { round, gained: false, more: false }.put(out);
+            return Err(Outcome::Useless);
+        }
+        let mark = field.at;
+        field.outbox.go_live(version);
+        if let Some((extent, offers)) = self.list(question.since, field) {
+            Message::Offers { round, extent, offers }.put(out);
+            let partial = extent == Extent::Changed;
+            return Ok(State::Offered(Offered { roots, mark, partial, more: false }));
+        }
+        let mut comparison = Comparison::new(field.scope.ranges(), self.history.window());
+        comparison.open_part(&self.seed(), field.set);
+        if let Some((part, frame)) = comparison.next_frame() {
+            Message::Compare { round, part, frame: &frame }.put(out);
+        }
+        Ok(State::Comparing(Comparing { roots, mark, comparison }))
+    }
+
+    /// The offers that say it all in one message, if there are few enough.
+    fn list(&self, since: Option<Name>, field: &mut Field<'_>) -> Option<(Extent, Vec<Offer>)> {
+        let offers = |set: &LogSet, logs: Vec<LogId>| logs.iter().filter_map(|log| set.offer(log)).collect();
+        let since = since.filter(|_| self.history.trusts_root());
+        if let Some(version) = since.and_then(|since| field.checkpoints.version_of(since)) {
+            let changed = changed_since(field, version, OFFERS_MAX);
+            if changed.len() <= OFFERS_MAX {
+                return Some((Extent::Changed, offers(field.set, changed)));
+            }
+        }
+        if self.history.needs_ranges() {
+            return None;
+        }
+        let logs = field.scope.logs(field.set, LIST_MAX);
+        (logs.len() <= LIST_MAX).then(|| (Extent::All, offers(field.set, logs)))
+    }
+
+    /// Takes in that the peer asks with its root.
+    pub(super) fn asked(&mut self, number: u64, root: [u8; 32], since: Option<Name>) {
+        if !self.dials && number > self.number {
+            self.start(number, State::Questioned(Questioned { root, since }));
+        }
+    }
+
+    /// Takes in that the roots are equal.
+    pub(super) fn same(&mut self, number: u64, field: &mut Field<'_>) -> Outcome {
+        match &self.round {
+            Some(Round { state: State::Asked(asked), .. }) if number == self.number => {
+                let Asked { root, version, .. } = *asked;
+                let now = field.set.heads_turn();
+                self.equal(&root, version, now, field);
+                Outcome::Equal
+            }
+            _ => Outcome::Going,
+        }
+    }
+
+    fn equal(&mut self, root: &[u8; 32], version: u64, now: u64, field: &mut Field<'_>) {
+        field.checkpoints.equal(root, version, version == now);
+        field.set.mark_turn(version);
+        if version == now {
+            field.outbox.equal(version);
+        } else {
+            field.outbox.go_live(version);
+        }
+        self.history.equal();
+        self.round = None;
+    }
+
+    /// Takes in a frame of a comparison.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot come now. The round was given up.
+    pub(super) fn compare(
+        &mut self,
+        number: u64,
+        part: usize,
+        frame: &[u8],
+        field: &mut Field<'_>,
+    ) -> Result<(), FrameError> {
+        // One that was given up here may go on there for a while.
+        let Some(round) = self.round.take_if(|_| number == self.number) else { return Ok(()) };
+        match self.compare_in(round.state, (part, frame), field) {
+            Ok(state) => {
+                self.round = Some(Round { state, ..round });
+                Ok(())
+            }
+            Err(error) => {
+                self.history.gave_up();
+                Err(error)
+            }
+        }
+    }
+
+    fn compare_in(
+        &mut self,
+        state: State,
+        (part, frame): (usize, &[u8]),
+        field: &mut Field<'_>,
+    ) -> Result<State, FrameError> {
+        let mut comparing = match state {
+            State::Comparing(comparing) => comparing,
+            State::Asked(Asked { root, version, mark }) if part == 0 => {
+                field.outbox.go_live(version);
+                let comparison = Comparison::new(field.scope.ranges(), self.history.window());
+                Comparing { roots: Roots { theirs: None, ours: root }, mark, comparison }
+            }
+            _ => return Err(FrameError::Unexpected),
+        };
+        let seed = self.seed();
+        if !comparing.comparison.handle((part, frame), self.dials, &seed, field.set)? {
+            return Ok(State::Comparing(comparing));
+        }
+        let (differ, frames) = comparing.comparison.into_found();
+        let (differ, more) = self.history.moved(differ);
+        let offers = differ.iter().filter_map(|log| field.set.offer(log)).collect();
+        Ok(State::Offering(Offering { roots: comparing.roots, frames, offers, more }))
+    }
+
+    /// Takes in what the peer has of some logs. Gives those that are forked and have to be searched.
+    pub(super) fn offered(
+        &mut self,
+        number: u64,
+        extent: Extent,
+        offers: Vec<Offer>,
+        field: &mut Field<'_>,
+    ) -> Vec<LogId> {
+        let Some(Round { gained, state }) = self.round.take_if(|_| number == self.number) else {
+            return Vec::new();
+        };
+        let (exchanging, mark, ours, theirs) = match (state, extent) {
+            (State::Asked(asked), Extent::All | Extent::Changed) => {
+                let (ours, theirs, more) = self.listed(extent, offers, field);
+                let roots = Roots { theirs: None, ours: asked.root };
+                (Exchanging::of(roots, extent == Extent::Changed, more), asked.mark, ours, theirs)
+            }
+            (State::Comparing(comparing), Extent::Differing) if !self.dials => {
+                let (differ, _) = comparing.comparison.into_found();
+                let (ours, more) = self.history.moved(differ);
+                (Exchanging::of(comparing.roots, false, more), comparing.mark, ours, resolve(field, offers))
+            }
+            (State::Offered(Offered { roots, mark, partial, more }), Extent::Answer) => {
+                let theirs = resolve(field, offers);
+                // Of these it has nothing.
+                let lacked = |offer: &Offer| offer.size == 0 && offer.evidence.is_none();
+                let ours = theirs.iter().filter(|offer| lacked(offer)).map(|offer| offer.log).collect();
+                let theirs = theirs.into_iter().filter(|offer| !lacked(offer)).collect();
+                (Exchanging::of(roots, partial, more), mark, ours, theirs)
+            }
+            (state, _) => {
+                self.round = Some(Round { gained, state });
+                return Vec::new();
+            }
+        };
+        let (answers, searches) = plan(mark, &ours, theirs, field);
+        let answer = (extent != Extent::Answer).then_some(answers);
+        self.round = Some(Round { gained, state: State::Exchanging(Exchanging { answer, ..exchanging }) });
+        searches
+    }
+
+    /// What differs from what the peer has listed: logs of this side, and offers of the peer; and whether there is more.
+    fn listed(
+        &mut self,
+        extent: Extent,
+        offers: Vec<Offer>,
+        field: &mut Field<'_>,
+    ) -> (Vec<LogId>, Vec<Offer>, bool) {
+        let version = field.set.heads_turn();
+        let theirs = resolve(field, offers);
+        let listed: BTreeSet<LogId> = theirs.iter().map(|offer| offer.log).collect();
+        let since = field.checkpoints.last_with_peer();
+        let since = since.and_then(|since| field.checkpoints.version_of(since));
+        let mut ours = match (extent, since) {
+            (Extent::All, _) => field.scope.logs(field.set, usize::MAX.wrapping_sub(1)),
+            (_, Some(since)) => changed_since(field, since, usize::MAX),
+            (_, None) => Vec::new(),
+        };
+        field.outbox.go_live(version);
+        ours.retain(|log| !listed.contains(log));
+        let mut window = self.history.window();
+        window.extend(ours);
+        let (ours, more) = self.history.moved(window);
+        let differs = |offer: &Offer| field.set.offer(&offer.log).as_ref() != Some(offer);
+        let mut theirs: Vec<Offer> = theirs.into_iter().filter(differs).collect();
+        if let Some(since) = since.filter(|_| extent == Extent::Changed) {
+            // What the peer does not list it has as it was when the two were equal.
+            theirs.extend(ours.iter().filter_map(|log| offer_at(field.set, log, since)));
+        }
+        (ours, theirs, more)
+    }
+
+    /// Takes in that the peer has sent everything.
+    pub(super) fn done(&mut self, number: u64, gained: bool, more: bool) -> Outcome {
+        let Some(round) = self.round.take_if(|_| number == self.number) else { return Outcome::Going };
+        match round.state {
+            State::Asked(_) => {
+                self.history.gave_up();
+                Outcome::Useless
+            }
+            State::Exchanging(mut exchanging) => {
+                exchanging.peer_done = Some((gained, more));
+                self.go_on_or_end(round.gained, exchanging)
+            }
+            state => {
+                self.round = Some(Round { state, ..round });
+                Outcome::Going
+            }
+        }
+    }
+
+    /// Ends a round that both sides are done with.
+    fn go_on_or_end(&mut self, gained: bool, exchanging: Exchanging) -> Outcome {
+        let Some((peer_gained, peer_more)) = exchanging.peer_done.filter(|_| exchanging.done) else {
+            self.round = Some(Round { gained, state: State::Exchanging(exchanging) });
+            return Outcome::Going;
+        };
+        let Exchanging { roots, partial, more, .. } = exchanging;
+        self.history.ended(&Ended { roots, partial, gained: (gained, peer_gained), more: more || peer_more })
+    }
+
+    /// Ends a round that goes nowhere.
+    pub(super) fn give_up(&mut self) {
+        self.history.gave_up();
+        self.abandon();
+    }
+
+    /// Ends a round that is about something else by now.
+    pub(super) fn abandon(&mut self) {
+        self.round = None;
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(super) fn memory(&self) -> usize {
+        let offer_bytes = |offers: &Vec<Offer>| offers.len().saturating_mul(size_of::<Offer>());
+        match self.round.as_ref().map(|round| &round.state) {
+            Some(State::Comparing(comparing)) => comparing.comparison.memory(),
+            Some(State::Offering(offering)) => {
+                frame_bytes(&offering.frames).saturating_add(offer_bytes(&offering.offers))
+            }
+            Some(State::Exchanging(exchanging)) => exchanging.answer.as_ref().map_or(0, offer_bytes),
+            _ => 0,
+        }
+    }
+}
+
+impl Exchanging {
+    /// With nothing said yet.
+    const fn of(roots: Roots, partial: bool, more: bool) -> Self {
+        Self { roots, partial, more, answer: None, done: false, peer_done: None }
+    }
+}

@@ -1,0 +1,103 @@
+//! What each side has to do once both know which of their heads differ.
+//!
+//! What lives here: from two sides' offers to what this side sends, asks for and searches. Who offers what, and when: the
+//! round. The invariant: it changes nothing but the outbox.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::super::message::{OFFERS_MAX, name_of};
+use super::Field;
+use crate::identity::LogId;
+use crate::log::Want;
+use crate::logset::{LogSet, Move, Offer};
+
+/// Queues what this side has to send. Gives what the peer has to act upon, and forked logs to be searched. What was sent after
+/// `mark` of the stream of messages, the peer did not have yet when it made its offers.
+pub(super) fn plan(
+    mark: u64,
+    ours: &[LogId],
+    mut theirs: Vec<Offer>,
+    field: &mut Field<'_>,
+) -> (Vec<Offer>, Vec<LogId>) {
+    let set = &*field.set;
+    theirs.retain_mut(|offer| {
+        let on_its_way = field.outbox.on_its_way(&offer.log, mark);
+        if let Some(size) = on_its_way.filter(|size| *size > offer.size) {
+            offer.size = size;
+            return set.offer(&offer.log).is_some_and(|ours| ours.size > size || ours.evidence.is_some());
+        }
+        true
+    });
+    let coming: BTreeMap<LogId, Offer> = theirs.iter().map(|offer| (offer.log, *offer)).collect();
+    let ours: Vec<LogId> = ours
+        .iter()
+        .copied()
+        .filter(|log| coming.contains_key(log) || field.outbox.on_its_way(log, mark).is_none())
+        .collect();
+    let (mut answers, mut searches) = (Vec::new(), Vec::new());
+    for step in set.plan(&ours, &theirs) {
+        match step {
+            Move::Open(log) => {
+                field.outbox.send_opening(set, field.scope, &log);
+            }
+            Move::Evidence(log) => {
+                field.outbox.send_evidence(set, field.scope, &log);
+            }
+            Move::Send(log, want) => {
+                let all = Want { to: if want.from == want.to { want.to } else { u64::MAX }, ..want };
+                field.outbox.send_range(set, field.scope, &log, all);
+            }
+            Move::Search(log) => searches.push(log),
+            Move::Expect(log, _) if answers.len() < OFFERS_MAX => {
+                let nothing = Offer { log, start: 0, size: 0, root: [0; 8], evidence: None };
+                answers.push(set.offer(&log).unwrap_or(nothing));
+            }
+            Move::Expect(..) => {}
+        }
+    }
+    // Where both know of a fork, who has the smaller root searches, and may not know yet that it has to.
+    let parted = |offer: &Offer| {
+        let ours = set.offer(&offer.log).filter(|ours| ours.evidence.is_some())?;
+        let same = (ours.size, ours.evidence) == (offer.size, offer.evidence);
+        (same && ours.root > offer.root).then_some(ours)
+    };
+    let room = OFFERS_MAX.saturating_sub(answers.len());
+    answers.extend(theirs.iter().filter_map(parted).take(room));
+    (answers, searches)
+}
+
+/// The logs of the scope whose heads changed after a version, up to `max` and one.
+pub(super) fn changed_since(field: &mut Field<'_>, version: u64, max: usize) -> Vec<LogId> {
+    let changed: Vec<LogId> = field.set.heads_changed(version).map(|(_, log, _)| log).collect();
+    let set = &*field.set;
+    let within = |log: &LogId| set.log(log).is_some_and(|held| field.scope.matches(&held.opening().topic));
+    changed.into_iter().filter(within).take(max.saturating_add(1)).collect()
+}
+
+/// What somebody has of a log who has not changed since a version, unless that is nothing.
+pub(super) fn offer_at(set: &LogSet, log: &LogId, version: u64) -> Option<Offer> {
+    let size = set.size_at_turn(log, version).filter(|size| *size > 0)?;
+    let offer = set.offer(log)?;
+    let root = set.log(log)?.root_at(size).and_then(|root| root.as_bytes().first_chunk().copied());
+    Some(Offer {
+        size,
+        start: offer.start.min(size),
+        root: root.unwrap_or_default(),
+        evidence: None,
+        ..offer
+    })
+}
+
+/// Puts the ids of the logs that are held here in the place of their names. What the session is not about is left out.
+pub(super) fn resolve(field: &Field<'_>, offers: Vec<Offer>) -> Vec<Offer> {
+    let set = &*field.set;
+    let known = offers.into_iter().map(|offer| match set.find(&name_of(&offer.log)) {
+        Some(log) => Offer { log, ..offer },
+        None => offer,
+    });
+    let wanted =
+        |offer: &Offer| set.log(&offer.log).is_none_or(|held| field.scope.matches(&held.opening().topic));
+    known.filter(wanted).collect()
+}

@@ -1,0 +1,146 @@
+//! [`Established`]: a session after its handshake: a channel, and the protocols that it carries.
+//!
+//! What lives here: which message goes to which protocol, which protocol may speak when the channel has room, and when a peer
+//! has done too much that no honest one does. The invariant: nothing waits here; what the channel gives is handled at once.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::vec::Vec;
+
+use super::event::{EndReason, InputError, SessionEvent};
+use crate::channel::{Agreed, Channel, Message, MessageError, PacketError, Proof, Protocol};
+use crate::exchange::{Context, Exchange, Fault, Setup};
+use crate::logset::LogSet;
+
+/// The protocol by which two log stores become equal.
+const EXCHANGE: Protocol = Protocol::new(0);
+/// A peer that does so many things that no honest one does is not talked to any longer.
+const FAULTS_MAX: u32 = 16;
+
+/// A session that goes on.
+#[derive(Debug)]
+pub(super) struct Established {
+    pub(super) channel: Channel,
+    pub(super) exchange: Exchange,
+    /// What whoever dials sends until the peer is heard.
+    pub(super) proof: Option<Proof>,
+    faults: u32,
+}
+
+impl Established {
+    pub(super) fn new(agreed: Agreed, setup: Setup, proof: Option<Proof>, ms: u64) -> Self {
+        let (channel, exchange) = (Channel::new(agreed, ms), Exchange::new(setup, ms));
+        Self { channel, exchange, proof, faults: 0 }
+    }
+
+    /// Takes in the body of a data frame. Gives why the session is over, if it is.
+    ///
+    /// # Errors
+    ///
+    /// [`InputError::NotAuthentic`]. Nothing changed.
+    pub(super) fn handle_data(
+        &mut self,
+        body: &[u8],
+        cx: &mut Context<'_>,
+        tell: &mut impl FnMut(SessionEvent),
+    ) -> Result<Option<EndReason>, InputError> {
+        let taken = match self.channel.handle_packet(body, cx.ms) {
+            Err(PacketError::NotAuthentic) => return Err(InputError::NotAuthentic),
+            taken => taken,
+        };
+        self.proof = None;
+        self.exchange.received(body.len().saturating_sub(Channel::MAC_BYTES));
+        cx.written = self.channel.written();
+        Ok(self.handle_messages(taken, cx, tell).err())
+    }
+
+    fn handle_messages(
+        &mut self,
+        taken: Result<Option<Message<'_>>, PacketError>,
+        cx: &mut Context<'_>,
+        tell: &mut impl FnMut(SessionEvent),
+    ) -> Result<(), EndReason> {
+        match taken {
+            // The exchange needs every message. No other protocol is spoken yet.
+            Ok(_) | Err(PacketError::NotAuthentic) => {}
+            Err(PacketError::Malformed(error)) => return self.note_fault(error.into(), tell),
+        }
+        loop {
+            let fault = match self.channel.next_message() {
+                Ok(None) => return Ok(()),
+                Ok(Some(message)) if message.protocol == EXCHANGE => {
+                    let handled = self.exchange.handle(message.kind, message.body, cx);
+                    cx.notices.drain(..).for_each(|notice| tell(notice.into()));
+                    handled.err()
+                }
+                Ok(Some(_)) => None,
+                Err(MessageError::Malformed(error)) => Some(error.into()),
+                Err(MessageError::Lost(error)) => {
+                    self.note_fault(error.into(), tell)?;
+                    return Err(EndReason::Misbehaved);
+                }
+            };
+            if let Some(fault) = fault {
+                self.note_fault(fault, tell)?;
+            }
+        }
+    }
+
+    /// Notes that the peer did what no honest one does.
+    fn note_fault(&mut self, fault: Fault, tell: &mut impl FnMut(SessionEvent)) -> Result<(), EndReason> {
+        self.faults = self.faults.saturating_add(1);
+        tell(SessionEvent::Fault(fault));
+        if self.faults >= FAULTS_MAX { Err(EndReason::Misbehaved) } else { Ok(()) }
+    }
+
+    /// Appends the next frame. False if there is nothing to send now.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        tell: &mut impl FnMut(SessionEvent),
+        out: &mut Vec<u8>,
+    ) -> bool {
+        if self.proof.as_mut().is_some_and(|proof| proof.poll_frame(cx.ms, out)) {
+            return true;
+        }
+        if self.channel.has_room() {
+            cx.store.sign_heads(cx.now);
+        }
+        while self.channel.has_room() {
+            cx.written = self.channel.written();
+            let wrote = self.channel.write(EXCHANGE, |out| self.exchange.compose(cx, out));
+            cx.notices.drain(..).for_each(|notice| tell(notice.into()));
+            if !wrote {
+                break;
+            }
+        }
+        self.channel.poll_frame(cx.ms, out)
+    }
+
+    /// When there is something to do.
+    pub(super) fn poll_timeout(&self) -> u64 {
+        let proof = self.proof.as_ref().map_or(u64::MAX, Proof::poll_timeout);
+        self.channel.poll_timeout().min(self.exchange.poll_timeout()).min(proof)
+    }
+
+    /// Takes in that time has passed. Gives what the host has to be told.
+    ///
+    /// # Errors
+    ///
+    /// That the peer is gone.
+    pub(super) fn handle_timeout(&mut self, ms: u64) -> Result<Option<SessionEvent>, EndReason> {
+        if self.proof.as_ref().is_some_and(|proof| proof.is_over(ms)) || !self.channel.handle_timeout(ms) {
+            return Err(EndReason::TimedOut);
+        }
+        Ok(self.exchange.handle_timeout(ms, self.channel.is_quiet()).map(SessionEvent::from))
+    }
+
+    /// Whether the two were equal and the peer has taken in all that this side has had to say since.
+    pub(super) fn peer_has_all(&self, set: &mut LogSet) -> bool {
+        self.channel.is_quiet() && self.exchange.is_spent(set)
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(super) fn memory(&self) -> usize {
+        size_of::<Self>().saturating_add(self.channel.memory()).saturating_add(self.exchange.memory())
+    }
+}

@@ -1,0 +1,197 @@
+//! What the frames of a handshake do to a session, up to where it is established.
+//!
+//! The states of a handshake are the channel's; here are the agents that sign, the host's gate, and how it ends. The
+//! invariant: who may come in is asked once the peer has proved who it is, and before anything of the host's is said.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::established::Established;
+use super::event::{EndReason, InputError, SessionEvent, SessionId};
+use super::options::SessionOptions;
+use super::{Phase, Session, Sessions};
+use crate::channel::{
+    Agreed, HandshakeError, Kind, Membership, NotTaken, Peer, Proof, Refusal, SessionKeys, Terms, put_frame,
+};
+use crate::exchange::{Scope, Setup};
+use crate::identity::AgentId;
+use crate::store::LogStore;
+
+/// What both sides have shown each other.
+struct Proved {
+    theirs: Terms,
+    peer: Peer,
+    keys: SessionKeys,
+    /// What this side wants of what the peer may see.
+    ours: Scope,
+    /// For whoever dials.
+    proof: Option<Proof>,
+}
+
+impl Sessions {
+    pub(super) fn take_hello(
+        &mut self,
+        store: &LogStore,
+        id: SessionId,
+        body: &[u8],
+    ) -> Result<(), InputError> {
+        let Some(Session { agent, options, phase, .. }) = self.sessions.get_mut(&id) else { return Ok(()) };
+        let taken = match phase {
+            Phase::Dialing(dial) => {
+                dial.handle_hello(&self.membership, body);
+                return Ok(());
+            }
+            Phase::Listening(listen) => {
+                let this = (&*agent, options.binding.as_deref());
+                let (terms, sign) =
+                    (|| self.nonces.terms(options), |message: &[u8]| store.sign(agent, message));
+                listen.handle_hello(&self.membership, body, this, terms, sign)
+            }
+            // It comes late.
+            _ => return Ok(()),
+        };
+        taken.or_else(|failure| self.not_taken(id, failure))
+    }
+
+    pub(super) fn take_answer(
+        &mut self,
+        store: &LogStore,
+        id: SessionId,
+        body: &[u8],
+        ms: u64,
+    ) -> Result<(), InputError> {
+        let Some(Session { agent, options, phase: Phase::Dialing(dial), .. }) = self.sessions.get(&id) else {
+            return Ok(());
+        };
+        let (own, options, nonce) = (*agent, options.clone(), dial.nonce());
+        let read = dial.handle_answer(&self.membership, body, options.binding.as_deref());
+        let (theirs, agent, transcript) = match read {
+            Ok(read) => read,
+            Err(failure) => return self.not_taken(id, failure),
+        };
+        let peer = Peer { agent, bound: theirs.bound };
+        let ours = match self.admit(id, &options, &peer) {
+            Ok(ours) => ours,
+            Err(reason) => {
+                self.fail(id, Some(nonce), reason);
+                return Ok(());
+            }
+        };
+        let proof = match self.membership.proof(&transcript, &own, |message| store.sign(&own, message)) {
+            Ok(body) => body,
+            Err(error) => {
+                self.end(id, HandshakeError::Sign(error).into());
+                return Ok(());
+            }
+        };
+        let keys = self.membership.keys(&transcript, &own);
+        if let Some(Session { phase: Phase::Dialing(dial), .. }) = self.sessions.get(&id) {
+            let proof = Some(Proof::new(proof, dial, ms));
+            self.open(id, Proved { theirs, peer, keys, ours, proof }, ms);
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_proof(&mut self, id: SessionId, body: &[u8], ms: u64) -> Result<(), InputError> {
+        let Some(Session { options, phase: Phase::Listening(listen), .. }) = self.sessions.get(&id) else {
+            return Ok(());
+        };
+        if !listen.has_answered() {
+            return Ok(());
+        }
+        let options = options.clone();
+        let (theirs, agent, keys) = match listen.handle_proof(&self.membership, body) {
+            Ok(read) => read,
+            Err(failure) => return self.not_taken(id, failure),
+        };
+        let peer = Peer { agent, bound: theirs.bound };
+        match self.admit(id, &options, &peer) {
+            Ok(ours) => self.open(id, Proved { theirs, peer, keys, ours, proof: None }, ms),
+            Err(reason) => self.fail(id, Some(theirs.nonce), reason),
+        }
+        Ok(())
+    }
+
+    pub(super) fn take_refusal(&mut self, id: SessionId, body: &[u8]) {
+        let refused = match self.sessions.get_mut(&id).map(|session| &mut session.phase) {
+            Some(Phase::Listening(listen)) => {
+                listen.handle_refusal(body);
+                None
+            }
+            Some(Phase::Dialing(dial)) => dial.handle_refusal(body),
+            Some(Phase::Established(established)) => {
+                established.proof.as_ref().and_then(|proof| proof.handle_refusal(body))
+            }
+            _ => None,
+        };
+        if let Some(refusal) = refused {
+            self.events.push(id, SessionEvent::Ended(EndReason::Refused(refusal)));
+            self.set_ending(id, Vec::new());
+        }
+    }
+
+    /// Asks the host whether a peer may come in, and to what.
+    fn admit(&mut self, id: SessionId, options: &SessionOptions, peer: &Peer) -> Result<Scope, EndReason> {
+        if options.expected.is_some_and(|expected: AgentId| expected != peer.agent) {
+            return Err(HandshakeError::UnexpectedAgent.into());
+        }
+        let Some(gate) = &mut self.gate else { return Ok(options.scope.clone()) };
+        let allowed = gate(peer).ok_or(EndReason::NotAdmitted)?;
+        let scope = options.scope.meet(&allowed);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.allowed = Some(allowed);
+        }
+        Ok(scope)
+    }
+
+    fn open(&mut self, id: SessionId, proved: Proved, ms: u64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let (options, Proved { theirs, peer, keys, ours, proof }) = (&session.options, proved);
+        let setup = Setup {
+            dials: options.dials,
+            peer: peer.agent,
+            salt: keys.salt,
+            scope: ours,
+            want_everything: (options.scope.is_everything(), theirs.everything),
+            heartbeat_ms: options.heartbeat_ms,
+        };
+        let agreed = Agreed {
+            dials: options.dials,
+            peer,
+            keys,
+            frame_bytes: options.frame_bytes.min(theirs.frame_bytes),
+            window: options.window,
+            peer_window: theirs.window,
+            datagrams: options.datagrams,
+            idle_ms: options.idle_ms,
+        };
+        session.phase = Phase::Established(Box::new(Established::new(agreed, setup, proof, ms)));
+        self.events.push(id, SessionEvent::Connected(peer));
+    }
+
+    /// Does what a frame asks for that was not taken in.
+    fn not_taken(&mut self, id: SessionId, failure: NotTaken) -> Result<(), InputError> {
+        match failure {
+            NotTaken::NotAuthentic => Err(InputError::NotAuthentic),
+            NotTaken::Failed(error, nonce) => {
+                self.fail(id, nonce, error.into());
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends a handshake that failed here, and tells the peer why, as far as it helps.
+    fn fail(&mut self, id: SessionId, nonce: Option<[u8; 16]>, reason: EndReason) {
+        let refusal = match &reason {
+            EndReason::Handshake(error) => Refusal::from(error),
+            _ => Refusal::NotAdmitted,
+        };
+        let mut last = Vec::new();
+        if let Some(nonce) = nonce {
+            put_frame(&mut last, Kind::Refusal, &Membership::refusal(&nonce, refusal.code()));
+        }
+        self.events.push(id, SessionEvent::Ended(reason));
+        self.set_ending(id, last);
+    }
+}
