@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 
 use consilience_crdts::Entry;
 
-use super::topic::{Table, TopicState};
+use super::collection::Table;
+use super::topic::TopicState;
 
 const CONTEXT: &str = "consilience topic digest v1";
 

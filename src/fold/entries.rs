@@ -14,8 +14,9 @@ use core::ops::Range;
 use consilience_crdts::{Dot, Hlc};
 use consilience_sync::{Entry, Incarnation, LogId, LogSet};
 
+use super::collection::Table;
 use super::dots::{Dots, Item as Listed, LogIndex, Place, Tag};
-use super::topic::{Table, TopicState, listing_cost};
+use super::topic::{TopicState, listing_cost};
 use crate::payload::{CollectionId, Item, Op, Ref, Refs, Transaction, counter, seq_of};
 
 /// The entry whose operations are being taken in or back.

@@ -6,6 +6,7 @@
 //!
 //! What does not live here: which entries are applicable (the `LogSet`'s), and what local writers write.
 
+mod collection;
 mod couples;
 mod digest;
 mod dots;
@@ -19,12 +20,13 @@ use alloc::vec::Vec;
 
 use consilience_sync::{Change, LogId, LogKind, LogSet, Topic};
 
+pub(crate) use collection::Table;
 pub(crate) use couples::actor_of;
 pub(crate) use dots::Place;
 pub(crate) use entries::tag_of;
 pub(crate) use events::EventIndex;
 pub use events::EventRef;
-pub(crate) use topic::{ENTRY_COST, Member, Table, TopicState};
+pub(crate) use topic::{ENTRY_COST, Member, TopicState};
 pub(crate) use watch::{Watch, Winner, winner};
 
 use crate::payload::PayloadError;

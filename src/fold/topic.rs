@@ -16,6 +16,7 @@ use consilience_crdts::ActorId;
 use consilience_sync::{AgentId, Entry, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, Topic};
 
 use super::Folded;
+use super::collection::{Collection, Table};
 use super::couples::Couples;
 use super::dots::{Dots, LogIndex};
 use super::watch::Watch;
@@ -72,18 +73,6 @@ pub(crate) const ENTRY_COST: u64 = 6;
 /// What it counts to list a key and a value.
 pub(crate) const fn listing_cost(key: usize, value: usize) -> u64 {
     (key + value) as u64 + 24
-}
-
-#[derive(Clone, Debug)]
-pub(crate) enum Table {
-    Dots(Box<Dots>),
-    Couples(Box<Couples>),
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Collection {
-    pub(crate) id: CollectionId,
-    pub(crate) table: Table,
 }
 
 #[derive(Clone, Debug)]

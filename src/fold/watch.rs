@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 
 use consilience_crdts::{Dot, Hlc};
 
-use super::topic::{Collection, Table};
+use super::collection::{Collection, Table};
 
 /// What stood under a key: its winning dot.
 #[derive(Clone, Debug, PartialEq, Eq)]

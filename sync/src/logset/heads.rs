@@ -69,7 +69,7 @@ impl Heads {
 
     /// Gives a log whose id has changed the next turn.
     fn turn_of(&mut self, slot: &mut Slot, log: LogId) {
-        self.turns.remove(&slot.turn);
+        self.turns.remove(&slot.head.version);
         self.turn = self.turn.saturating_add(1);
         self.turns.insert(self.turn, log);
         slot.turned(self.turn, self.marked);
@@ -195,17 +195,17 @@ impl LogSet {
         while let Some(id) = self.heads.stale.pop_first() {
             let Some(slot) = self.slots.get(&id) else { continue };
             let head = self.heads.id(&slot.log, slot.counted(), slot.evidence.as_ref());
-            if head == slot.head {
+            if head == slot.head.id {
                 continue;
             }
             let key = order_key(&slot.log.opening().topic, &id);
-            if let Some(old) = slot.head {
+            if let Some(old) = slot.head.id {
                 self.heads.set.remove(&old);
             }
             // A key fits, an id covers its log, and there are fewer logs than a set has room for.
             let held = head.filter(|head| self.heads.set.insert(&key, head).is_ok());
             if let Some(slot) = self.slots.get_mut(&id) {
-                slot.head = held;
+                slot.head.id = held;
                 self.heads.turn_of(slot, id);
             }
         }
@@ -215,8 +215,8 @@ impl LogSet {
     /// Has a log change now that has changed already, and of which a part counted before.
     pub(super) fn change_again(&mut self, log: &LogId, before: u64) {
         self.fresh_heads();
-        if let Some(slot) = self.slots.get_mut(log).filter(|slot| slot.head.is_some()) {
-            slot.told_size = before;
+        if let Some(slot) = self.slots.get_mut(log).filter(|slot| slot.head.id.is_some()) {
+            slot.head.counted = before;
             self.heads.turn_of(slot, *log);
         }
     }
@@ -233,7 +233,7 @@ impl LogSet {
     pub fn heads_changed(&mut self, after: u64) -> impl Iterator<Item = (u64, LogId, u64)> + '_ {
         self.fresh_heads();
         let changed = self.heads.turns.range(after.saturating_add(1)..);
-        changed.filter_map(|(turn, id)| self.slots.get(id).map(|slot| (*turn, *id, slot.size_before)))
+        changed.filter_map(|(turn, id)| self.slots.get(id).map(|slot| (*turn, *id, slot.head.before)))
     }
 
     /// Remembers, for each log that changes behind a turn, how much of it counted then: see
@@ -246,7 +246,7 @@ impl LogSet {
     /// many marks since.
     #[must_use]
     pub fn size_at_turn(&self, log: &LogId, turn: u64) -> Option<u64> {
-        self.slots.get(log).map(|slot| slot.size_at(turn))
+        self.slots.get(log).map(|slot| slot.head.size_at(turn))
     }
 
     /// A hash over the heads within some ranges of the order, which do not overlap: what [`heads_root`](Self::heads_root)

@@ -195,7 +195,7 @@ impl LogSet {
     /// Forgets a log and everything about it, without a word to the caller.
     pub fn remove(&mut self, log: &LogId) -> bool {
         let Some(slot) = self.slots.remove(log) else { return false };
-        self.heads.forget(log, slot.head, slot.turn);
+        self.heads.forget(log, slot.head.id, slot.head.version);
         let opening = slot.log.opening();
         self.by_topic.remove(&(opening.topic.clone(), *log));
         if let Some((_, logs)) = self.agents.get_mut(&opening.agent) {

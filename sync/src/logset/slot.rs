@@ -30,21 +30,46 @@ struct Told {
     deferred: Option<u64>,
 }
 
+/// The head of a log in the set of heads, and what is remembered of earlier ones.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HeadHistory {
+    /// Its id, as last made.
+    pub(super) id: Option<[u8; 32]>,
+    /// When that last changed: by a number that rises over all logs of the set.
+    pub(super) version: u64,
+    /// How much of the log counted when the id was made, and when the one before was.
+    pub(super) counted: u64,
+    pub(super) before: u64,
+    /// For some versions that were marked, how much of it counted then: noted when it changed for the first time after one.
+    anchors: Vec<(u64, u64)>,
+}
+
+impl HeadHistory {
+    fn note(&mut self, version: u64, marked: u64, counted: u64) {
+        if self.version <= marked {
+            if self.anchors.len() >= ANCHORS_MAX {
+                self.anchors.remove(0);
+            }
+            self.anchors.push((marked, self.counted));
+        }
+        self.version = version;
+        self.before = core::mem::replace(&mut self.counted, counted);
+    }
+
+    /// How much of the log counted at a version that was marked; too much, if that is long ago.
+    pub(super) fn size_at(&self, version: u64) -> u64 {
+        let anchor = self.anchors.iter().find(|(marked, _)| *marked >= version && self.version > version);
+        anchor.map_or(self.counted, |(_, size)| *size)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) log: Log,
     /// A local writer appends to it.
     pub(super) local: bool,
     pub(super) evidence: Option<Evidence>,
-    /// The id of its head in the set of heads, as last made.
-    pub(super) head: Option<[u8; 32]>,
-    /// When that id last changed: by a number that rises over all logs of the set.
-    pub(super) turn: u64,
-    /// How much of the log counted when the id was made, and when the one before was.
-    pub(super) told_size: u64,
-    pub(super) size_before: u64,
-    /// For some turns that were marked, how much of it counted then: noted when it changed for the first time behind one.
-    pub(super) anchors: Vec<(u64, u64)>,
+    pub(super) head: HeadHistory,
     /// When the entries of a void log are dropped.
     pub(super) void_until: Option<Timestamp>,
     /// The base that the writer's next incarnation recorded.
@@ -69,11 +94,7 @@ impl Slot {
             log,
             local: false,
             evidence: None,
-            head: None,
-            turn: 0,
-            told_size: 0,
-            size_before: 0,
-            anchors: Vec::new(),
+            head: HeadHistory::default(),
             void_until: None,
             retired: 0,
             generation: 0,
@@ -99,22 +120,9 @@ impl Slot {
     }
 
     /// Notes that the id of its head has changed.
-    pub(super) fn turned(&mut self, turn: u64, marked: u64) {
-        if self.turn <= marked {
-            if self.anchors.len() >= ANCHORS_MAX {
-                self.anchors.remove(0);
-            }
-            self.anchors.push((marked, self.told_size));
-        }
-        self.turn = turn;
-        self.size_before = self.told_size;
-        self.told_size = self.counted().0;
-    }
-
-    /// How much of it counted at a turn that was marked; too much, if that is long ago.
-    pub(super) fn size_at(&self, turn: u64) -> u64 {
-        let anchor = self.anchors.iter().find(|(marked, _)| *marked >= turn && self.turn > turn);
-        anchor.map_or(self.told_size, |(_, size)| *size)
+    pub(super) fn turned(&mut self, version: u64, marked: u64) {
+        let counted = self.counted().0;
+        self.head.note(version, marked, counted);
     }
 
     /// Whether nothing of it counts.

@@ -34,14 +34,7 @@ pub struct Reconciliation {
     pub(super) phase: Phase,
     /// The number of the next frame of the conversation, from whichever side.
     pub(super) number: u64,
-    /// Whether the peer has more to say on earlier ranges.
-    pub(super) peer_more: bool,
-    /// Whether the peer wants nothing now that can wait.
-    pub(super) peer_full: bool,
-    /// Whether this side's last frame said that more would come, so that the peer waits for it.
-    pub(super) promised: bool,
-    /// Whether the last frame has to be answered.
-    pub(super) question: bool,
+    pub(super) turn: Turn,
     /// Ranges to be answered, the lowest last: a stack, so that what a frame brought is answered before what waited
     /// longer, and little waits.
     pub(super) tasks: Vec<Task>,
@@ -55,6 +48,19 @@ pub struct Reconciliation {
     /// The set's generation at the last frame.
     pub(super) generation: Option<u64>,
     pub(super) report: Report,
+}
+
+/// Whose turn it is to say what, while ranges go back and forth.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn {
+    /// The peer has more to say on earlier ranges.
+    pub(super) peer_more: bool,
+    /// The peer wants nothing now that can wait.
+    pub(super) peer_full: bool,
+    /// This side's last frame said that more would come, so the peer waits for it.
+    pub(super) promised: bool,
+    /// The last frame has to be answered.
+    pub(super) question: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,10 +115,7 @@ impl Reconciliation {
             scope: KeyRange::all(),
             phase: Phase::Accepting,
             number: 0,
-            peer_more: false,
-            peer_full: false,
-            promised: false,
-            question: false,
+            turn: Turn::default(),
             tasks: Vec::new(),
             waiting_bytes: 0,
             asks: VecDeque::new(),
@@ -155,7 +158,7 @@ impl Reconciliation {
             return Ok(step);
         }
         // All but range frames, which say so themselves, are waited for with an answer.
-        self.question = true;
+        self.turn.question = true;
         match frame {
             Frame::Open(open) => self.handle_open(set, open, &mut step),
             Frame::Cells { len, start: _, cells } => self.handle_cells(set, len, &cells, changed, &mut step),
@@ -429,8 +432,8 @@ impl Reconciliation {
     fn handle_ranges(&mut self, set: &ReconcileSet, ranges: Ranges, step: &mut Step) {
         self.phase = Phase::Ranging;
         self.peeler = Peeler::default();
-        (self.peer_more, self.peer_full) = (ranges.more, ranges.full);
-        self.question = ranges.more || !ranges.entries.is_empty();
+        (self.turn.peer_more, self.turn.peer_full) = (ranges.more, ranges.full);
+        self.turn.question = ranges.more || !ranges.entries.is_empty();
         self.report.ranges |= !ranges.entries.is_empty();
         if ranges.more && ranges.entries.is_empty() && ranges.asks.is_empty() && ranges.tells.is_empty() {
             // More is promised by who says something now.

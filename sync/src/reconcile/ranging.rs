@@ -116,7 +116,7 @@ impl Reconciliation {
             if !filling.writer.may_follow(&task.range().lower) {
                 break;
             }
-            if self.peer_full && self.tasks.len() <= waited {
+            if self.turn.peer_full && self.tasks.len() <= waited {
                 if !filling.is_empty() {
                     break;
                 }
@@ -165,17 +165,17 @@ impl Reconciliation {
             self.stop(step, StopReason::Limit);
             return;
         }
-        if silent && !self.question && !self.promised {
+        if silent && !self.turn.question && !self.turn.promised {
             self.finish(step, Outcome::Differences);
             return;
         }
         let full = self.waiting_bytes > self.config.limits.waiting_bytes / FULL_SHARE;
         let bytes = encode_ranges(self.number, more, full, &filling.asks, &filling.tells, &filling.writer);
         self.count_sent(&bytes);
-        self.promised = more;
+        self.turn.promised = more;
         self.report.ranges |= entries;
         step.frame = Some(bytes);
-        if !entries && !more && !self.peer_more {
+        if !entries && !more && !self.turn.peer_more {
             // Nothing in the frame wants an answer, and nothing else is open.
             self.finish(step, Outcome::Differences);
         } else {

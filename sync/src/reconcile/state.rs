@@ -36,7 +36,7 @@ impl Reconciliation {
         out.push(phase);
         put_varint(&mut out, u64::from(sent));
         put_varint(&mut out, self.number);
-        let flags = [self.peer_more, self.question, self.promised, self.peer_full];
+        let flags = [self.turn.peer_more, self.turn.question, self.turn.promised, self.turn.peer_full];
         out.push(flags.iter().rev().fold(0, |flags, flag| flags << 1 | u8::from(*flag)));
         put_varint(&mut out, self.work_left);
         put_range(&mut out, &self.scope);
@@ -84,10 +84,10 @@ impl Reconciliation {
         };
         this.number = reader.varint()?;
         let flags = reader.byte()?;
-        this.peer_more = flags & 1 != 0;
-        this.question = flags & 2 != 0;
-        this.promised = flags & 4 != 0;
-        this.peer_full = flags & 8 != 0;
+        this.turn.peer_more = flags & 1 != 0;
+        this.turn.question = flags & 2 != 0;
+        this.turn.promised = flags & 4 != 0;
+        this.turn.peer_full = flags & 8 != 0;
         this.work_left = reader.varint()?;
         this.scope = range(reader)?;
         this.asks = reader.words(usize::MAX)?.into();

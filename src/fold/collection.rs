@@ -1,0 +1,19 @@
+//! [`Collection`]: one collection of a topic, with the table of what its entries say.
+
+use alloc::boxed::Box;
+
+use super::couples::Couples;
+use super::dots::Dots;
+use crate::payload::CollectionId;
+
+#[derive(Clone, Debug)]
+pub(crate) enum Table {
+    Dots(Box<Dots>),
+    Couples(Box<Couples>),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Collection {
+    pub(crate) id: CollectionId,
+    pub(crate) table: Table,
+}
