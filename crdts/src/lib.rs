@@ -55,7 +55,7 @@
 extern crate alloc;
 
 mod causal;
-pub(crate) mod codec;
+pub(crate) mod bytes;
 mod context;
 pub mod coupling;
 mod dot;
@@ -66,7 +66,7 @@ mod store;
 pub use consilience_base::{DecodeError, Hlc, Timestamp};
 
 pub use causal::{Cursor, WriteError};
-pub use codec::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use bytes::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 pub use context::{CausalContext, VersionVector};
 pub use coupling::{Coupling, CouplingDelta, CouplingSchema, Units};
 pub use dot::{ActorId, COUNTER_MAX, Dot};

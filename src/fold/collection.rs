@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use super::couples::Couples;
+use super::coupling_table::Couples;
 use super::dots::Dots;
 use crate::payload::CollectionId;
 

@@ -7,7 +7,7 @@
 //! What does not live here: which entries are applicable (the `LogSet`'s), and what local writers write.
 
 mod collection;
-mod couples;
+mod coupling_table;
 mod digest;
 mod dots;
 mod entries;
@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use consilience_sync::{Change, LogId, LogKind, LogSet, Topic};
 
 pub(crate) use collection::Table;
-pub(crate) use couples::actor_of;
+pub(crate) use coupling_table::actor_of;
 pub(crate) use dots::Place;
 pub(crate) use entries::tag_of;
 pub(crate) use events::EventIndex;

@@ -17,7 +17,7 @@ use consilience_sync::{AgentId, Entry, Incarnation, Log, LogId, LogKind, LogOpen
 
 use super::Folded;
 use super::collection::{Collection, Table};
-use super::couples::Couples;
+use super::coupling_table::Couples;
 use super::dots::{Dots, LogIndex};
 use super::watch::Watch;
 use crate::payload::{CollectionId, CollectionKind, Transaction, counter};

@@ -13,7 +13,7 @@ use core::cmp::Ordering;
 
 use super::Causal;
 use super::form::{Form, Head};
-use super::journal::Journal;
+use super::changelog::Journal;
 use super::kind::Kind;
 use super::rows::{Row, Rows};
 use crate::codec::DecodeError;

@@ -8,12 +8,12 @@
 mod facade;
 mod form;
 mod join;
-mod journal;
+mod changelog;
 mod kind;
 mod lookup;
 mod rows;
 mod small;
-mod writer;
+mod encoder;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -27,11 +27,11 @@ use crate::store::{DotStore, Stats};
 pub(crate) use facade::causal_collection;
 use form::{Form, Head};
 pub(crate) use join::{Held, Observe, Unobserved};
-pub use journal::Cursor;
-use journal::Journal;
+pub use changelog::Cursor;
+use changelog::Journal;
 pub(crate) use kind::Kind;
 use small::Small;
-use writer::Writer;
+use encoder::Writer;
 
 /// Why a local write was refused. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 
 use super::damage::JournalCorrupt;
-use super::frame::{Key, Segment, segments};
+use super::envelope::{Key, Segment, segments};
 use super::record::RecordId;
 use super::recover::{Cut, examine};
 use super::snapshot;

@@ -16,13 +16,13 @@
 //! reading takes time in proportion to the bytes, whatever they are.
 
 mod damage;
-mod frame;
+mod envelope;
 mod inspect;
 mod item;
 mod record;
 mod recover;
 mod snapshot;
-mod writer;
+mod journal;
 
 pub use damage::{Damage, JournalCorrupt, Part};
 pub use inspect::{Extent, Inspection, covers, has_record, inspect};
@@ -30,4 +30,4 @@ pub use item::Item;
 pub use record::{Record, RecordId};
 pub use recover::{Cut, Recovered, recover};
 pub use snapshot::{Applied, ApplyError, Snapshot, SnapshotWriter, apply, write_set};
-pub use writer::{ConfirmError, Journal};
+pub use journal::{ConfirmError, Journal};

@@ -10,11 +10,11 @@
 use alloc::vec::Vec;
 
 use super::damage::{Damage, JournalCorrupt, Part, damage_of};
-use super::frame::{Key, Segment, Whole, segments};
+use super::envelope::{Key, Segment, Whole, segments};
 use super::item::{self, Item};
 use super::record::RecordId;
 use super::snapshot;
-use super::writer::Journal;
+use super::journal::Journal;
 use crate::MeshId;
 
 /// The end of the records was cut off.

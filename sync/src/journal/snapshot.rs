@@ -15,7 +15,7 @@
 use alloc::vec::Vec;
 
 use super::damage::{Damage, JournalCorrupt, Part, damage_of};
-use super::frame::{Key, Verdict};
+use super::envelope::{Key, Verdict};
 use super::item::{self, Item};
 use super::record::RecordId;
 use crate::codec::{Reader, put_varint};

@@ -11,7 +11,7 @@ use super::config::{Config, Mode, Outcome, Report, Status, Step, StopReason};
 use super::error::FrameError;
 use super::estimate;
 use super::fingerprint::{Marks, Salts};
-use super::frame::{Body, Frame, HEAD_BYTES_MAX, Open, OpenBody, Ranges, Summary};
+use super::message::{Body, Frame, HEAD_BYTES_MAX, Open, OpenBody, Ranges, Summary};
 use super::limits::Limits;
 use super::peel::{CELL_BYTES, Peeler};
 use super::plan;

@@ -70,7 +70,7 @@ mod config;
 mod error;
 mod estimate;
 mod fingerprint;
-mod frame;
+mod message;
 mod index;
 mod limits;
 mod lthash;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::config::{Outcome, Status, Step, StopReason};
 use super::fingerprint::{Marks, product, times};
-use super::frame::{Body, Entry, EntryWriter, HEAD_BYTES_MAX, encode_ranges, fingerprint_bytes};
+use super::message::{Body, Entry, EntryWriter, HEAD_BYTES_MAX, encode_ranges, fingerprint_bytes};
 use super::machine::{Phase, Reconciliation};
 use super::order::Place;
 use super::plan;

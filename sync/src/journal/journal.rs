@@ -5,7 +5,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::frame::{self, Key};
+use super::envelope::{self, Key};
 use super::item::Item;
 use super::record::{Record, RecordId};
 use crate::MeshId;
@@ -89,7 +89,7 @@ impl Journal {
     pub fn poll(&mut self) -> Option<Record> {
         let Sealed { own, body } = self.sealed.pop_front()?;
         self.polled = self.polled.next();
-        let bytes = frame::write(&self.key, self.polled.as_u64(), self.confirmed.as_u64(), &body);
+        let bytes = envelope::write(&self.key, self.polled.as_u64(), self.confirmed.as_u64(), &body);
         Some(Record::new(self.polled, own, bytes))
     }
 
