@@ -50,7 +50,7 @@ use interests::Interests;
 use message::Message;
 use outbox::Outbox;
 use questions::Questions;
-use round::{Field, Outcome, Rounds};
+use round::{Field, RoundOutcome, Rounds};
 
 /// After so many rounds in a row that brought nothing, the host is told.
 const USELESS_MAX: u32 = 2;
@@ -259,11 +259,11 @@ impl Exchange {
     }
 
     /// Does what the end of a round asks for.
-    fn follow(&mut self, outcome: Outcome, cx: &mut Context<'_>) {
+    fn follow(&mut self, outcome: RoundOutcome, cx: &mut Context<'_>) {
         let heartbeat = cx.ms.saturating_add(self.heartbeat_ms);
         match outcome {
-            Outcome::Going => return,
-            Outcome::Equal => {
+            RoundOutcome::Going => return,
+            RoundOutcome::Equal => {
                 self.next_round = heartbeat;
                 self.at_once = 0;
                 self.mark_equal(cx);
@@ -273,17 +273,17 @@ impl Exchange {
                 }
             }
             // Whether that made them equal is seen at once.
-            Outcome::Gained { here } if self.dials && self.at_once < AT_ONCE_MAX => {
+            RoundOutcome::Gained { here } if self.dials && self.at_once < AT_ONCE_MAX => {
                 self.at_once = if here { 0 } else { self.at_once.saturating_add(1) };
                 self.rounds.begin();
             }
-            Outcome::Gained { here } => {
+            RoundOutcome::Gained { here } => {
                 self.next_round = heartbeat;
                 if here {
                     self.at_once = 0;
                 }
             }
-            Outcome::Useless => {
+            RoundOutcome::Useless => {
                 self.next_round = heartbeat;
                 if self.rounds.useless() == 1 && self.dials {
                     // Perhaps what it began with was out of date.
@@ -294,7 +294,7 @@ impl Exchange {
             }
         }
         self.questions.end_round();
-        cx.rounds.note(matches!(outcome, Outcome::Gained { .. }));
+        cx.rounds.note(matches!(outcome, RoundOutcome::Gained { .. }));
     }
 
     /// Has the store mark that the two are equal, unless it did. Not more often than a peer may make a disk work.
@@ -312,7 +312,7 @@ impl Exchange {
         self.rounds.stuck() >= USELESS_MAX && self.told.in_sync.replace(false) != Some(false)
     }
 
-    /// Tells the host, once, that there is no room for what the peer has. Whoever passes logs on is not to blame.
+    /// Tells the host, once, that there is no room for what the peer has. Whoever rounds logs on is not to blame.
     fn too_many_logs(&mut self, cx: &mut Context<'_>) {
         if !core::mem::replace(&mut self.told.too_many_logs, true) {
             cx.notices.push(Notice::TooManyLogs);

@@ -6,7 +6,7 @@
 //!
 //! A log of which one side keeps only the position, because all of it was retired, is sent as a proof without entries.
 //! Whoever knows of the retirement takes that for the log; a relay that does not stays without it, and is sent the same
-//! in the next pass.
+//! in the next round.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -151,7 +151,7 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
     if slot.log.opening().kind == LogKind::State && (ours.evidence.is_some() || known.is_some()) {
         return;
     }
-    // Behind a fork that one side does not know of yet, what it holds does not count. Entries wait for the next pass.
+    // Behind a fork that one side does not know of yet, what it holds does not count. Entries wait for the next round.
     let unaware = if ours.evidence.is_none() { ours.size } else { size };
     if ours.evidence.is_some() != known.is_some() && unaware > 0 {
         return;

@@ -13,7 +13,7 @@ pub enum Mode {
     /// By the sketch, and by ranges where the sketch does not reach. The default.
     #[default]
     Auto,
-    /// By ranges alone: for a part of the order, and after passes that ended without the roots being equal, since
+    /// By ranges alone: for a part of the order, and after rounds that ended without the roots being equal, since
     /// ranges are salted anew and short ids that collide do not mislead them for good.
     Ranges,
 }
@@ -22,7 +22,7 @@ pub enum Mode {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
     /// 32 bytes that both sides know and neither chose alone: a hash of a nonce of each, drawn for this session (and
-    /// hashed with a counter for each further pass). Fingerprints and their bound depend on it.
+    /// hashed with a counter for each further round). Fingerprints and their bound depend on it.
     pub salt: [u8; 32],
     /// On the side that opens: what to reconcile. On the other: what the peer may ask about.
     pub scope: KeyRange,
@@ -138,7 +138,7 @@ pub struct Report {
     pub work: u64,
     /// Whether ranges were used.
     pub ranges: bool,
-    /// Whether this set changed meanwhile, so that another pass may be needed.
+    /// Whether this set changed meanwhile, so that another round may be needed.
     pub changed: bool,
     /// The peer's root when it opened, if this side received it.
     pub peer_root: Option<[u8; 32]>,

@@ -24,7 +24,7 @@ use super::task::Task;
 /// [`accept`](Self::accept)s, and each handles the other's frames until its status is [`Status::Done`].
 ///
 /// It borrows nothing: the set may change between frames. What was compared before a change may then be missed, which
-/// the roots show, and another pass repairs.
+/// the roots show, and another round repairs.
 #[derive(Clone, Debug)]
 pub struct Reconciliation {
     pub(super) config: Config,

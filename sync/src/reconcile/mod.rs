@@ -14,9 +14,9 @@
 //! lacks itself; the whole id comes with the item. With [`Config::announce`] both sides learn both, otherwise the
 //! side that was asked learns what it lacks by receiving it.
 //!
-//! **Passes.** Short ids can collide, sets change while frames travel, and peers lie. None of that is an error: when
-//! the items have been exchanged the roots are compared again, and as long as they differ another pass is made, with a
-//! fresh salt. After two passes that did not help, use [`Mode::Ranges`], which no collision of short ids misleads.
+//! **Rounds.** Short ids can collide, sets change while frames travel, and peers lie. None of that is an error: when
+//! the items have been exchanged the roots are compared again, and as long as they differ another round is made, with a
+//! fresh salt. After two rounds that did not help, use [`Mode::Ranges`], which no collision of short ids misleads.
 //!
 //! | limit | value |
 //! |---|---|

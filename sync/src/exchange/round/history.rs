@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use super::Outcome;
+use super::RoundOutcome;
 use super::window::Window;
 use crate::identity::LogId;
 
@@ -124,14 +124,14 @@ impl History {
     }
 
     /// Notes what came of a round.
-    pub(super) fn ended(&mut self, round: &Ended) -> Outcome {
+    pub(super) fn ended(&mut self, round: &Ended) -> RoundOutcome {
         let (here, there) = round.gained;
         if here || there {
             (self.useless, self.stuck) = (0, 0);
-            return Outcome::Gained { here };
+            return RoundOutcome::Gained { here };
         }
         if round.more {
-            return Outcome::Gained { here };
+            return RoundOutcome::Gained { here };
         }
         // Unless what this side holds has changed: then another session brought it what the roots differed in.
         let changed = self.stuck_at != Some(round.roots.ours);
@@ -141,12 +141,12 @@ impl History {
             // Most of what they hold was not looked at.
             self.mistaken = true;
             self.useless = 1;
-            return Outcome::Useless;
+            return RoundOutcome::Useless;
         }
         self.useless = self.useless.saturating_add(1);
         if self.useless > 1 {
             self.failed = Some((round.roots, 0));
         }
-        Outcome::Useless
+        RoundOutcome::Useless
     }
 }

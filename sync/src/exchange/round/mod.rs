@@ -65,7 +65,7 @@ pub(super) struct Field<'a> {
 
 /// What came of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum RoundOutcome {
     /// The round goes on.
     Going,
     /// The two sides hold the same.
@@ -213,8 +213,8 @@ impl Rounds {
     }
 
     /// Writes what this side has to say next, if it can say it now.
-    pub(super) fn compose(&mut self, field: &mut Field<'_>, out: &mut Vec<u8>) -> Outcome {
-        let Some(Round { gained, state }) = self.round.take() else { return Outcome::Going };
+    pub(super) fn compose(&mut self, field: &mut Field<'_>, out: &mut Vec<u8>) -> RoundOutcome {
+        let Some(Round { gained, state }) = self.round.take() else { return RoundOutcome::Going };
         let number = self.number;
         let next = match state {
             State::Asking => State::Asked(self.ask(field, out)),
@@ -252,7 +252,7 @@ impl Rounds {
             state => state,
         };
         self.round = Some(Round { gained, state: next });
-        Outcome::Going
+        RoundOutcome::Going
     }
 
     /// Tells the root of what this side has.
@@ -270,20 +270,20 @@ impl Rounds {
         question: &Questioned,
         field: &mut Field<'_>,
         out: &mut Vec<u8>,
-    ) -> Result<State, Outcome> {
+    ) -> Result<State, RoundOutcome> {
         let (round, theirs) = (self.number, question.root);
         let ours = field.scope.root(field.set);
         let version = field.set.heads_turn();
         if theirs == ours {
             Message::Same { round }.put(out);
             self.equal(&ours, version, version, field);
-            return Err(Outcome::Equal);
+            return Err(RoundOutcome::Equal);
         }
         let roots = Roots { theirs: Some(theirs), ours };
         if self.history.is_hopeless(&roots) {
             // Neither side has changed since that did not help.
             Message::Done { round, gained: false, more: false }.put(out);
-            return Err(Outcome::Useless);
+            return Err(RoundOutcome::Useless);
         }
         let mark = field.at;
         field.outbox.go_live(version);
@@ -325,15 +325,15 @@ impl Rounds {
     }
 
     /// Takes in that the roots are equal.
-    pub(super) fn same(&mut self, number: u64, field: &mut Field<'_>) -> Outcome {
+    pub(super) fn same(&mut self, number: u64, field: &mut Field<'_>) -> RoundOutcome {
         match &self.round {
             Some(Round { state: State::Asked(asked), .. }) if number == self.number => {
                 let Asked { root, version, .. } = *asked;
                 let now = field.set.heads_turn();
                 self.equal(&root, version, now, field);
-                Outcome::Equal
+                RoundOutcome::Equal
             }
-            _ => Outcome::Going,
+            _ => RoundOutcome::Going,
         }
     }
 
@@ -473,12 +473,12 @@ impl Rounds {
     }
 
     /// Takes in that the peer has sent everything.
-    pub(super) fn done(&mut self, number: u64, gained: bool, more: bool) -> Outcome {
-        let Some(round) = self.round.take_if(|_| number == self.number) else { return Outcome::Going };
+    pub(super) fn done(&mut self, number: u64, gained: bool, more: bool) -> RoundOutcome {
+        let Some(round) = self.round.take_if(|_| number == self.number) else { return RoundOutcome::Going };
         match round.state {
             State::Asked(_) => {
                 self.history.gave_up();
-                Outcome::Useless
+                RoundOutcome::Useless
             }
             State::Exchanging(mut exchanging) => {
                 exchanging.peer_done = Some((gained, more));
@@ -486,16 +486,16 @@ impl Rounds {
             }
             state => {
                 self.round = Some(Round { state, ..round });
-                Outcome::Going
+                RoundOutcome::Going
             }
         }
     }
 
     /// Ends a round that both sides are done with.
-    fn go_on_or_end(&mut self, gained: bool, exchanging: Exchanging) -> Outcome {
+    fn go_on_or_end(&mut self, gained: bool, exchanging: Exchanging) -> RoundOutcome {
         let Some((peer_gained, peer_more)) = exchanging.peer_done.filter(|_| exchanging.done) else {
             self.round = Some(Round { gained, state: State::Exchanging(exchanging) });
-            return Outcome::Going;
+            return RoundOutcome::Going;
         };
         let Exchanging { roots, partial, more, .. } = exchanging;
         self.history.ended(&Ended { roots, partial, gained: (gained, peer_gained), more: more || peer_more })
