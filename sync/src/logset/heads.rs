@@ -40,8 +40,8 @@ pub(super) struct Heads {
     /// Logs that may have changed since their ids were made.
     stale: BTreeSet<LogId>,
     /// Which log's id changed when: each once, by a number that rises.
-    turns: BTreeMap<u64, LogId>,
-    turn: u64,
+    versions: BTreeMap<u64, LogId>,
+    version: u64,
     marked: u64,
 }
 
@@ -56,8 +56,8 @@ impl Heads {
             key: blake3::derive_key("consilience head id v1", mesh.as_bytes()),
             set: ReconcileSet::new(&set_key, u64::from_le_bytes([a, b, c, d, e, f, g, h])),
             stale: BTreeSet::new(),
-            turns: BTreeMap::new(),
-            turn: 0,
+            versions: BTreeMap::new(),
+            version: 0,
             marked: 0,
         }
     }
@@ -68,17 +68,17 @@ impl Heads {
     }
 
     /// Gives a log whose id has changed the next turn.
-    fn turn_of(&mut self, slot: &mut Slot, log: LogId) {
-        self.turns.remove(&slot.head.version);
-        self.turn = self.turn.saturating_add(1);
-        self.turns.insert(self.turn, log);
-        slot.turned(self.turn, self.marked);
+    fn version_of(&mut self, slot: &mut Slot, log: LogId) {
+        self.versions.remove(&slot.head.version);
+        self.version = self.version.saturating_add(1);
+        self.versions.insert(self.version, log);
+        slot.note_version(self.version, self.marked);
     }
 
     /// Takes a log out that is no longer held.
-    pub(super) fn forget(&mut self, log: &LogId, head: Option<[u8; 32]>, turn: u64) {
+    pub(super) fn forget(&mut self, log: &LogId, head: Option<[u8; 32]>, version: u64) {
         self.stale.remove(log);
-        self.turns.remove(&turn);
+        self.versions.remove(&version);
         if let Some(head) = head {
             self.set.remove(&head);
         }
@@ -206,7 +206,7 @@ impl LogSet {
             let held = head.filter(|head| self.heads.set.insert(&key, head).is_ok());
             if let Some(slot) = self.slots.get_mut(&id) {
                 slot.head.id = held;
-                self.heads.turn_of(slot, id);
+                self.heads.version_of(slot, id);
             }
         }
         &mut self.heads.set
@@ -217,36 +217,36 @@ impl LogSet {
         self.fresh_heads();
         if let Some(slot) = self.slots.get_mut(log).filter(|slot| slot.head.id.is_some()) {
             slot.head.counted = before;
-            self.heads.turn_of(slot, *log);
+            self.heads.version_of(slot, *log);
         }
     }
 
     /// A number that rises whenever the head of a log changes: where [`heads_changed`](Self::heads_changed) goes on.
     #[must_use]
-    pub fn heads_turn(&mut self) -> u64 {
+    pub fn heads_version(&mut self) -> u64 {
         self.fresh_heads();
-        self.heads.turn
+        self.heads.version
     }
 
     /// The logs whose heads changed after a turn, each once and the longest unchanged first, with the turn of its last
     /// change and how much of it counted before that.
     pub fn heads_changed(&mut self, after: u64) -> impl Iterator<Item = (u64, LogId, u64)> + '_ {
         self.fresh_heads();
-        let changed = self.heads.turns.range(after.saturating_add(1)..);
-        changed.filter_map(|(turn, id)| self.slots.get(id).map(|slot| (*turn, *id, slot.head.before)))
+        let changed = self.heads.versions.range(after.saturating_add(1)..);
+        changed.filter_map(|(version, id)| self.slots.get(id).map(|slot| (*version, *id, slot.head.before)))
     }
 
     /// Remembers, for each log that changes behind a turn, how much of it counted then: see
-    /// [`size_at_turn`](Self::size_at_turn).
-    pub fn mark_turn(&mut self, turn: u64) {
-        self.heads.marked = self.heads.marked.max(turn);
+    /// [`size_at_version`](Self::size_at_version).
+    pub fn mark_version(&mut self, version: u64) {
+        self.heads.marked = self.heads.marked.max(version);
     }
 
-    /// How much of a log counted at a turn that was [marked](Self::mark_turn). Too much, if the log has changed behind
+    /// How much of a log counted at a turn that was [marked](Self::mark_version). Too much, if the log has changed behind
     /// many marks since.
     #[must_use]
-    pub fn size_at_turn(&self, log: &LogId, turn: u64) -> Option<u64> {
-        self.slots.get(log).map(|slot| slot.head.size_at(turn))
+    pub fn size_at_version(&self, log: &LogId, version: u64) -> Option<u64> {
+        self.slots.get(log).map(|slot| slot.head.size_at(version))
     }
 
     /// A hash over the heads within some ranges of the order, which do not overlap: what [`heads_root`](Self::heads_root)

@@ -96,7 +96,7 @@ impl Replay<'_> {
     }
 
     /// Notes that a log has changed since the last mark, and how much of it counted then: what `heads_changed` and
-    /// `size_at_turn` say of it. Harmless if nothing of it is held.
+    /// `size_at_version` say of it. Harmless if nothing of it is held.
     pub fn changed(&mut self, log: &LogId, before: u64) {
         self.set.change_again(log, before);
     }

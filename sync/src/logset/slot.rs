@@ -120,7 +120,7 @@ impl Slot {
     }
 
     /// Notes that the id of its head has changed.
-    pub(super) fn turned(&mut self, version: u64, marked: u64) {
+    pub(super) fn note_version(&mut self, version: u64, marked: u64) {
         let counted = self.counted().0;
         self.head.note(version, marked, counted);
     }

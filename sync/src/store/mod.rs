@@ -291,7 +291,7 @@ impl LogStore {
         if !self.stores {
             return;
         }
-        let version = self.set.heads_turn();
+        let version = self.set.heads_version();
         let changed: Vec<LogId> = self.set.heads_changed(self.recorded).map(|(_, log, _)| log).collect();
         for log in changed {
             self.record_own_head(&log);

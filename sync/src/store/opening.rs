@@ -46,7 +46,7 @@ pub enum Opened<'a> {
     InMemory,
 }
 
-/// A note that is tied to a version of the heads ([`LogSet::heads_turn`]): after a restart the store knows which logs have
+/// A note that is tied to a version of the heads ([`LogSet::heads_version`]): after a restart the store knows which logs have
 /// changed since. Sessions mark when two stores were equal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
@@ -107,8 +107,8 @@ impl LogStore {
         for item in recovered.items() {
             match item {
                 Item::Note { kind: MARK, bytes } => {
-                    let version = self.set.heads_turn();
-                    self.set.mark_turn(version);
+                    let version = self.set.heads_version();
+                    self.set.mark_version(version);
                     self.recorded = version;
                     recovery.marks.push(Mark { version, bytes: bytes.to_vec() });
                 }
@@ -138,7 +138,7 @@ impl LogStore {
         let Some((log, before)) = bytes.split_first_chunk() else { return };
         let Ok(before) = Reader::new(before).varint() else { return };
         self.set.replay(now).changed(&LogId::from_bytes(*log), before);
-        self.recorded = self.set.heads_turn();
+        self.recorded = self.set.heads_version();
     }
 
     /// Everything that has to be stored, in one piece, in the place of all records so far: the logs, and the given notes and
@@ -182,7 +182,7 @@ fn write_marks(set: &mut LogSet, marks: &[Mark], sink: &mut impl FnMut(&Item<'_>
         let changed: Vec<LogId> = changed.map(|(_, log, _)| log).collect();
         for log in changed {
             let mut bytes = log.as_bytes().to_vec();
-            put_varint(&mut bytes, set.size_at_turn(&log, mark.version).unwrap_or(0));
+            put_varint(&mut bytes, set.size_at_version(&log, mark.version).unwrap_or(0));
             sink(&Item::Note { kind: CHANGED, bytes: &bytes });
         }
     }

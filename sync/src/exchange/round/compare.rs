@@ -184,19 +184,19 @@ mod tests {
         machines[0] = Some(first);
         let (mut frame, mut frames, mut memory) = (Some(frame), 0, 0);
         let mut pushed = [0, 0];
-        let mut turn = 1;
+        let mut version = 1;
         while let Some(bytes) = frame.take() {
             frames += 1;
-            let machine = machines[turn].as_mut().unwrap();
-            let set = if turn == 0 { &mut *ours } else { &mut *theirs };
+            let machine = machines[version].as_mut().unwrap();
+            let set = if version == 0 { &mut *ours } else { &mut *theirs };
             let step = machine.handle(set, &bytes).unwrap();
-            pushed[turn] += step.push.len();
+            pushed[version] += step.push.len();
             memory = memory.max(machine.memory());
             if let Status::Done(report) = &step.status {
                 assert_eq!(report.outcome, Outcome::Differences, "{report:?}");
             }
             frame = step.frame;
-            turn = 1 - turn;
+            version = 1 - version;
         }
         let lacking = |a: &ReconcileSet, b: &ReconcileSet| a.iter().filter(|(_, id)| !b.contains(id)).count();
         assert_eq!(pushed, [lacking(ours, theirs), lacking(theirs, ours)]);

@@ -258,7 +258,7 @@ impl Rounds {
     /// Tells the root of what this side has.
     fn ask(&self, field: &mut Field<'_>, out: &mut Vec<u8>) -> Asked {
         let root = field.scope.root(field.set);
-        let version = field.set.heads_turn();
+        let version = field.set.heads_version();
         let since = if self.history.trusts_memory() { field.checkpoints.last_with_peer() } else { None };
         Message::Root { round: self.number, root, since }.put(out);
         Asked { root, version, mark: field.at }
@@ -273,7 +273,7 @@ impl Rounds {
     ) -> Result<State, RoundOutcome> {
         let (round, theirs) = (self.number, question.root);
         let ours = field.scope.root(field.set);
-        let version = field.set.heads_turn();
+        let version = field.set.heads_version();
         if theirs == ours {
             Message::Same { round }.put(out);
             self.equal(&ours, version, version, field);
@@ -329,7 +329,7 @@ impl Rounds {
         match &self.round {
             Some(Round { state: State::Asked(asked), .. }) if number == self.number => {
                 let Asked { root, version, .. } = *asked;
-                let now = field.set.heads_turn();
+                let now = field.set.heads_version();
                 self.equal(&root, version, now, field);
                 RoundOutcome::Equal
             }
@@ -339,7 +339,7 @@ impl Rounds {
 
     fn equal(&mut self, root: &[u8; 32], version: u64, now: u64, field: &mut Field<'_>) {
         field.checkpoints.equal(root, version, version == now);
-        field.set.mark_turn(version);
+        field.set.mark_version(version);
         if version == now {
             field.outbox.equal(version);
         } else {
@@ -448,7 +448,7 @@ impl Rounds {
         offers: Vec<Offer>,
         field: &mut Field<'_>,
     ) -> (Vec<LogId>, Vec<Offer>, bool) {
-        let version = field.set.heads_turn();
+        let version = field.set.heads_version();
         let theirs = resolve(field, offers);
         let listed: BTreeSet<LogId> = theirs.iter().map(|offer| offer.log).collect();
         let since = field.checkpoints.last_with_peer();

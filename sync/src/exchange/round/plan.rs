@@ -78,7 +78,7 @@ pub(super) fn changed_since(field: &mut Field<'_>, version: u64, max: usize) -> 
 
 /// What somebody has of a log who has not changed since a version, unless that is nothing.
 pub(super) fn offer_at(set: &LogSet, log: &LogId, version: u64) -> Option<Offer> {
-    let size = set.size_at_turn(log, version).filter(|size| *size > 0)?;
+    let size = set.size_at_version(log, version).filter(|size| *size > 0)?;
     let offer = set.offer(log)?;
     let root = set.log(log)?.root_at(size).and_then(|root| root.as_bytes().first_chunk().copied());
     Some(Offer {
