@@ -41,8 +41,8 @@ impl Congestion {
     }
 
     /// Whether an acknowledged transmission was sent since the last reduction, and counts for growth.
-    pub(super) const fn counts(&self, turn: u64) -> bool {
-        turn >= self.recovery
+    pub(super) const fn counts(&self, transmission: u64) -> bool {
+        transmission >= self.recovery
     }
 
     /// So many bytes that count were acknowledged, when so many had been on their way.
@@ -68,8 +68,8 @@ impl Congestion {
     }
 
     /// A transmission is lost, and `next` is the one to come. Reduces once in a round trip.
-    pub(super) fn lost(&mut self, turn: u64, next: u64) {
-        if self.controlled && self.counts(turn) {
+    pub(super) fn lost(&mut self, transmission: u64, next: u64) {
+        if self.controlled && self.counts(transmission) {
             self.window = (self.window / 2).max(self.floor());
             self.threshold = self.window;
             self.credit = 0;

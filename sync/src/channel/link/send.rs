@@ -22,14 +22,14 @@ pub(super) struct Sender {
     /// The number of the first chunk of `flight`.
     first: u64,
     /// At most one more than [`AHEAD_MAX`].
-    flight: VecDeque<Sent>,
+    flight: VecDeque<Transmission>,
     /// Bytes of `flight` in all, and of those that are on their way.
     cut: usize,
     in_flight: usize,
     /// How many chunks are lost and were not sent again.
     lost: usize,
     /// The turn of the next transmission.
-    turn: u64,
+    transmission: u64,
     /// The latest turn that arrived, and one more: before any, 0.
     arrived: u64,
     rtt: Rtt,
@@ -86,14 +86,14 @@ impl Buffer {
 
 /// A chunk that was sent.
 #[derive(Clone, Copy, Debug)]
-struct Sent {
+struct Transmission {
     /// Where it begins in the stream.
     start: u64,
     len: usize,
     state: State,
     first_sent_ms: u64,
     /// Of its last transmission.
-    turn: u64,
+    transmission: u64,
     sent_ms: u64,
     /// Whether that was not its first.
     again: bool,
@@ -121,7 +121,7 @@ struct News {
     /// Bytes that let the window grow.
     counted: usize,
     /// Of those the one with the latest turn.
-    latest: Option<Sent>,
+    latest: Option<Transmission>,
 }
 
 impl Sender {
@@ -143,7 +143,7 @@ impl Sender {
             cut: 0,
             in_flight: 0,
             lost: 0,
-            turn: 0,
+            transmission: 0,
             arrived: 0,
             rtt: Rtt::default(),
             congestion: Congestion::new(packet_bytes, controlled),
@@ -176,8 +176,8 @@ impl Sender {
         if self.probes == 0 && !self.congestion.allows(self.in_flight, sent.len) {
             return None;
         }
-        *sent = Sent { state: State::OnItsWay, turn: self.turn, sent_ms: now, again: true, ..*sent };
-        self.turn = self.turn.saturating_add(1);
+        *sent = Transmission { state: State::OnItsWay, transmission: self.transmission, sent_ms: now, again: true, ..*sent };
+        self.transmission = self.transmission.saturating_add(1);
         self.probes = self.probes.saturating_sub(1);
         self.lost = self.lost.saturating_sub(1);
         self.in_flight = self.in_flight.saturating_add(sent.len);
@@ -200,16 +200,16 @@ impl Sender {
             return None;
         }
         let start = self.buffer.delivered.saturating_add(u64::try_from(self.cut).unwrap_or(u64::MAX));
-        self.flight.push_back(Sent {
+        self.flight.push_back(Transmission {
             start,
             len,
             state: State::OnItsWay,
             first_sent_ms: now,
-            turn: self.turn,
+            transmission: self.transmission,
             sent_ms: now,
             again: false,
         });
-        self.turn = self.turn.saturating_add(1);
+        self.transmission = self.transmission.saturating_add(1);
         self.cut = self.cut.saturating_add(len);
         self.in_flight = self.in_flight.saturating_add(len);
         Some(Chunk { number, len, start })
@@ -253,7 +253,7 @@ impl Sender {
         }
         // Only the latest chunk of all may have caused this acknowledgement. The others may have arrived long
         // ago, when the acknowledgement was lost, and to time them would make the next wait longer for it.
-        if let Some(sent) = news.latest.filter(|sent| sent.turn >= arrived) {
+        if let Some(sent) = news.latest.filter(|sent| sent.transmission >= arrived) {
             let took = now.saturating_sub(sent.first_sent_ms);
             if sent.again { self.rtt.sample_at_most(took) } else { self.rtt.sample(took) }
         }
@@ -274,16 +274,16 @@ impl Sender {
         }
         sent.state = State::Arrived;
         news.any = true;
-        if self.congestion.counts(sent.turn) {
+        if self.congestion.counts(sent.transmission) {
             news.counted = news.counted.saturating_add(sent.len);
         }
         let took = now.saturating_sub(sent.sent_ms);
-        if news.latest.is_none_or(|latest| latest.turn < sent.turn) {
+        if news.latest.is_none_or(|latest| latest.transmission < sent.transmission) {
             news.latest = Some(*sent);
         }
         // Sooner than any round trip was, it is the earlier transmission that arrived after all.
         if !sent.again || took >= self.rtt.least() {
-            self.arrived = self.arrived.max(sent.turn.saturating_add(1));
+            self.arrived = self.arrived.max(sent.transmission.saturating_add(1));
         }
     }
 
@@ -292,7 +292,7 @@ impl Sender {
         let patience = self.rtt.reordering();
         self.overdue = None;
         for sent in &mut self.flight {
-            let late = self.arrived.saturating_sub(1).saturating_sub(sent.turn);
+            let late = self.arrived.saturating_sub(1).saturating_sub(sent.transmission);
             if sent.state != State::OnItsWay || late == 0 {
                 continue;
             }
@@ -301,7 +301,7 @@ impl Sender {
                 sent.state = State::Lost;
                 self.lost = self.lost.saturating_add(1);
                 self.in_flight = self.in_flight.saturating_sub(sent.len);
-                self.congestion.lost(sent.turn, self.turn);
+                self.congestion.lost(sent.transmission, self.transmission);
             } else {
                 self.overdue = Some(self.overdue.map_or(due, |overdue| overdue.min(due)));
             }
@@ -325,7 +325,7 @@ impl Sender {
         // A short wait says nothing of the path yet.
         let whole = self.rtt.waited();
         if whole {
-            self.congestion.timed_out(self.turn);
+            self.congestion.timed_out(self.transmission);
         }
         // Not all that is on its way: if it was only late, it need not go out twice, and if it is lost, the
         // acknowledgement of a probe tells.
@@ -361,7 +361,7 @@ impl Sender {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.buffer.bytes.len().saturating_add(self.flight.len().saturating_mul(size_of::<Sent>()))
+        self.buffer.bytes.len().saturating_add(self.flight.len().saturating_mul(size_of::<Transmission>()))
     }
 
     pub(super) fn rtt(&self) -> Option<u64> {
