@@ -5,7 +5,7 @@ use std::{error::Error, io, net::UdpSocket, time::Duration, time::SystemTime};
 
 use consilience::sync::session::{SessionId, SessionOptions};
 use consilience::sync::{Keypair, MeshId, Topic};
-use consilience::{Config, Host, Opened, Replica, Sent, Told, crdts::Timestamp, drive, journal::Record};
+use consilience::{Config, Host, Opened, Replica, Sent, Notification, crdts::Timestamp, drive, journal::Record};
 
 struct Lossy(UdpSocket, u32); // a socket, and the dice that say what it loses
 
@@ -24,7 +24,7 @@ impl Host for Lossy {
         unreachable!("it was opened without storage, and has no records")
     }
 
-    fn notify(&mut self, _: Told) {}
+    fn notify(&mut self, _: Notification) {}
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

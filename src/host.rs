@@ -33,7 +33,7 @@ pub trait Host {
     fn persist(&mut self, record: &Record) -> Result<(), Self::Error>;
 
     /// Is told what happened.
-    fn notify(&mut self, told: Told);
+    fn notify(&mut self, told: Notification);
 }
 
 /// What became of a frame.
@@ -48,7 +48,7 @@ pub enum Sent {
 /// What a host is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Told {
+pub enum Notification {
     /// Something about what is shared.
     Notice(Notice),
     /// Something in a session.
@@ -87,10 +87,10 @@ pub fn drive<H: Host>(
     // What sending has signed.
     persist(replica, host)?;
     while let Some(notice) = replica.poll_notice() {
-        host.notify(Told::Notice(notice));
+        host.notify(Notification::Notice(notice));
     }
     while let Some((session, event)) = replica.poll_event() {
-        host.notify(Told::Session(session, event));
+        host.notify(Notification::Session(session, event));
     }
     Ok(replica.poll_timeout())
 }

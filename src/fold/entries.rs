@@ -414,7 +414,7 @@ impl TopicState {
         let (id, from, to) = (self.at(log).id, self.at(log).from, self.at(log).to);
         let mut found: BTreeSet<(usize, Place)> = BTreeSet::new();
         if self.at(log).counts {
-            for entry in set.told_entries(&id, from, to) {
+            for entry in set.acknowledged_entries(&id, from, to) {
                 let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
                 let mut collection = 0;
                 for item in said.items() {

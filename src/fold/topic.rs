@@ -264,7 +264,7 @@ impl TopicState {
         let Some(&log) = self.by_id.get(id) else { return };
         let (from, to) = (self.at(log).from, self.at(log).to);
         let below = below.min(to);
-        for entry in set.told_entries(id, from, below) {
+        for entry in set.acknowledged_entries(id, from, below) {
             self.forget(set, log, entry, folded);
         }
         let member = self.at_mut(log);
@@ -291,7 +291,7 @@ impl TopicState {
             self.switch(set, log, false, &mut undecided, folded);
             self.decide_all(set, undecided, folded);
         }
-        for entry in set.told_entries(id, from, to) {
+        for entry in set.acknowledged_entries(id, from, to) {
             self.forget(set, log, entry, folded);
         }
         let member = self.at_mut(log);
@@ -393,13 +393,13 @@ impl TopicState {
         let (id, from, to) = (self.at(log).id, self.at(log).from, self.at(log).to);
         if counts {
             self.at_mut(log).counts = true;
-            for entry in set.told_entries(&id, from, to) {
+            for entry in set.acknowledged_entries(&id, from, to) {
                 if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
                     self.apply(set, log, &entry, &said);
                 }
             }
         } else {
-            for entry in set.told_entries(&id, from, to) {
+            for entry in set.acknowledged_entries(&id, from, to) {
                 if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
                     self.revert(set, log, &entry, &said);
                 }

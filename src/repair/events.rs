@@ -90,7 +90,7 @@ impl EventReissues {
     fn hold_back(&mut self, (set, fold): (&LogSet, &Fold), log: &LogId, from: u64) {
         let Some(held) = set.log(log) else { return };
         let (_, end) = fold.events(&held.opening().topic).map_or((0, 0), |events| events.bounds(log));
-        let taken = set.told_entries(log, from, end);
+        let taken = set.acknowledged_entries(log, from, end);
         let mut taken: Vec<_> =
             taken.filter_map(|entry| Some((entry.seq, ReissuedEvent::of(&entry)?))).collect();
         let there = self.pending.entry(*log).or_default();

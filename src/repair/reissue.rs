@@ -68,7 +68,7 @@ pub(super) fn reissues(
     let stamp = (!wrong).then_some(held.last_hlc());
     let mut kept = Vec::new();
     let (from, to) = (member.from.max(first), member.to);
-    for entry in set.told_entries(log, from, to) {
+    for entry in set.acknowledged_entries(log, from, to) {
         let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
         let mut id: &[u8] = &[];
         said.items().for_each(|item| match item {

@@ -13,14 +13,14 @@ pub(super) struct Interests {
     both: Scope,
     both_name: Name,
     /// Whether the peer has to be told what this side wants.
-    untold: bool,
+    take_unreported: bool,
 }
 
 impl Interests {
     /// With what the handshake has said: whether this side wants everything, and the same of the peer.
     pub(super) fn new(ours: Scope, (here, there): (bool, bool)) -> Self {
         let mut interests = Self {
-            untold: !(here && ours.is_everything()),
+            take_unreported: !(here && ours.is_everything()),
             ours,
             theirs: there.then(Scope::everything),
             both: Scope::from_filters([]),
@@ -43,7 +43,7 @@ impl Interests {
     /// This side wants something else. Whether that changes what both want.
     pub(super) fn set_ours(&mut self, ours: Scope) -> bool {
         self.ours = ours;
-        self.untold = true;
+        self.take_unreported = true;
         self.meet()
     }
 
@@ -70,11 +70,11 @@ impl Interests {
 
     /// Whether the peer has yet to be told what this side wants.
     pub(super) const fn are_untold(&self) -> bool {
-        self.untold
+        self.take_unreported
     }
 
     /// What the peer has to be told that this side wants, once.
     pub(super) fn take_untold(&mut self) -> Option<&Scope> {
-        core::mem::take(&mut self.untold).then_some(&self.ours)
+        core::mem::take(&mut self.take_unreported).then_some(&self.ours)
     }
 }

@@ -93,7 +93,7 @@ pub struct Log {
     floor: u64,
     /// Whether somebody is told of entries, and has to learn later what it was that ceased to count. For others, such as
     /// relays, nothing is kept that was replaced.
-    told: bool,
+    has_consumer: bool,
     /// What was held before a jump, or before entries behind were given up, until the consumer was told.
     replaced: Option<Run>,
     /// Entries from here on do not count, as there is evidence of a fork; else the greatest number.
@@ -153,7 +153,7 @@ impl Log {
             ready: 0,
             late_bytes: 0,
             floor: 0,
-            told: false,
+            has_consumer: false,
             replaced: None,
             valid_below: u64::MAX,
         }
@@ -283,22 +283,22 @@ impl Log {
     }
 
     /// Notes that somebody is told of entries from now on.
-    pub(crate) const fn set_told(&mut self) {
-        self.told = true;
+    pub(crate) const fn set_consumer(&mut self) {
+        self.has_consumer = true;
     }
 
     /// Puts a run in the place of what is held, and keeps that for a consumer that was told of it, unless something
     /// earlier is kept for it already.
     fn replace_run(&mut self, run: Run) {
         let old = core::mem::replace(&mut self.run, run);
-        if self.told {
+        if self.has_consumer {
             self.replaced.get_or_insert(old);
         }
     }
 
     /// Drops the entries from `size` on, which is not below the start.
     fn cut_run(&mut self, size: u64) {
-        if self.told && self.replaced.is_none() && size < self.run.end() {
+        if self.has_consumer && self.replaced.is_none() && size < self.run.end() {
             self.replaced = Some(self.run.clone());
         }
         self.run.truncate(&self.keys, size);
@@ -593,7 +593,7 @@ impl Log {
             Self::empty(self.id, self.opening.clone(), self.mesh, self.keys.clone(), self.key.clone());
         let old = core::mem::replace(self, fresh);
         (self.floor, self.valid_below) = (old.floor, old.valid_below);
-        (self.told, self.replaced) = (old.told, old.replaced);
+        (self.has_consumer, self.replaced) = (old.has_consumer, old.replaced);
     }
 
     /// What the entries that are not ready [cost](Entry::cost).

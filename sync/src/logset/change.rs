@@ -48,7 +48,7 @@ pub enum Change {
     },
     /// An event log is forked: its events from `valid_below` on do not count, here or anywhere. Of a local writer's log,
     /// unsigned entries that lie below go as well, and [`Replaced`](Self::Replaced) follows; see
-    /// [`LogSet::told_entries`](super::LogSet::told_entries).
+    /// [`LogSet::acknowledged_entries`](super::LogSet::acknowledged_entries).
     Cut {
         /// Which log.
         log: LogId,

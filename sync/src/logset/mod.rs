@@ -276,7 +276,7 @@ impl LogSet {
     ///
     /// After [`Change::Cut`] that is the place to find what a local writer had appended and not signed, if a signed
     /// history takes its place: it is gone afterwards, and its owner has to write it again in its next incarnation.
-    pub fn told_entries(&self, log: &LogId, from: u64, to: u64) -> impl Iterator<Item = Entry<'_>> {
+    pub fn acknowledged_entries(&self, log: &LogId, from: u64, to: u64) -> impl Iterator<Item = Entry<'_>> {
         self.log(log).into_iter().flat_map(move |log| log.replaced_entries(from, to))
     }
 
@@ -613,7 +613,7 @@ impl LogSet {
     /// entries that a change speaks of can be read until the next is polled.
     pub fn poll_change(&mut self) -> Option<Change> {
         if let Some(slot) = self.polled.take().and_then(|log| self.slots.get_mut(&log)) {
-            slot.drop_told();
+            slot.drop_acknowledged();
         }
         while let Some(log) = self.changed.first_key_value().map(|(_, log)| *log) {
             if let Some(slot) = self.slots.get_mut(&log) {
@@ -622,7 +622,7 @@ impl LogSet {
                     return Some(change);
                 }
                 slot.queued = None;
-                slot.drop_told();
+                slot.drop_acknowledged();
             }
             self.changed.pop_first();
         }

@@ -19,7 +19,7 @@ const ANCHORS_MAX: usize = 8;
 
 /// What the caller knows.
 #[derive(Clone, Copy, Debug, Default)]
-struct Told {
+struct Acknowledged {
     /// Applicable entries `[base, end)`.
     base: u64,
     end: u64,
@@ -85,7 +85,7 @@ pub(super) struct Slot {
     /// What it counts in the set's totals.
     pub(super) late: usize,
     pub(super) staged: usize,
-    told: Told,
+    acknowledged: Acknowledged,
 }
 
 impl Slot {
@@ -103,7 +103,7 @@ impl Slot {
             queued: None,
             late: 0,
             staged: 0,
-            told: Told::default(),
+            acknowledged: Acknowledged::default(),
         };
         if local {
             slot.set_local();
@@ -116,7 +116,7 @@ impl Slot {
         self.local = true;
         self.self_forked = self.evidence.is_some();
         // Its own entries are there to be read before they go, even if nobody has polled for them yet.
-        self.log.set_told();
+        self.log.set_consumer();
     }
 
     /// Notes that the id of its head has changed.
@@ -159,21 +159,21 @@ impl Slot {
             end = end.min(self.log.signed_size());
         }
         // What was told to be below the base stays so, even if the entry that raised it turns out not to count.
-        let told = self.told.base.max(self.floor());
-        let base = self.log.base_at(end).max(self.log.start()).max(told).min(end);
+        let acknowledged = self.acknowledged.base.max(self.floor());
+        let base = self.log.base_at(end).max(self.log.start()).max(acknowledged).min(end);
         (base, end)
     }
 
     /// Below which number entries were given up for the caller, where nothing else that is held says so.
     pub(super) fn given_up(&self) -> u64 {
-        self.told.base
+        self.acknowledged.base
     }
 
     /// Takes that from an earlier run of the program. Nothing was told yet.
     pub(super) fn give_up(&mut self, below: u64) {
         let below = below.min(self.log.size());
-        self.told.base = self.told.base.max(below);
-        self.told.end = self.told.end.max(self.told.base);
+        self.acknowledged.base = self.acknowledged.base.max(below);
+        self.acknowledged.end = self.acknowledged.end.max(self.acknowledged.base);
     }
 
     /// Notes that another part of the log took the place of what was held. A local writer does not go on from there: what
@@ -196,12 +196,12 @@ impl Slot {
     /// had raised the base to is not below the base any more.
     fn replaced(&mut self, kept: u64) {
         self.generation = self.generation.wrapping_add(1);
-        let base = self.told.base.min(self.log.base_at(kept));
-        if self.told.base == self.told.end {
+        let base = self.acknowledged.base.min(self.log.base_at(kept));
+        if self.acknowledged.base == self.acknowledged.end {
             // Nothing is told of that would have to be replaced.
-            self.told.end = base;
+            self.acknowledged.end = base;
         }
-        self.told.base = base;
+        self.acknowledged.base = base;
     }
 
     /// Drops what a local writer has appended and not signed. Gives the first number that is free again.
@@ -226,23 +226,23 @@ impl Slot {
     /// Lets a local writer go on whose log has no other signed history.
     pub(super) const fn allow_again(&mut self) {
         self.self_forked = self.evidence.is_some();
-        self.told.self_forked = self.self_forked;
+        self.acknowledged.self_forked = self.self_forked;
     }
 
     /// Whether the caller has still to be told that what it knows of was replaced or does not count.
     fn owes(&self) -> bool {
         if self.is_void() {
-            return !self.told.void;
+            return !self.acknowledged.void;
         }
-        self.generation != self.told.generation || self.valid_below() != self.told.valid_below
+        self.generation != self.acknowledged.generation || self.valid_below() != self.acknowledged.valid_below
     }
 
     /// Drops what the caller was told of and nobody needs.
-    pub(super) fn drop_told(&mut self) {
+    pub(super) fn drop_acknowledged(&mut self) {
         if !self.owes() {
             self.log.drop_replaced();
         }
-        let mut below = self.told.base.min(self.applicable().0);
+        let mut below = self.acknowledged.base.min(self.applicable().0);
         if self.local {
             // Others still need what only an unsigned entry has given up.
             let signed = self.log.signed_size();
@@ -260,30 +260,30 @@ impl Slot {
     /// The next thing that the caller has not been told.
     pub(super) fn next_change(&mut self) -> Option<Change> {
         let log = *self.log.id();
-        if self.self_forked && !self.told.self_forked {
-            self.told.self_forked = true;
+        if self.self_forked && !self.acknowledged.self_forked {
+            self.acknowledged.self_forked = true;
             return Some(Change::SelfForked { log });
         }
         if self.is_void() {
-            let told = core::mem::replace(&mut self.told.void, true);
-            self.told.generation = self.generation;
-            return (!told).then_some(Change::Voided { log });
+            let acknowledged = core::mem::replace(&mut self.acknowledged.void, true);
+            self.acknowledged.generation = self.generation;
+            return (!acknowledged).then_some(Change::Voided { log });
         }
         let valid_below = self.valid_below();
-        if valid_below != self.told.valid_below {
-            self.told.valid_below = valid_below;
+        if valid_below != self.acknowledged.valid_below {
+            self.acknowledged.valid_below = valid_below;
             if let Some(valid_below) = valid_below {
-                self.told.end = self.told.end.min(valid_below);
-                self.told.base = self.told.base.min(self.told.end);
+                self.acknowledged.end = self.acknowledged.end.min(valid_below);
+                self.acknowledged.base = self.acknowledged.base.min(self.acknowledged.end);
                 return Some(Change::Cut { log, valid_below });
             }
         }
         let (base, end) = self.applicable();
-        if self.generation != self.told.generation {
-            self.told.generation = self.generation;
-            let nothing = self.told.base == self.told.end;
-            self.told.base = base;
-            self.told.end = base;
+        if self.generation != self.acknowledged.generation {
+            self.acknowledged.generation = self.generation;
+            let nothing = self.acknowledged.base == self.acknowledged.end;
+            self.acknowledged.base = base;
+            self.acknowledged.end = base;
             if nothing {
                 // Then what follows is read from what is held.
                 self.log.drop_replaced();
@@ -291,10 +291,10 @@ impl Slot {
                 return Some(Change::Replaced { log, from: base });
             }
         }
-        if base > self.told.base {
-            let told = core::mem::replace(&mut self.told.base, base);
-            let counted = told < self.told.end;
-            self.told.end = self.told.end.max(base);
+        if base > self.acknowledged.base {
+            let acknowledged = core::mem::replace(&mut self.acknowledged.base, base);
+            let counted = acknowledged < self.acknowledged.end;
+            self.acknowledged.end = self.acknowledged.end.max(base);
             if counted {
                 return Some(if self.retired >= base {
                     Change::Retired { log, below: base }
@@ -303,14 +303,14 @@ impl Slot {
                 });
             }
         }
-        if end > self.told.end {
-            let from = core::mem::replace(&mut self.told.end, end);
-            self.log.set_told();
+        if end > self.acknowledged.end {
+            let from = core::mem::replace(&mut self.acknowledged.end, end);
+            self.log.set_consumer();
             return Some(Change::Applicable { log, from, to: end });
         }
         let deferred = (self.log.late_bytes() > 0).then(|| self.log.ready());
-        if deferred != self.told.deferred {
-            self.told.deferred = deferred;
+        if deferred != self.acknowledged.deferred {
+            self.acknowledged.deferred = deferred;
             return deferred.map(|from| Change::Deferred { log, from });
         }
         None

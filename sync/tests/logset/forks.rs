@@ -658,7 +658,7 @@ fn what_was_replaced_is_not_kept_where_nobody_was_told_of_it() {
         while main.poll_change().is_some() {}
         tell(&main, &mut relay, &log, START);
         assert_eq!(relay.log(&log).unwrap().start(), 35, "it jumped");
-        assert_eq!(relay.told_entries(&log, 0, u64::MAX).next().unwrap().seq, 35);
+        assert_eq!(relay.acknowledged_entries(&log, 0, u64::MAX).next().unwrap().seq, 35);
     }
 }
 

@@ -355,13 +355,13 @@ fn an_unsigned_tail_that_gives_way_can_be_read_by_its_owner_until_it_was_told() 
         let mut read = Vec::new();
         while let Some(change) = home.set.poll_change() {
             if matches!(change, Change::Cut { .. }) {
-                let tail = home.set.told_entries(&log, 5, u64::MAX);
+                let tail = home.set.acknowledged_entries(&log, 5, u64::MAX);
                 read.extend(tail.map(|entry| String::from_utf8(entry.payload().unwrap().to_vec()).unwrap()));
             }
         }
         let expected: Vec<_> = (0..5).map(|number| format!("unsigned{number}")).collect();
         assert_eq!(read, expected, "polls {polls}");
-        assert_eq!(home.set.told_entries(&log, 0, u64::MAX).count(), 5, "then it is gone");
+        assert_eq!(home.set.acknowledged_entries(&log, 0, u64::MAX).count(), 5, "then it is gone");
         assert_eq!(home.set.applicable(&log), Some((0, 5)));
     }
 }

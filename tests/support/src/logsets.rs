@@ -394,7 +394,7 @@ impl Consumer {
         };
         let (from, to) = (from.max(first), to.min(end));
         let now: Vec<(u64, Read)> =
-            set.told_entries(log, from, to).map(|entry| (entry.seq, Read::of(&entry))).collect();
+            set.acknowledged_entries(log, from, to).map(|entry| (entry.seq, Read::of(&entry))).collect();
         let seqs: Vec<u64> = now.iter().map(|(seq, _)| *seq).collect();
         assert_eq!(seqs, (from..to).collect::<Vec<_>>(), "{change:?}: what was told is there");
         for (seq, read) in &now {
