@@ -117,7 +117,7 @@
 //!   found out and does not count from where they part (a state log as a whole), and its writer writes again what it
 //!   still has, events too ([`Opened`], [`Notice::Forked`]).
 //! - What is stored follows what is live: writers list older entries again, a little with each entry, and give up the
-//!   rest ([`Config::with_carrying`], [`Replica::stats`]).
+//!   rest ([`Config::with_compaction`], [`Replica::stats`]).
 //!
 //! # Time
 //!

@@ -46,7 +46,7 @@ struct Node {
 }
 
 fn config(seed: u8) -> Config {
-    Config::new(mesh(), [seed; 32]).with_carrying(1, 0)
+    Config::new(mesh(), [seed; 32]).with_compaction(1, 0)
 }
 
 impl Node {

@@ -13,7 +13,7 @@ use consilience_crdts::{Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet, Topic};
 
 use crate::fold::{ENTRY_COST, Fold, Member, Place, Table, TopicState, tag_of};
-use crate::payload::{Carried, CollectionId, Draft, Item, LOGS_MAX, Op, Ref, Transaction, counter, seq_of};
+use crate::payload::{Relisted, CollectionId, Draft, Item, LOGS_MAX, Op, Ref, Transaction, counter, seq_of};
 
 /// At least so many bytes are listed again at a time.
 const COMPACTION_BYTES_MIN: usize = 256;
@@ -43,7 +43,7 @@ impl CompactionPolicy {
 
 /// One thing that an entry says and that has to be said again when it goes.
 pub(crate) enum Kept {
-    Carry(CollectionId, Carried),
+    Relist(CollectionId, Relisted),
     /// What was written while the clock was ahead, and so cannot be carried.
     Write(CollectionId, Box<[u8]>, Box<[u8]>),
     End(CollectionId, Ref),
@@ -54,7 +54,7 @@ pub(crate) enum Kept {
 impl Kept {
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Carry(id, carried) => id.as_bytes().len() + carried.key.len() + carried.value.len() + 32,
+            Self::Relist(id, relisted) => id.as_bytes().len() + relisted.key.len() + relisted.value.len() + 32,
             Self::Write(id, key, value) => id.as_bytes().len() + key.len() + value.len() + 6,
             Self::End(id, _) => id.as_bytes().len() + 24,
             Self::Couple(id, key, ..) => id.as_bytes().len() + key.len() + 16,
@@ -72,7 +72,7 @@ impl Kept {
 
     pub(crate) fn put(self, draft: &mut Draft) {
         match self {
-            Self::Carry(id, carried) => draft.carry(&id, carried),
+            Self::Relist(id, relisted) => draft.relist(&id, relisted),
             Self::Write(id, key, value) => draft.write(&id, &key, Some(&value), BTreeSet::new()),
             Self::End(id, ended) => draft.end(&id, ended),
             Self::Couple(id, key, weakens, instant) => draft.couple(&id, &key, weakens, instant),
@@ -239,17 +239,17 @@ impl Reading<'_> {
         match op {
             Op::Set { key, value, ends } => {
                 let place = Place { origin: self.index, counter: counter(seq, index) };
-                self.carry(id, place, None, None, (key, value, self.entry.hlc));
+                self.relist(id, place, None, None, (key, value, self.entry.hlc));
                 self.end(id, ends);
             }
             Op::Remove { ends, .. } | Op::End { ends } => self.end(id, ends),
-            Op::Carry { incarnation, counter, tag, stamp, key, value } => {
+            Op::Relist { incarnation, counter, tag, stamp, key, value } => {
                 let origin = match incarnation {
                     None => Some(self.index),
                     Some(incarnation) => self.state.incarnation_of(&self.member.agent, incarnation),
                 };
                 if let Some(origin) = origin {
-                    self.carry(id, Place { origin, counter }, incarnation, Some(tag), (key, value, stamp));
+                    self.relist(id, Place { origin, counter }, incarnation, Some(tag), (key, value, stamp));
                 }
             }
             Op::Couple { key, weakens, .. } => {
@@ -271,7 +271,7 @@ impl Reading<'_> {
     }
 
     /// Carries a dot if it is live, this entry is where it is listed, and the draft does not write its key.
-    fn carry(
+    fn relist(
         &mut self,
         id: &CollectionId,
         place: Place,
@@ -296,8 +296,8 @@ impl Reading<'_> {
         let own = || tag_of(&self.set, &self.member.id, seq_of(place.counter));
         let Some(tag) = tag.or_else(own) else { return };
         let (key, value) = (key.into(), value.into());
-        let carried = Carried { incarnation, counter: place.counter, tag, stamp, key, value };
-        self.kept.push(Kept::Carry(id.clone(), carried));
+        let relisted = Relisted { incarnation, counter: place.counter, tag, stamp, key, value };
+        self.kept.push(Kept::Relist(id.clone(), relisted));
     }
 
     fn end(&mut self, id: &CollectionId, ends: impl Iterator<Item = Ref>) {

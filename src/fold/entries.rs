@@ -69,8 +69,8 @@ impl TopicState {
                 self.name_all(at, ends);
             }
             Op::End { ends } => self.name_all(at, ends),
-            Op::Carry { incarnation, counter, tag, stamp, key, value } => {
-                if let Some(place) = self.carried_place(at, incarnation, counter)
+            Op::Relist { incarnation, counter, tag, stamp, key, value } => {
+                if let Some(place) = self.relisted_dot(at, incarnation, counter)
                     && stamp <= at.entry.hlc
                 {
                     self.list(at, place, (key, value, stamp), Some(tag));
@@ -104,8 +104,8 @@ impl TopicState {
                 self.end_missing(at, key, false);
             }
             Op::End { ends } => self.unname_all(at, ends),
-            Op::Carry { incarnation, counter, stamp, .. } => {
-                if let Some(place) = self.carried_place(at, incarnation, counter)
+            Op::Relist { incarnation, counter, stamp, .. } => {
+                if let Some(place) = self.relisted_dot(at, incarnation, counter)
                     && stamp <= at.entry.hlc
                 {
                     self.unlist_at(at, place);
@@ -124,7 +124,7 @@ impl TopicState {
     }
 
     /// Whose dot an entry carries, if it may: an earlier one of its own log, or one of a lower incarnation.
-    fn carried_place(
+    fn relisted_dot(
         &mut self,
         at: &At<'_>,
         incarnation: Option<Incarnation>,
@@ -190,32 +190,32 @@ impl TopicState {
         at: &mut At<'_>,
         place: Place,
         (key, value, stamp): (&[u8], &[u8], Hlc),
-        carried: Option<Tag>,
+        relisted: Option<Tag>,
     ) {
         let member = self.at(place.origin);
         let alias = member.id.alias();
         if place.origin == at.log && !member.shared {
             let Some(dots) = self.dots(at.collection) else { return };
             let hidden = dots.has_names(alias, place.counter) && {
-                let tag = carried.or_else(|| self.entry_tag(at)).unwrap_or_default();
+                let tag = relisted.or_else(|| self.entry_tag(at)).unwrap_or_default();
                 self.dots(at.collection).is_some_and(|dots| dots.is_named(alias, place.counter, tag))
             };
             let dot = self.dot(place);
-            if carried.is_some() {
+            if relisted.is_some() {
                 // It may be listed already, under whatever key.
                 self.unlist_plain(at.collection, place, &dot);
             }
             self.touch(at.collection, key);
             let seq = at.entry.seq;
             let Some(dots) = self.dots_mut(at.collection) else { return };
-            dots.list_plain(place, dot, seq, (key, value, stamp), carried, hidden);
+            dots.list_plain(place, dot, seq, (key, value, stamp), relisted, hidden);
             if !hidden {
                 self.at_mut(at.log).live += listing_cost(key.len(), value.len());
             }
             return;
         }
         self.share(at.set, place.origin);
-        let Some(tag) = carried.or_else(|| self.entry_tag(at)) else { return };
+        let Some(tag) = relisted.or_else(|| self.entry_tag(at)) else { return };
         let item = Listed { key: key.into(), value: value.into(), stamp, tag };
         self.unlist_shared(at.collection, place, at.log);
         let (log, seq) = (at.log, at.entry.seq);
@@ -424,7 +424,7 @@ impl TopicState {
                             let counter = counter(entry.seq, index);
                             found.insert((collection, Place { origin: log, counter }));
                         }
-                        Item::Op(_, Op::Carry { incarnation: None, counter, .. }) => {
+                        Item::Op(_, Op::Relist { incarnation: None, counter, .. }) => {
                             found.insert((collection, Place { origin: log, counter }));
                         }
                         Item::Op(..) => {}

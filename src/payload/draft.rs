@@ -24,7 +24,7 @@ pub struct EntryTooLarge {
 
 /// A dot that is listed again.
 #[derive(Clone, Debug)]
-pub(crate) struct Carried {
+pub(crate) struct Relisted {
     /// `None` for the writer's present log.
     pub(crate) incarnation: Option<Incarnation>,
     pub(crate) counter: u64,
@@ -40,7 +40,7 @@ type Write = (Option<Box<[u8]>>, BTreeSet<Ref>);
 #[derive(Clone, Debug, Default)]
 struct Section {
     /// Listed again, before anything else happens.
-    carried: Vec<Carried>,
+    relisted: Vec<Relisted>,
     ended: BTreeSet<Ref>,
     /// By key: the value, or `None` where it is removed; and what is ended by that.
     writes: BTreeMap<Box<[u8]>, Write>,
@@ -77,9 +77,9 @@ impl Draft {
         *held = instant.max(*held);
     }
 
-    pub(crate) fn carry(&mut self, id: &CollectionId, carried: Carried) {
-        self.bytes += carried.key.len() + carried.value.len() + 32;
-        self.section(id).carried.push(carried);
+    pub(crate) fn relist(&mut self, id: &CollectionId, relisted: Relisted) {
+        self.bytes += relisted.key.len() + relisted.value.len() + 32;
+        self.section(id).relisted.push(relisted);
     }
 
     pub(crate) fn end(&mut self, id: &CollectionId, ended: Ref) {
@@ -198,33 +198,33 @@ impl Draft {
 
 impl Section {
     fn is_empty(&self) -> bool {
-        self.carried.is_empty() && self.ended.is_empty() && self.writes.is_empty() && self.couples.is_empty()
+        self.relisted.is_empty() && self.ended.is_empty() && self.writes.is_empty() && self.couples.is_empty()
     }
 
     fn write(&self, id: &CollectionId, aliases: &[[u8; 8]], out: &mut Vec<u8>) {
         let ended = usize::from(!self.ended.is_empty());
-        let count = self.carried.len() + ended + self.writes.len() + self.couples.len();
+        let count = self.relisted.len() + ended + self.writes.len() + self.couples.len();
         if count == 0 {
             return;
         }
         out.extend(id.as_bytes());
         put_varint(out, count as u64);
         let has_values = id.kind() == CollectionKind::Map;
-        for carried in &self.carried {
-            match carried.incarnation {
+        for relisted in &self.relisted {
+            match relisted.incarnation {
                 None => out.push(3),
                 Some(incarnation) => {
                     out.push(6);
                     out.extend(incarnation.as_u64().to_le_bytes());
                 }
             }
-            put_varint(out, seq_of(carried.counter));
-            put_varint(out, index_of(carried.counter).into());
-            out.extend(carried.tag);
-            out.extend(carried.stamp.to_bits().to_le_bytes());
-            put_bytes(out, &carried.key);
+            put_varint(out, seq_of(relisted.counter));
+            put_varint(out, index_of(relisted.counter).into());
+            out.extend(relisted.tag);
+            out.extend(relisted.stamp.to_bits().to_le_bytes());
+            put_bytes(out, &relisted.key);
             if has_values {
-                put_bytes(out, &carried.value);
+                put_bytes(out, &relisted.value);
             }
         }
         if ended > 0 {
@@ -281,9 +281,9 @@ mod tests {
         draft.write(&set, b"ada", Some(b""), BTreeSet::new());
         for incarnation in [None, Some(Incarnation::from_u64(77))] {
             let (key, value) = (b"t3".as_slice().into(), b"old".as_slice().into());
-            draft.carry(
+            draft.relist(
                 &map,
-                Carried {
+                Relisted {
                     incarnation,
                     counter: counter(1, 2),
                     tag: [5; 4],
@@ -314,7 +314,7 @@ mod tests {
                 Item::Op(index, Op::Remove { key, ends }) => {
                     (index.into(), ends.count() as u64, key.to_vec())
                 }
-                Item::Op(index, Op::Carry { counter, key, value, .. }) => {
+                Item::Op(index, Op::Relist { counter, key, value, .. }) => {
                     (index.into(), counter, [key, value].concat())
                 }
                 Item::Op(index, Op::End { ends }) => (index.into(), ends.count() as u64, Vec::new()),

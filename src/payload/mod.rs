@@ -10,7 +10,7 @@ mod draft;
 mod read;
 
 pub use draft::EntryTooLarge;
-pub(crate) use draft::{Carried, Draft};
+pub(crate) use draft::{Relisted, Draft};
 pub(crate) use read::{Item, LOGS_MAX, Op, PayloadError, Refs, Transaction};
 
 use alloc::boxed::Box;

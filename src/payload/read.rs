@@ -42,7 +42,7 @@ pub(crate) enum Op<'a> {
     /// Ends what the writer saw of a key or element.
     Remove { key: &'a [u8], ends: Refs<'a> },
     /// Lists a dot again: an own one, or one of a lower incarnation.
-    Carry {
+    Relist {
         /// `None` for the entry's own log.
         incarnation: Option<Incarnation>,
         counter: u64,
@@ -337,7 +337,7 @@ fn read_op<'a>(
             let tag = reader.array()?;
             let stamp = Hlc::from_bits(u64::from_le_bytes(reader.array()?));
             let key = read_bytes(reader, KEY_BYTES_MAX)?;
-            Op::Carry { incarnation, counter, tag, stamp, key, value: read_value(reader)? }
+            Op::Relist { incarnation, counter, tag, stamp, key, value: read_value(reader)? }
         }
         _ => return Err(DecodeError::Kind),
     })

@@ -10,7 +10,7 @@ use consilience_sync::{LogId, LogSet, Topic};
 
 use crate::author::{Kept, stated};
 use crate::fold::{Fold, Member, Place, Table, TopicState};
-use crate::payload::{Carried, CollectionId, Item, Op, Ref, Transaction, seq_of};
+use crate::payload::{Relisted, CollectionId, Item, Op, Ref, Transaction, seq_of};
 
 /// What earlier incarnations left and a log has not taken over.
 pub(crate) fn left_behind(
@@ -92,9 +92,9 @@ fn relist_taken_over(
             let Some(tag) = state.name_of(set, &collection.id, &entry.dot).map(|name| name.tag) else {
                 continue;
             };
-            kept.push(Kept::Carry(
+            kept.push(Kept::Relist(
                 collection.id.clone(),
-                Carried {
+                Relisted {
                     incarnation: Some(member.incarnation),
                     counter,
                     tag,

@@ -43,7 +43,7 @@ impl Config {
     /// Writers carry older entries along once a log's entries weigh more than `per_live` times what they list, and more
     /// than `slack` bytes. 2 and 1,024 by default: fewer stored bytes cost more carried ones. At least 1 and 0.
     #[must_use]
-    pub const fn with_carrying(mut self, per_live: u32, slack: u32) -> Self {
+    pub const fn with_compaction(mut self, per_live: u32, slack: u32) -> Self {
         self.compaction = CompactionPolicy { per_live, slack };
         self
     }

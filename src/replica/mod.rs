@@ -48,7 +48,7 @@ pub struct ReplicaStats {
     /// About how many of them list what is live.
     pub live: u64,
     /// Bytes that local writers wrote again since the replica was opened, so that older entries could go.
-    pub carried: u64,
+    pub relisted: u64,
     /// Live keys and elements.
     pub keys: usize,
     /// Events.
@@ -99,7 +99,7 @@ impl Replica {
     /// What all topics take, or one.
     #[must_use]
     pub fn stats(&self, topic: Option<&Topic>) -> ReplicaStats {
-        let mut stats = ReplicaStats { carried: self.author.relisted(), ..ReplicaStats::default() };
+        let mut stats = ReplicaStats { relisted: self.author.relisted(), ..ReplicaStats::default() };
         let wanted = |there: &Topic| topic.is_none_or(|topic| topic == there);
         stats.logs = self.logs().logs().filter(|log| wanted(&log.opening().topic)).count();
         for (_, state) in self.fold.topics().filter(|(there, _)| wanted(there)) {

@@ -71,7 +71,7 @@ fn carrying_changes_nothing_that_is_told() {
     for round in 0..100 {
         ada.set("fill", &format!("{round}"), at(100 + round));
     }
-    assert!(ada.replica.stats(None).carried > 0);
+    assert!(ada.replica.stats(None).relisted > 0);
     assert_eq!(changes(&mut ada), [change("fill", None, Some("99"))]);
 }
 

@@ -45,7 +45,7 @@ pub fn config(seed: u64) -> Config {
     entropy[..8].copy_from_slice(&seed.to_le_bytes());
     // Half of them carry as soon as there is anything to gain.
     let carrying = if seed.is_multiple_of(2) { (1, 0) } else { (2, 200) };
-    Config::new(mesh(), entropy).with_carrying(carrying.0, carrying.1)
+    Config::new(mesh(), entropy).with_compaction(carrying.0, carrying.1)
 }
 
 /// A replica, its one writer, and what its host has stored.
