@@ -197,7 +197,7 @@ pub(crate) fn stated(
     weakens: bool,
 ) -> u64 {
     match state.collection(id).map(|collection| &collection.table) {
-        Some(Table::Couples(couples)) => couples.stated(key, agent, log, weakens),
+        Some(Table::CouplingTable(couples)) => couples.stated(key, agent, log, weakens),
         _ => 0,
     }
 }
@@ -253,7 +253,7 @@ impl Reading<'_> {
                 }
             }
             Op::Couple { key, weakens, .. } => {
-                let Some(Table::Couples(couples)) =
+                let Some(Table::CouplingTable(couples)) =
                     self.state.collection(id).map(|collection| &collection.table)
                 else {
                     return;

@@ -2,14 +2,14 @@
 
 use alloc::boxed::Box;
 
-use super::coupling_table::Couples;
+use super::coupling_table::CouplingTable;
 use super::dots::Dots;
 use crate::payload::CollectionId;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Table {
     Dots(Box<Dots>),
-    Couples(Box<Couples>),
+    CouplingTable(Box<CouplingTable>),
 }
 
 #[derive(Clone, Debug)]

@@ -14,12 +14,12 @@ use consilience_sync::AgentId;
 use super::dots::LogIndex;
 
 /// One log's contribution: under a key, of an agent, by a log, one side.
-type Part = (Box<[u8]>, AgentId, LogIndex, bool);
+type Contribution = (Box<[u8]>, AgentId, LogIndex, bool);
 
 #[derive(Clone, Debug)]
-pub(crate) struct Couples {
+pub(crate) struct CouplingTable {
     /// The instant, and the entry that stated it.
-    parts: BTreeMap<Part, (u64, u64)>,
+    parts: BTreeMap<Contribution, (u64, u64)>,
     sums: Coupling,
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn actor_of(agent: &AgentId) -> ActorId {
     ActorId::from(*agent.as_bytes())
 }
 
-impl Couples {
+impl CouplingTable {
     pub(crate) fn new(schema: CouplingSchema) -> Self {
         Self { parts: BTreeMap::new(), sums: Coupling::new(schema) }
     }

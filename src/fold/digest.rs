@@ -36,7 +36,7 @@ impl TopicState {
                         }
                     }
                 }
-                Table::Couples(couples) if couples.sums().stats().live > 0 => {
+                Table::CouplingTable(couples) if couples.sums().stats().live > 0 => {
                     put(&mut hasher, collection.id.as_bytes());
                     put(&mut hasher, &couples.sums().encode());
                 }

@@ -78,7 +78,7 @@ impl TopicState {
             }
             Op::Couple { key, weakens, instant } => {
                 let (log, agent) = (at.log, self.at(at.log).agent);
-                let Table::Couples(couples) = &mut self.collections[at.collection].table else { return };
+                let Table::CouplingTable(couples) = &mut self.collections[at.collection].table else { return };
                 // What nobody could have made at the entry's own stamp does not count.
                 if !couples.sums().schema().admits(instant, at.entry.hlc.time()) {
                     return;
@@ -113,7 +113,7 @@ impl TopicState {
             }
             Op::Couple { key, weakens, .. } => {
                 let (log, agent) = (at.log, self.at(at.log).agent);
-                let Table::Couples(couples) = &mut self.collections[at.collection].table else { return };
+                let Table::CouplingTable(couples) = &mut self.collections[at.collection].table else { return };
                 if couples.retract(key, &agent, log, weakens, at.entry.seq) {
                     let member = self.at_mut(log);
                     member.live = member.live.saturating_sub(listing_cost(key.len(), 0));
@@ -143,14 +143,14 @@ impl TopicState {
     fn dots(&self, collection: usize) -> Option<&Dots> {
         match &self.collections[collection].table {
             Table::Dots(dots) => Some(dots),
-            Table::Couples(_) => None,
+            Table::CouplingTable(_) => None,
         }
     }
 
     fn dots_mut(&mut self, collection: usize) -> Option<&mut Dots> {
         match &mut self.collections[collection].table {
             Table::Dots(dots) => Some(dots),
-            Table::Couples(_) => None,
+            Table::CouplingTable(_) => None,
         }
     }
 

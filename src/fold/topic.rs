@@ -17,7 +17,7 @@ use consilience_sync::{AgentId, Entry, Incarnation, Log, LogId, LogKind, LogOpen
 
 use super::Folded;
 use super::collection::{Collection, Table};
-use super::coupling_table::Couples;
+use super::coupling_table::CouplingTable;
 use super::dots::{Dots, LogIndex};
 use super::watch::Watch;
 use crate::payload::{CollectionId, CollectionKind, Transaction, counter};
@@ -135,7 +135,7 @@ impl TopicState {
     pub(crate) fn keys(&self) -> usize {
         let tables = self.collections.iter().map(|collection| match &collection.table {
             Table::Dots(dots) => dots.live.keys_len(),
-            Table::Couples(_) => 0,
+            Table::CouplingTable(_) => 0,
         });
         tables.sum()
     }
@@ -209,7 +209,7 @@ impl TopicState {
             None => {
                 let table = match id.schema() {
                     Some(schema) if id.kind() == CollectionKind::Coupling => {
-                        Table::Couples(Box::new(Couples::new(schema)))
+                        Table::CouplingTable(Box::new(CouplingTable::new(schema)))
                     }
                     _ => Table::Dots(Box::new(Dots::new(self.seed))),
                 };

@@ -298,7 +298,7 @@ fn key_notice(
     let state = fold.topic(topic)?;
     let collection = state.collections.get(index)?;
     let name = String::from(collection.id.name());
-    if matches!(collection.table, Table::Couples(_)) {
+    if matches!(collection.table, Table::CouplingTable(_)) {
         return Some(Notice::Coupled { topic: topic.clone(), collection: name, key: key.into() });
     }
     let now = winner(collection, &key);
