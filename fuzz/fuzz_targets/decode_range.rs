@@ -58,7 +58,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(verified, Ok(count as usize), "whoever holds nothing can check it too");
         }
         let same = match received {
-            Received::Extended { to, .. } | Received::Jumped { to, .. } => to == from + count,
+            Received::Extended { to, .. } | Received::FastForwarded { to, .. } => to == from + count,
             Received::Staged { .. } | Received::Nothing | Received::Head => false,
             // Only the seeds have it from the writer's key.
             Received::Forked(evidence) => {

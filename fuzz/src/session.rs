@@ -268,7 +268,7 @@ impl Net {
             Ok(Received::Extended { from, to }) => {
                 assert_eq!((*from, *to), (before.size(), log.size()));
             }
-            Ok(Received::Jumped { to, .. }) => assert_eq!(*to, log.size()),
+            Ok(Received::FastForwarded { to, .. }) => assert_eq!(*to, log.size()),
             Ok(Received::Nothing) => assert_eq!(picture(log), picture(&before)),
             Ok(_) => {
                 assert_eq!((log.start(), log.size()), (before.start(), before.size()), "{received:?}");

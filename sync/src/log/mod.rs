@@ -60,7 +60,7 @@ struct Proof {
     beyond: Vec<(Subtree, Hash)>,
 }
 
-/// Verified entries that do not follow on what is held: behind a gap, or a jump that is not complete.
+/// Verified entries that do not follow on what is held: behind a gap, or a fast-forward that is not complete.
 #[derive(Clone, Debug)]
 struct Staged {
     run: Run,
@@ -94,7 +94,7 @@ pub struct Log {
     /// Whether somebody is told of entries, and has to learn later what it was that ceased to count. For others, such as
     /// relays, nothing is kept that was replaced.
     has_consumer: bool,
-    /// What was held before a jump, or before entries behind were given up, until the consumer was told.
+    /// What was held before a fast-forward, or before entries behind were given up, until the consumer was told.
     replaced: Option<Run>,
     /// Entries from here on do not count, as there is evidence of a fork; else the greatest number.
     valid_below: u64,
@@ -333,7 +333,7 @@ impl Log {
     }
 
     /// The ranges of entries that are here and verified: what is held, then what waits for a gap to be filled or for a
-    /// jump to be complete. Ascending and disjoint.
+    /// fast-forward to be complete. Ascending and disjoint.
     pub fn held(&self) -> impl Iterator<Item = (u64, u64)> {
         let run = (self.run.start(), self.run.end());
         let staged = self.staged.iter().map(|staged| (staged.run.start(), staged.run.end()));
@@ -367,7 +367,7 @@ impl Log {
             let to = staged.unwrap_or(have.size).min(have.size);
             return Some(Want { from: end, to, form: RangeForm::Follow });
         }
-        // What lies between is gone: go on with the jump that has begun, or begin one.
+        // What lies between is gone: go on with the fast-forward that has begun, or begin one.
         let begun = self.staged.iter().map(|staged| (staged.run.start(), staged.run.end()));
         let begun =
             begun.filter(|&(start, end)| start <= have.start && have.start <= end).map(|(_, end)| end);

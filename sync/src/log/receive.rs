@@ -26,7 +26,7 @@ use crate::codec::{DecodeError, Reader};
 use crate::hash::Hash;
 use crate::identity::LogKind;
 
-/// Staged ranges of one log: enough for the chunks of a jump to arrive in any order within a window.
+/// Staged ranges of one log: enough for the chunks of a fast-forward to arrive in any order within a window.
 const STAGED_MAX: usize = 8;
 
 /// What a receiver is willing to hold. It delays what is applied, and never decides what is valid.
@@ -68,7 +68,7 @@ pub enum Received {
         to: u64,
     },
     /// Entries `[from, to)` replace what was held, which is no longer needed.
-    Jumped {
+    FastForwarded {
         /// The first of them.
         from: u64,
         /// Behind the last of them.
@@ -240,7 +240,7 @@ impl Log {
             None => self.take(place, checked, allowance),
         };
         let worth =
-            matches!(received, Received::Extended { .. } | Received::Staged { .. } | Received::Jumped { .. });
+            matches!(received, Received::Extended { .. } | Received::Staged { .. } | Received::FastForwarded { .. });
         if paid && worth {
             budget.refund(1);
         }
@@ -391,7 +391,7 @@ impl Log {
         }
         if place != Place::Held {
             let start = self.run_at(place).map_or(checked.from, Run::start);
-            // A jump that its writer has declared is as large as what the log retains.
+            // A fast-forward that its writer has declared is as large as what the log retains.
             let declared = checked.head.base >= start;
             let waits = self.staged_bytes().saturating_add(checked.fresh_cost);
             // It takes the place of what its writer has not: that may wait for entries that nobody has any more.
@@ -518,7 +518,7 @@ impl Log {
         self.replace_proof(proof);
         // What waited may lie below it, or follow on it: where it touches it was compared already.
         self.settle(allowance);
-        Received::Jumped { from, to: self.run.end() }
+        Received::FastForwarded { from, to: self.run.end() }
     }
 
     /// Takes a head in that brought no entries.

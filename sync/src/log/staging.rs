@@ -1,7 +1,7 @@
 //! What waits: verified entries that do not follow on what is held.
 //!
 //! A staged run is kept until the gap before it is filled, or until it holds the entry that raises the base to its start
-//! or above. Then nothing before it is needed any more, and it replaces what is held (a *jump*). So a cut transfer leaves
+//! or above. Then nothing before it is needed any more, and it replaces what is held (a *fast-forward*). So a cut transfer leaves
 //! the old copy, never half of a new one.
 //!
 //! An entry whose base is below that of the entry before can only begin a staged run, never extend anything: what such a
@@ -45,7 +45,7 @@ impl Staged {
         self.proof.head.base >= self.run.start()
     }
 
-    /// Whether it gives way to a jump to `from` that its writer has declared: it lies before that, or waits for what may be
+    /// Whether it gives way to a fast-forward to `from` that its writer has declared: it lies before that, or waits for what may be
     /// gone by then.
     pub(super) const fn yields_to(&self, from: u64) -> bool {
         self.run.end() <= from || !self.is_declared()
@@ -53,7 +53,7 @@ impl Staged {
 
     /// Whether nothing before it is needed: its ready part has its base at its start or above, or a successor of the
     /// writer or the evidence of a fork has said so (`floor`).
-    fn jumps(&mut self, latest: Hlc, floor: u64) -> bool {
+    fn fast_forwards(&mut self, latest: Hlc, floor: u64) -> bool {
         for entry in self.run.entries(self.ready, self.run.end()) {
             if entry.hlc > latest {
                 break;
@@ -132,11 +132,11 @@ impl Log {
             let (start, end) = (self.run.start(), self.run.end());
             let (from, to) = (staged.run.start(), staged.run.end());
             if to <= start || from >= self.valid_below {
-                // A jump has passed it, or nothing of it counts.
+                // A fast-forward has passed it, or nothing of it counts.
                 self.staged.remove(index);
                 continue;
             }
-            let jumps = staged.jumps(allowance.latest, self.floor) || (forked && staged.is_declared());
+            let fast_forwards = staged.fast_forwards(allowance.latest, self.floor) || (forked && staged.is_declared());
             if from <= end {
                 // It overlaps: the trees must agree where the shorter one ends.
                 let size = end.min(to);
@@ -163,7 +163,7 @@ impl Log {
             } else {
                 self.late_bytes.saturating_add(staged.late)
             };
-            if (replaces && !jumps) || late > allowance.late_bytes_max {
+            if (replaces && !fast_forwards) || late > allowance.late_bytes_max {
                 if from < end {
                     // What it shares with what is held need not wait twice.
                     staged.drop_below(&self.keys, end);
@@ -179,7 +179,7 @@ impl Log {
             }
             let Staged { run, proof, ready, late, .. } = self.staged.remove(index);
             if replaces {
-                settled = Some(Received::Jumped { from, to });
+                settled = Some(Received::FastForwarded { from, to });
                 self.replace_run(run);
                 self.ready = ready;
                 self.late_bytes = late;

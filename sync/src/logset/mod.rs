@@ -489,7 +489,7 @@ impl LogSet {
                 self.judge(log, evidence, now);
             }
             Received::Conflict => slot.self_forked = slot.local,
-            Received::Jumped { .. } => slot.jumped(),
+            Received::FastForwarded { .. } => slot.fast_forwarded(),
             _ => {}
         }
         self.wait(log, now);
@@ -569,7 +569,7 @@ impl LogSet {
         let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
         slot.retired = slot.retired.max(below);
         slot.log.raise_floor(slot.floor());
-        // A jump may have waited for just that.
+        // A fast-forward may have waited for just that.
         self.wait(log, self.now);
         self.note(log);
         Ok(())
@@ -674,7 +674,7 @@ impl LogSet {
         // First what is held: what it no longer holds back is room for what waits.
         slot.log.make_ready(allowance.latest);
         match slot.log.settle(&allowance) {
-            Some(Received::Jumped { .. }) => slot.jumped(),
+            Some(Received::FastForwarded { .. }) => slot.fast_forwarded(),
             Some(Received::Conflict) => slot.self_forked = slot.local,
             Some(Received::Forked(found)) => evidence = Some(found),
             _ => {}

@@ -178,7 +178,7 @@ impl Slot {
 
     /// Notes that another part of the log took the place of what was held. A local writer does not go on from there: what
     /// it wrote itself cannot be compared with what came, and has to be written again in its next incarnation.
-    pub(super) const fn jumped(&mut self) {
+    pub(super) const fn fast_forwarded(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.self_forked = self.self_forked || self.local;
     }

@@ -199,7 +199,7 @@ impl LogStore {
     ) {
         let range = Range::parse(range).map_err(|error| SetError::Receive(error.into()));
         match range.and_then(|range| self.receive(log, &range, now, budget)) {
-            Ok(Received::Extended { from, to } | Received::Jumped { from, to }) => {
+            Ok(Received::Extended { from, to } | Received::FastForwarded { from, to }) => {
                 imported.entries += to - from
             }
             Ok(_) => {}

@@ -86,7 +86,7 @@ fn a_base_that_falls_cannot_follow_on_the_entry_before() {
     }
     // The entry that raises the base to where it began replaces all that was before.
     let got = receive(&mut copy, &piece(&model, 15, 16, true));
-    assert_eq!(got, Ok(Received::Jumped { from: 10, to: 16 }));
+    assert_eq!(got, Ok(Received::FastForwarded { from: 10, to: 16 }));
     receive(&mut copy, &piece(&model, 16, 18, false)).unwrap();
     assert_eq!((copy.start(), copy.size(), copy.base()), (10, 18, 12));
     assert_equals_plain(&copy, &model);

@@ -165,7 +165,7 @@ proptest! {
             let before = (copy.size(), copy.root());
             match receive(&mut copy, bytes) {
                 Ok(Received::Forked(_) | Received::Conflict) => panic!("there is one history"),
-                Ok(Received::Extended { to, .. } | Received::Jumped { to, .. }) => {
+                Ok(Received::Extended { to, .. } | Received::FastForwarded { to, .. }) => {
                     assert!(copy.size() >= to && copy.size() > before.0);
                 }
                 Ok(_) | Err(_) => assert_eq!((copy.size(), copy.root()), before),

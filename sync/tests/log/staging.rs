@@ -61,7 +61,7 @@ fn a_jump_cut_half_way_leaves_the_old_copy_until_the_entry_that_raised_the_base_
             let got = receive(&mut copy, bytes);
             match *to {
                 ..=50 => assert_eq!(got, Ok(Received::Staged { from: *from, to: *to })),
-                _ if *from <= 50 => assert_eq!(got, Ok(Received::Jumped { from: 30, to: *to })),
+                _ if *from <= 50 => assert_eq!(got, Ok(Received::FastForwarded { from: 30, to: *to })),
                 _ => assert_eq!(got, Ok(Received::Extended { from: *from, to: *to })),
             }
         }
@@ -132,7 +132,7 @@ fn a_jump_over_another_staged_range_says_that_it_jumped() {
     let got = receive(&mut copy, &range(&log, 50, 60, RangeForm::Alone));
     assert_eq!((copy.start(), copy.size(), copy.root()), (50, 60, log.root()));
     assert_eq!(copy.held().collect::<Vec<_>>(), [(50, 60)]);
-    assert_eq!(got, Ok(Received::Jumped { from: 50, to: 60 }));
+    assert_eq!(got, Ok(Received::FastForwarded { from: 50, to: 60 }));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_jump_that_its_writer_declared_takes_the_place_of_what_waits_in_vain() {
         assert!(matches!(receive(&mut copy, &piece), Ok(Received::Staged { .. })));
     }
     let jump = range(&compacted(), 30, 60, RangeForm::Alone);
-    assert_eq!(receive(&mut copy, &jump), Ok(Received::Jumped { from: 30, to: 60 }));
+    assert_eq!(receive(&mut copy, &jump), Ok(Received::FastForwarded { from: 30, to: 60 }));
     assert_eq!((copy.start(), copy.root(), copy.gaps()), (30, whole.root(), vec![]));
 }
 

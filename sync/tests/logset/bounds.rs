@@ -86,7 +86,7 @@ fn a_jump_takes_memory_in_proportion() {
         receive(&mut to, &log, &range(&source, &log, alone(0, 900))).unwrap();
         let bytes = range(&source, &log, alone(1_000, 70_002));
         let received = bounded("a jump", bytes.len(), || to.receive(&log, &bytes, START, &mut rich()));
-        assert_eq!(received, Ok(Received::Jumped { from: 1_000, to: 70_002 }));
+        assert_eq!(received, Ok(Received::FastForwarded { from: 1_000, to: 70_002 }));
     }
 }
 

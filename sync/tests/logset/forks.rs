@@ -440,7 +440,7 @@ fn a_jump_is_reported_as_one_although_an_older_range_waits() {
     to.follow();
     receive(&mut to.set, &log, &range(&first, &log, alone(30, 35))).unwrap();
     let jump = range(&second, &log, alone(90, 100));
-    assert_eq!(receive(&mut to.set, &log, &jump), Ok(Received::Jumped { from: 90, to: 100 }));
+    assert_eq!(receive(&mut to.set, &log, &jump), Ok(Received::FastForwarded { from: 90, to: 100 }));
     to.follow();
     assert!(to.consumer.told.contains(&Change::Replaced { log, from: 90 }), "{:?}", to.consumer.told);
 }
