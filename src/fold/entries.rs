@@ -389,7 +389,7 @@ impl TopicState {
     fn is_listed(&self, set: &LogSet, table: Option<usize>, origin: LogIndex, found: &Ref) -> bool {
         let place = Place { origin, counter: found.counter };
         let (member, seq) = (self.at(origin), seq_of(found.counter));
-        if member.void {
+        if member.invalid {
             return false;
         }
         // Nobody answers for it yet, or a part of the log is on its way.

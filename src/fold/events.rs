@@ -48,7 +48,7 @@ impl EventIndex {
                 }
             }
             Change::Cut { log, valid_below } => self.cut(log, *valid_below),
-            Change::Replaced { log, .. } | Change::Voided { log } => self.cut(log, 0),
+            Change::Replaced { log, .. } | Change::Invalidated { log } => self.cut(log, 0),
             _ => {}
         }
     }

@@ -130,7 +130,7 @@ impl Fold {
                 self.topic_mut(topic).drop_below(set, id, *below, folded);
             }
             Change::Replaced { .. } => self.topic_mut(topic).clear(set, id, false, folded),
-            Change::Voided { .. } => self.topic_mut(topic).clear(set, id, true, folded),
+            Change::Invalidated { .. } => self.topic_mut(topic).clear(set, id, true, folded),
             _ => {}
         }
     }

@@ -33,7 +33,7 @@ pub(crate) struct Member {
     pub(crate) from: u64,
     pub(crate) to: u64,
     pub(crate) counts: bool,
-    pub(crate) void: bool,
+    pub(crate) invalid: bool,
     /// The base as of the last entry that is applied.
     base: u64,
     /// Its own entries below are gone though their writer had not given them up: it does not answer for their dots.
@@ -174,7 +174,7 @@ impl TopicState {
             from: 0,
             to: 0,
             counts: false,
-            void: false,
+            invalid: false,
             base: 0,
             hollow: 0,
             ends: BTreeMap::new(),
@@ -282,8 +282,8 @@ impl TopicState {
         }
     }
 
-    /// Takes all of a log back: it is void, or another part takes its place.
-    pub(crate) fn clear(&mut self, set: &LogSet, id: &LogId, void: bool, folded: &mut Folded) {
+    /// Takes all of a log back: it is invalid, or another part takes its place.
+    pub(crate) fn clear(&mut self, set: &LogSet, id: &LogId, invalid: bool, folded: &mut Folded) {
         let Some(&log) = self.by_id.get(id) else { return };
         let (from, to) = (self.at(log).from, self.at(log).to);
         if self.at(log).counts {
@@ -299,7 +299,7 @@ impl TopicState {
         (member.stored, member.live) = (0, 0);
         member.retires.clear();
         member.ends.clear();
-        member.void = void;
+        member.invalid = invalid;
     }
 
     fn forget(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>, folded: &mut Folded) {
@@ -358,10 +358,10 @@ impl TopicState {
         }
     }
 
-    /// Whether a log has to count: it holds something, is not void, and was not retired in its whole size.
+    /// Whether a log has to count: it holds something, is not invalid, and was not retired in its whole size.
     fn has_to_count(&self, log: LogIndex) -> bool {
         let member = self.at(log);
-        !member.void && member.claimed() < member.to
+        !member.invalid && member.claimed() < member.to
     }
 
     /// Decides whether a log counts. What follows from that for others is decided as well.

@@ -204,7 +204,7 @@ impl Notices {
         }
         let log = || opening.clone();
         match change {
-            Change::Voided { .. } => self.push(Notice::Forked { log: log(), valid_below: 0 }),
+            Change::Invalidated { .. } => self.push(Notice::Forked { log: log(), valid_below: 0 }),
             Change::Cut { valid_below, .. } => {
                 self.push(Notice::Forked { log: log(), valid_below: *valid_below });
             }

@@ -1,7 +1,7 @@
 //! [`Repair`]: what an agent does about forks of its own logs, and about the logs of its earlier incarnations.
 //!
 //! It watches the changes of the log store before the fold takes them in, and keeps what has to be said again: what a
-//! fork voided of a state log (`reissue`) or took out of an event log (`events`). What earlier incarnations left is worked out
+//! fork invalidated of a state log (`reissue`) or took out of an event log (`events`). What earlier incarnations left is worked out
 //! anew each time (`take_over`).
 //!
 //! What does not live here: appending. The replica asks for one step after the other, and makes the entries.
@@ -135,7 +135,7 @@ impl Repair {
         let Some(kind) = set.log(change.log()).map(|log| log.opening().kind) else { return };
         match (kind, change) {
             (LogKind::Event, change) => self.events.observe((set, fold), change, source, self.now),
-            (LogKind::State, Change::Voided { log }) if own => self.queue_reissue((set, fold), log, 0, false),
+            (LogKind::State, Change::Invalidated { log }) if own => self.queue_reissue((set, fold), log, 0, false),
             _ => {}
         }
         if let Change::SelfForked { log } = change {
@@ -160,14 +160,14 @@ impl Repair {
     pub(crate) fn note_claimed(&mut self, (store, fold): (&mut LogStore, &Fold), topic: &Topic, log: &LogId) {
         let Some((_, member)) = fold.topic(topic).and_then(|state| state.member(log)) else { return };
         let below = member.claimed();
-        let (here, gone) = (member.to, !member.counts && !member.void);
-        if !member.void && (here == 0 || gone && here < below) {
+        let (here, gone) = (member.to, !member.counts && !member.invalid);
+        if !member.invalid && (here == 0 || gone && here < below) {
             // Not all of it is here, and what comes may begin where it was taken over.
             store.allow_start(log, below);
         }
         if gone && here > 0 {
             self.retired.entry(*log).or_insert(self.now);
-        } else if here > 0 || member.void {
+        } else if here > 0 || member.invalid {
             self.retired.remove(log);
         }
     }
@@ -188,14 +188,14 @@ impl Repair {
             self.retired.remove(&log);
             let topic = store.logs().log(&log).map(|log| log.opening().topic.clone());
             let member = topic.and_then(|topic| fold.topic(&topic)?.member(&log));
-            if let Some((_, member)) = member.filter(|(_, member)| !member.counts && !member.void) {
+            if let Some((_, member)) = member.filter(|(_, member)| !member.counts && !member.invalid) {
                 store.retire(&log, member.to);
             }
         }
     }
 
     /// The next own log of which another history turned up, if there is one: what was not signed yet is taken back, to be
-    /// written again in the next incarnation; what was signed stays, unless it is void.
+    /// written again in the next incarnation; what was signed stays, unless it is invalid.
     pub(crate) fn leave_forked(
         &mut self,
         (store, fold): (&mut LogStore, &Fold),

@@ -1,4 +1,4 @@
-//! Reissuing state: what a state log listed is written anew, in the next incarnation, when a fork has voided the log or its
+//! Reissuing state: what a state log listed is written anew, in the next incarnation, when a fork has invalidated the log or its
 //! stamps were wrong.
 //!
 //! The invariant: what others wrote since is newer, so what is written again keeps its stamps, unless these were wrong.
@@ -14,7 +14,7 @@ use crate::author::{CHUNK_BYTES, stated};
 use crate::fold::{Fold, Place, Table};
 use crate::payload::{CollectionId, Draft, Item, Op, Ref, Transaction, seq_of};
 
-/// Something that a void log listed.
+/// Something that an invalid log listed.
 #[derive(Clone, Debug)]
 pub(crate) struct Reissued {
     /// Of the entry that says it again: what others wrote since is newer. None if the stamps were wrong; then it is now.
@@ -30,7 +30,7 @@ enum What {
     Retire { incarnation: Incarnation, below: u64 },
 }
 
-/// Notes what an own log lists from an entry on that is about to be void, or has to be written anew, at stamps of now
+/// Notes what an own log lists from an entry on that is about to be invalid, or has to be written anew, at stamps of now
 /// if its own are wrong.
 pub(super) fn reissues(
     (set, fold): (&LogSet, &Fold),

@@ -3,7 +3,7 @@
 //! ```text
 //! fold     what the logs have changed, with what that says of logs that were taken over
 //! leave    own logs of which another history turned up
-//! reissue  own state that was voided or wrongly stamped; own events that a fork took out
+//! reissue  own state that was invalidated or wrongly stamped; own events that a fork took out
 //! ```
 //!
 //! A step that makes entries folds each of them before the next, and does not settle in between.

@@ -16,7 +16,7 @@ const WRITER_IS_AGENT: u8 = 0;
 /// What a log is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LogKind {
-    /// Its entries add up to a state. It compacts itself by carrying what still counts; when forked, it is void.
+    /// Its entries add up to a state. It compacts itself by carrying what still counts; when forked, it is invalid.
     State,
     /// Its entries are events and are kept up to its prune point. When forked, it is valid below the first difference.
     Event,

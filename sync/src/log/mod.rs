@@ -512,7 +512,7 @@ impl Log {
         Ok(())
     }
 
-    /// Drops entries whatever the base says: for logs that are retired or void.
+    /// Drops entries whatever the base says: for logs that are retired or invalid.
     pub(crate) fn drop_all_below(&mut self, seq: u64) {
         let seq = seq.min(self.run.end());
         self.run.drop_below(&self.keys, seq);

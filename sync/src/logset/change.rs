@@ -42,7 +42,7 @@ pub enum Change {
         from: u64,
     },
     /// A state log is forked: nothing of it counts, here or anywhere.
-    Voided {
+    Invalidated {
         /// Which log.
         log: LogId,
     },
@@ -56,7 +56,7 @@ pub enum Change {
         valid_below: u64,
     },
     /// A local writer's log has another history elsewhere: a backup or a clone. It must go on in its next
-    /// incarnation. Comes beside [`Voided`](Self::Voided) or [`Cut`](Self::Cut) if both were signed.
+    /// incarnation. Comes beside [`Invalidated`](Self::Invalidated) or [`Cut`](Self::Cut) if both were signed.
     SelfForked {
         /// Which log.
         log: LogId,
@@ -79,7 +79,7 @@ impl Change {
             | Self::Dropped { log, .. }
             | Self::Retired { log, .. }
             | Self::Replaced { log, .. }
-            | Self::Voided { log }
+            | Self::Invalidated { log }
             | Self::Cut { log, .. }
             | Self::SelfForked { log }
             | Self::Deferred { log, .. } => log,

@@ -19,8 +19,8 @@ pub struct Limits {
     pub staged_bytes_per_log_max: usize,
     /// Bytes of entries behind gaps in all. 32 MiB.
     pub staged_bytes_max: usize,
-    /// For how long the entries of a void log are kept for its owner, in milliseconds. 30 days.
-    pub void_keep_ms: u64,
+    /// For how long the entries of an invalid log are kept for its owner, in milliseconds. 30 days.
+    pub invalid_keep_ms: u64,
     /// This process's own randomness, which the host should set: without it, a member can choose logs whose heads crowd
     /// one place of a table in memory. It is hashed with the mesh, so nobody else can. 0. A replica takes it from what it is
     /// opened with, whatever this says.
@@ -37,7 +37,7 @@ impl Default for Limits {
             late_bytes_max: 8 << 20,
             staged_bytes_per_log_max: 4 << 20,
             staged_bytes_max: 32 << 20,
-            void_keep_ms: 30 * 24 * 60 * 60 * 1_000,
+            invalid_keep_ms: 30 * 24 * 60 * 60 * 1_000,
             seed: 0,
         }
     }

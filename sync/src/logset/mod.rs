@@ -55,7 +55,7 @@ pub struct LogSet {
     /// The log whose change was polled last: what it was told of may go.
     polled: Option<LogId>,
     waiting: BTreeSet<(Hlc, LogId)>,
-    void: BTreeSet<(Timestamp, LogId)>,
+    invalid: BTreeSet<(Timestamp, LogId)>,
     late: usize,
     staged: usize,
     /// The latest time that was passed in.
@@ -77,7 +77,7 @@ impl LogSet {
             changes: 0,
             polled: None,
             waiting: BTreeSet::new(),
-            void: BTreeSet::new(),
+            invalid: BTreeSet::new(),
             late: 0,
             staged: 0,
             now: Timestamp::EPOCH,
@@ -210,8 +210,8 @@ impl LogSet {
         if let Some(hlc) = slot.waiting {
             self.waiting.remove(&(hlc, *log));
         }
-        if let Some(until) = slot.void_until {
-            self.void.remove(&(until, *log));
+        if let Some(until) = slot.invalid_until {
+            self.invalid.remove(&(until, *log));
         }
         self.late -= slot.late;
         self.staged -= slot.staged;
@@ -268,11 +268,11 @@ impl LogSet {
     #[must_use]
     pub fn applicable(&self, log: &LogId) -> Option<(u64, u64)> {
         let slot = self.slots.get(log)?;
-        Some(if slot.is_void() { (0, 0) } else { slot.applicable() })
+        Some(if slot.is_invalid() { (0, 0) } else { slot.applicable() })
     }
 
     /// The entries `[from, to)` of a log as they were when the consumer was last told of them: what has to be undone
-    /// after [`Change::Replaced`], [`Change::Voided`] and [`Change::Cut`]. To be read until the next change is polled.
+    /// after [`Change::Replaced`], [`Change::Invalidated`] and [`Change::Cut`]. To be read until the next change is polled.
     ///
     /// After [`Change::Cut`] that is the place to find what a local writer had appended and not signed, if a signed
     /// history takes its place: it is gone afterwards, and its owner has to write it again in its next incarnation.
@@ -550,10 +550,10 @@ impl LogSet {
         slot.log.raise_floor(slot.floor());
         slot.drop_tail();
         slot.forget_beyond();
-        // Better evidence does not begin the time anew, but what it voids has to go as well.
-        let until = now.saturating_add_millis(self.limits.void_keep_ms);
-        let until = *slot.void_until.get_or_insert(until);
-        self.void.insert((until, *log));
+        // Better evidence does not begin the time anew, but what it invalidates has to go as well.
+        let until = now.saturating_add_millis(self.limits.invalid_keep_ms);
+        let until = *slot.invalid_until.get_or_insert(until);
+        self.invalid.insert((until, *log));
         self.count(log, latest(&self.limits, now));
         self.note(log);
         true
@@ -636,11 +636,11 @@ impl LogSet {
             let millis = hlc.time().as_millis().saturating_sub(self.limits.max_drift_ms);
             Timestamp::from_millis(millis)
         });
-        let expires = self.void.first().map(|(until, _)| *until);
+        let expires = self.invalid.first().map(|(until, _)| *until);
         applies.into_iter().chain(expires).min()
     }
 
-    /// Takes in that time has passed: what was deferred may become applicable, and the entries of void logs expire.
+    /// Takes in that time has passed: what was deferred may become applicable, and the entries of invalid logs expire.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let latest = latest(&self.limits, now);
         while let Some((hlc, log)) = self.waiting.first().copied() {
@@ -650,11 +650,11 @@ impl LogSet {
             self.wait(&log, now);
             self.note(&log);
         }
-        while let Some((until, log)) = self.void.first().copied() {
+        while let Some((until, log)) = self.invalid.first().copied() {
             if until > now {
                 break;
             }
-            self.void.pop_first();
+            self.invalid.pop_first();
             let Some(slot) = self.slots.get_mut(&log) else { continue };
             match slot.valid_below() {
                 Some(0) => slot.log.forget(),

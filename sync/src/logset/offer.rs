@@ -147,7 +147,7 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
     if ours.evidence.is_some() && (ours.evidence != known || !parted) {
         moves.push(Move::Evidence(id));
     }
-    // Of a void log there is nothing to say but that.
+    // Of an invalid log there is nothing to say but that.
     if slot.log.opening().kind == LogKind::State && (ours.evidence.is_some() || known.is_some()) {
         return;
     }

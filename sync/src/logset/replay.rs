@@ -84,7 +84,7 @@ impl LogSet {
     /// Until when the entries of a forked log are kept for its owner.
     #[must_use]
     pub fn kept_until(&self, log: &LogId) -> Option<Timestamp> {
-        self.slots.get(log)?.void_until
+        self.slots.get(log)?.invalid_until
     }
 }
 
@@ -198,16 +198,16 @@ impl Replay<'_> {
         let log = self.hold(found.opening())?;
         if let Some(until) = kept_until
             && let Some(slot) = self.set.slots.get_mut(&log)
-            && slot.void_until.is_none()
+            && slot.invalid_until.is_none()
         {
-            slot.void_until = Some(until);
+            slot.invalid_until = Some(until);
         }
         let hold = |_: &LogOpening| super::Admission::Hold;
         match self.set.receive_unchecked(&found, self.now, &mut budget, hold) {
             Ok(news) => Ok(news),
             Err(error) => {
                 let slot = self.set.slots.get_mut(&log).filter(|slot| slot.evidence.is_none());
-                slot.into_iter().for_each(|slot| slot.void_until = None);
+                slot.into_iter().for_each(|slot| slot.invalid_until = None);
                 Err(error.into())
             }
         }

@@ -24,7 +24,7 @@ struct Acknowledged {
     base: u64,
     end: u64,
     generation: u32,
-    void: bool,
+    invalid: bool,
     valid_below: Option<u64>,
     self_forked: bool,
     deferred: Option<u64>,
@@ -70,8 +70,8 @@ pub(super) struct Slot {
     pub(super) local: bool,
     pub(super) evidence: Option<Evidence>,
     pub(super) head: HeadHistory,
-    /// When the entries of a void log are dropped.
-    pub(super) void_until: Option<Timestamp>,
+    /// When the entries of an invalid log are dropped.
+    pub(super) invalid_until: Option<Timestamp>,
     /// The base that the writer's next incarnation recorded.
     pub(super) retired: u64,
     /// Counts how often something took the place of what was held.
@@ -95,7 +95,7 @@ impl Slot {
             local: false,
             evidence: None,
             head: HeadHistory::default(),
-            void_until: None,
+            invalid_until: None,
             retired: 0,
             generation: 0,
             self_forked: false,
@@ -126,7 +126,7 @@ impl Slot {
     }
 
     /// Whether nothing of it counts.
-    pub(super) fn is_void(&self) -> bool {
+    pub(super) fn is_invalid(&self) -> bool {
         self.evidence.is_some() && self.log.opening().kind == LogKind::State
     }
 
@@ -186,7 +186,7 @@ impl Slot {
     /// Forgets a copy of a forked event log that begins behind everything that counts: nothing about it can be compared
     /// with what others hold, so what counts has to be fetched as if nothing had been held.
     pub(super) fn forget_beyond(&mut self) {
-        if !self.is_void() && self.valid_below().is_some_and(|below| below <= self.log.start()) {
+        if !self.is_invalid() && self.valid_below().is_some_and(|below| below <= self.log.start()) {
             self.log.forget();
             self.replaced(0);
         }
@@ -218,7 +218,7 @@ impl Slot {
     /// sign it, and it would stand in the way of those. A tail that lies behind all that counts stays for its owner.
     pub(super) fn drop_tail(&mut self) {
         let below = self.valid_below().unwrap_or(0);
-        if !self.is_void() && self.log.has_unsigned() && self.log.signed_size() < below {
+        if !self.is_invalid() && self.log.has_unsigned() && self.log.signed_size() < below {
             self.discard_unsigned();
         }
     }
@@ -231,8 +231,8 @@ impl Slot {
 
     /// Whether the caller has still to be told that what it knows of was replaced or does not count.
     fn owes(&self) -> bool {
-        if self.is_void() {
-            return !self.acknowledged.void;
+        if self.is_invalid() {
+            return !self.acknowledged.invalid;
         }
         self.generation != self.acknowledged.generation || self.valid_below() != self.acknowledged.valid_below
     }
@@ -264,10 +264,10 @@ impl Slot {
             self.acknowledged.self_forked = true;
             return Some(Change::SelfForked { log });
         }
-        if self.is_void() {
-            let acknowledged = core::mem::replace(&mut self.acknowledged.void, true);
+        if self.is_invalid() {
+            let acknowledged = core::mem::replace(&mut self.acknowledged.invalid, true);
             self.acknowledged.generation = self.generation;
-            return (!acknowledged).then_some(Change::Voided { log });
+            return (!acknowledged).then_some(Change::Invalidated { log });
         }
         let valid_below = self.valid_below();
         if valid_below != self.acknowledged.valid_below {

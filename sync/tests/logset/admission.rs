@@ -100,7 +100,7 @@ fn evidence_opens_a_log_that_is_not_held_if_the_host_wants_it() {
         to.follow();
         let last = to.consumer.told.last();
         match kind {
-            LogKind::State => assert_eq!(last, Some(&Change::Voided { log })),
+            LogKind::State => assert_eq!(last, Some(&Change::Invalidated { log })),
             LogKind::Event => assert!(matches!(last, Some(Change::Cut { .. }))),
         }
         // Known evidence costs no check.

@@ -91,7 +91,7 @@ fn an_owner_that_wrote_on_from_a_backup_loses_nothing_in_its_next_incarnation() 
         for replica in &all {
             let told = &replica.consumer.told;
             match kind {
-                LogKind::State => assert!(told.contains(&Change::Voided { log }), "{told:?}"),
+                LogKind::State => assert!(told.contains(&Change::Invalidated { log }), "{told:?}"),
                 LogKind::Event => assert!(told.contains(&Change::Cut { log, valid_below: 5 }), "{told:?}"),
             }
             assert_eq!(meaning(&replica.set, &log), meaning(&all[0].set, &log));

@@ -340,7 +340,7 @@ impl Consumer {
         self.told.push(change);
         let log = *change.log();
         match change {
-            Change::Replaced { .. } | Change::Voided { .. } => {
+            Change::Replaced { .. } | Change::Invalidated { .. } => {
                 self.check_told(set, &log, 0, u64::MAX, change)
             }
             Change::Cut { valid_below, .. } => self.check_told(set, &log, valid_below, u64::MAX, change),
@@ -368,7 +368,7 @@ impl Consumer {
                 *entries = entries.split_off(&below);
             }
             Change::Replaced { .. } => entries.clear(),
-            Change::Voided { .. } => {
+            Change::Invalidated { .. } => {
                 entries.clear();
                 self.voided.insert(log);
             }
