@@ -164,20 +164,20 @@ impl Dots {
             return false;
         }
         let moved = &mut self.moved;
-        let mut settle = |dot: &Dot| {
+        let mut unmove = |dot: &Dot| {
             if !moved.is_empty() {
                 moved.remove(&Place { counter: dot.counter, ..place });
             }
         };
         let is_new = self.live.replace_own(key, value, dot, stamp, |entry| {
             ended(entry.value.len());
-            settle(&entry.dot);
+            unmove(&entry.dot);
         });
         if is_new && !self.hidden.is_empty() {
             let own = self.hidden.siblings(key).map(|entry| entry.dot);
             let own: Vec<Dot> = own.filter(|hidden| hidden.actor == dot.actor).collect();
             for dot in own {
-                settle(&dot);
+                unmove(&dot);
                 self.hidden.remove(&dot);
             }
         }

@@ -204,13 +204,13 @@ impl FileStore {
             unsynced: false,
             poisoned: false,
         };
-        store.settle()?;
+        store.sync_found()?;
         store.clean(&names)?;
         Ok((store, stored))
     }
 
     /// Makes durable what an earlier run may only have written, before anybody relies on it.
-    fn settle(&mut self) -> Result<(), StoreError> {
+    fn sync_found(&mut self) -> Result<(), StoreError> {
         let mut names: Vec<String> = self.files.iter().map(|file| files::journal(file.number)).collect();
         names.push(self.pointer.name());
         if self.pointer.snapshot > 0 {

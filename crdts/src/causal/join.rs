@@ -496,7 +496,7 @@ impl<O: Observe> Join<'_, O> {
     }
 
     fn end_walking(&mut self) {
-        self.store.settle();
+        self.store.sort();
         let heads: Vec<u32> = self.store.heads().collect();
         for head in heads {
             self.end_chain(head);

@@ -631,19 +631,19 @@ impl DotStore {
     /// Takes over an order that a reader made, or makes one if too much is dead. Before changes, never amid them.
     #[inline]
     pub(crate) fn tidy(&mut self) {
-        if self.order.wants_settling() {
-            self.settle();
+        if self.order.wants_sorting() {
+            self.sort();
         }
     }
 
     /// Merges the order's tail now.
-    pub(crate) fn settle(&mut self) {
-        self.order.settle(&mut self.arena);
+    pub(crate) fn sort(&mut self) {
+        self.order.sort(&mut self.arena);
     }
 
     /// Takes the order of a settled store, to hand back a new one.
     pub(crate) fn take_order(&mut self) -> Vec<u32> {
-        self.settle();
+        self.sort();
         self.order.take_sorted()
     }
 

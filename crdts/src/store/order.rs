@@ -68,12 +68,12 @@ impl Order {
 
     /// Whether the next write should settle: a read has done the work, or dead slots pile up.
     #[inline]
-    pub(crate) fn wants_settling(&mut self) -> bool {
+    pub(crate) fn wants_sorting(&mut self) -> bool {
         *self.is_merged.get_mut() || self.dead > 1_024 + (self.sorted.len() + self.fresh.len()) / 2
     }
 
     /// Whether everything is in one sorted run of live slots.
-    pub(crate) const fn is_settled(&self) -> bool {
+    pub(crate) const fn is_sorted(&self) -> bool {
         self.fresh.is_empty() && self.dead == 0
     }
 
@@ -82,10 +82,10 @@ impl Order {
     }
 
     /// Merges tail and run and frees what is dead.
-    pub(crate) fn settle(&mut self, arena: &mut Arena) {
+    pub(crate) fn sort(&mut self, arena: &mut Arena) {
         *self.debt.get_mut() = 0;
         let was_merged = core::mem::take(self.is_merged.get_mut());
-        if self.is_settled() {
+        if self.is_sorted() {
             return;
         }
         let merged = if was_merged { self.read_merged() } else { self.merge(arena) };
@@ -140,7 +140,7 @@ impl Order {
 
     /// Takes the sorted run out; the order must be settled.
     pub(crate) fn take_sorted(&mut self) -> Vec<u32> {
-        debug_assert!(self.is_settled());
+        debug_assert!(self.is_sorted());
         core::mem::take(&mut self.sorted)
     }
 
@@ -159,13 +159,13 @@ impl Order {
         behind: impl Fn(&[u8]) -> bool,
     ) -> Ordered<'a> {
         let len = self.sorted.len() + self.fresh.len();
-        if !self.is_settled() && !self.is_merged.load(Acquire) && self.debt.load(Relaxed) > 64 + len / 16 {
+        if !self.is_sorted() && !self.is_merged.load(Acquire) && self.debt.load(Relaxed) > 64 + len / 16 {
             let merged = self.merge(arena);
             let ends = core::iter::repeat(NONE);
             self.merged.iter().zip(merged.into_iter().chain(ends)).for_each(|(to, id)| to.store(id, Relaxed));
             self.is_merged.store(true, Release);
         }
-        if !self.is_settled() && self.is_merged.load(Acquire) {
+        if !self.is_sorted() && self.is_merged.load(Acquire) {
             let len = len - self.dead;
             let ids = &self.merged[..len];
             let start = ids.partition_point(|id| before(arena.slot(id.load(Relaxed)).key()));

@@ -459,11 +459,11 @@ impl Log {
                 self.ready = ready;
                 self.late_bytes = self.late_bytes.saturating_add(cost);
                 self.replace_proof(proof);
-                match self.settle(allowance) {
+                match self.absorb_staged(allowance) {
                     None | Some(Received::Extended { .. }) => {
                         Received::Extended { from: end, to: self.run.end() }
                     }
-                    Some(settled) => settled,
+                    Some(absorbed) => absorbed,
                 }
             }
             Place::Held => self.take_head(to, proof),
@@ -482,7 +482,7 @@ impl Log {
                 staged.proof = proof;
                 staged.count(fresh_cost);
                 self.join_staged(index);
-                self.settle(allowance).unwrap_or(Received::Staged { from: end, to })
+                self.absorb_staged(allowance).unwrap_or(Received::Staged { from: end, to })
             }
             Place::New => {
                 self.see(head);
@@ -496,7 +496,7 @@ impl Log {
                 let index = self.staged.partition_point(|staged| staged.run.start() < from);
                 self.staged.insert(index, Staged::new(run, proof, fresh_cost));
                 self.join_staged(index);
-                self.settle(allowance).unwrap_or(Received::Staged { from, to })
+                self.absorb_staged(allowance).unwrap_or(Received::Staged { from, to })
             }
         }
     }
@@ -517,7 +517,7 @@ impl Log {
         (self.ready, self.late_bytes) = (from, 0);
         self.replace_proof(proof);
         // What waited may lie below it, or follow on it: where it touches it was compared already.
-        self.settle(allowance);
+        self.absorb_staged(allowance);
         Received::FastForwarded { from, to: self.run.end() }
     }
 

@@ -124,8 +124,8 @@ impl Log {
     }
 
     /// Moves staged runs to what is held where they now follow on it or replace it. Says what came of it.
-    pub(crate) fn settle(&mut self, allowance: &Allowance) -> Option<Received> {
-        let mut settled = None;
+    pub(crate) fn absorb_staged(&mut self, allowance: &Allowance) -> Option<Received> {
+        let mut absorbed = None;
         let forked = self.valid_below < u64::MAX;
         let mut index = 0_usize;
         while let Some(staged) = self.staged.get_mut(index) {
@@ -173,13 +173,13 @@ impl Log {
             }
             if replaces && self.has_unsigned() {
                 // What was appended here would be lost.
-                settled = settled.or(Some(Received::Conflict));
+                absorbed = absorbed.or(Some(Received::Conflict));
                 index = index.saturating_add(1);
                 continue;
             }
             let Staged { run, proof, ready, late, .. } = self.staged.remove(index);
             if replaces {
-                settled = Some(Received::FastForwarded { from, to });
+                absorbed = Some(Received::FastForwarded { from, to });
                 self.replace_run(run);
                 self.ready = ready;
                 self.late_bytes = late;
@@ -188,13 +188,13 @@ impl Log {
                     self.run.push(&self.keys, &entry);
                     self.late_bytes = self.late_bytes.saturating_add(entry.cost());
                 }
-                settled = settled.or(Some(Received::Extended { from: end, to }));
+                absorbed = absorbed.or(Some(Received::Extended { from: end, to }));
             }
             self.replace_proof(proof);
             self.make_ready(allowance.latest);
             index = 0;
         }
-        settled
+        absorbed
     }
 
     fn staged_evidence(&self, size: u64, staged: &Staged) -> Option<Evidence> {

@@ -673,7 +673,7 @@ impl LogSet {
         let mut evidence = None;
         // First what is held: what it no longer holds back is room for what waits.
         slot.log.make_ready(allowance.latest);
-        match slot.log.settle(&allowance) {
+        match slot.log.absorb_staged(&allowance) {
             Some(Received::FastForwarded { .. }) => slot.fast_forwarded(),
             Some(Received::Conflict) => slot.self_forked = slot.local,
             Some(Received::Forked(found)) => evidence = Some(found),
