@@ -1,6 +1,6 @@
 //! Signed logs: one writer, one signature over everything so far, and proofs for any part of it.
 //!
-//! A [`Log`] is one copy of a log, the writer's own or a follower's. The writer [appends](Log::append), which only
+//! A [`Log`] is one copy of a log, the writer's own or a holder's. The writer [appends](Log::append), which only
 //! hashes, and [signs](Log::sign_head) when something is to be sent. Others [receive](Log::receive) ranges, each with
 //! its proof, and hold what was verified.
 //!

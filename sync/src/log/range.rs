@@ -13,7 +13,7 @@
 //! hashes   the cover of [end, size)
 //! ```
 //!
-//! A follower that holds everything below `from` needs no peaks, and at the tip no hashes at all; the root is never
+//! A holder that holds everything below `from` needs no peaks, and at the tip no hashes at all; the root is never
 //! there, for whoever checks computes it. Without entries and with peaks, a range is a consistency proof; with one
 //! entry, a sparse read; with neither, a heartbeat.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -262,7 +262,7 @@ pub(crate) fn check<'a>(
 /// How much a range brings along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeForm {
-    /// For a follower that holds the log up to where the range begins.
+    /// For a holder that holds the log up to where the range begins.
     Follow,
     /// With the peaks of what lies before, for whoever holds nothing or another branch.
     Alone,

@@ -323,7 +323,7 @@ impl EntryWriter {
     }
 
     /// Whether an entry that begins here can still follow.
-    pub(super) fn may_follow(&self, lower: &[u8]) -> bool {
+    pub(super) fn fits_after(&self, lower: &[u8]) -> bool {
         !self.ended && *self.at <= *lower
     }
 

@@ -113,7 +113,7 @@ impl Reconciliation {
         self.drain_ids(&mut filling);
         while self.asks.is_empty() && self.tells.is_empty() {
             let Some(task) = self.tasks.last() else { break };
-            if !filling.writer.may_follow(&task.range().lower) {
+            if !filling.writer.fits_after(&task.range().lower) {
                 break;
             }
             if self.turn.peer_full && self.tasks.len() <= waited {
