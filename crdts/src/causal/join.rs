@@ -40,9 +40,9 @@ type Change = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// Keeps changes until the join is done: a callback that panics in the middle of one would leave half of it.
 #[derive(Debug, Default)]
-pub(crate) struct Held(Vec<Change>);
+pub(crate) struct HeldChanges(Vec<Change>);
 
-impl Held {
+impl HeldChanges {
     pub(crate) fn report(&self, mut changed: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>)) {
         for (key, old, new) in &self.0 {
             changed(key, old.as_deref(), new.as_deref());
@@ -50,7 +50,7 @@ impl Held {
     }
 }
 
-impl Observe for Held {
+impl Observe for HeldChanges {
     const LISTENS: bool = true;
     fn changed(&mut self, key: &[u8], old: Option<&[u8]>, new: Option<&[u8]>) {
         self.0.push((key.to_vec(), old.map(<[u8]>::to_vec), new.map(<[u8]>::to_vec)));

@@ -26,7 +26,7 @@ use crate::dot::{ActorId, COUNTER_MAX};
 use crate::store::{DotStore, Stats};
 pub(crate) use facade::causal_collection;
 use form::{Form, Head};
-pub(crate) use join::{Held, Observe, Unobserved};
+pub(crate) use join::{HeldChanges, Observe, Unobserved};
 pub use changelog::Cursor;
 use changelog::Journal;
 pub(crate) use kind::Kind;
@@ -191,7 +191,7 @@ impl Causal {
         bytes: &[u8],
         changed: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>),
     ) -> Result<bool, DecodeError> {
-        let mut held = Held::default();
+        let mut held = HeldChanges::default();
         let merged = self.merge(bytes, &mut held)?;
         held.report(changed);
         Ok(merged)
@@ -223,7 +223,7 @@ impl Causal {
         bytes: &[u8],
         changed: impl FnMut(&[u8], Option<&[u8]>, Option<&[u8]>),
     ) -> bool {
-        let mut held = Held::default();
+        let mut held = HeldChanges::default();
         let merged = self.merge_valid(bytes, &mut held);
         held.report(changed);
         merged

@@ -201,7 +201,7 @@ impl Causal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::causal::{Held, Unobserved};
+    use crate::causal::{HeldChanges, Unobserved};
     use crate::{Hlc, Timestamp};
     use alloc::vec::Vec;
 
@@ -234,7 +234,7 @@ mod tests {
                     let at = usize::try_from(below(delta.len() as u64)).unwrap();
                     delta[at] = delta[at].wrapping_add(u8::try_from(below(4)).unwrap());
                 }
-                let (mut held, mut held_any) = (Held::default(), Held::default());
+                let (mut held, mut held_any) = (HeldChanges::default(), HeldChanges::default());
                 let one = small.merge(&delta, &mut held);
                 let other = any.merge_any(&delta, &mut held_any);
                 let [mut changes, mut changes_any] = [Vec::new(), Vec::new()];

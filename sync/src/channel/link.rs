@@ -27,7 +27,7 @@ mod send;
 mod tests;
 
 pub(crate) use self::packet::varint_bytes;
-use self::packet::{Held, Packet, put_header};
+use self::packet::{SelectiveAck, Packet, put_header};
 use self::receive::Receiver;
 use self::send::{Chunk, Sender};
 use crate::codec::{DecodeError, put_varint};
@@ -54,7 +54,7 @@ pub(crate) struct LinkConfig {
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     ack: u64,
-    held: Held,
+    held: SelectiveAck,
     chunk: Option<Chunk>,
 }
 
@@ -132,7 +132,7 @@ impl Link {
             self.receive.acknowledged();
             return Some(whole);
         }
-        Some(Outgoing { held: Held::default(), ..whole })
+        Some(Outgoing { held: SelectiveAck::default(), ..whole })
     }
 
     /// Appends a packet that was just polled.

@@ -26,7 +26,7 @@ const CHANGED_MAX: usize = 64;
 
 /// What the peer has of a log, or will have when everything that was sent has come.
 #[derive(Clone, Copy, Debug, Default)]
-struct Known {
+struct PeerState {
     size: u64,
     /// The first bytes of the hash of its evidence.
     evidence: Option<[u8; 8]>,
@@ -55,7 +55,7 @@ pub(crate) struct Outbox {
     items: BTreeMap<LogId, Item>,
     /// The items in the order in which they go.
     order: BTreeSet<(usize, u64, LogId)>,
-    known: BTreeMap<LogId, Known>,
+    known: BTreeMap<LogId, PeerState>,
     uses: u64,
     /// Heads that changed up to this version are compared or queued.
     cursor: u64,
@@ -93,7 +93,7 @@ impl Outbox {
         self.live && self.items.is_empty() && set.heads_changed(self.cursor).next().is_none()
     }
 
-    fn known_mut(&mut self, log: &LogId) -> &mut Known {
+    fn peer_state_mut(&mut self, log: &LogId) -> &mut PeerState {
         if !self.known.contains_key(log) && self.known.len() >= KNOWN_MAX {
             // Forgetting costs a question at most.
             let oldest = self.known.iter().min_by_key(|(_, known)| known.used).map(|(log, _)| *log);
@@ -107,24 +107,24 @@ impl Outbox {
 
     /// Notes that the peer has so much of a log.
     pub(crate) fn peer_has(&mut self, log: &LogId, size: u64) {
-        let known = self.known_mut(log);
+        let known = self.peer_state_mut(log);
         known.size = known.size.max(size);
         known.unwanted = false;
     }
 
     /// Notes that the peer has no more than this of a log, whatever was sent.
     pub(crate) fn peer_has_only(&mut self, log: &LogId, size: u64) {
-        self.known_mut(log).size = size;
+        self.peer_state_mut(log).size = size;
     }
 
     /// Notes that the peer has this evidence.
     pub(crate) fn peer_has_evidence(&mut self, log: &LogId, evidence: Option<[u8; 8]>) {
-        self.known_mut(log).evidence = evidence;
+        self.peer_state_mut(log).evidence = evidence;
     }
 
     /// Notes that the peer does not want a log.
     pub(crate) fn unwanted(&mut self, log: &LogId) {
-        self.known_mut(log).unwanted = true;
+        self.peer_state_mut(log).unwanted = true;
         self.drop_item(log);
     }
 
@@ -268,14 +268,14 @@ impl Outbox {
             return false;
         };
         if core::mem::take(&mut item.open) {
-            self.known_mut(log).sent_at = at.saturating_add(1);
+            self.peer_state_mut(log).sent_at = at.saturating_add(1);
             Message::Open(&held.opening().encode(set.mesh())).put(out);
             return true;
         }
         if core::mem::take(&mut item.evidence)
             && let Some(evidence) = set.evidence(log)
         {
-            self.known_mut(log).evidence = set.offer(log).and_then(|offer| offer.evidence);
+            self.peer_state_mut(log).evidence = set.offer(log).and_then(|offer| offer.evidence);
             Message::Evidence(evidence.as_bytes()).put(out);
             return true;
         }
@@ -309,7 +309,7 @@ impl Outbox {
         Message::put_range_head(&name_of(log), out);
         match set.write_answer(log, &want, RANGE_BYTES, out) {
             Written::Range { end } => {
-                let known = self.known_mut(log);
+                let known = self.peer_state_mut(log);
                 known.size = known.size.max(end);
                 known.sent_at = at.saturating_add(1);
                 if !proof && end < want.to {
@@ -335,7 +335,7 @@ impl Outbox {
     /// About how many bytes it takes in memory.
     pub(crate) fn memory(&self) -> usize {
         let item = size_of::<(LogId, Item)>().saturating_add(size_of::<(usize, u64, LogId)>());
-        let known = size_of::<(LogId, Known)>();
+        let known = size_of::<(LogId, PeerState)>();
         self.items.len().saturating_mul(item).saturating_add(self.known.len().saturating_mul(known))
     }
 }

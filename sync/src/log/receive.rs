@@ -169,7 +169,7 @@ enum Place {
 
 /// A root that is known here, and the head that vouches for it.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct KnownRoot {
     size: u64,
     root: Hash,
     /// `None` for entries that are not signed yet.
@@ -216,9 +216,9 @@ impl Log {
         if paid && let Some(root) = self.root_at(checked.head.size) {
             let size = checked.head.size;
             let head = self.head().copied().filter(|head| head.size >= size);
-            known.insert(known.partition_point(|known| known.size < size), Known { size, root, head });
+            known.insert(known.partition_point(|known| known.size < size), KnownRoot { size, root, head });
         }
-        let differs = |known: &&Known| {
+        let differs = |known: &&KnownRoot| {
             let theirs = if known.size == checked.head.size {
                 Some(checked.head.root)
             } else {
@@ -232,7 +232,7 @@ impl Log {
                 self.take(place, checked, allowance)
             }
             Some(known) if known.size >= forked => Received::Nothing,
-            Some(Known { head: None, .. }) => Received::Conflict,
+            Some(KnownRoot { head: None, .. }) => Received::Conflict,
             Some(known) => match self.evidence_at(known, &checked) {
                 Some(evidence) => Received::Forked(Box::new(evidence)),
                 None => Received::Conflict,
@@ -293,7 +293,7 @@ impl Log {
             return Ok(None);
         }
         let head = self.head().copied().filter(|head| head.size >= size);
-        Ok(self.evidence_at(&Known { size, root, head }, &checked))
+        Ok(self.evidence_at(&KnownRoot { size, root, head }, &checked))
     }
 
     fn place(&self, range: &Range<'_>) -> Result<Place, ReceiveError> {
@@ -328,7 +328,7 @@ impl Log {
 
     /// The roots with which a range can be compared, by size: at its ends and those of what is held and staged, and
     /// those of the heads that were seen.
-    fn known_roots(&self, place: Place, range: &Range<'_>) -> Vec<Known> {
+    fn known_roots(&self, place: Place, range: &Range<'_>) -> Vec<KnownRoot> {
         let mut known = Vec::new();
         let signed = self.head().copied();
         if place == Place::Held {
@@ -338,20 +338,20 @@ impl Log {
             let from = range.is_alone().then_some(range.from);
             for size in from.into_iter().chain((to > range.from).then_some(to)) {
                 let head = signed.filter(|head| head.size >= size);
-                known.extend(proofs.root(size).map(|root| Known { size, root, head }));
+                known.extend(proofs.root(size).map(|root| KnownRoot { size, root, head }));
             }
         }
         for head in [signed, self.furthest].into_iter().flatten() {
-            known.push(Known { size: head.size, root: head.root, head: Some(head) });
+            known.push(KnownRoot { size: head.size, root: head.root, head: Some(head) });
         }
         for staged in &self.staged {
             let head = staged.proof.head;
-            known.push(Known { size: head.size, root: head.root, head: Some(head) });
+            known.push(KnownRoot { size: head.size, root: head.root, head: Some(head) });
             let run = &staged.run;
             let mut proofs = run.proofs(&self.keys, &[]);
             for size in [run.start(), range.from, range.to, run.end()] {
                 if range.from <= size && size <= range.to {
-                    known.extend(proofs.root(size).map(|root| Known { size, root, head: Some(head) }));
+                    known.extend(proofs.root(size).map(|root| KnownRoot { size, root, head: Some(head) }));
                 }
             }
         }
@@ -574,7 +574,7 @@ impl Log {
     }
 
     /// What shows that the writer signed both what is known here and what came.
-    fn evidence_at(&self, known: &Known, checked: &Checked<'_>) -> Option<Evidence> {
+    fn evidence_at(&self, known: &KnownRoot, checked: &Checked<'_>) -> Option<Evidence> {
         let size = known.size;
         let ours = match known.head? {
             head if head.size == size => Side::whole(head),

@@ -84,7 +84,7 @@ impl LogStore {
         Ok(bytes)
     }
 
-    fn export_log(&self, log: &Log, known: Option<&Known>, bytes: &mut Vec<u8>) {
+    fn export_log(&self, log: &Log, known: Option<&Summarized>, bytes: &mut Vec<u8>) {
         let (evidence, to) = (self.set.evidence(log.id()), log.signed_size());
         let to = to.min(evidence.map_or(u64::MAX, Evidence::valid_below));
         let size = known.map_or(0, |known| known.size);
@@ -211,7 +211,7 @@ impl LogStore {
 
 /// What a summary says of one log.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct Summarized {
     /// Behind what is held and signed.
     size: u64,
     /// The first bytes of the root there.
@@ -224,7 +224,7 @@ fn root_of(log: &Log, size: u64) -> [u8; 16] {
     root.and_then(|root| root.as_bytes().first_chunk().copied()).unwrap_or_default()
 }
 
-fn read_summary(bytes: &[u8]) -> Result<BTreeMap<LogId, Known>, BundleError> {
+fn read_summary(bytes: &[u8]) -> Result<BTreeMap<LogId, Summarized>, BundleError> {
     let mut reader = Reader::new(bytes);
     if reader.byte()? != SUMMARY {
         return Err(DecodeError::Kind.into());
@@ -234,7 +234,7 @@ fn read_summary(bytes: &[u8]) -> Result<BTreeMap<LogId, Known>, BundleError> {
         let log = LogId::from_bytes(reader.array()?);
         let start = reader.varint()?;
         let size = start.checked_add(reader.varint()?).ok_or(DecodeError::Limit)?;
-        known.insert(log, Known { size, root: reader.array()? });
+        known.insert(log, Summarized { size, root: reader.array()? });
     }
     Ok(known)
 }

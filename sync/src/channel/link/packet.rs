@@ -18,18 +18,18 @@ const HELD: u8 = 2;
 ///
 /// On the wire it is a varint that may be longer than others: seven bits a byte, the lowest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Held {
+pub(super) struct SelectiveAck {
     groups: [u8; Self::BYTES_MAX],
     len: usize,
 }
 
-impl Default for Held {
+impl Default for SelectiveAck {
     fn default() -> Self {
         Self { groups: [0; Self::BYTES_MAX], len: 0 }
     }
 }
 
-impl Held {
+impl SelectiveAck {
     pub(super) const BYTES_MAX: usize = 36;
 
     /// Adds a distance below [`AHEAD_MAX`].
@@ -83,7 +83,7 @@ const BITS: [u8; 7] = [1, 2, 4, 8, 16, 32, 64];
 pub(super) struct Packet<'a> {
     /// The first chunk that the peer does not have.
     pub(super) ack: u64,
-    pub(super) held: Held,
+    pub(super) held: SelectiveAck,
     /// Its number and its bytes, of which there is one at least.
     pub(super) chunk: Option<(u64, &'a [u8])>,
 }
@@ -96,7 +96,7 @@ impl<'a> Packet<'a> {
             return Err(DecodeError::Kind);
         }
         let ack = reader.varint()?;
-        let held = if flags & HELD != 0 { Held::decode(&mut reader)? } else { Held::default() };
+        let held = if flags & HELD != 0 { SelectiveAck::decode(&mut reader)? } else { SelectiveAck::default() };
         let mut chunk = None;
         if flags & CHUNK != 0 {
             let number = reader.varint()?;
@@ -111,7 +111,7 @@ impl<'a> Packet<'a> {
 }
 
 /// Appends all of a packet but its chunk.
-pub(super) fn put_header(ack: u64, held: &Held, chunk: bool, out: &mut Vec<u8>) {
+pub(super) fn put_header(ack: u64, held: &SelectiveAck, chunk: bool, out: &mut Vec<u8>) {
     let flags = if chunk { CHUNK } else { 0 };
     out.push(if held.bytes() > 0 { flags | HELD } else { flags });
     put_varint(out, ack);

@@ -5,7 +5,7 @@
 //! does not send it a second time.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use super::packet::{AHEAD_MAX, Held};
+use super::packet::{AHEAD_MAX, SelectiveAck};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -46,8 +46,8 @@ impl Receiver {
         self.next
     }
 
-    pub(super) fn held(&self) -> Held {
-        let mut held = Held::default();
+    pub(super) fn held(&self) -> SelectiveAck {
+        let mut held = SelectiveAck::default();
         let first = self.next.saturating_add(1);
         for number in self.held.keys() {
             held.insert(number.saturating_sub(first));

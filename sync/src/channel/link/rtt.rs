@@ -6,7 +6,7 @@
 #[derive(Debug, Default)]
 pub(super) struct Rtt {
     /// The smoothed round trip, its variation, and the shortest one; none before the first sample.
-    known: Option<Known>,
+    known: Option<Estimate>,
     /// How often the wait has doubled since anything was acknowledged, and whether the first, short one is
     /// over.
     backoff: u32,
@@ -17,7 +17,7 @@ pub(super) struct Rtt {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct Estimate {
     eighths: u64,
     var_quarters: u64,
     latest: u64,
@@ -46,7 +46,7 @@ impl Rtt {
         self.unsure = 0;
         self.unsure_chunks = 0;
         self.known = Some(match self.known {
-            None => Known {
+            None => Estimate {
                 eighths: rtt.saturating_mul(8),
                 var_quarters: rtt.saturating_mul(2),
                 latest: rtt,
@@ -56,7 +56,7 @@ impl Rtt {
                 let off = (known.eighths / 8).abs_diff(rtt);
                 let var_quarters = known.var_quarters.saturating_sub(known.var_quarters / 4);
                 let eighths = known.eighths.saturating_sub(known.eighths / 8);
-                Known {
+                Estimate {
                     eighths: eighths.saturating_add(rtt),
                     var_quarters: var_quarters.saturating_add(off),
                     latest: rtt,

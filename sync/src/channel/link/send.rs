@@ -9,7 +9,7 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::congestion::Congestion;
-use super::packet::{AHEAD_MAX, Held, varint_bytes};
+use super::packet::{AHEAD_MAX, SelectiveAck, varint_bytes};
 use super::rtt::Rtt;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -223,7 +223,7 @@ impl Sender {
     }
 
     /// Whether all that an acknowledgement names was sent.
-    pub(super) fn was_sent(&self, ack: u64, held: &Held) -> bool {
+    pub(super) fn was_sent(&self, ack: u64, held: &SelectiveAck) -> bool {
         let end = self.first.saturating_add(u64::try_from(self.flight.len()).unwrap_or(u64::MAX));
         // What is held lies behind a gap, so the chunk at `ack` must have been sent as well: it is nearer.
         ack <= end
@@ -231,7 +231,7 @@ impl Sender {
     }
 
     /// Takes an acknowledgement in, however old it is.
-    pub(super) fn handle_ack(&mut self, ack: u64, held: &Held, now: u64) {
+    pub(super) fn handle_ack(&mut self, ack: u64, held: &SelectiveAck, now: u64) {
         let (in_flight, arrived) = (self.in_flight, self.arrived);
         let mut news = News::default();
         while self.first < ack {

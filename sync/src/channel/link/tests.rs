@@ -1,6 +1,6 @@
 //! Two links over a simulated path. A failure names the seed that replays it.
 
-use super::packet::{AHEAD_MAX, Held, Packet};
+use super::packet::{AHEAD_MAX, SelectiveAck, Packet};
 use super::*;
 use alloc::collections::BTreeMap;
 use alloc::vec;
@@ -466,7 +466,7 @@ fn no_more_is_on_its_way_than_the_peer_keeps_and_can_name() {
     }
     assert_eq!(b.unread(), b"");
     let ack = packet(&mut b, 20).unwrap();
-    assert_eq!(ack.len(), 2 + Held::BYTES_MAX);
+    assert_eq!(ack.len(), 2 + SelectiveAck::BYTES_MAX);
     a.handle_packet(&ack, 40).unwrap();
     assert_eq!(packet(&mut a, 40).as_ref(), Some(&bodies[0]));
     b.handle_packet(&bodies[0], 60).unwrap();
@@ -508,7 +508,7 @@ fn malformed_packets_change_nothing() {
     packet(&mut a, 0).unwrap();
     let far = AHEAD_MAX as u8; // two bytes as a varint
     let mut long = vec![2, 0];
-    long.extend([0xff; Held::BYTES_MAX]);
+    long.extend([0xff; SelectiveAck::BYTES_MAX]);
     long.push(1);
     for (body, error) in [
         (&[][..], DecodeError::Truncated),
@@ -539,7 +539,7 @@ fn malformed_packets_change_nothing() {
     }
     a.handle_packet(&[1, 1, far, 1, 9], 0).unwrap();
     assert!(a.is_quiet());
-    assert_eq!(packet(&mut a, 0).unwrap().len(), 2 + Held::BYTES_MAX);
+    assert_eq!(packet(&mut a, 0).unwrap().len(), 2 + SelectiveAck::BYTES_MAX);
 }
 
 #[test]
