@@ -72,4 +72,4 @@ pub use coupling::{Coupling, CouplingDelta, CouplingSchema, Units};
 pub use dot::{ActorId, COUNTER_MAX, Dot};
 pub use lww::{LwwMap, MapChange, MapDelta};
 pub use orset::{Elements, OrSet, SetChange, SetDelta};
-pub use store::{DotStore, Entry, Iter, Stats};
+pub use store::{DotStore, LiveDot, Iter, Stats};

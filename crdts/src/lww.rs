@@ -8,7 +8,7 @@ use consilience_base::Hlc;
 use crate::causal::{Causal, Kind, WriteError, causal_collection};
 use crate::codec::DecodeError;
 use crate::dot::ActorId;
-use crate::store::{Entry, Iter};
+use crate::store::{LiveDot, Iter};
 
 /// A last-writer-wins map of byte strings (delta-state; Almeida, Shoker, Baquero 2018).
 ///
@@ -80,13 +80,13 @@ impl LwwMap {
 
     /// The winning write of a key: value, author, stamp.
     #[must_use]
-    pub fn entry(&self, key: &[u8]) -> Option<Entry<'_>> {
+    pub fn entry(&self, key: &[u8]) -> Option<LiveDot<'_>> {
         self.causal.store.get(key)
     }
 
     /// All live writes of a key, the winner first. Several only after concurrent writes that nobody has overwritten.
     #[must_use]
-    pub fn conflicts(&self, key: &[u8]) -> Vec<Entry<'_>> {
+    pub fn conflicts(&self, key: &[u8]) -> Vec<LiveDot<'_>> {
         self.causal.store.dots(key)
     }
 
@@ -127,7 +127,7 @@ impl LwwMap {
 }
 
 impl<'a> IntoIterator for &'a LwwMap {
-    type Item = Entry<'a>;
+    type Item = LiveDot<'a>;
     type IntoIter = Iter<'a>;
 
     fn into_iter(self) -> Iter<'a> {

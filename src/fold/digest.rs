@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use consilience_crdts::Entry;
+use consilience_crdts::LiveDot;
 
 use super::collection::Table;
 use super::topic::TopicState;
@@ -25,7 +25,7 @@ impl TopicState {
                     put(&mut hasher, collection.id.as_bytes());
                     hasher.update(&(dots.live.len() as u64).to_le_bytes());
                     for first in dots.live.iter() {
-                        let mut siblings: Vec<Entry<'_>> = dots.live.siblings(first.key).collect();
+                        let mut siblings: Vec<LiveDot<'_>> = dots.live.siblings(first.key).collect();
                         siblings.sort_unstable_by_key(|entry| entry.dot);
                         for entry in siblings {
                             hasher.update(entry.dot.actor.as_bytes());

@@ -124,7 +124,7 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn live(&self, entry: &consilience_crdts::Entry<'a>) -> Option<Live<'a>> {
+    fn live(&self, entry: &consilience_crdts::LiveDot<'a>) -> Option<Live<'a>> {
         let (_, member) = self.state.member_of(&entry.dot.actor)?;
         let live = Live { key: entry.key, value: entry.value, author: member.agent, stamp: entry.stamp };
         let surfaced = Surfaced {
@@ -151,7 +151,7 @@ impl<'a> Rows<'a> {
 
     fn shown(
         self,
-        winners: impl Iterator<Item = consilience_crdts::Entry<'a>>,
+        winners: impl Iterator<Item = consilience_crdts::LiveDot<'a>>,
     ) -> impl Iterator<Item = Live<'a>> {
         winners.filter_map(move |entry| match self.live(&entry) {
             None if self.shown.surface.filters() => self.get(entry.key),

@@ -90,7 +90,7 @@ impl Actors {
 
 /// A live dot of a key: what was written, by whom, when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry<'a> {
+pub struct LiveDot<'a> {
     /// The key (of a map) or element (of a set).
     pub key: &'a [u8],
     /// The value; empty in a set.
@@ -186,7 +186,7 @@ impl DotStore {
         value: &[u8],
         dot: Dot,
         stamp: Hlc,
-        mut ended: impl FnMut(Entry<'_>),
+        mut ended: impl FnMut(LiveDot<'_>),
     ) -> bool {
         let counts = (1..=COUNTER_MAX).contains(&dot.counter);
         if !counts || key.len() > KEY_BYTES_MAX || value.len() > VALUE_BYTES_MAX {
@@ -216,7 +216,7 @@ impl DotStore {
             return true;
         }
         for id in self.chain(head).filter(|id| self.slot(*id).actor == actor) {
-            ended(Entry { key: self.slot(head).key(), ..self.entry(id) });
+            ended(LiveDot { key: self.slot(head).key(), ..self.entry(id) });
         }
         // First what comes, so that the key keeps its head.
         self.add_sibling(head, name, stamp.to_bits(), value);
@@ -259,31 +259,31 @@ impl DotStore {
 
     /// The winning dot of a key: of its live dots the one with the greatest `(stamp, author, counter)`.
     #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<Entry<'_>> {
+    pub fn get(&self, key: &[u8]) -> Option<LiveDot<'_>> {
         self.find(key).map(|id| self.entry(id))
     }
 
     /// All live dots of a key, the winner first, the others in descending order.
     #[must_use]
-    pub fn dots(&self, key: &[u8]) -> Vec<Entry<'_>> {
+    pub fn dots(&self, key: &[u8]) -> Vec<LiveDot<'_>> {
         let Some(head) = self.find(key) else { return Vec::new() };
         let key = self.slot(head).key();
-        let mut entries: Vec<Entry<'_>> =
-            self.chain(head).map(|id| Entry { key, ..self.entry(id) }).collect();
+        let mut entries: Vec<LiveDot<'_>> =
+            self.chain(head).map(|id| LiveDot { key, ..self.entry(id) }).collect();
         entries.sort_unstable_by_key(|entry| core::cmp::Reverse((entry.stamp, entry.dot)));
         entries
     }
 
     /// All live dots of a key, the winner first, the others in no order.
-    pub fn siblings(&self, key: &[u8]) -> impl Iterator<Item = Entry<'_>> {
+    pub fn siblings(&self, key: &[u8]) -> impl Iterator<Item = LiveDot<'_>> {
         let head = self.find(key);
         let chain = head.into_iter().flat_map(|head| self.chain(head).map(move |id| (head, id)));
-        chain.map(|(head, id)| Entry { key: self.slot(head).key(), ..self.entry(id) })
+        chain.map(|(head, id)| LiveDot { key: self.slot(head).key(), ..self.entry(id) })
     }
 
     /// What was written as a dot, if it is live. As fast as [`contains`](Self::contains).
     #[must_use]
-    pub fn entry_of(&self, dot: &Dot) -> Option<Entry<'_>> {
+    pub fn entry_of(&self, dot: &Dot) -> Option<LiveDot<'_>> {
         let actor = self.actors.index(&dot.actor)?;
         let id = if self.dots.is_built() {
             self.find_dot((actor, dot.counter))
@@ -291,7 +291,7 @@ impl DotStore {
             self.arena.live().find(|(_, slot)| slot.dot() == (actor, dot.counter)).map(|(id, _)| id)
         }?;
         let head = self.slot(id).head().unwrap_or(id);
-        Some(Entry { key: self.slot(head).key(), ..self.entry(id) })
+        Some(LiveDot { key: self.slot(head).key(), ..self.entry(id) })
     }
 
     /// The winning dots in key order.
@@ -369,9 +369,9 @@ impl DotStore {
     }
 
     /// The entry of a head. (Behind one, the key is missing.)
-    pub(crate) fn entry(&self, id: u32) -> Entry<'_> {
+    pub(crate) fn entry(&self, id: u32) -> LiveDot<'_> {
         let slot = self.slot(id);
-        Entry {
+        LiveDot {
             key: slot.key(),
             value: slot.value(),
             dot: Dot { actor: *self.actors.id(slot.actor), counter: slot.counter },
@@ -679,9 +679,9 @@ pub struct Iter<'a> {
 }
 
 impl<'a> Iterator for Iter<'a> {
-    type Item = Entry<'a>;
+    type Item = LiveDot<'a>;
 
-    fn next(&mut self) -> Option<Entry<'a>> {
+    fn next(&mut self) -> Option<LiveDot<'a>> {
         self.ids.next().map(|id| self.store.entry(id))
     }
 }

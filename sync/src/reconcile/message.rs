@@ -93,11 +93,11 @@ pub(super) struct Ranges {
     /// Short ids the sender has and the receiver seems to lack.
     pub(super) tells: Vec<u64>,
     /// Ascending and disjoint.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<Claim>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct Claim {
     pub(super) range: KeyRange,
     pub(super) body: Body,
 }
@@ -155,7 +155,7 @@ impl Frame {
             }
             Self::Same => head(SAME, number),
             Self::Ranges(ranges) => {
-                let mut writer = EntryWriter::new(scope);
+                let mut writer = ClaimEncoder::new(scope);
                 for entry in &ranges.entries {
                     writer.entry(entry, usize::MAX);
                 }
@@ -285,7 +285,7 @@ pub(super) fn encode_ranges(
     full: bool,
     asks: &[u64],
     tells: &[u64],
-    writer: &EntryWriter,
+    writer: &ClaimEncoder,
 ) -> Vec<u8> {
     let mut out = head(RANGES, number);
     let ids = asks.len().saturating_add(tells.len()).saturating_mul(8);
@@ -299,7 +299,7 @@ pub(super) fn encode_ranges(
 
 /// Writes entries in order. A bound is written as what it does not share with the one before it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct EntryWriter {
+pub(super) struct ClaimEncoder {
     bytes: Vec<u8>,
     /// Where the last entry ended.
     at: Vec<u8>,
@@ -309,7 +309,7 @@ pub(super) struct EntryWriter {
     count: usize,
 }
 
-impl EntryWriter {
+impl ClaimEncoder {
     pub(super) fn new(scope: &KeyRange) -> Self {
         Self { at: scope.lower.clone(), end: scope.upper.clone(), ..Self::default() }
     }
@@ -334,7 +334,7 @@ impl EntryWriter {
     }
 
     /// Writes an entry if that leaves no more than `room` bytes written; otherwise changes nothing.
-    pub(super) fn entry(&mut self, entry: &Entry, room: usize) -> bool {
+    pub(super) fn entry(&mut self, entry: &Claim, room: usize) -> bool {
         let before = self.bytes.len();
         if self.at != entry.range.lower {
             let at = core::mem::take(&mut self.at);
@@ -452,7 +452,7 @@ impl Ranges {
             ids_left = ids_left.saturating_sub(ids);
             let next = upper.clone();
             let upper = upper.or_else(|| scope.upper.clone());
-            ranges.entries.push(Entry { range: KeyRange { lower, upper }, body });
+            ranges.entries.push(Claim { range: KeyRange { lower, upper }, body });
             match next {
                 Some(next) => lower = next,
                 // Nothing follows the end.
@@ -507,7 +507,7 @@ mod tests {
         let cell = Cell { sum: 77, check: 5, count: 200 };
         let bound = |bytes: &[u8]| Some(bytes.to_vec());
         let range = |lower: &[u8], upper: Option<Vec<u8>>| KeyRange { lower: lower.into(), upper };
-        let entry = |range: KeyRange, body: Body| Entry { range, body };
+        let entry = |range: KeyRange, body: Body| Claim { range, body };
         let sketch = OpenBody::Sketch { available: 256, cells: vec![cell; 3], counts: vec![9, 8] };
         let long = [&b"topic"[..], &[7; 60]].concat();
         let ranges = Ranges {

@@ -13,7 +13,7 @@ use super::slots::Slots;
 const BLOCK: usize = 512;
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Hinted {
     /// The first bytes of `key ‖ id`, most significant first.
     hint: u32,
     handle: u32,
@@ -28,7 +28,7 @@ pub(super) struct Place {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Order {
-    blocks: Vec<Vec<Entry>>,
+    blocks: Vec<Vec<Hinted>>,
     /// The blocks' lengths, side by side: a rank is the sum of a few thousand numbers in a row.
     lens: Vec<u32>,
 }
@@ -44,7 +44,7 @@ fn hint_of(bound: &[u8]) -> u32 {
 
 /// Whether an entry stands before the bound.
 #[inline]
-fn below<'a>(slots: &'a Slots, bound: &'a [u8]) -> impl Fn(&Entry) -> bool + 'a {
+fn below<'a>(slots: &'a Slots, bound: &'a [u8]) -> impl Fn(&Hinted) -> bool + 'a {
     let hint = hint_of(bound);
     // A padded hint of a bound can equal an item's although the bound is shorter: the full comparison decides.
     move |entry| match entry.hint.cmp(&hint) {
@@ -80,7 +80,7 @@ impl Order {
 
     /// Puts a handle at the place that [`lower_bound`](Self::lower_bound) found for its item.
     pub(super) fn insert(&mut self, place: Place, bound: &[u8], handle: u32) {
-        let entry = Entry { hint: hint_of(bound), handle };
+        let entry = Hinted { hint: hint_of(bound), handle };
         let Some(block) = self.blocks.get_mut(place.block) else {
             self.blocks.push(alloc::vec![entry]);
             self.lens.push(1);
@@ -154,7 +154,7 @@ impl Order {
     }
 
     /// How many of these entries are below the bound, looking near the front first.
-    fn count_below(slots: &Slots, entries: &[Entry], bound: &[u8]) -> usize {
+    fn count_below(slots: &Slots, entries: &[Hinted], bound: &[u8]) -> usize {
         let below = below(slots, bound);
         let mut end = 8;
         while end < entries.len() && below(&entries[end]) {
@@ -196,6 +196,6 @@ impl Order {
 
 /// A block's length: never above [`BLOCK`].
 #[expect(clippy::cast_possible_truncation, reason = "a block holds at most 512 entries")]
-const fn length(block: &[Entry]) -> u32 {
+const fn length(block: &[Hinted]) -> u32 {
     block.len() as u32
 }

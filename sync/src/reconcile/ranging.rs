@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::config::{Outcome, Status, Step, StopReason};
 use super::fingerprint::{Marks, product, times};
-use super::message::{Body, Entry, EntryWriter, HEAD_BYTES_MAX, encode_ranges, fingerprint_bytes};
+use super::message::{Body, Claim, ClaimEncoder, HEAD_BYTES_MAX, encode_ranges, fingerprint_bytes};
 use super::machine::{Phase, Reconciliation};
 use super::order::Place;
 use super::plan;
@@ -19,7 +19,7 @@ use super::task::Task;
 
 /// A frame being filled.
 struct Filling {
-    writer: EntryWriter,
+    writer: ClaimEncoder,
     asks: Vec<u64>,
     tells: Vec<u64>,
     room: usize,
@@ -60,7 +60,7 @@ impl Filling {
         self.ids_left = self.ids_left.saturating_sub(1);
     }
 
-    fn entry(&mut self, entry: &Entry) -> bool {
+    fn entry(&mut self, entry: &Claim) -> bool {
         let ids = match &entry.body {
             Body::List(shorts) => shorts.len(),
             Body::Full(ids) => ids.len(),
@@ -102,7 +102,7 @@ impl Reconciliation {
         let limits = &self.config.limits;
         // Counts before the ids take at most 3 bytes each in a frame of 1 MiB.
         let mut filling = Filling {
-            writer: EntryWriter::new(&self.scope),
+            writer: ClaimEncoder::new(&self.scope),
             asks: Vec::new(),
             tells: Vec::new(),
             room: self.room().saturating_sub(HEAD_BYTES_MAX + 6),
@@ -275,7 +275,7 @@ impl Reconciliation {
             return None;
         }
         if theirs <= plan::LIST_MAX as u64 || mostly {
-            let fits = filling.entry(&Entry { range: range.clone(), body: Body::Ask });
+            let fits = filling.entry(&Claim { range: range.clone(), body: Body::Ask });
             return (!fits).then_some(Task::Split { range, theirs, guess });
         }
         let first = guess.map_or(plan::BRANCH, |guess| {
@@ -324,7 +324,7 @@ impl Reconciliation {
             let upper = if inner { upper } else { range.upper.clone() };
             let part = KeyRange { lower, upper };
             let count = (to - from) as u64;
-            let entry = Entry { range: part, body: Body::Fingerprint { count, fingerprint: so_far } };
+            let entry = Claim { range: part, body: Body::Fingerprint { count, fingerprint: so_far } };
             if filling.room_left() < fingerprint_bytes(count) || !filling.entry(&entry) {
                 let range = KeyRange { lower: entry.range.lower, upper: range.upper };
                 return Some(Task::Split { range, theirs: u64::MAX, guess: None });
@@ -344,7 +344,7 @@ impl Reconciliation {
         let Some((part, at)) = part else { return Some(Task::List { range }) };
         let ids = set.iter_place(at.place).take(at.len()).map(|item| set.short_id(item.1).0);
         let body = Body::List(ids.collect());
-        if filling.entry(&Entry { range: part, body }) {
+        if filling.entry(&Claim { range: part, body }) {
             rest.map(|range| Task::List { range })
         } else {
             Some(Task::List { range })
@@ -357,7 +357,7 @@ impl Reconciliation {
         let Some((part, at)) = part else { return Some(Task::Full { range }) };
         let ids = set.iter_place(at.place).take(at.len()).map(|item| *item.1);
         let body = Body::Full(ids.collect());
-        if filling.entry(&Entry { range: part, body }) {
+        if filling.entry(&Claim { range: part, body }) {
             rest.map(|range| Task::Full { range })
         } else {
             Some(Task::Full { range })
