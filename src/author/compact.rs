@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use consilience_crdts::{Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet, Topic};
 
-use crate::fold::{ENTRY_COST, Fold, Member, Place, Table, TopicState, tag_of};
+use crate::fold::{ENTRY_COST, Fold, Member, LocalDot, Table, TopicState, tag_of};
 use crate::payload::{Relisted, CollectionId, Draft, Item, LOGS_MAX, Op, Ref, Transaction, counter, seq_of};
 
 /// At least so many bytes are listed again at a time.
@@ -238,7 +238,7 @@ impl Reading<'_> {
         let seq = self.entry.seq;
         match op {
             Op::Set { key, value, ends } => {
-                let place = Place { origin: self.index, counter: counter(seq, index) };
+                let place = LocalDot { origin: self.index, counter: counter(seq, index) };
                 self.relist(id, place, None, None, (key, value, self.entry.hlc));
                 self.end(id, ends);
             }
@@ -249,7 +249,7 @@ impl Reading<'_> {
                     Some(incarnation) => self.state.incarnation_of(&self.member.agent, incarnation),
                 };
                 if let Some(origin) = origin {
-                    self.relist(id, Place { origin, counter }, incarnation, Some(tag), (key, value, stamp));
+                    self.relist(id, LocalDot { origin, counter }, incarnation, Some(tag), (key, value, stamp));
                 }
             }
             Op::Couple { key, weakens, .. } => {
@@ -274,7 +274,7 @@ impl Reading<'_> {
     fn relist(
         &mut self,
         id: &CollectionId,
-        place: Place,
+        place: LocalDot,
         incarnation: Option<Incarnation>,
         tag: Option<[u8; 4]>,
         (key, value, stamp): (&[u8], &[u8], Hlc),

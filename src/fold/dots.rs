@@ -24,7 +24,7 @@ pub(crate) type Tag = [u8; 4];
 
 /// A dot by its log's place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct LocalDot {
     pub(crate) origin: LogIndex,
     pub(crate) counter: u64,
 }
@@ -55,10 +55,10 @@ pub(crate) struct Dots {
     pub(crate) live: DotStore,
     pub(crate) hidden: DotStore,
     /// Plain dots that are listed elsewhere than where they were minted: by which entry, and their tags.
-    moved: BTreeMap<Place, (u64, Tag)>,
-    shared: BTreeMap<Place, Vec<Listing>>,
+    moved: BTreeMap<LocalDot, (u64, Tag)>,
+    shared: BTreeMap<LocalDot, Vec<Listing>>,
     /// The shared dots that a log lists for a key.
-    by_key: BTreeMap<(LogIndex, Box<[u8]>), BTreeSet<Place>>,
+    by_key: BTreeMap<(LogIndex, Box<[u8]>), BTreeSet<LocalDot>>,
     /// What removals name, with how many retained entries do.
     named: BTreeMap<([u8; 8], u64), Names>,
 }
@@ -121,19 +121,19 @@ impl Dots {
     }
 
     /// The entry and the tag of a plain dot that is not listed where it was minted.
-    pub(crate) fn moved(&self, place: Place) -> Option<(u64, Tag)> {
+    pub(crate) fn moved(&self, place: LocalDot) -> Option<(u64, Tag)> {
         if self.moved.is_empty() { None } else { self.moved.get(&place).copied() }
     }
 
     /// The entry that lists a plain dot.
-    pub(crate) fn listed_at(&self, place: Place) -> u64 {
+    pub(crate) fn listed_at(&self, place: LocalDot) -> u64 {
         self.moved(place).map_or(seq_of(place.counter), |(at, _)| at)
     }
 
     /// Lists a plain dot, hidden if it is named. What was said of it before is replaced.
     pub(crate) fn list_plain(
         &mut self,
-        place: Place,
+        place: LocalDot,
         dot: Dot,
         at: u64,
         item: (&[u8], &[u8], Hlc),
@@ -155,7 +155,7 @@ impl Dots {
     /// False, and nothing changed, if it is not that case.
     pub(crate) fn set_plain(
         &mut self,
-        place: Place,
+        place: LocalDot,
         (alias, dot): ([u8; 8], Dot),
         (key, value, stamp): (&[u8], &[u8], Hlc),
         mut ended: impl FnMut(usize),
@@ -166,7 +166,7 @@ impl Dots {
         let moved = &mut self.moved;
         let mut unmove = |dot: &Dot| {
             if !moved.is_empty() {
-                moved.remove(&Place { counter: dot.counter, ..place });
+                moved.remove(&LocalDot { counter: dot.counter, ..place });
             }
         };
         let is_new = self.live.replace_own(key, value, dot, stamp, |entry| {
@@ -185,7 +185,7 @@ impl Dots {
     }
 
     /// Ends the listing of a plain dot; true if there was one.
-    pub(crate) fn unlist_plain(&mut self, place: Place, dot: &Dot) -> bool {
+    pub(crate) fn unlist_plain(&mut self, place: LocalDot, dot: &Dot) -> bool {
         if !self.moved.is_empty() {
             self.moved.remove(&place);
         }
@@ -211,14 +211,14 @@ impl Dots {
     }
 
     /// Lists a shared dot.
-    pub(crate) fn list_shared(&mut self, place: Place, lister: LogIndex, at: u64, item: Item) {
+    pub(crate) fn list_shared(&mut self, place: LocalDot, lister: LogIndex, at: u64, item: Item) {
         self.unlist_shared(place, lister);
         self.by_key.entry((lister, item.key.clone())).or_default().insert(place);
         self.shared.entry(place).or_default().push(Listing { lister, at, item });
     }
 
     /// Ends a log's listing of a shared dot; true if there was one.
-    pub(crate) fn unlist_shared(&mut self, place: Place, lister: LogIndex) -> bool {
+    pub(crate) fn unlist_shared(&mut self, place: LocalDot, lister: LogIndex) -> bool {
         let Some(listings) = self.shared.get_mut(&place) else { return false };
         let Some(at) = listings.iter().position(|listing| listing.lister == lister) else { return false };
         let listing = listings.swap_remove(at);
@@ -236,21 +236,21 @@ impl Dots {
     }
 
     /// All listings of a shared dot.
-    pub(crate) fn listings(&self, place: Place) -> &[Listing] {
+    pub(crate) fn listings(&self, place: LocalDot) -> &[Listing] {
         self.shared.get(&place).map_or(&[], Vec::as_slice)
     }
 
     /// The shared dots of one log whose counters lie in a range.
-    pub(crate) fn shared_in(&self, origin: LogIndex, counters: core::ops::Range<u64>) -> Vec<Place> {
+    pub(crate) fn shared_in(&self, origin: LogIndex, counters: core::ops::Range<u64>) -> Vec<LocalDot> {
         if counters.is_empty() {
             return Vec::new();
         }
-        let place = |counter| Place { origin, counter };
+        let place = |counter| LocalDot { origin, counter };
         self.shared.range(place(counters.start)..place(counters.end)).map(|(place, _)| *place).collect()
     }
 
     /// The shared dots that a log lists for a key.
-    pub(crate) fn shared_of_key(&self, lister: LogIndex, key: &[u8]) -> Vec<Place> {
+    pub(crate) fn shared_of_key(&self, lister: LogIndex, key: &[u8]) -> Vec<LocalDot> {
         if self.by_key.is_empty() {
             return Vec::new();
         }
@@ -259,7 +259,7 @@ impl Dots {
     }
 
     /// All shared dots that a log lists.
-    pub(crate) fn shared_of(&self, lister: LogIndex) -> impl Iterator<Item = Place> + '_ {
+    pub(crate) fn shared_of(&self, lister: LogIndex) -> impl Iterator<Item = LocalDot> + '_ {
         let listed =
             self.by_key.range((lister, Box::default())..).take_while(move |((log, _), _)| *log == lister);
         listed.flat_map(|(_, places)| places.iter().copied())

@@ -15,7 +15,7 @@ use consilience_crdts::{Dot, Hlc};
 use consilience_sync::{Entry, Incarnation, LogId, LogSet};
 
 use super::collection::Table;
-use super::dots::{Dots, Item as Listed, LogIndex, Place, Tag};
+use super::dots::{Dots, Item as Listed, LogIndex, LocalDot, Tag};
 use super::topic::{TopicState, listing_cost};
 use crate::payload::{CollectionId, Item, Op, Ref, Refs, Transaction, counter, seq_of};
 
@@ -56,7 +56,7 @@ impl TopicState {
             Op::Set { key, value, ends } => {
                 self.end_missing(at, key, true);
                 self.name_all(at, ends);
-                let place = Place { origin: at.log, counter: counter(at.entry.seq, index) };
+                let place = LocalDot { origin: at.log, counter: counter(at.entry.seq, index) };
                 let item = (key, value, at.entry.hlc);
                 if !self.set_plain(at, place, item) {
                     self.end_key(at, key);
@@ -94,7 +94,7 @@ impl TopicState {
     fn revert_op(&mut self, at: &At<'_>, index: u16, op: Op<'_>) {
         match op {
             Op::Set { key, ends, .. } => {
-                let place = Place { origin: at.log, counter: counter(at.entry.seq, index) };
+                let place = LocalDot { origin: at.log, counter: counter(at.entry.seq, index) };
                 self.unlist_at(at, place);
                 self.unname_all(at, ends);
                 self.end_missing(at, key, false);
@@ -129,15 +129,15 @@ impl TopicState {
         at: &At<'_>,
         incarnation: Option<Incarnation>,
         counter: u64,
-    ) -> Option<Place> {
+    ) -> Option<LocalDot> {
         let Some(incarnation) = incarnation else {
-            return (seq_of(counter) < at.entry.seq).then_some(Place { origin: at.log, counter });
+            return (seq_of(counter) < at.entry.seq).then_some(LocalDot { origin: at.log, counter });
         };
         let agent = self.at(at.log).agent;
         if incarnation >= self.at(at.log).incarnation {
             return None;
         }
-        Some(Place { origin: self.index(at.set, &agent, incarnation), counter })
+        Some(LocalDot { origin: self.index(at.set, &agent, incarnation), counter })
     }
 
     fn dots(&self, collection: usize) -> Option<&Dots> {
@@ -154,7 +154,7 @@ impl TopicState {
         }
     }
 
-    fn dot(&self, place: Place) -> Dot {
+    fn dot(&self, place: LocalDot) -> Dot {
         Dot { actor: self.at(place.origin).actor, counter: place.counter }
     }
 
@@ -167,7 +167,7 @@ impl TopicState {
     }
 
     /// The common case of [`end_key`](Self::end_key) and [`list`](Self::list); false if it is not that.
-    fn set_plain(&mut self, at: &At<'_>, place: Place, item: (&[u8], &[u8], Hlc)) -> bool {
+    fn set_plain(&mut self, at: &At<'_>, place: LocalDot, item: (&[u8], &[u8], Hlc)) -> bool {
         if self.at(at.log).shared {
             return false;
         }
@@ -188,7 +188,7 @@ impl TopicState {
     fn list(
         &mut self,
         at: &mut At<'_>,
-        place: Place,
+        place: LocalDot,
         (key, value, stamp): (&[u8], &[u8], Hlc),
         relisted: Option<Tag>,
     ) {
@@ -226,7 +226,7 @@ impl TopicState {
     }
 
     /// Ends a plain dot's listing, wherever it is.
-    fn unlist_plain(&mut self, collection: usize, place: Place, dot: &Dot) {
+    fn unlist_plain(&mut self, collection: usize, place: LocalDot, dot: &Dot) {
         let Some(dots) = self.dots(collection) else { return };
         if let Some(entry) = dots.live.entry_of(dot) {
             let cost = listing_cost(entry.key.len(), entry.value.len());
@@ -239,7 +239,7 @@ impl TopicState {
         }
     }
 
-    fn unlist_shared(&mut self, collection: usize, place: Place, lister: LogIndex) {
+    fn unlist_shared(&mut self, collection: usize, place: LocalDot, lister: LogIndex) {
         let Some(dots) = self.dots_mut(collection) else { return };
         let listing = dots.listings(place).iter().find(|listing| listing.lister == lister);
         let Some(cost) =
@@ -262,7 +262,7 @@ impl TopicState {
         }
         let shared = dots.shared_of_key(at.log, key);
         for dot in own {
-            self.unlist_plain(at.collection, Place { origin: at.log, counter: dot.counter }, &dot);
+            self.unlist_plain(at.collection, LocalDot { origin: at.log, counter: dot.counter }, &dot);
         }
         for place in shared {
             self.unlist_shared(at.collection, place, at.log);
@@ -271,7 +271,7 @@ impl TopicState {
     }
 
     /// Ends a listing if it is still the one that the entry made.
-    fn unlist_at(&mut self, at: &At<'_>, place: Place) {
+    fn unlist_at(&mut self, at: &At<'_>, place: LocalDot) {
         let Some(dots) = self.dots(at.collection) else { return };
         if place.origin == at.log && !self.at(place.origin).shared {
             if dots.listed_at(place) == at.entry.seq {
@@ -307,7 +307,7 @@ impl TopicState {
         }
         let Some(dots) = self.dots(collection) else { return };
         let missing = dots.shared_in(log, 0..counter(hollow, 0)).into_iter();
-        let of_key = |place: &Place| dots.listings(*place).iter().any(|listing| *listing.item.key == *key);
+        let of_key = |place: &LocalDot| dots.listings(*place).iter().any(|listing| *listing.item.key == *key);
         for place in missing.filter(of_key).collect::<Vec<_>>() {
             self.refresh(collection, place);
         }
@@ -336,7 +336,7 @@ impl TopicState {
             self.by_alias.range((found.alias, next)..=(found.alias, LogIndex::MAX)).next().copied()
         {
             next = origin + 1;
-            let place = Place { origin, counter: found.counter };
+            let place = LocalDot { origin, counter: found.counter };
             if self.at(origin).shared {
                 self.refresh(collection, place);
                 continue;
@@ -359,7 +359,7 @@ impl TopicState {
     }
 
     /// The tag of a plain dot.
-    fn tag(&self, set: &LogSet, collection: usize, place: Place) -> Option<Tag> {
+    fn tag(&self, set: &LogSet, collection: usize, place: LocalDot) -> Option<Tag> {
         let moved = self.dots(collection)?.moved(place);
         moved.map(|(_, tag)| tag).or_else(|| tag_of(set, &self.at(place.origin).id, seq_of(place.counter)))
     }
@@ -369,7 +369,7 @@ impl TopicState {
         let at = *self.by_name.get(collection)?;
         let id = LogId::from_bytes(dot.actor.as_bytes().try_into().ok()?);
         let origin = *self.by_id.get(&id)?;
-        let place = Place { origin, counter: dot.counter };
+        let place = LocalDot { origin, counter: dot.counter };
         let tag = if self.at(origin).shared {
             self.dots(at)?.listings(place).first()?.item.tag
         } else {
@@ -387,7 +387,7 @@ impl TopicState {
     }
 
     fn is_listed(&self, set: &LogSet, table: Option<usize>, origin: LogIndex, found: &Ref) -> bool {
-        let place = Place { origin, counter: found.counter };
+        let place = LocalDot { origin, counter: found.counter };
         let (member, seq) = (self.at(origin), seq_of(found.counter));
         if member.invalid {
             return false;
@@ -412,7 +412,7 @@ impl TopicState {
             return;
         }
         let (id, from, to) = (self.at(log).id, self.at(log).from, self.at(log).to);
-        let mut found: BTreeSet<(usize, Place)> = BTreeSet::new();
+        let mut found: BTreeSet<(usize, LocalDot)> = BTreeSet::new();
         if self.at(log).counts {
             for entry in set.acknowledged_entries(&id, from, to) {
                 let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
@@ -422,10 +422,10 @@ impl TopicState {
                         Item::Collection(bytes) => collection = self.collection_at(bytes),
                         Item::Op(index, Op::Set { .. }) => {
                             let counter = counter(entry.seq, index);
-                            found.insert((collection, Place { origin: log, counter }));
+                            found.insert((collection, LocalDot { origin: log, counter }));
                         }
                         Item::Op(_, Op::Relist { incarnation: None, counter, .. }) => {
-                            found.insert((collection, Place { origin: log, counter }));
+                            found.insert((collection, LocalDot { origin: log, counter }));
                         }
                         Item::Op(..) => {}
                     }
@@ -467,7 +467,7 @@ impl TopicState {
     }
 
     /// Whether a shared dot is live: somebody answers for it, everybody who does lists it alike, and nobody names it.
-    fn refresh(&mut self, collection: usize, place: Place) {
+    fn refresh(&mut self, collection: usize, place: LocalDot) {
         let Some(dots) = self.dots(collection) else { return };
         let origin = self.at(place.origin);
         let seq = seq_of(place.counter);

@@ -22,7 +22,7 @@ use consilience_sync::{Change, LogId, LogKind, LogSet, Topic};
 
 pub(crate) use collection::Table;
 pub(crate) use coupling_table::actor_of;
-pub(crate) use dots::Place;
+pub(crate) use dots::LocalDot;
 pub(crate) use entries::tag_of;
 pub(crate) use events::EventIndex;
 pub use events::EventRef;

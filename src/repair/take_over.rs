@@ -9,7 +9,7 @@ use consilience_crdts::{Hlc, Timestamp, Units};
 use consilience_sync::{LogId, LogSet, Topic};
 
 use crate::author::{Kept, stated};
-use crate::fold::{Fold, Member, Place, Table, TopicState};
+use crate::fold::{Fold, Member, LocalDot, Table, TopicState};
 use crate::payload::{Relisted, CollectionId, Item, Op, Ref, Transaction, seq_of};
 
 /// What earlier incarnations left and a log has not taken over.
@@ -79,7 +79,7 @@ fn relist_taken_over(
         for entry in entries {
             let Some((origin, member)) = state.member_of(&entry.dot.actor) else { continue };
             let counter = entry.dot.counter;
-            let place = Place { origin, counter };
+            let place = LocalDot { origin, counter };
             let listed = dots.listings(place).iter().any(|listing| Some(listing.lister) == own);
             if listed || wanted.get(&origin).is_none_or(|below| seq_of(counter) >= *below) {
                 continue;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::schema::CouplingSchema;
-use super::wire::{Part, Walk, Writer};
+use super::wire::{Part, RowReader, Writer};
 use crate::codec::{DecodeError, serde_as_canonical_bytes};
 use crate::dot::ActorId;
 
@@ -23,7 +23,7 @@ pub struct CouplingDelta {
 impl CouplingDelta {
     /// From canonical bytes, which are looked through once. Errors on any others.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        Walk::open(bytes)?.check()?;
+        RowReader::open(bytes)?.check()?;
         Ok(Self { bytes: bytes.to_vec() })
     }
 
@@ -74,8 +74,8 @@ impl CouplingDelta {
     }
 
     /// A walk from the start. The bytes were validated, so there always is one.
-    pub(super) fn walk(&self) -> Option<Walk<'_>> {
-        Walk::open(&self.bytes).ok()
+    pub(super) fn walk(&self) -> Option<RowReader<'_>> {
+        RowReader::open(&self.bytes).ok()
     }
 }
 

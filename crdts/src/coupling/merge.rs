@@ -15,7 +15,7 @@ use super::schema::SchemaMismatch;
 use super::state::Coupling;
 use super::units::Units;
 use super::view;
-use super::wire::{Part, Walk};
+use super::wire::{Part, RowReader};
 use crate::codec::DecodeError;
 
 /// A key whose sum a merge changed.
@@ -104,8 +104,8 @@ impl Coupling {
     }
 
     /// A walk over bytes that are canonical and of this schema.
-    fn checked<'b>(&self, bytes: &'b [u8]) -> Result<Walk<'b>, DecodeError> {
-        let mut walk = Walk::open(bytes)?;
+    fn checked<'b>(&self, bytes: &'b [u8]) -> Result<RowReader<'b>, DecodeError> {
+        let mut walk = RowReader::open(bytes)?;
         if walk.schema != self.schema {
             return Err(DecodeError::Schema);
         }
@@ -115,7 +115,7 @@ impl Coupling {
 
     fn absorb_reporting(
         &mut self,
-        walk: Walk<'_>,
+        walk: RowReader<'_>,
         now: Timestamp,
         changed: &mut impl FnMut(CouplingChange<'_>),
     ) -> bool {
@@ -136,7 +136,7 @@ impl Coupling {
     /// with what `read` said of its row before and after.
     fn absorb<T>(
         &mut self,
-        mut walk: Walk<'_>,
+        mut walk: RowReader<'_>,
         read: impl Fn(&Row) -> T,
         mut report: impl FnMut(&[u8], T, T),
     ) -> bool {

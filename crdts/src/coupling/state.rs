@@ -11,7 +11,7 @@ use consilience_base::Timestamp;
 use super::contribution::{Actors, Contribution, Origin, Row};
 use super::delta::CouplingDelta;
 use super::schema::CouplingSchema;
-use super::wire::{Part, Walk, Writer};
+use super::wire::{Part, RowReader, Writer};
 use crate::Stats;
 use crate::codec::{DecodeError, serde_as_canonical_bytes};
 
@@ -130,7 +130,7 @@ impl Coupling {
     /// Errors on anything that [`encode`](Self::encode) does not give. Memory is bounded by the input: keys take at
     /// most 64 times its length and 4,096 bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let mut walk = Walk::open(bytes)?;
+        let mut walk = RowReader::open(bytes)?;
         let mut state = Self::new(walk.schema);
         let indices: Vec<usize> = walk.actors.iter().map(|actor| state.actors.intern(actor)).collect();
         let mut rows = Vec::new();

@@ -126,7 +126,7 @@ impl<'k> Writer<'k> {
 /// A walk over untrusted bytes, row by row. Holds the table of actors and one row; nothing is believed before it is
 /// there.
 #[derive(Debug)]
-pub(super) struct Walk<'a> {
+pub(super) struct RowReader<'a> {
     reader: Reader<'a>,
     /// Where the rows begin, and how many there are.
     start: (Reader<'a>, usize),
@@ -141,7 +141,7 @@ pub(super) struct Walk<'a> {
     parts: Vec<Part>,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> RowReader<'a> {
     /// Reads everything in front of the rows.
     pub(super) fn open(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     fn check(actors: &[u8], rows: u64, body: &[u8]) -> Result<(), DecodeError> {
-        Walk::open(&bytes(actors, rows, body)).and_then(|mut walk| walk.check())
+        RowReader::open(&bytes(actors, rows, body)).and_then(|mut walk| walk.check())
     }
 
     #[test]
@@ -315,8 +315,8 @@ mod tests {
         assert_eq!(check(b"a", u64::MAX, &[0, 1, b'k', 1, 2]), Err(Truncated), "rows without end");
         assert_eq!(check(b"a", 1, &[0, 0x81, 0x20, 1, 2]), Err(Limit), "a key too long");
         assert_eq!(check(b"a", 1, &[0, 9, b'k', 1, 2]), Err(Truncated), "a key beyond the end");
-        assert_eq!(Walk::open(&[0x13]).map(|_| ()), Err(DecodeError::Kind));
-        assert_eq!(Walk::open(&[]).map(|_| ()), Err(Truncated));
+        assert_eq!(RowReader::open(&[0x13]).map(|_| ()), Err(DecodeError::Kind));
+        assert_eq!(RowReader::open(&[]).map(|_| ()), Err(Truncated));
     }
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
             writer.row(key, core::iter::once(Part { actor: 0, strengthened: 5, weakened: 0 }));
         }
         let bytes = writer.finish();
-        let mut walk = Walk::open(&bytes).unwrap();
+        let mut walk = RowReader::open(&bytes).unwrap();
         let (mut decoded, mut seen) = (0, 0);
         while let Some((key, parts)) = walk.advance().unwrap() {
             assert_eq!(key, [&long[..], &u32::to_be_bytes(seen)].concat());

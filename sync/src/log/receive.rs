@@ -161,7 +161,7 @@ impl<'a> VerifiedRange<'a> {
 
 /// Which run a range belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Target {
     Held,
     Staged(usize),
     New,
@@ -228,7 +228,7 @@ impl Log {
         };
         let received = match known.iter().find(differs) {
             // Behind a fork that is known, what differs from heads is nothing new; what waits is not mixed with it.
-            Some(known) if known.size >= forked && place == Place::Held => {
+            Some(known) if known.size >= forked && place == Target::Held => {
                 self.take(place, checked, allowance)
             }
             Some(known) if known.size >= forked => Received::Nothing,
@@ -296,7 +296,7 @@ impl Log {
         Ok(self.evidence_at(&KnownRoot { size, root, head }, &checked))
     }
 
-    fn place(&self, range: &Range<'_>) -> Result<Place, ReceiveError> {
+    fn place(&self, range: &Range<'_>) -> Result<Target, ReceiveError> {
         let (start, end) = (self.run.start(), self.run.end());
         let within = |run: &Run| {
             // A base that falls begins something else.
@@ -305,33 +305,33 @@ impl Log {
             run.start() <= range.from && range.from <= run.end() && !falls
         };
         if within(&self.run) {
-            return Ok(Place::Held);
+            return Ok(Target::Held);
         }
         if range.from < start {
             return Err(ReceiveError::Stale { have: end });
         }
         match self.staged.iter().position(|staged| within(&staged.run)) {
-            Some(at) => Ok(Place::Staged(at)),
+            Some(at) => Ok(Target::Staged(at)),
             // A proof without entries has no place either, and still shows a head.
-            None if range.is_alone() => Ok(Place::New),
+            None if range.is_alone() => Ok(Target::New),
             None => Err(ReceiveError::Gap { have: end }),
         }
     }
 
-    fn run_at(&self, place: Place) -> Option<&Run> {
+    fn run_at(&self, place: Target) -> Option<&Run> {
         match place {
-            Place::Held => Some(&self.run),
-            Place::Staged(at) => self.staged.get(at).map(|staged| &staged.run),
-            Place::New => None,
+            Target::Held => Some(&self.run),
+            Target::Staged(at) => self.staged.get(at).map(|staged| &staged.run),
+            Target::New => None,
         }
     }
 
     /// The roots with which a range can be compared, by size: at its ends and those of what is held and staged, and
     /// those of the heads that were seen.
-    fn known_roots(&self, place: Place, range: &Range<'_>) -> Vec<KnownRoot> {
+    fn known_roots(&self, place: Target, range: &Range<'_>) -> Vec<KnownRoot> {
         let mut known = Vec::new();
         let signed = self.head().copied();
-        if place == Place::Held {
+        if place == Target::Held {
             let mut proofs = self.run.proofs(&self.keys, &[]);
             let to = range.to.min(self.run.end());
             // Without peaks, the range is computed from ours: they cannot differ where it begins.
@@ -362,7 +362,7 @@ impl Log {
 
     fn footing<'a>(
         &self,
-        place: Place,
+        place: Target,
         range: &Range<'_>,
         sizes: &'a [u64],
         limit: Hlc,
@@ -382,21 +382,21 @@ impl Log {
 
     fn check_room(
         &self,
-        place: Place,
+        place: Target,
         checked: &Checked<'_>,
         allowance: &Allowance,
     ) -> Result<(), ReceiveError> {
         if checked.to <= checked.from.max(self.run_at(place).map_or(0, Run::end)) {
             return Ok(());
         }
-        if place != Place::Held {
+        if place != Target::Held {
             let start = self.run_at(place).map_or(checked.from, Run::start);
             // A fast-forward that its writer has declared is as large as what the log retains.
             let declared = checked.head.base >= start;
             let waits = self.staged_bytes().saturating_add(checked.fresh_cost);
             // It takes the place of what its writer has not: that may wait for entries that nobody has any more.
             let yields = declared && self.staged.iter().any(|staged| staged.yields_to(start));
-            let full = place == Place::New && self.staged.len() >= STAGED_MAX && !yields;
+            let full = place == Target::New && self.staged.len() >= STAGED_MAX && !yields;
             if full || (!declared && waits > allowance.staged_bytes_max) {
                 return Err(ReceiveError::TooManyStaged);
             }
@@ -434,7 +434,7 @@ impl Log {
     }
 
     /// Takes in what was verified and differs in nothing from what is held.
-    fn take(&mut self, place: Place, checked: Checked<'_>, allowance: &Allowance) -> Received {
+    fn take(&mut self, place: Target, checked: Checked<'_>, allowance: &Allowance) -> Received {
         let Checked {
             from,
             to,
@@ -451,7 +451,7 @@ impl Log {
         let fresh = entries.get(at..).unwrap_or_default();
         let proof = Proof { head, beyond };
         match place {
-            Place::Held if to > self.run.end() => {
+            Target::Held if to > self.run.end() => {
                 let end = self.run.end();
                 self.run.grow(fresh, at, before, grown);
                 let (ready, cost) =
@@ -466,12 +466,12 @@ impl Log {
                     Some(absorbed) => absorbed,
                 }
             }
-            Place::Held => self.take_head(to, proof),
-            Place::New if from == to && self.is_floor(from) => {
+            Target::Held => self.take_head(to, proof),
+            Target::New if from == to && self.is_floor(from) => {
                 self.take_position(from, left, proof, allowance)
             }
-            Place::New | Place::Staged(_) if from == to => self.take_head(to, proof),
-            Place::Staged(index) => {
+            Target::New | Target::Staged(_) if from == to => self.take_head(to, proof),
+            Target::Staged(index) => {
                 let later = self.see(head);
                 let Some(staged) = self.staged.get_mut(index) else { return Received::Nothing };
                 let end = staged.run.end();
@@ -484,7 +484,7 @@ impl Log {
                 self.join_staged(index);
                 self.absorb_staged(allowance).unwrap_or(Received::Staged { from: end, to })
             }
-            Place::New => {
+            Target::New => {
                 self.see(head);
                 let mut run = Run::starting_at(self.opening.kind, from, left, None);
                 run.grow(fresh, at, before, grown);

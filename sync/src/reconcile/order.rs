@@ -21,7 +21,7 @@ struct Hinted {
 
 /// Where an item stands, or would stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Position {
     block: usize,
     at: usize,
 }
@@ -60,16 +60,16 @@ impl Order {
 
     /// The first place whose item is not below `bound`.
     #[inline]
-    pub(super) fn lower_bound(&self, slots: &Slots, bound: &[u8]) -> Place {
+    pub(super) fn lower_bound(&self, slots: &Slots, bound: &[u8]) -> Position {
         let below = below(slots, bound);
         // The last block whose first item is below the bound is the only one that can hold the place inside.
         let block = self.blocks.partition_point(|block| block.first().is_some_and(&below)).saturating_sub(1);
         let at = self.blocks.get(block).map_or(0, |entries| entries.partition_point(&below));
-        Place { block, at }
+        Position { block, at }
     }
 
     #[inline]
-    pub(super) fn handle_at(&self, place: Place) -> Option<u32> {
+    pub(super) fn handle_at(&self, place: Position) -> Option<u32> {
         let block = self.blocks.get(place.block)?;
         match block.get(place.at) {
             Some(entry) => Some(entry.handle),
@@ -79,7 +79,7 @@ impl Order {
     }
 
     /// Puts a handle at the place that [`lower_bound`](Self::lower_bound) found for its item.
-    pub(super) fn insert(&mut self, place: Place, bound: &[u8], handle: u32) {
+    pub(super) fn insert(&mut self, place: Position, bound: &[u8], handle: u32) {
         let entry = Hinted { hint: hint_of(bound), handle };
         let Some(block) = self.blocks.get_mut(place.block) else {
             self.blocks.push(alloc::vec![entry]);
@@ -97,10 +97,10 @@ impl Order {
     }
 
     /// Removes what stands at the place.
-    pub(super) fn remove(&mut self, place: Place) {
+    pub(super) fn remove(&mut self, place: Position) {
         let mut at = place;
         if self.blocks.get(at.block).is_some_and(|block| at.at >= block.len()) {
-            at = Place { block: at.block + 1, at: 0 };
+            at = Position { block: at.block + 1, at: 0 };
         }
         let Some(block) = self.blocks.get_mut(at.block) else { return };
         block.remove(at.at);
@@ -128,13 +128,13 @@ impl Order {
     }
 
     /// How many items stand before the place.
-    pub(super) fn rank_of(&self, place: Place) -> usize {
+    pub(super) fn rank_of(&self, place: Position) -> usize {
         let before: u64 = self.lens.iter().take(place.block).map(|&len| u64::from(len)).sum();
         usize::try_from(before).unwrap_or(usize::MAX) + place.at
     }
 
     /// How many items stand before a bound that is at or behind a place of known rank: cheap if it is close.
-    pub(super) fn rank_from(&self, slots: &Slots, place: Place, rank: usize, bound: &[u8]) -> usize {
+    pub(super) fn rank_from(&self, slots: &Slots, place: Position, rank: usize, bound: &[u8]) -> usize {
         let mut before = rank;
         let mut from = place.at;
         // Most ranges are short: the bound is in this block or the next few.
@@ -166,11 +166,11 @@ impl Order {
     }
 
     /// The place of the item with this many before it.
-    pub(super) fn place_of(&self, rank: usize) -> Place {
+    pub(super) fn position_of(&self, rank: usize) -> Position {
         let mut left = rank;
         for (block, &len) in self.lens.iter().enumerate() {
             if left < len as usize {
-                return Place { block, at: left };
+                return Position { block, at: left };
             }
             left -= len as usize;
         }
@@ -178,15 +178,15 @@ impl Order {
     }
 
     /// The place behind the last item.
-    pub(super) fn end(&self) -> Place {
+    pub(super) fn end(&self) -> Position {
         match self.blocks.last() {
-            Some(last) => Place { block: self.blocks.len() - 1, at: last.len() },
-            None => Place { block: 0, at: 0 },
+            Some(last) => Position { block: self.blocks.len() - 1, at: last.len() },
+            None => Position { block: 0, at: 0 },
         }
     }
 
     /// The handles from a place on.
-    pub(super) fn from(&self, place: Place) -> impl Iterator<Item = u32> + '_ {
+    pub(super) fn from(&self, place: Position) -> impl Iterator<Item = u32> + '_ {
         let first =
             self.blocks.get(place.block).map_or(&[][..], |block| block.get(place.at..).unwrap_or(&[]));
         let rest = self.blocks.get(place.block + 1..).unwrap_or(&[]);

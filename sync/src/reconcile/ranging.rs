@@ -10,7 +10,7 @@ use super::config::{Outcome, Status, Step, StopReason};
 use super::fingerprint::{Marks, product, times};
 use super::message::{Body, Claim, ClaimEncoder, HEAD_BYTES_MAX, encode_ranges, fingerprint_bytes};
 use super::machine::{Phase, Reconciliation};
-use super::order::Place;
+use super::order::Position;
 use super::plan;
 use super::range::KeyRange;
 use super::set::{ReconcileSet, place_bytes};
@@ -82,7 +82,7 @@ impl Filling {
 /// A range in terms of ranks.
 struct Located {
     first: usize,
-    place: Place,
+    place: Position,
     last: usize,
 }
 
@@ -231,7 +231,7 @@ impl Reconciliation {
     fn fingerprint_of(&mut self, set: &ReconcileSet, at: &Located) -> u64 {
         if at.len() <= 96 {
             self.spend(at.len() as u64);
-            return product(&self.salts, set.iter_place(at.place).take(at.len()).map(|item| item.1));
+            return product(&self.salts, set.iter_position(at.place).take(at.len()).map(|item| item.1));
         }
         let salts = self.salts;
         let (result, visited) = self.marks(set, at.first, at.last).range(set, &salts, at.first, at.last);
@@ -299,7 +299,7 @@ impl Reconciliation {
         let grid = (own / children > 64).then(|| self.marks(set, at.first, at.last).grid());
         let mut lower = range.lower;
         let mut from = at.first;
-        let mut items = set.iter_place(at.place).peekable();
+        let mut items = set.iter_position(at.place).peekable();
         for child in 1..=children {
             let mut to = at.first + share(own, child, children);
             let inner = child < children;
@@ -342,7 +342,7 @@ impl Reconciliation {
     fn list(&mut self, set: &ReconcileSet, range: KeyRange, filling: &mut Filling) -> Option<Task> {
         let (part, rest) = self.portion(set, &range, 8, filling);
         let Some((part, at)) = part else { return Some(Task::List { range }) };
-        let ids = set.iter_place(at.place).take(at.len()).map(|item| set.short_id(item.1).0);
+        let ids = set.iter_position(at.place).take(at.len()).map(|item| set.short_id(item.1).0);
         let body = Body::List(ids.collect());
         if filling.entry(&Claim { range: part, body }) {
             rest.map(|range| Task::List { range })
@@ -355,7 +355,7 @@ impl Reconciliation {
     fn list_full(&mut self, set: &ReconcileSet, range: KeyRange, filling: &mut Filling) -> Option<Task> {
         let (part, rest) = self.portion(set, &range, 32, filling);
         let Some((part, at)) = part else { return Some(Task::Full { range }) };
-        let ids = set.iter_place(at.place).take(at.len()).map(|item| *item.1);
+        let ids = set.iter_position(at.place).take(at.len()).map(|item| *item.1);
         let body = Body::Full(ids.collect());
         if filling.entry(&Claim { range: part, body }) {
             rest.map(|range| Task::Full { range })
@@ -476,7 +476,7 @@ impl Reconciliation {
     ) -> (Option<KeyRange>, bool) {
         let at = Self::locate(set, range);
         let mut pushed = 0_u64;
-        for (visited, (key, id)) in set.iter_place(at.place).take(at.len()).enumerate() {
+        for (visited, (key, id)) in set.iter_position(at.place).take(at.len()).enumerate() {
             let short = set.short_id(id).0;
             if !lacks(short, id) {
                 continue;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::lthash::LtHash;
-use super::order::{Order, Place};
+use super::order::{Order, Position};
 use super::range::{KEY_BYTES_MAX, KeyRange};
 use super::short::{ShortId, ShortKey};
 use super::sketch::{Cell, Sketch};
@@ -118,7 +118,7 @@ impl ReconcileSet {
         index.insert(short, handle, |handle| short_key.short(slots.id(handle)));
         self.sketch.change(short, 1);
         let shorts =
-            (self.order.from(self.order.place_of(0))).map(|h| self.short_key.short(self.slots.id(h)));
+            (self.order.from(self.order.position_of(0))).map(|h| self.short_key.short(self.slots.id(h)));
         self.sketch.fit(self.slots.len(), shorts);
         self.changed(id, true);
         Ok(true)
@@ -187,7 +187,7 @@ impl ReconcileSet {
         if rank >= self.len() {
             return None;
         }
-        let handle = self.order.handle_at(self.order.place_of(rank))?;
+        let handle = self.order.handle_at(self.order.position_of(rank))?;
         Some((self.slots.key(handle), self.slots.id(handle)))
     }
 
@@ -207,21 +207,21 @@ impl ReconcileSet {
 
     /// The keys and ids from a rank on.
     pub(super) fn iter_rank(&self, rank: usize) -> impl Iterator<Item = (&[u8], &[u8; 32])> + '_ {
-        self.iter_place(self.order.place_of(rank))
+        self.iter_position(self.order.position_of(rank))
     }
 
-    pub(super) fn iter_place(&self, place: Place) -> impl Iterator<Item = (&[u8], &[u8; 32])> + '_ {
+    pub(super) fn iter_position(&self, place: Position) -> impl Iterator<Item = (&[u8], &[u8; 32])> + '_ {
         self.order.from(place).map(|handle| (self.slots.key(handle), self.slots.id(handle)))
     }
 
     /// The first place at or behind a bound, and its rank.
-    pub(super) fn locate(&self, bound: &[u8]) -> (Place, usize) {
+    pub(super) fn locate(&self, bound: &[u8]) -> (Position, usize) {
         let place = self.order.lower_bound(&self.slots, bound);
         (place, self.order.rank_of(place))
     }
 
     /// The rank of a bound that is at or behind a place of known rank.
-    pub(super) fn rank_from(&self, place: Place, rank: usize, bound: &[u8]) -> usize {
+    pub(super) fn rank_from(&self, place: Position, rank: usize, bound: &[u8]) -> usize {
         self.order.rank_from(&self.slots, place, rank, bound)
     }
 
