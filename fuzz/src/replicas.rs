@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use consilience::journal::{Item, apply, recover};
+use consilience::journal::{JournalItem, apply, recover};
 use consilience::{Config, Opened, Replica, Stored, Writer};
 use consilience_crdts::{CouplingSchema, Hlc, Timestamp, Units};
 use consilience_sync::codec::put_varint;
@@ -548,7 +548,7 @@ fn opened(snapshot: Option<&[u8]>, records: &[u8], digests: Option<&[Option<[u8;
     let mut set = LogSet::new(mesh(), Limits::default());
     for item in recovered.items() {
         let _: Result<_, _> = apply(&item, &mut set, now(10_000));
-        let _: Item<'_> = item;
+        let _: JournalItem<'_> = item;
     }
     let last = recovered.last().as_u64() as usize;
     let mut node = Node::new(1, 3, Opened::Resumed(stored));

@@ -13,7 +13,7 @@ use consilience_crdts::{Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet, Topic};
 
 use crate::fold::{ENTRY_COST, Fold, Member, LocalDot, Table, TopicState, tag_of};
-use crate::payload::{Relisted, CollectionId, Draft, Item, LOGS_MAX, Op, Ref, Transaction, counter, seq_of};
+use crate::payload::{Relisted, CollectionId, Draft, Statement, LOGS_MAX, Op, Ref, Transaction, counter, seq_of};
 
 /// At least so many bytes are listed again at a time.
 const COMPACTION_BYTES_MIN: usize = 256;
@@ -222,10 +222,10 @@ impl Reading<'_> {
         self.kept.extend(below.map(|below| Kept::Retire(incarnation, below)));
     }
 
-    fn take(&mut self, item: Item<'_>) {
+    fn take(&mut self, item: Statement<'_>) {
         match item {
-            Item::Collection(bytes) => self.id = Some(CollectionId::from_bytes(bytes)),
-            Item::Op(index, op) => {
+            Statement::Collection(bytes) => self.id = Some(CollectionId::from_bytes(bytes)),
+            Statement::Op(index, op) => {
                 if let Some(id) = self.id.take() {
                     self.take_op(&id, index, op);
                     self.id = Some(id);

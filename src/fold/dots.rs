@@ -31,7 +31,7 @@ pub(crate) struct LocalDot {
 
 /// What a listing says of a dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Item {
+pub(crate) struct Listed {
     pub(crate) key: Box<[u8]>,
     pub(crate) value: Box<[u8]>,
     pub(crate) stamp: Hlc,
@@ -44,7 +44,7 @@ pub(crate) struct Listing {
     pub(crate) lister: LogIndex,
     /// The entry that listed it last.
     pub(crate) at: u64,
-    pub(crate) item: Item,
+    pub(crate) item: Listed,
 }
 
 /// The tags that a dot is named by, and by how many retained entries.
@@ -211,7 +211,7 @@ impl Dots {
     }
 
     /// Lists a shared dot.
-    pub(crate) fn list_shared(&mut self, place: LocalDot, lister: LogIndex, at: u64, item: Item) {
+    pub(crate) fn list_shared(&mut self, place: LocalDot, lister: LogIndex, at: u64, item: Listed) {
         self.unlist_shared(place, lister);
         self.by_key.entry((lister, item.key.clone())).or_default().insert(place);
         self.shared.entry(place).or_default().push(Listing { lister, at, item });
@@ -266,7 +266,7 @@ impl Dots {
     }
 
     /// Puts a shared dot into what is live, or takes it out.
-    pub(crate) fn show_shared(&mut self, dot: Dot, item: Option<&Item>) {
+    pub(crate) fn show_shared(&mut self, dot: Dot, item: Option<&Listed>) {
         match (self.live.entry_of(&dot), item) {
             (Some(entry), Some(item))
                 if *entry.key == *item.key && *entry.value == *item.value && entry.stamp == item.stamp => {}

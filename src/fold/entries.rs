@@ -15,9 +15,9 @@ use consilience_crdts::{Dot, Hlc};
 use consilience_sync::{Entry, Incarnation, LogId, LogSet};
 
 use super::collection::Table;
-use super::dots::{Dots, Item as Listed, LogIndex, LocalDot, Tag};
+use super::dots::{Dots, Listed, LogIndex, LocalDot, Tag};
 use super::topic::{TopicState, listing_cost};
-use crate::payload::{CollectionId, Item, Op, Ref, Refs, Transaction, counter, seq_of};
+use crate::payload::{CollectionId, Statement, Op, Ref, Refs, Transaction, counter, seq_of};
 
 /// The entry whose operations are being taken in or back.
 struct At<'a> {
@@ -34,8 +34,8 @@ impl TopicState {
         let mut at = At { set, log, entry, collection: 0, tag: None };
         for item in said.items() {
             match item {
-                Item::Collection(id) => at.collection = self.collection_at(id),
-                Item::Op(index, op) => self.apply_op(&mut at, index, op),
+                Statement::Collection(id) => at.collection = self.collection_at(id),
+                Statement::Op(index, op) => self.apply_op(&mut at, index, op),
             }
         }
     }
@@ -45,8 +45,8 @@ impl TopicState {
         let mut at = At { set, log, entry, collection: 0, tag: None };
         for item in said.items() {
             match item {
-                Item::Collection(id) => at.collection = self.collection_at(id),
-                Item::Op(index, op) => self.revert_op(&at, index, op),
+                Statement::Collection(id) => at.collection = self.collection_at(id),
+                Statement::Op(index, op) => self.revert_op(&at, index, op),
             }
         }
     }
@@ -419,15 +419,15 @@ impl TopicState {
                 let mut collection = 0;
                 for item in said.items() {
                     match item {
-                        Item::Collection(bytes) => collection = self.collection_at(bytes),
-                        Item::Op(index, Op::Set { .. }) => {
+                        Statement::Collection(bytes) => collection = self.collection_at(bytes),
+                        Statement::Op(index, Op::Set { .. }) => {
                             let counter = counter(entry.seq, index);
                             found.insert((collection, LocalDot { origin: log, counter }));
                         }
-                        Item::Op(_, Op::Relist { incarnation: None, counter, .. }) => {
+                        Statement::Op(_, Op::Relist { incarnation: None, counter, .. }) => {
                             found.insert((collection, LocalDot { origin: log, counter }));
                         }
-                        Item::Op(..) => {}
+                        Statement::Op(..) => {}
                     }
                 }
             }

@@ -260,7 +260,7 @@ fn put_refs(refs: &BTreeSet<Ref>, aliases: &[[u8; 8]], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Item, Op, PayloadError, Transaction, counter};
+    use super::super::{Statement, Op, PayloadError, Transaction, counter};
     use super::*;
     use alloc::format;
     use alloc::string::String;
@@ -307,18 +307,18 @@ mod tests {
             retires.map(|(incarnation, below)| (incarnation.as_u64(), below, Vec::new())).collect();
         for item in read.items() {
             said.push(match item {
-                Item::Collection(id) => (0, 0, id.to_vec()),
-                Item::Op(index, Op::Set { key, value, ends }) => {
+                Statement::Collection(id) => (0, 0, id.to_vec()),
+                Statement::Op(index, Op::Set { key, value, ends }) => {
                     (index.into(), ends.count() as u64, [key, value].concat())
                 }
-                Item::Op(index, Op::Remove { key, ends }) => {
+                Statement::Op(index, Op::Remove { key, ends }) => {
                     (index.into(), ends.count() as u64, key.to_vec())
                 }
-                Item::Op(index, Op::Relist { counter, key, value, .. }) => {
+                Statement::Op(index, Op::Relist { counter, key, value, .. }) => {
                     (index.into(), counter, [key, value].concat())
                 }
-                Item::Op(index, Op::End { ends }) => (index.into(), ends.count() as u64, Vec::new()),
-                Item::Op(index, Op::Couple { key, instant, .. }) => (index.into(), instant, key.to_vec()),
+                Statement::Op(index, Op::End { ends }) => (index.into(), ends.count() as u64, Vec::new()),
+                Statement::Op(index, Op::Couple { key, instant, .. }) => (index.into(), instant, key.to_vec()),
             });
         }
         let schema = CouplingSchema::with_half_life(60_000).unwrap().encode();
@@ -397,7 +397,7 @@ mod tests {
             let bytes = payload(None);
             let read = Transaction::parse(&bytes).unwrap();
             let named = read.items().filter_map(|item| match item {
-                Item::Op(_, Op::End { ends }) => Some(ends.map(|found| found.alias[0])),
+                Statement::Op(_, Op::End { ends }) => Some(ends.map(|found| found.alias[0])),
                 _ => None,
             });
             assert!(named.flatten().eq(0..logs));

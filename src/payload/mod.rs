@@ -11,7 +11,7 @@ mod read;
 
 pub use draft::EntryTooLarge;
 pub(crate) use draft::{Relisted, Draft};
-pub(crate) use read::{Item, LOGS_MAX, Op, PayloadError, Refs, Transaction};
+pub(crate) use read::{Statement, LOGS_MAX, Op, PayloadError, Refs, Transaction};
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

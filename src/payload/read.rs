@@ -27,7 +27,7 @@ pub(crate) enum PayloadError {
 
 /// One thing that a payload says of collections.
 #[derive(Clone, Debug)]
-pub(crate) enum Item<'a> {
+pub(crate) enum Statement<'a> {
     /// The operations that follow are on this collection. The canonical bytes of its id.
     Collection(&'a [u8]),
     /// An operation, and its place in the payload.
@@ -158,10 +158,10 @@ pub(crate) struct Items<'a> {
 }
 
 impl<'a> Iterator for Items<'a> {
-    type Item = Item<'a>;
+    type Item = Statement<'a>;
 
     #[inline]
-    fn next(&mut self) -> Option<Item<'a>> {
+    fn next(&mut self) -> Option<Statement<'a>> {
         // All of it was read before: nothing fails here.
         if self.left == 0 {
             if self.reader.is_empty() {
@@ -169,13 +169,13 @@ impl<'a> Iterator for Items<'a> {
             }
             let (kind, id) = read_collection(&mut self.reader, |_| Ok(()), |_| Ok(())).ok()?;
             (self.kind, self.left) = (kind, self.reader.count(OP_BYTES_MIN).ok()?);
-            return Some(Item::Collection(id));
+            return Some(Statement::Collection(id));
         }
         self.left -= 1;
         let index = self.index;
         self.index = index.wrapping_add(1);
         let op = read_op(&mut self.reader, self.aliases, self.kind, |_, _, _| Ok(())).ok()?;
-        Some(Item::Op(index, op))
+        Some(Statement::Op(index, op))
     }
 }
 

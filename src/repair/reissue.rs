@@ -12,7 +12,7 @@ use consilience_sync::{AgentId, Incarnation, LogId, LogKind, LogSet, Topic};
 
 use crate::author::{CHUNK_BYTES, stated};
 use crate::fold::{Fold, LocalDot, Table};
-use crate::payload::{CollectionId, Draft, Item, Op, Ref, Transaction, seq_of};
+use crate::payload::{CollectionId, Draft, Statement, Op, Ref, Transaction, seq_of};
 
 /// Something that an invalid log listed.
 #[derive(Clone, Debug)]
@@ -72,8 +72,8 @@ pub(super) fn reissues(
         let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
         let mut id: &[u8] = &[];
         said.items().for_each(|item| match item {
-            Item::Collection(bytes) => id = bytes,
-            Item::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
+            Statement::Collection(bytes) => id = bytes,
+            Statement::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
                 for ended in ends.filter(|found| state.is_needed(&set, id, found)) {
                     kept.push(Reissued {
                         stamp,
@@ -81,7 +81,7 @@ pub(super) fn reissues(
                     });
                 }
             }
-            Item::Op(_, Op::Couple { key, weakens, instant }) => {
+            Statement::Op(_, Op::Couple { key, weakens, instant }) => {
                 let id = CollectionId::from_bytes(id);
                 kept.push(Reissued { stamp, what: What::Couple { id, key: key.into(), weakens, instant } });
             }

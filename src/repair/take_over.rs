@@ -10,7 +10,7 @@ use consilience_sync::{LogId, LogSet, Topic};
 
 use crate::author::{Kept, stated};
 use crate::fold::{Fold, Member, LocalDot, Table, TopicState};
-use crate::payload::{Relisted, CollectionId, Item, Op, Ref, Transaction, seq_of};
+use crate::payload::{Relisted, CollectionId, Statement, Op, Ref, Transaction, seq_of};
 
 /// What earlier incarnations left and a log has not taken over.
 pub(crate) fn left_behind(
@@ -128,11 +128,11 @@ fn repeat((set, state): (&LogSet, &TopicState), member: &Member, now: Timestamp,
         let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
         let mut id: &[u8] = &[];
         said.items().for_each(|item| match item {
-            Item::Collection(bytes) => id = bytes,
-            Item::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
+            Statement::Collection(bytes) => id = bytes,
+            Statement::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
                 named.extend(ends.map(|found| (id.to_vec(), found)));
             }
-            Item::Op(_, Op::Couple { key, weakens, instant }) => {
+            Statement::Op(_, Op::Couple { key, weakens, instant }) => {
                 let id = CollectionId::from_bytes(id);
                 let alive = id.schema().is_some_and(|schema| {
                     schema.admits(instant, entry.hlc.time()) && schema.amount_at(instant, now) > Units::ZERO

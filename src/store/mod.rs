@@ -100,14 +100,14 @@ pub enum StoreError {
 /// What a folder had.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Stored {
+pub struct Loaded {
     /// The snapshot, if there is one.
     pub snapshot: Option<Vec<u8>>,
     /// The records, torn end included: [`recover`](crate::journal::recover) cuts it and says so.
     pub records: Vec<u8>,
 }
 
-impl Stored {
+impl Loaded {
     /// What to open a replica with: what the folder had, or nothing if it is new. Of a folder that was put back from a
     /// backup say [`Opened::Restored`] instead.
     #[must_use]
@@ -159,7 +159,7 @@ fn damaged(name: String) -> StoreError {
 struct Found {
     pointer: Pointer,
     files: Vec<File>,
-    stored: Stored,
+    stored: Loaded,
     covers: u64,
     last: u64,
 }
@@ -170,7 +170,7 @@ impl FileStore {
     /// # Errors
     ///
     /// [`StoreError::InUse`], if the system fails, or if the disk has lost what was durable.
-    pub fn open(folder: &Path) -> Result<(Self, Stored), StoreError> {
+    pub fn open(folder: &Path) -> Result<(Self, Loaded), StoreError> {
         let name = folder.display().to_string();
         let disk = failed(Folder::new(folder), "open", &name)?;
         Self::open_on(Box::new(disk))
@@ -181,7 +181,7 @@ impl FileStore {
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub fn open_on(mut disk: Box<dyn Disk>) -> Result<(Self, Stored), StoreError> {
+    pub fn open_on(mut disk: Box<dyn Disk>) -> Result<(Self, Loaded), StoreError> {
         if !failed(disk.lock(), "lock", disk::LOCK)? {
             return Err(StoreError::InUse);
         }
@@ -394,7 +394,7 @@ fn write_pointer(disk: &mut dyn Disk, pointer: Pointer) -> Result<(), StoreError
 fn begin(disk: &mut dyn Disk, _: &[String]) -> Result<Found, StoreError> {
     let pointer = Pointer { generation: 1, snapshot: 0, first: 1 };
     write_pointer(disk, pointer)?;
-    Ok(Found { pointer, files: Vec::new(), stored: Stored::default(), covers: 0, last: 0 })
+    Ok(Found { pointer, files: Vec::new(), stored: Loaded::default(), covers: 0, last: 0 })
 }
 
 /// Reads what a pointer names.
@@ -418,7 +418,7 @@ fn find(disk: &mut dyn Disk, pointer: Pointer, names: &[String]) -> Result<Found
         journals.push(Journal::read(number, failed(disk.read(&name), "read", &name)?)?);
     }
     let (files, records, last) = chain(journals, pointer, covered)?;
-    Ok(Found { pointer, files, stored: Stored { snapshot, records }, covers: covered, last })
+    Ok(Found { pointer, files, stored: Loaded { snapshot, records }, covers: covered, last })
 }
 
 /// A journal file as it was read.

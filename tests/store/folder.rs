@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use consilience::journal::{Item, Journal, RecordId, SnapshotWriter, recover};
+use consilience::journal::{JournalItem, Journal, RecordId, SnapshotWriter, recover};
 use consilience::store::{FileStore, StoreError};
 
 use crate::world::mesh;
@@ -25,7 +25,7 @@ impl Drop for Temporary {
 }
 
 fn note(journal: &mut Journal, store: &mut FileStore) -> RecordId {
-    journal.push(&Item::Note { kind: 1, bytes: b"note" });
+    journal.push(&JournalItem::Note { kind: 1, bytes: b"note" });
     journal.seal();
     let record = journal.poll().unwrap();
     store.append(&record).unwrap();
@@ -48,7 +48,7 @@ fn a_folder_keeps_what_was_synced_and_only_what_is_needed() {
             note(&mut journal, &mut store);
         }
         let mut writer = SnapshotWriter::new(&mesh(), journal.last_sealed());
-        writer.push(&Item::Note { kind: 2, bytes: b"all" });
+        writer.push(&JournalItem::Note { kind: 2, bytes: b"all" });
         let snapshot = writer.finish();
         store.install_snapshot(&snapshot).unwrap();
         journal.confirm_snapshot(snapshot.covers()).unwrap();

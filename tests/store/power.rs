@@ -1,6 +1,6 @@
 //! Nothing that a sync has answered for is lost, whatever the power does.
 
-use consilience::journal::{Item, Journal, Record, RecordId, Snapshot, SnapshotWriter, recover};
+use consilience::journal::{JournalItem, Journal, Record, RecordId, Snapshot, SnapshotWriter, recover};
 use consilience::store::{FileStore, StoreError};
 
 use crate::simulated::{Loss, Simulated};
@@ -48,7 +48,7 @@ const STEPS: [Step; 16] = [
 
 fn record(journal: &mut Journal) -> Record {
     let id = journal.open_id().as_u64();
-    journal.push(&Item::Note { kind: 1, bytes: &id.to_le_bytes() });
+    journal.push(&JournalItem::Note { kind: 1, bytes: &id.to_le_bytes() });
     journal.seal();
     journal.poll().unwrap()
 }
@@ -56,7 +56,7 @@ fn record(journal: &mut Journal) -> Record {
 /// A snapshot that says which records it stands for.
 fn snapshot(covers: u64) -> Snapshot {
     let mut writer = SnapshotWriter::new(&mesh(), RecordId::from_u64(covers));
-    (1..=covers).for_each(|id| writer.push(&Item::Note { kind: 1, bytes: &id.to_le_bytes() }));
+    (1..=covers).for_each(|id| writer.push(&JournalItem::Note { kind: 1, bytes: &id.to_le_bytes() }));
     writer.finish()
 }
 
@@ -67,7 +67,7 @@ impl Host {
         let numbers: Vec<u64> = recovered
             .items()
             .map(|item| match item {
-                Item::Note { kind: 1, bytes } => u64::from_le_bytes(bytes.try_into().unwrap()),
+                JournalItem::Note { kind: 1, bytes } => u64::from_le_bytes(bytes.try_into().unwrap()),
                 other => panic!("{other:?}"),
             })
             .collect();

@@ -40,7 +40,7 @@ struct PeerState {
 
 /// What is to be sent of one log.
 #[derive(Clone, Copy, Debug, Default)]
-struct Item {
+struct Outgoing {
     open: bool,
     evidence: bool,
     proof: Option<u64>,
@@ -52,7 +52,7 @@ struct Item {
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    items: BTreeMap<LogId, Item>,
+    items: BTreeMap<LogId, Outgoing>,
     /// The items in the order in which they go.
     order: BTreeSet<(usize, u64, LogId)>,
     known: BTreeMap<LogId, PeerState>,
@@ -145,7 +145,7 @@ impl Outbox {
         set: &LogSet,
         scope: &Scope,
         log: &LogId,
-        change: impl FnOnce(&mut Item),
+        change: impl FnOnce(&mut Outgoing),
     ) -> bool {
         let Some(rank) = set.log(log).and_then(|held| scope.rank(&held.opening().topic)) else {
             return false;
@@ -259,12 +259,12 @@ impl Outbox {
         &mut self,
         set: &LogSet,
         log: &LogId,
-        item: &mut Item,
+        item: &mut Outgoing,
         at: u64,
         out: &mut Vec<u8>,
     ) -> bool {
         let Some(held) = set.log(log) else {
-            *item = Item::default();
+            *item = Outgoing::default();
             return false;
         };
         if core::mem::take(&mut item.open) {
@@ -295,7 +295,7 @@ impl Outbox {
         set: &LogSet,
         log: &LogId,
         (want, proof): (Want, bool),
-        item: &mut Item,
+        item: &mut Outgoing,
         at: u64,
         out: &mut Vec<u8>,
     ) -> bool {
@@ -334,7 +334,7 @@ impl Outbox {
 
     /// About how many bytes it takes in memory.
     pub(crate) fn memory(&self) -> usize {
-        let item = size_of::<(LogId, Item)>().saturating_add(size_of::<(usize, u64, LogId)>());
+        let item = size_of::<(LogId, Outgoing)>().saturating_add(size_of::<(usize, u64, LogId)>());
         let known = size_of::<(LogId, PeerState)>();
         self.items.len().saturating_mul(item).saturating_add(self.known.len().saturating_mul(known))
     }

@@ -1,4 +1,4 @@
-//! [`Item`]: one thing that a record or a snapshot holds.
+//! [`JournalItem`]: one thing that a record or a snapshot holds.
 //!
 //! What lives here is the spelling. The invariant: an item has one, and what decodes encodes to the same bytes.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -28,7 +28,7 @@ const SELF_FORKED: u8 = 36;
 /// One thing that must not be forgotten. The bytes are borrowed from whatever holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Item<'a> {
+pub enum JournalItem<'a> {
     /// A log is held.
     Opening {
         /// By a local writer.
@@ -128,7 +128,7 @@ pub enum Item<'a> {
     },
 }
 
-impl<'a> Item<'a> {
+impl<'a> JournalItem<'a> {
     /// Whether a local writer made it, and nothing derived from it may leave before it is durable.
     #[must_use]
     pub const fn is_own(&self) -> bool {
@@ -291,16 +291,16 @@ fn read_front(reader: &mut Reader<'_>, behind: bool) -> Result<LogFront, DecodeE
 }
 
 /// The items of a body, whose form was checked.
-pub(super) fn items(body: &[u8]) -> impl Iterator<Item = Item<'_>> {
+pub(super) fn items(body: &[u8]) -> impl Iterator<Item = JournalItem<'_>> {
     let mut reader = Reader::new(body);
-    core::iter::from_fn(move || Item::read(&mut reader).ok())
+    core::iter::from_fn(move || JournalItem::read(&mut reader).ok())
 }
 
 /// Checks the form of all items of a body.
 pub(super) fn check(body: &[u8]) -> Result<(), DecodeError> {
     let mut reader = Reader::new(body);
     while !reader.is_empty() {
-        Item::read(&mut reader)?;
+        JournalItem::read(&mut reader)?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::envelope::{self, Key};
-use super::item::Item;
+use super::item::JournalItem;
 use super::record::{Record, RecordId};
 use crate::MeshId;
 
@@ -65,7 +65,7 @@ impl Journal {
     }
 
     /// Adds an item to the open record. Items between two calls of [`seal`](Self::seal) come back all or none.
-    pub fn push(&mut self, item: &Item<'_>) {
+    pub fn push(&mut self, item: &JournalItem<'_>) {
         item.write(&mut self.open);
         self.open_own |= item.is_own();
     }

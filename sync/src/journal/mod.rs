@@ -26,7 +26,7 @@ mod journal;
 
 pub use damage::{Damage, JournalCorrupt, Part};
 pub use inspect::{Extent, Inspection, covers, has_record, inspect};
-pub use item::Item;
+pub use item::JournalItem;
 pub use record::{Record, RecordId};
 pub use recover::{Cut, Recovered, recover};
 pub use snapshot::{Applied, ApplyError, Snapshot, SnapshotWriter, apply, write_set};

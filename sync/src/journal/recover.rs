@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use super::damage::{Damage, JournalCorrupt, Part, damage_of};
 use super::envelope::{Key, Segment, Whole, segments};
-use super::item::{self, Item};
+use super::item::{self, JournalItem};
 use super::record::RecordId;
 use super::snapshot;
 use super::journal::Journal;
@@ -146,12 +146,12 @@ pub fn recover<'a>(
 
 impl Recovered<'_> {
     /// All items, those of the snapshot first.
-    pub fn items(&self) -> impl Iterator<Item = Item<'_>> {
+    pub fn items(&self) -> impl Iterator<Item = JournalItem<'_>> {
         item::items(self.snapshot).chain(self.records.iter().flat_map(|(_, body)| item::items(body)))
     }
 
     /// The items of the records, each with its record's id.
-    pub fn record_items(&self) -> impl Iterator<Item = (RecordId, Item<'_>)> {
+    pub fn record_items(&self) -> impl Iterator<Item = (RecordId, JournalItem<'_>)> {
         let of_record = |(id, body)| item::items(body).map(move |item| (RecordId::from_u64(id), item));
         self.records.iter().map(|(id, body)| (*id, &**body)).flat_map(of_record)
     }

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 
 use super::damage::{Damage, JournalCorrupt, Part, damage_of};
 use super::envelope::{Key, Verdict};
-use super::item::{self, Item};
+use super::item::{self, JournalItem};
 use super::record::RecordId;
 use crate::codec::{Reader, put_varint};
 use crate::{Log, LogOpening, LogSet, MeshId, OpeningError, RangeForm, ReplayError};
@@ -75,7 +75,7 @@ impl SnapshotWriter {
     }
 
     /// Adds an item.
-    pub fn push(&mut self, item: &Item<'_>) {
+    pub fn push(&mut self, item: &JournalItem<'_>) {
         item.write(&mut self.bytes);
     }
 
@@ -122,58 +122,58 @@ fn header<'a>(key: &Key, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), JournalCorr
 }
 
 /// Gives out what brings a set back: all its logs, each in the order in which [`apply`] has to take it.
-pub fn write_set(set: &LogSet, sink: &mut impl FnMut(&Item<'_>)) {
+pub fn write_set(set: &LogSet, sink: &mut impl FnMut(&JournalItem<'_>)) {
     for log in set.logs() {
         write_log(set, log, sink);
     }
 }
 
-fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&Item<'_>)) {
+fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) {
     let log = *held.id();
-    sink(&Item::Opening { local: set.is_local(&log), bytes: &held.opening().encode(set.mesh()) });
+    sink(&JournalItem::Opening { local: set.is_local(&log), bytes: &held.opening().encode(set.mesh()) });
     let below = set.retired_below(&log);
     if below > 0 {
-        sink(&Item::Retired { log, below });
+        sink(&JournalItem::Retired { log, below });
     }
     if held.start() > 0 {
-        sink(&Item::Front { log, front: held.front() });
+        sink(&JournalItem::Front { log, front: held.front() });
     }
     write_ranges(held, sink);
     for entry in held.unsigned() {
-        sink(&Item::Append { log, seq: entry.seq, entry: &entry.encode() });
+        sink(&JournalItem::Append { log, seq: entry.seq, entry: &entry.encode() });
     }
     let head = |head: &crate::SignedHead| head.encode(held.opening(), set.mesh());
     if let Some(before) = held.head().filter(|head| head.size < held.start()) {
-        sink(&Item::Head { bytes: &head(before) });
+        sink(&JournalItem::Head { bytes: &head(before) });
     }
     if let Some(evidence) = set.evidence(&log) {
         let evidence = evidence.as_bytes();
         match set.kept_until(&log) {
-            Some(until) => sink(&Item::Kept { until, evidence }),
-            None => sink(&Item::Evidence { bytes: evidence }),
+            Some(until) => sink(&JournalItem::Kept { until, evidence }),
+            None => sink(&JournalItem::Evidence { bytes: evidence }),
         }
     }
     let (ready, given_up) = (held.ready(), set.given_up_below(&log));
     if ready.max(given_up) > held.start() {
-        sink(&Item::Ready { log, ready, given_up });
+        sink(&JournalItem::Ready { log, ready, given_up });
     }
     if set.is_self_forked(&log) {
-        sink(&Item::SelfForked { log });
+        sink(&JournalItem::SelfForked { log });
     }
-    held.staged_ranges(CHUNK, &mut |bytes| sink(&Item::Range { log, bytes }));
+    held.staged_ranges(CHUNK, &mut |bytes| sink(&JournalItem::Range { log, bytes }));
     // Last, since what came before it was not compared with it.
     if let Some(beyond) = held.furthest_head().filter(|head| head.size > held.size()) {
-        sink(&Item::Head { bytes: &head(beyond) });
+        sink(&JournalItem::Head { bytes: &head(beyond) });
     }
 }
 
 /// What is signed, in chunks. The last proves the head, and is there without entries if none are left.
-fn write_ranges(held: &Log, sink: &mut impl FnMut(&Item<'_>)) {
+fn write_ranges(held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) {
     let (log, to) = (*held.id(), held.signed_size());
     let mut from = held.start();
     let mut form = RangeForm::Alone;
     while let Some((bytes, end)) = held.range(from, to, form, CHUNK) {
-        sink(&Item::Range { log, bytes: &bytes });
+        sink(&JournalItem::Range { log, bytes: &bytes });
         if end >= to {
             break;
         }
@@ -212,31 +212,31 @@ pub enum ApplyError {
 ///
 /// [`ReplayError::Own`] if what a local writer wrote has not come back: it must go on in its next incarnation. Others
 /// are about one log, and peers bring what is missing of it.
-pub fn apply(item: &Item<'_>, set: &mut LogSet, now: Timestamp) -> Result<Applied, ApplyError> {
+pub fn apply(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Applied, ApplyError> {
     match replay(item, set, now) {
         Err(ApplyError::Replay(error)) if error.is_stale() => Ok(Applied::Stale(error)),
         other => other,
     }
 }
 
-fn replay(item: &Item<'_>, set: &mut LogSet, now: Timestamp) -> Result<Applied, ApplyError> {
+fn replay(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Applied, ApplyError> {
     let mesh = *set.mesh();
     let mut replay = set.replay(now);
     match item {
-        Item::Opening { local, bytes } => drop(replay.open(&LogOpening::decode(bytes, &mesh)?, *local)?),
-        Item::Append { log, seq, entry } => drop(replay.append(log, *seq, entry)?),
-        Item::Range { log, bytes } => drop(replay.range(log, bytes)?),
-        Item::Evidence { bytes } => drop(replay.evidence(bytes, None)?),
-        Item::Kept { until, evidence } => drop(replay.evidence(evidence, Some(*until))?),
-        Item::Erased { log, seq } => set.erase(log, *seq).map_err(ReplayError::from)?,
-        Item::Restored { log, seq, payload } => set.restore(log, *seq, payload).map_err(ReplayError::from)?,
-        Item::Forgotten { log } => drop(set.remove(log)),
-        Item::Retired { log, below } => replay.retired(log, *below)?,
-        Item::Front { log, front } => replay.front(log, front)?,
-        Item::Head { bytes } => replay.head(bytes)?,
-        Item::Ready { log, ready, given_up } => replay.ready(log, *ready, *given_up)?,
-        Item::SelfForked { log } => replay.self_forked(log)?,
-        Item::Note { .. } => return Ok(Applied::Note),
+        JournalItem::Opening { local, bytes } => drop(replay.open(&LogOpening::decode(bytes, &mesh)?, *local)?),
+        JournalItem::Append { log, seq, entry } => drop(replay.append(log, *seq, entry)?),
+        JournalItem::Range { log, bytes } => drop(replay.range(log, bytes)?),
+        JournalItem::Evidence { bytes } => drop(replay.evidence(bytes, None)?),
+        JournalItem::Kept { until, evidence } => drop(replay.evidence(evidence, Some(*until))?),
+        JournalItem::Erased { log, seq } => set.erase(log, *seq).map_err(ReplayError::from)?,
+        JournalItem::Restored { log, seq, payload } => set.restore(log, *seq, payload).map_err(ReplayError::from)?,
+        JournalItem::Forgotten { log } => drop(set.remove(log)),
+        JournalItem::Retired { log, below } => replay.retired(log, *below)?,
+        JournalItem::Front { log, front } => replay.front(log, front)?,
+        JournalItem::Head { bytes } => replay.head(bytes)?,
+        JournalItem::Ready { log, ready, given_up } => replay.ready(log, *ready, *given_up)?,
+        JournalItem::SelfForked { log } => replay.self_forked(log)?,
+        JournalItem::Note { .. } => return Ok(Applied::Note),
     }
     Ok(Applied::Taken)
 }

@@ -25,7 +25,7 @@ pub use opening::{Mark, Opened, Recovery, Stored};
 
 use crate::budget::VerifyBudget;
 use crate::identity::{AgentId, LogId, LogOpening, MeshId, NamedOpening, Signer, Topic};
-use crate::journal::{ConfirmError, Item, Journal, Record, RecordId};
+use crate::journal::{ConfirmError, JournalItem, Journal, Record, RecordId};
 use crate::log::{Range, RangeForm, Received, UncheckedEvidence};
 use crate::logset::{Admission, Change, Limits, LogSet, OpenError, SetError};
 
@@ -122,7 +122,7 @@ impl LogStore {
         }
         self.set.open_named(named, &mut self.admit)?;
         let bytes = named.opening().encode(self.set.mesh());
-        self.record(&Item::Opening { local: false, bytes: &bytes });
+        self.record(&JournalItem::Opening { local: false, bytes: &bytes });
         if let Some(below) = self.starts.remove(&id) {
             // It is held: it was just opened.
             let _ = self.set.allow_start(&id, below);
@@ -161,11 +161,11 @@ impl LogStore {
             self.record_own_head(log);
         }
         if received != Received::Nothing {
-            self.record(&Item::Range { log: *log, bytes: range.as_bytes() });
+            self.record(&JournalItem::Range { log: *log, bytes: range.as_bytes() });
         }
         // A range may show a fork against a head that is in no record: one's own are not.
         if let Some(evidence) = evidence {
-            self.record(&Item::Evidence { bytes: evidence.as_bytes() });
+            self.record(&JournalItem::Evidence { bytes: evidence.as_bytes() });
         }
         Ok(received)
     }
@@ -186,7 +186,7 @@ impl LogStore {
         let news = self.set.receive_unchecked(evidence, now, budget, &mut self.admit)?;
         if news {
             self.record_own_head(evidence.opening().id());
-            self.record(&Item::Evidence { bytes: evidence.as_bytes() });
+            self.record(&JournalItem::Evidence { bytes: evidence.as_bytes() });
         }
         Ok(news)
     }
@@ -194,7 +194,7 @@ impl LogStore {
     /// Records that a later incarnation has taken a log over up to `below`; see [`LogSet::retire`]. Nothing happens if the
     /// log is not held.
     pub fn retire(&mut self, log: &LogId, below: u64) {
-        self.record(&Item::Retired { log: *log, below });
+        self.record(&JournalItem::Retired { log: *log, below });
         // What is not held needs no base.
         let _ = self.set.retire(log, below);
     }
@@ -206,7 +206,7 @@ impl LogStore {
     /// If it is not here or not an event's. Nothing changed then.
     pub fn erase(&mut self, log: &LogId, seq: u64) -> Result<RecordId, SetError> {
         self.set.erase(log, seq)?;
-        self.record(&Item::Erased { log: *log, seq });
+        self.record(&JournalItem::Erased { log: *log, seq });
         Ok(self.seal())
     }
 
@@ -214,7 +214,7 @@ impl LogStore {
     pub fn forget_topic(&mut self, topic: &Topic) -> Vec<LogId> {
         let logs: Vec<LogId> = self.set.logs_in(topic).map(|log| *log.id()).collect();
         for log in &logs {
-            self.record(&Item::Forgotten { log: *log });
+            self.record(&JournalItem::Forgotten { log: *log });
             self.set.remove(log);
             self.forget_own(log);
         }
@@ -239,7 +239,7 @@ impl LogStore {
     }
 
     /// Notes something that has to be stored.
-    fn record(&mut self, item: &Item<'_>) {
+    fn record(&mut self, item: &JournalItem<'_>) {
         if self.stores {
             self.journal.push(item);
         }
@@ -248,7 +248,7 @@ impl LogStore {
     /// Notes something that only a layer above knows the meaning of; it comes back in [`LogStore::open`]. Kinds from
     /// [`NOTES_RESERVED`](Self::NOTES_RESERVED) on are the store's own.
     pub fn note(&mut self, kind: u8, bytes: &[u8]) {
-        self.record(&Item::Note { kind, bytes });
+        self.record(&JournalItem::Note { kind, bytes });
     }
 
     /// Ends the record that is being made, so that what is in it is stored together. Gives the last record.
@@ -297,7 +297,7 @@ impl LogStore {
             self.record_own_head(&log);
         }
         self.recorded = version;
-        self.record(&Item::Note { kind: opening::MARK, bytes });
+        self.record(&JournalItem::Note { kind: opening::MARK, bytes });
     }
 
     /// Notes how far an own log is signed, which nobody needs to know as long as the log has one history. Of a forked one,
@@ -309,7 +309,7 @@ impl LogStore {
             held.range(signed, signed, RangeForm::Follow, 0)
         });
         if let Some((bytes, _)) = head {
-            self.record(&Item::Range { log: *log, bytes: &bytes });
+            self.record(&JournalItem::Range { log: *log, bytes: &bytes });
         }
     }
 }

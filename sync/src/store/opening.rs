@@ -10,7 +10,7 @@ use super::{Admit, LogStore};
 use crate::codec::{Reader, put_varint};
 use crate::identity::{LogId, MeshId};
 use crate::journal::{
-    ApplyError, ConfirmError, Cut, Item, JournalCorrupt, RecordId, Snapshot, SnapshotWriter, apply, recover,
+    ApplyError, ConfirmError, Cut, JournalItem, JournalCorrupt, RecordId, Snapshot, SnapshotWriter, apply, recover,
     write_set,
 };
 use crate::logset::{Limits, LogSet, ReplayError};
@@ -106,14 +106,14 @@ impl LogStore {
             Recovery { cut: recovered.cut(), good_to: recovered.good_to(), ..Recovery::default() };
         for item in recovered.items() {
             match item {
-                Item::Note { kind: MARK, bytes } => {
+                JournalItem::Note { kind: MARK, bytes } => {
                     let version = self.set.heads_version();
                     self.set.mark_version(version);
                     self.recorded = version;
                     recovery.marks.push(Mark { version, bytes: bytes.to_vec() });
                 }
-                Item::Note { kind: CHANGED, bytes } => self.restore_changed(bytes, now),
-                Item::Note { kind, bytes } => recovery.notes.push((kind, bytes.to_vec())),
+                JournalItem::Note { kind: CHANGED, bytes } => self.restore_changed(bytes, now),
+                JournalItem::Note { kind, bytes } => recovery.notes.push((kind, bytes.to_vec())),
                 item => match apply(&item, &mut self.set, now) {
                     Ok(_) => {}
                     // An own entry did not come back: its writer must not go on as if it had.
@@ -150,7 +150,7 @@ impl LogStore {
         let mut writer = SnapshotWriter::new(self.set.mesh(), self.journal.last_sealed());
         write_set(&self.set, &mut |item| writer.push(item));
         for (kind, bytes) in notes {
-            writer.push(&Item::Note { kind: *kind, bytes });
+            writer.push(&JournalItem::Note { kind: *kind, bytes });
         }
         write_marks(&mut self.set, marks, &mut |item| writer.push(item));
         let snapshot = writer.finish();
@@ -172,18 +172,18 @@ impl LogStore {
 
 /// Gives out marks, and which logs have changed since each: logs stand in no order in a snapshot. Not those since which so
 /// much has changed that nobody would list it.
-fn write_marks(set: &mut LogSet, marks: &[Mark], sink: &mut impl FnMut(&Item<'_>)) {
+fn write_marks(set: &mut LogSet, marks: &[Mark], sink: &mut impl FnMut(&JournalItem<'_>)) {
     let mut marks: Vec<&Mark> = marks.iter().collect();
     marks.retain(|mark| set.heads_changed(mark.version).nth(CHANGED_MAX).is_none());
     let ends: Vec<u64> = marks.iter().skip(1).map(|mark| mark.version).chain([u64::MAX]).collect();
     for (mark, end) in marks.into_iter().zip(ends) {
-        sink(&Item::Note { kind: MARK, bytes: &mark.bytes });
+        sink(&JournalItem::Note { kind: MARK, bytes: &mark.bytes });
         let changed = set.heads_changed(mark.version).take_while(|(changed, ..)| *changed <= end);
         let changed: Vec<LogId> = changed.map(|(_, log, _)| log).collect();
         for log in changed {
             let mut bytes = log.as_bytes().to_vec();
             put_varint(&mut bytes, set.size_at_version(&log, mark.version).unwrap_or(0));
-            sink(&Item::Note { kind: CHANGED, bytes: &bytes });
+            sink(&JournalItem::Note { kind: CHANGED, bytes: &bytes });
         }
     }
 }

@@ -8,7 +8,7 @@ use consilience_base::Timestamp;
 
 use super::LogStore;
 use crate::identity::{AgentId, AgentKey, KeyError, LogId, LogOpening, SignError, Signature, Signer};
-use crate::journal::{Item, RecordId};
+use crate::journal::{JournalItem, RecordId};
 use crate::log::NewEntry;
 use crate::logset::{OpenError, SetError};
 
@@ -59,7 +59,7 @@ impl LogStore {
     pub fn open_local(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
         let log = self.set.open_local(opening)?;
         let bytes = opening.encode(self.set.mesh());
-        self.record(&Item::Opening { local: true, bytes: &bytes });
+        self.record(&JournalItem::Opening { local: true, bytes: &bytes });
         Ok(log)
     }
 
@@ -77,7 +77,7 @@ impl LogStore {
             return Ok((seq, self.journal.last_sealed()));
         }
         if let Some(entry) = self.set.log(log).and_then(|held| held.entry(seq)) {
-            self.journal.push(&Item::Append { log: *log, seq, entry: &entry.encode() });
+            self.journal.push(&JournalItem::Append { log: *log, seq, entry: &entry.encode() });
         }
         let record = self.seal();
         self.unconfirmed.push_back((record, *log, size));

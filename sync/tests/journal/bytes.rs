@@ -1,7 +1,7 @@
 //! What storage may do to the bytes of records and snapshots.
 
 use consilience_sync::journal::{
-    ConfirmError, Damage, Item, Journal, Part, Record, RecordId, SnapshotWriter, recover,
+    ConfirmError, Damage, JournalItem, Journal, Part, Record, RecordId, SnapshotWriter, recover,
 };
 use consilience_sync::{LogId, MeshId};
 
@@ -19,7 +19,7 @@ fn record(journal: &mut Journal, mark: u64) -> Record {
     // Some have what a record begins with in them.
     let body = [number as u8, 0xf5, 0x63, 0x4a, 0xe7, 0xf5, 0x63, 0x4a];
     let len = if number.is_multiple_of(2) { 8 } else { 1 };
-    journal.push(&Item::Note { kind: 1, bytes: &body[..len] });
+    journal.push(&JournalItem::Note { kind: 1, bytes: &body[..len] });
     assert_eq!(journal.seal(), Some(RecordId::from_u64(number)));
     journal.poll().unwrap()
 }
@@ -32,7 +32,7 @@ fn joined(records: &[Record]) -> Vec<u8> {
 fn notes(snapshot: Option<&[u8]>, bytes: &[u8]) -> Result<(Vec<u8>, bool), (Part, Damage)> {
     let recovered = recover(&mesh(), snapshot, bytes).map_err(|error| (error.part, error.damage))?;
     let notes = recovered.items().map(|item| match item {
-        Item::Note { kind: 1, bytes } => bytes[0],
+        JournalItem::Note { kind: 1, bytes } => bytes[0],
         other => panic!("{other:?}"),
     });
     let notes: Vec<u8> = notes.collect();
@@ -142,7 +142,7 @@ fn a_failed_attempt_before_the_record_itself_does_no_harm() {
 fn another_record_under_a_known_id_is_not_taken() {
     let records = journal(MARKS[0]);
     let mut other = Journal::new(&mesh());
-    other.push(&Item::Note { kind: 1, bytes: b"x" });
+    other.push(&JournalItem::Note { kind: 1, bytes: b"x" });
     other.seal();
     let other = other.poll().unwrap();
     let bytes = [&joined(&records)[..], other.as_bytes()].concat();
@@ -165,7 +165,7 @@ fn a_snapshot_takes_the_place_of_what_it_covers() {
     let records = journal(MARKS[1]);
     for covers in 0..=5 {
         let mut writer = SnapshotWriter::new(&mesh(), RecordId::from_u64(covers));
-        writer.push(&Item::Note { kind: 1, bytes: b"s" });
+        writer.push(&JournalItem::Note { kind: 1, bytes: b"s" });
         let snapshot = writer.finish();
         for from in 0..=covers as usize {
             let wanted: Vec<u8> = core::iter::once(b's').chain(covers as u8 + 1..=5).collect();
@@ -187,8 +187,8 @@ fn a_snapshot_takes_the_place_of_what_it_covers() {
 #[test]
 fn a_snapshot_with_any_bit_flipped_or_byte_missing_is_refused() {
     let mut writer = SnapshotWriter::new(&mesh(), RecordId::from_u64(300));
-    writer.push(&Item::Forgotten { log: LogId::from_bytes([3; 32]) });
-    writer.push(&Item::Note { kind: 1, bytes: b"note" });
+    writer.push(&JournalItem::Forgotten { log: LogId::from_bytes([3; 32]) });
+    writer.push(&JournalItem::Note { kind: 1, bytes: b"note" });
     let bytes = writer.finish().into_bytes();
     assert_eq!(recover(&mesh(), Some(&bytes), &[]).unwrap().last().as_u64(), 300);
     for bit in 0..bytes.len() * 8 {
@@ -248,7 +248,7 @@ fn only_what_was_polled_can_be_confirmed() {
         matches!(journal.confirm(id(number)), Err(ConfirmError::NotPolled { .. }))
     };
     for _ in 0..3 {
-        journal.push(&Item::Note { kind: 1, bytes: b"n" });
+        journal.push(&JournalItem::Note { kind: 1, bytes: b"n" });
         journal.seal();
     }
     assert!(refused(&mut journal, 1));
@@ -263,7 +263,7 @@ fn only_what_was_polled_can_be_confirmed() {
     assert_eq!(journal.confirm_snapshot(id(3)), Ok(()));
     assert_eq!(journal.poll(), None);
     assert_eq!((journal.confirmed(), journal.waiting_bytes()), (id(3), 0));
-    journal.push(&Item::Append { log: LogId::from_bytes([1; 32]), seq: 0, entry: b"" });
+    journal.push(&JournalItem::Append { log: LogId::from_bytes([1; 32]), seq: 0, entry: b"" });
     assert_eq!(journal.seal(), Some(id(4)));
     assert!(journal.poll().unwrap().is_own());
     assert_eq!(journal.last_own(), id(4));

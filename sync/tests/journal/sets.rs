@@ -2,7 +2,7 @@
 
 use consilience_sync::Timestamp;
 use consilience_sync::journal::{
-    Applied, ApplyError, Item, Journal, RecordId, SnapshotWriter, apply, recover, write_set,
+    Applied, ApplyError, JournalItem, Journal, RecordId, SnapshotWriter, apply, recover, write_set,
 };
 use consilience_sync::{LogId, LogKind, LogSet, NewEntry, ReplayError, SetError, Signer};
 
@@ -196,26 +196,26 @@ fn records_replay_onto_nothing_and_onto_a_later_snapshot() {
     let opening = opening(LogKind::Event, 1);
     let (mut was, log) = writer(&opening);
     let mut journal = Journal::new(&mesh());
-    journal.push(&Item::Opening { local: true, bytes: &opening.encode(&mesh()) });
+    journal.push(&JournalItem::Opening { local: true, bytes: &opening.encode(&mesh()) });
     journal.seal();
     for number in 0..200_u8 {
         let seq = append(&mut was, &log, &[number; 40], START);
         let entry = was.log(&log).unwrap().entry(seq).unwrap().encode();
-        journal.push(&Item::Append { log, seq, entry: &entry });
+        journal.push(&JournalItem::Append { log, seq, entry: &entry });
         if number % 7 == 0 {
             was.erase(&log, seq).unwrap();
-            journal.push(&Item::Erased { log, seq });
+            journal.push(&JournalItem::Erased { log, seq });
         }
         if number % 21 == 0 {
             was.restore(&log, seq, &[number; 40]).unwrap();
-            journal.push(&Item::Restored { log, seq, payload: &[number; 40] });
+            journal.push(&JournalItem::Restored { log, seq, payload: &[number; 40] });
         }
         if number % 30 == 4 {
             was.sign_head(&log, &keys(1), START).unwrap();
             let held = was.log(&log).unwrap();
             let size = held.size();
             let form = consilience_sync::RangeForm::Alone;
-            journal.push(&Item::Range { log, bytes: &held.range(size, size, form, 1_000).unwrap().0 });
+            journal.push(&JournalItem::Range { log, bytes: &held.range(size, size, form, 1_000).unwrap().0 });
         }
         if number % 3 == 0 {
             journal.seal();
@@ -246,7 +246,7 @@ fn an_own_entry_that_does_not_fit_is_said_to_be_lost() {
     append(&mut was, &log, b"two", START);
     let entries: Vec<_> = was.log(&log).unwrap().entries(0, 2).map(|entry| entry.encode()).collect();
     let (mut back, _) = writer(&opening);
-    let item = |seq, entry| Item::Append { log, seq, entry };
+    let item = |seq, entry| JournalItem::Append { log, seq, entry };
     let own = |seq| Err(ApplyError::Replay(ReplayError::Own { seq }));
     assert_eq!(apply(&item(1, &entries[1]), &mut back, START), own(1));
     assert_eq!(apply(&item(0, &entries[0]), &mut back, START), Ok(Applied::Taken));
@@ -299,11 +299,11 @@ fn figures_of_a_million_entries() {
 
     let mut journal = Journal::new(&mesh());
     let opening = opening(LogKind::Event, 1);
-    journal.push(&Item::Opening { local: true, bytes: &opening.encode(&mesh()) });
+    journal.push(&JournalItem::Opening { local: true, bytes: &opening.encode(&mesh()) });
     let start = Instant::now();
     let mut bytes = Vec::new();
     for entry in was.log(&log).unwrap().entries(0, u64::MAX) {
-        journal.push(&Item::Append { log, seq: entry.seq, entry: &entry.encode() });
+        journal.push(&JournalItem::Append { log, seq: entry.seq, entry: &entry.encode() });
         journal.seal();
         bytes.extend(journal.poll().unwrap().into_bytes());
     }
