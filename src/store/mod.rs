@@ -53,7 +53,7 @@ use std::path::Path;
 pub use disk::Disk;
 
 use crate::Opened;
-use crate::journal::{Damage, JournalCorrupt, Part, Record, RecordId, Snapshot, covers, has_record, inspect};
+use crate::journal::{Damage, JournalCorrupt, Area, Record, RecordId, Snapshot, covers, has_record, inspect};
 use disk::Folder;
 use files::{Behind, HEAD, Pointer};
 
@@ -500,7 +500,7 @@ fn chain(
     // Nothing that counts may begin behind a cut: a file took the place of just what was torn.
     let behind_cut = starts.iter().find(|(_, start)| *start > good_to);
     if let Some((_, start)) = behind_cut {
-        return Err(JournalCorrupt { part: Part::Records, offset: *start, damage: Damage::Lost }.into());
+        return Err(JournalCorrupt { part: Area::Records, offset: *start, damage: Damage::Lost }.into());
     }
     let last = found.last.as_u64();
     Ok((files, records, last))

@@ -1,6 +1,6 @@
 //! Records in a row of bytes, and a snapshot beside them that is replaced at once.
 
-use consilience::journal::{Damage, Part, recover};
+use consilience::journal::{Damage, Area, recover};
 use consilience::{Opened, Replica, ReplicaError, Stored};
 
 use crate::workload::{Aftermath, STEPS, Step, Watched};
@@ -190,7 +190,7 @@ fn a_flipped_bit_is_told_where_it_was_confirmed_and_cut_elsewhere() {
                 match recovered {
                     Err(corrupt) => {
                         assert!(vouched, "{name}: {corrupt}");
-                        assert_eq!((corrupt.part, corrupt.offset), (Part::Records, start), "{name}");
+                        assert_eq!((corrupt.part, corrupt.offset), (Area::Records, start), "{name}");
                         assert_eq!(corrupt.damage, Damage::Lost, "{name}");
                         let stored = Stored { snapshot: disk.snapshot.as_deref(), records: &disk.records };
                         let opened = Replica::open(config(9), Opened::Resumed(stored), at(0)).map(drop);
@@ -222,7 +222,7 @@ fn a_flipped_bit_is_told_where_it_was_confirmed_and_cut_elsewhere() {
                 let bit = dice.index(snapshot.len() * 8);
                 snapshot[bit / 8] ^= 1 << (bit % 8);
                 let corrupt = recover(&mesh(), Some(&snapshot), &[]).unwrap_err();
-                assert_eq!((corrupt.part, corrupt.damage), (Part::Snapshot, Damage::Lost), "{name}");
+                assert_eq!((corrupt.part, corrupt.damage), (Area::Snapshot, Damage::Lost), "{name}");
             }
         }
     }

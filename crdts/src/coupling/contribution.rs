@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::wire::Part;
+use super::wire::RowContribution;
 use crate::dot::ActorId;
 
 /// The contributors, interned. Indices are local: never compared, never written to bytes.
@@ -74,13 +74,13 @@ pub(super) struct Contribution {
 }
 
 impl Contribution {
-    const fn new(part: &Part, origin: Origin) -> Self {
+    const fn new(part: &RowContribution, origin: Origin) -> Self {
         let (changed, written) = origin.versions();
         Self { actor: part.actor, strengthened: part.strengthened, weakened: part.weakened, changed, written }
     }
 
     /// Takes the later of two instants each; says whether that changed one.
-    fn raise(&mut self, part: &Part, origin: Origin) -> bool {
+    fn raise(&mut self, part: &RowContribution, origin: Origin) -> bool {
         if part.strengthened <= self.strengthened && part.weakened <= self.weakened {
             return false;
         }
@@ -172,7 +172,7 @@ impl Row {
 
     /// The join of one part: the later of two instants each. `part.actor` is an index of `actors`. Returns whether
     /// anything changed.
-    pub(super) fn raise(&mut self, actors: &Actors, part: &Part, origin: Origin) -> bool {
+    pub(super) fn raise(&mut self, actors: &Actors, part: &RowContribution, origin: Origin) -> bool {
         match self.place(actors, part.actor) {
             Ok(place) => self.list[place].raise(part, origin),
             Err(place) => {
@@ -191,7 +191,7 @@ impl Row {
     }
 
     /// Puts one part in the place of what its contributor has.
-    pub(super) fn put(&mut self, actors: &Actors, part: &Part, origin: Origin) {
+    pub(super) fn put(&mut self, actors: &Actors, part: &RowContribution, origin: Origin) {
         let new = Contribution::new(part, origin);
         match self.place(actors, part.actor) {
             Ok(place) if new.is_empty() => {
@@ -213,7 +213,7 @@ impl Row {
     pub(super) fn raise_all(
         &mut self,
         actors: &Actors,
-        parts: impl Iterator<Item = Part>,
+        parts: impl Iterator<Item = RowContribution>,
         origin: Origin,
     ) -> bool {
         let mut changed = false;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::schema::CouplingSchema;
-use super::wire::{Part, RowReader, Writer};
+use super::wire::{RowContribution, RowReader, Writer};
 use crate::codec::{DecodeError, serde_as_canonical_bytes};
 use crate::dot::ActorId;
 
@@ -69,7 +69,7 @@ impl CouplingDelta {
         weakened: u64,
     ) -> Self {
         let mut writer = Writer::new(schema, [*actor].iter(), 1);
-        writer.row(key, core::iter::once(Part { actor: 0, strengthened, weakened }));
+        writer.row(key, core::iter::once(RowContribution { actor: 0, strengthened, weakened }));
         Self { bytes: writer.finish() }
     }
 

@@ -15,7 +15,7 @@ use super::schema::SchemaMismatch;
 use super::state::Coupling;
 use super::units::Units;
 use super::view;
-use super::wire::{Part, RowReader};
+use super::wire::{RowContribution, RowReader};
 use crate::codec::DecodeError;
 
 /// A key whose sum a merge changed.
@@ -92,7 +92,7 @@ impl Coupling {
         let origin = Origin::Merged(self.version.saturating_add(1));
         let mut changed = false;
         for (key, row) in &other.rows {
-            let parts = row.iter().map(|contribution| Part {
+            let parts = row.iter().map(|contribution| RowContribution {
                 actor: indices[contribution.actor],
                 strengthened: contribution.strengthened,
                 weakened: contribution.weakened,
@@ -145,7 +145,7 @@ impl Coupling {
         let origin = Origin::Merged(self.version.saturating_add(1));
         let mut changed = false;
         while let Ok(Some((key, parts))) = walk.advance() {
-            let parts = parts.iter().map(|part| Part { actor: indices[part.actor], ..*part });
+            let parts = parts.iter().map(|part| RowContribution { actor: indices[part.actor], ..*part });
             changed |= self.absorb_row(key, parts, origin, &read, &mut report);
         }
         self.version = self.version.saturating_add(u64::from(changed));
@@ -155,7 +155,7 @@ impl Coupling {
     fn absorb_row<T>(
         &mut self,
         key: &[u8],
-        parts: impl Iterator<Item = Part>,
+        parts: impl Iterator<Item = RowContribution>,
         origin: Origin,
         read: &impl Fn(&Row) -> T,
         report: &mut impl FnMut(&[u8], T, T),

@@ -8,7 +8,7 @@ use super::delta::CouplingDelta;
 use super::state::Coupling;
 use super::units::Units;
 use super::view;
-use super::wire::Part;
+use super::wire::RowContribution;
 use crate::codec::KEY_BYTES_MAX;
 use crate::dot::ActorId;
 
@@ -52,7 +52,7 @@ impl Coupling {
         let Some(raised) = self.strengthened(&actor, key, by, now)? else {
             return Ok(CouplingDelta::empty(&self.schema));
         };
-        let part = Part { actor: self.actors.intern(&actor), strengthened: raised, weakened: 0 };
+        let part = RowContribution { actor: self.actors.intern(&actor), strengthened: raised, weakened: 0 };
         self.version = self.version.saturating_add(1);
         match self.rows.get_mut(key) {
             Some(row) => row.raise(&self.actors, &part, Origin::Written(self.version)),
@@ -123,7 +123,7 @@ impl Coupling {
         if key.len() > KEY_BYTES_MAX {
             return Err(CouplingError::KeyTooLong);
         }
-        let part = Part { actor: self.actors.intern(actor), strengthened, weakened };
+        let part = RowContribution { actor: self.actors.intern(actor), strengthened, weakened };
         self.version = self.version.saturating_add(1);
         let origin = Origin::Merged(self.version);
         match self.rows.get_mut(key) {
@@ -224,7 +224,7 @@ impl Coupling {
         let (Some(raised), Some(row)) = (raised, self.rows.get_mut(key)) else {
             return CouplingDelta::empty(&self.schema);
         };
-        let part = Part { actor: self.actors.intern(actor), strengthened: 0, weakened: raised };
+        let part = RowContribution { actor: self.actors.intern(actor), strengthened: 0, weakened: raised };
         self.version = self.version.saturating_add(1);
         row.raise(&self.actors, &part, Origin::Written(self.version));
         CouplingDelta::single(&self.schema, actor, key, 0, raised)

@@ -11,7 +11,7 @@ use consilience_base::Timestamp;
 use super::contribution::{Actors, Contribution, Origin, Row};
 use super::delta::CouplingDelta;
 use super::schema::CouplingSchema;
-use super::wire::{Part, RowReader, Writer};
+use super::wire::{RowContribution, RowReader, Writer};
 use crate::Stats;
 use crate::codec::{DecodeError, serde_as_canonical_bytes};
 
@@ -137,7 +137,7 @@ impl Coupling {
         while let Some((key, parts)) = walk.advance()? {
             let mut row = Row::default();
             for part in parts {
-                row.raise(&state.actors, &Part { actor: indices[part.actor], ..*part }, Origin::Merged(1));
+                row.raise(&state.actors, &RowContribution { actor: indices[part.actor], ..*part }, Origin::Merged(1));
             }
             rows.push((Box::from(key), row));
         }
@@ -169,7 +169,7 @@ impl Coupling {
             let mut parts = row
                 .iter()
                 .filter(|contribution| keep(contribution))
-                .map(|contribution| Part {
+                .map(|contribution| RowContribution {
                     actor: ranks[contribution.actor],
                     strengthened: contribution.strengthened,
                     weakened: contribution.weakened,

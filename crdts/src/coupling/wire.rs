@@ -36,7 +36,7 @@ const ACTOR_BYTES_MIN: usize = 2;
 
 /// One contributor's two instants in a row; 0 where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(super) struct RowContribution {
     /// The contributor's place in the table of actors.
     pub(super) actor: usize,
     pub(super) strengthened: u64,
@@ -44,7 +44,7 @@ pub(super) struct Part {
 }
 
 /// A key and its parts, as the walk lends them.
-pub(super) type WireRow<'w> = (&'w [u8], &'w [Part]);
+pub(super) type WireRow<'w> = (&'w [u8], &'w [RowContribution]);
 
 /// Whether a key may share bytes with the one before: when that leaves the bytes of all keys, `decoded`, within 64
 /// times the bytes they are written in, and 4,096. Otherwise a few bytes could claim keys without end.
@@ -89,7 +89,7 @@ impl<'k> Writer<'k> {
     }
 
     /// Keys strictly ascending; at least one part, actors strictly ascending.
-    pub(super) fn row(&mut self, key: &'k [u8], parts: impl Iterator<Item = Part>) {
+    pub(super) fn row(&mut self, key: &'k [u8], parts: impl Iterator<Item = RowContribution>) {
         let shared = shared_bytes(self.before, key, self.decoded, self.out.len());
         let own = key.get(shared..).unwrap_or_default();
         put_len(&mut self.out, shared);
@@ -100,7 +100,7 @@ impl<'k> Writer<'k> {
         self.parts(parts.peekable());
     }
 
-    fn parts(&mut self, mut parts: Peekable<impl Iterator<Item = Part>>) {
+    fn parts(&mut self, mut parts: Peekable<impl Iterator<Item = RowContribution>>) {
         let mut next = 0;
         while let Some(part) = parts.next() {
             let steps = part.actor.saturating_sub(next) as u64;
@@ -138,7 +138,7 @@ pub(super) struct RowReader<'a> {
     key: Vec<u8>,
     decoded: usize,
     instant: u64,
-    parts: Vec<Part>,
+    parts: Vec<RowContribution>,
 }
 
 impl<'a> RowReader<'a> {
@@ -239,7 +239,7 @@ impl<'a> RowReader<'a> {
             }
             let strengthened = if token & STRENGTHENED == 0 { 0 } else { self.take_instant()? };
             let weakened = if token & WEAKENED == 0 { 0 } else { self.take_instant()? };
-            self.parts.push(Part { actor, strengthened, weakened });
+            self.parts.push(RowContribution { actor, strengthened, weakened });
             if token & MORE == 0 {
                 return Ok(());
             }
@@ -327,14 +327,14 @@ mod tests {
         let keys: Vec<Vec<u8>> = (0..rows).map(|row| [&long[..], &row.to_be_bytes()].concat()).collect();
         let mut writer = Writer::new(&schema(), [actor].iter(), keys.len());
         for key in &keys {
-            writer.row(key, core::iter::once(Part { actor: 0, strengthened: 5, weakened: 0 }));
+            writer.row(key, core::iter::once(RowContribution { actor: 0, strengthened: 5, weakened: 0 }));
         }
         let bytes = writer.finish();
         let mut walk = RowReader::open(&bytes).unwrap();
         let (mut decoded, mut seen) = (0, 0);
         while let Some((key, parts)) = walk.advance().unwrap() {
             assert_eq!(key, [&long[..], &u32::to_be_bytes(seen)].concat());
-            assert_eq!(parts, [Part { actor: 0, strengthened: 5, weakened: 0 }]);
+            assert_eq!(parts, [RowContribution { actor: 0, strengthened: 5, weakened: 0 }]);
             decoded += key.len();
             seen += 1;
         }

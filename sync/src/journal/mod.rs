@@ -24,7 +24,7 @@ mod recover;
 mod snapshot;
 mod journal;
 
-pub use damage::{Damage, JournalCorrupt, Part};
+pub use damage::{Damage, JournalCorrupt, Area};
 pub use inspect::{Extent, Inspection, covers, has_record, inspect};
 pub use item::JournalItem;
 pub use record::{Record, RecordId};

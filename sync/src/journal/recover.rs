@@ -9,7 +9,7 @@
 
 use alloc::vec::Vec;
 
-use super::damage::{Damage, JournalCorrupt, Part, damage_of};
+use super::damage::{Damage, JournalCorrupt, Area, damage_of};
 use super::envelope::{Key, Segment, Whole, segments};
 use super::item::{self, JournalItem};
 use super::record::RecordId;
@@ -39,7 +39,7 @@ pub(crate) struct Examined<'a> {
 
 /// Checks and orders records behind a snapshot that covers those up to `covers`.
 pub(crate) fn examine<'a>(key: &Key, bytes: &'a [u8], covers: u64) -> Result<Examined<'a>, JournalCorrupt> {
-    let corrupt = |offset, damage| JournalCorrupt { part: Part::Records, offset, damage };
+    let corrupt = |offset, damage| JournalCorrupt { part: Area::Records, offset, damage };
     let mut found = Examined { records: Vec::new(), last: covers, good_to: 0, cut: None };
     // Damaged bytes that a record follows which is next in order were a failed attempt, and do no harm.
     let mut damaged = None;
@@ -127,7 +127,7 @@ pub fn recover<'a>(
         let (id, end) = (whole.id, whole.end);
         let body = whole.into_body();
         item::check(&body).map_err(|error| JournalCorrupt {
-            part: Part::Records,
+            part: Area::Records,
             offset: end,
             damage: damage_of(error),
         })?;

@@ -14,7 +14,7 @@
 
 use alloc::vec::Vec;
 
-use super::damage::{Damage, JournalCorrupt, Part, damage_of};
+use super::damage::{Damage, JournalCorrupt, Area, damage_of};
 use super::envelope::{Key, Verdict};
 use super::item::{self, JournalItem};
 use super::record::RecordId;
@@ -90,7 +90,7 @@ impl SnapshotWriter {
 
 /// What a snapshot covers, and its items, all checked.
 pub(super) fn open<'a>(key: &Key, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), JournalCorrupt> {
-    let corrupt = |offset, damage| JournalCorrupt { part: Part::Snapshot, offset, damage };
+    let corrupt = |offset, damage| JournalCorrupt { part: Area::Snapshot, offset, damage };
     let (covers, items) = header(key, bytes)?;
     let offset = bytes.len().saturating_sub(items.len());
     item::check(items).map_err(|error| corrupt(offset, damage_of(error)))?;
@@ -103,7 +103,7 @@ pub(super) fn covers(key: &Key, bytes: &[u8]) -> Result<u64, JournalCorrupt> {
 }
 
 fn header<'a>(key: &Key, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), JournalCorrupt> {
-    let corrupt = |damage| JournalCorrupt { part: Part::Snapshot, offset: 0, damage };
+    let corrupt = |damage| JournalCorrupt { part: Area::Snapshot, offset: 0, damage };
     let (content, verdict) = key.open(bytes);
     match verdict {
         Verdict::Good => {}

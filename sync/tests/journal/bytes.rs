@@ -1,7 +1,7 @@
 //! What storage may do to the bytes of records and snapshots.
 
 use consilience_sync::journal::{
-    ConfirmError, Damage, JournalItem, Journal, Part, Record, RecordId, SnapshotWriter, recover,
+    ConfirmError, Damage, JournalItem, Journal, Area, Record, RecordId, SnapshotWriter, recover,
 };
 use consilience_sync::{LogId, MeshId};
 
@@ -29,7 +29,7 @@ fn joined(records: &[Record]) -> Vec<u8> {
 }
 
 /// The notes that come back, by their first byte; and whether the end was cut.
-fn notes(snapshot: Option<&[u8]>, bytes: &[u8]) -> Result<(Vec<u8>, bool), (Part, Damage)> {
+fn notes(snapshot: Option<&[u8]>, bytes: &[u8]) -> Result<(Vec<u8>, bool), (Area, Damage)> {
     let recovered = recover(&mesh(), snapshot, bytes).map_err(|error| (error.part, error.damage))?;
     let notes = recovered.items().map(|item| match item {
         JournalItem::Note { kind: 1, bytes } => bytes[0],
@@ -43,10 +43,10 @@ fn notes(snapshot: Option<&[u8]>, bytes: &[u8]) -> Result<(Vec<u8>, bool), (Part
     Ok((notes, recovered.cut().is_some()))
 }
 
-const LOST: Result<(Vec<u8>, bool), (Part, Damage)> = Err((Part::Records, Damage::Lost));
+const LOST: Result<(Vec<u8>, bool), (Area, Damage)> = Err((Area::Records, Damage::Lost));
 
 /// What has to come of it if record `gone` (from 1) cannot be read, and those of `later` can.
-fn expected(gone: usize, later: &[Record], marks: &[u64]) -> Result<(Vec<u8>, bool), (Part, Damage)> {
+fn expected(gone: usize, later: &[Record], marks: &[u64]) -> Result<(Vec<u8>, bool), (Area, Damage)> {
     let known = later.iter().any(|record| marks[record.id().as_u64() as usize - 1] >= gone as u64);
     if known { LOST } else { Ok(((1..gone as u8).collect(), true)) }
 }
@@ -154,10 +154,10 @@ fn another_mesh_is_told_from_damage() {
     let bytes = joined(&journal(MARKS[1]));
     let other = MeshId::from_bytes([8; 32]);
     let error = recover(&other, None, &bytes).unwrap_err();
-    assert_eq!((error.part, error.offset, error.damage), (Part::Records, 0, Damage::OtherMesh));
+    assert_eq!((error.part, error.offset, error.damage), (Area::Records, 0, Damage::OtherMesh));
     let snapshot = SnapshotWriter::new(&mesh(), RecordId::NONE).finish();
     let error = recover(&other, Some(snapshot.as_bytes()), &[]).unwrap_err();
-    assert_eq!((error.part, error.damage), (Part::Snapshot, Damage::OtherMesh));
+    assert_eq!((error.part, error.damage), (Area::Snapshot, Damage::OtherMesh));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_snapshot_with_any_bit_flipped_or_byte_missing_is_refused() {
     for bit in 0..bytes.len() * 8 {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
-        assert_eq!(recover(&mesh(), Some(&flipped), &[]).unwrap_err().part, Part::Snapshot, "{bit}");
+        assert_eq!(recover(&mesh(), Some(&flipped), &[]).unwrap_err().part, Area::Snapshot, "{bit}");
     }
     for cut in 0..bytes.len() {
         assert_eq!(recover(&mesh(), Some(&bytes[..cut]), &[]).unwrap_err().damage, Damage::Lost, "{cut}");
