@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use consilience_sync::reconcile::{
-    Config, FrameError, KeyRange, Limits, Mode, ReconcileSet, Reconciliation, Status, Step,
+    Options, FrameError, KeyRange, Limits, Mode, ReconcileSet, Reconciliation, Status, Step,
 };
 
 type Id = [u8; 32];
@@ -61,7 +61,7 @@ fn set_of(numbers: impl IntoIterator<Item = u64>) -> ReconcileSet {
 /// One side as it waits for a frame, and what it may be sent.
 pub struct Scene {
     name: &'static str,
-    config: Config,
+    config: Options,
     machine: Reconciliation,
     set: ReconcileSet,
     /// The number of the frame that comes next.
@@ -70,14 +70,14 @@ pub struct Scene {
     pub next: Option<Vec<u8>>,
 }
 
-fn guarded(mode: Mode, announce: bool) -> Config {
+fn guarded(mode: Mode, announce: bool) -> Options {
     let limits =
         Limits { frame_bytes: FRAME, amplification: Some(AMPLIFICATION), work: 5_000, ..Limits::default() };
-    Config { salt: [3; 32], mode, announce, limits, ..Config::default() }
+    Options { salt: [3; 32], mode, announce, limits, ..Options::default() }
 }
 
 /// Both sides of a conversation at each of its frames.
-fn conversation(name: &'static str, opens: Config, accepts: Config, left: u64, scenes: &mut Vec<Scene>) {
+fn conversation(name: &'static str, opens: Options, accepts: Options, left: u64, scenes: &mut Vec<Scene>) {
     let mut sets =
         [set_of((0..SHARED).chain(1_000..1_000 + left)), set_of((0..SHARED).chain(2_000..2_000 + ALONE))];
     let configs = [opens.clone(), accepts.clone()];
@@ -114,10 +114,10 @@ fn conversation(name: &'static str, opens: Config, accepts: Config, left: u64, s
 pub fn scenes() -> Vec<Scene> {
     let mut scenes = Vec::new();
     let (auto, ranges) = (guarded(Mode::Auto, true), guarded(Mode::Ranges, false));
-    let root = Config { equal_last_time: true, ..auto.clone() };
-    let scoped = Config { scope: KeyRange::prefix(b"team\0").unwrap(), ..auto.clone() };
+    let root = Options { equal_last_time: true, ..auto.clone() };
+    let scoped = Options { scope: KeyRange::prefix(b"team\0").unwrap(), ..auto.clone() };
     let poor =
-        |config: &Config| Config { limits: Limits { work: 1, ..config.limits.clone() }, ..config.clone() };
+        |config: &Options| Options { limits: Limits { work: 1, ..config.limits.clone() }, ..config.clone() };
     conversation("cells", auto.clone(), auto.clone(), ALONE, &mut scenes);
     conversation("root", root, auto.clone(), 2, &mut scenes);
     conversation("ranges", ranges.clone(), ranges.clone(), ALONE, &mut scenes);
@@ -343,14 +343,14 @@ impl Item {
 
 /// One side while it talks.
 struct Talk {
-    config: Config,
+    config: Options,
     machine: Reconciliation,
     pushed: Vec<Id>,
     done: bool,
 }
 
 impl Talk {
-    fn new(config: &Config, machine: Reconciliation) -> Self {
+    fn new(config: &Options, machine: Reconciliation) -> Self {
         Self { config: config.clone(), machine, pushed: Vec::new(), done: false }
     }
 
@@ -386,17 +386,17 @@ fn carry(from: &ReconcileSet, to: &mut ReconcileSet, pushed: &[Id]) {
 }
 
 impl Session {
-    fn config(&self, side: usize, mode: Mode, salt: u8) -> Config {
+    fn config(&self, side: usize, mode: Mode, salt: u8) -> Options {
         let pick = |pair: (bool, bool)| if side == 0 { pair.0 } else { pair.1 };
         let frame_bytes = [512, 513, 700, 1_200, 4_096, 65_536, 1 << 20][usize::from(self.frame) % 7];
         let work = if self.work < 128 { u64::from(self.work) * 8 } else { 1 << 26 };
-        Config {
+        Options {
             salt: [salt; 32],
             mode,
             announce: pick(self.announce),
             equal_last_time: self.equal_last_time && salt % 2 == 1,
             limits: Limits { frame_bytes, work, ..Limits::default() },
-            ..Config::default()
+            ..Options::default()
         }
     }
 

@@ -13,7 +13,7 @@ mod support;
 #[path = "reconcile/vectors.rs"]
 mod vectors;
 
-use consilience_sync::reconcile::{Config, KeyRange, Limits, Mode, Outcome, Reconciliation, StopReason};
+use consilience_sync::reconcile::{Options, KeyRange, Limits, Mode, Outcome, Reconciliation, StopReason};
 use proptest::prelude::*;
 use support::{Dice, Item, Side, assert_exact, cases, config, exchange, id, ids, lacks, pass, plain, set_of};
 
@@ -89,7 +89,7 @@ proptest! {
         assert_exact(&b, &a, &other_way);
         exchange(&mut a, &mut b, &once);
         prop_assert_eq!(a.root(), b.root());
-        let again = pass(&mut a, &mut b, Config { equal_last_time: true, ..config(Mode::Auto, frame, 1) }, config(Mode::Auto, frame, 1));
+        let again = pass(&mut a, &mut b, Options { equal_last_time: true, ..config(Mode::Auto, frame, 1) }, config(Mode::Auto, frame, 1));
         prop_assert_eq!(again.frames.len(), 2);
         prop_assert!(again.frames.iter().all(|&len| len <= 48));
     }
@@ -106,7 +106,7 @@ proptest! {
             let inside = items.iter().filter(|(key, _)| key.starts_with(scope.lower()));
             set_of(inside)
         };
-        let opens = Config { scope: scope.clone(), ..config(Mode::Auto, FRAMES[frame], 3) };
+        let opens = Options { scope: scope.clone(), ..config(Mode::Auto, FRAMES[frame], 3) };
         let result = pass(&mut a, &mut b, opens, config(Mode::Auto, FRAMES[frame], 3));
         assert_exact(&within(&left_items), &within(&right_items), &result);
     }
@@ -210,7 +210,7 @@ proptest! {
         let (mut a, mut b) = (set_of(&left_items), set_of(&right_items));
         let poor = |mode| {
             let config = config(mode, 4_096, 4);
-            Config { limits: Limits { work: 50, ..config.limits.clone() }, ..config }
+            Options { limits: Limits { work: 50, ..config.limits.clone() }, ..config }
         };
         let result = pass(&mut a, &mut b, poor(MODES[mode]), poor(MODES[mode]));
         assert_exact(&a, &b, &result);
@@ -222,7 +222,7 @@ proptest! {
     ) {
         let (left_items, right_items) = sides(Spread::Plain, shared, left, right, seed);
         let (mut a, mut b) = (set_of(&left_items), set_of(&right_items));
-        let quiet = Config { announce: false, ..config(MODES[mode], 4_096, 4) };
+        let quiet = Options { announce: false, ..config(MODES[mode], 4_096, 4) };
         let result = pass(&mut a, &mut b, quiet.clone(), quiet);
         exchange(&mut a, &mut b, &result);
         prop_assert_eq!(ids(&a), ids(&b));
@@ -301,8 +301,8 @@ fn a_scope_that_is_not_allowed_is_refused() {
     let secret = KeyRange::prefix(b"secret").unwrap();
     let public = KeyRange::prefix(b"public").unwrap();
     for asked in [secret, KeyRange::all()] {
-        let opens = Config { scope: asked, ..config(Mode::Auto, 4_096, 1) };
-        let accepts = Config { scope: public.clone(), ..config(Mode::Auto, 4_096, 1) };
+        let opens = Options { scope: asked, ..config(Mode::Auto, 4_096, 1) };
+        let accepts = Options { scope: public.clone(), ..config(Mode::Auto, 4_096, 1) };
         let result = pass(&mut a, &mut b, opens, accepts);
         let outcome = |side: &Side| side.done.as_ref().unwrap().outcome;
         assert_eq!(outcome(&result.other), Outcome::Stopped(StopReason::Scope));

@@ -35,7 +35,7 @@ use alloc::vec::Vec;
 
 /// The sizes that a link keeps to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LinkConfig {
+pub(crate) struct LinkOptions {
     /// How long a packet may be: 64 to 65,000 bytes, and taken as the nearer of these beyond them.
     pub(crate) packet_bytes: usize,
     /// How many bytes of the stream are kept, those that are queued and those that are not acknowledged.
@@ -87,7 +87,7 @@ impl Link {
     /// again, and the chunk cannot be cut a second time.
     const ACK_BYTES: usize = 5;
 
-    pub(crate) fn new(config: LinkConfig, now: u64) -> Self {
+    pub(crate) fn new(config: LinkOptions, now: u64) -> Self {
         let packet_bytes = config.packet_bytes.clamp(Self::PACKET_BYTES_MIN, Self::PACKET_BYTES_MAX);
         Self {
             packet_bytes,

@@ -47,7 +47,7 @@ pub(crate) use listen::Listen;
 use crate::codec::{DecodeError, Reader, put_varint};
 use frame::{HEAD_BYTES_MAX, put_head};
 use handshake::{frame_mac, same};
-use link::{Link, LinkConfig};
+use link::{Link, LinkOptions};
 use single::Singles;
 
 /// A handshake that takes longer has failed, in milliseconds.
@@ -158,7 +158,7 @@ impl Channel {
 
     pub(crate) fn new(agreed: Agreed, ms: u64) -> Self {
         let packet_bytes = agreed.frame_bytes.saturating_sub(HEAD_BYTES_MAX + Self::MAC_BYTES);
-        let link = LinkConfig {
+        let link = LinkOptions {
             packet_bytes,
             window_out: agreed.window,
             window_in: agreed.window,

@@ -16,7 +16,7 @@ use super::slot::Slot;
 use crate::hash::Hash;
 use crate::identity::{LogId, MeshId, Topic};
 use crate::log::{Evidence, Log};
-use crate::reconcile::{Config, FrameError, KeyRange, ReconcileSet, Reconciliation, Status, Step};
+use crate::reconcile::{Options, FrameError, KeyRange, ReconcileSet, Reconciliation, Status, Step};
 
 /// What came of one frame of a reconciliation of heads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,7 +125,7 @@ fn log_in(key: &[u8]) -> Option<LogId> {
 }
 
 impl LogSet {
-    /// The range of the heads of one topic, for [`Config::scope`].
+    /// The range of the heads of one topic, for [`Options::scope`].
     #[must_use]
     pub fn scope_of(topic: &Topic) -> KeyRange {
         let mut key = topic_key(topic);
@@ -134,7 +134,7 @@ impl LogSet {
         KeyRange::prefix(&key).unwrap_or_default()
     }
 
-    /// The range of the heads of a topic and of all topics below it, for [`Config::scope`].
+    /// The range of the heads of a topic and of all topics below it, for [`Options::scope`].
     #[must_use]
     pub fn scope_within(topic: &Topic) -> KeyRange {
         let mut key = topic_key(topic);
@@ -157,7 +157,7 @@ impl LogSet {
 
     /// Opens a reconciliation of heads; see [`Reconciliation::start`].
     #[must_use]
-    pub fn reconcile(&mut self, config: Config) -> (Reconciliation, Vec<u8>) {
+    pub fn reconcile(&mut self, config: Options) -> (Reconciliation, Vec<u8>) {
         Reconciliation::start(self.fresh_heads(), config)
     }
 

@@ -20,7 +20,7 @@ pub enum Mode {
 
 /// What a reconciliation is about, on this side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Config {
+pub struct Options {
     /// 32 bytes that both sides know and neither chose alone: a hash of a nonce of each, drawn for this session (and
     /// hashed with a counter for each further round). Fingerprints and their bound depend on it.
     pub salt: [u8; 32],

@@ -7,7 +7,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::config::{Config, Mode, Outcome, Report, Status, Step, StopReason};
+use super::config::{Options, Mode, Outcome, Report, Status, Step, StopReason};
 use super::error::FrameError;
 use super::estimate;
 use super::fingerprint::{Marks, Salts};
@@ -27,7 +27,7 @@ use super::task::Task;
 /// the roots show, and another round repairs.
 #[derive(Clone, Debug)]
 pub struct Reconciliation {
-    pub(super) config: Config,
+    pub(super) config: Options,
     pub(super) salts: Salts,
     pub(super) marks: Option<Marks>,
     pub(super) scope: KeyRange,
@@ -84,7 +84,7 @@ pub(super) enum Phase {
 
 impl Reconciliation {
     /// Opens a reconciliation. Returns the first frame, at most 512 bytes and as many as the two bounds of a scope.
-    pub fn start(set: &mut ReconcileSet, config: Config) -> (Self, Vec<u8>) {
+    pub fn start(set: &mut ReconcileSet, config: Options) -> (Self, Vec<u8>) {
         let mut this = Self::new(config);
         this.scope = this.config.scope.clone();
         this.generation = Some(set.generation());
@@ -102,11 +102,11 @@ impl Reconciliation {
 
     /// Waits for the peer to open one.
     #[must_use]
-    pub fn accept(config: Config) -> Self {
+    pub fn accept(config: Options) -> Self {
         Self::new(config)
     }
 
-    fn new(mut config: Config) -> Self {
+    fn new(mut config: Options) -> Self {
         let limits = &mut config.limits;
         limits.frame_bytes = limits.frame_bytes.clamp(Limits::FRAME_BYTES_MIN, Limits::FRAME_BYTES_MAX);
         Self {

@@ -11,7 +11,7 @@
 //! ranges and comparing salted fingerprints (Meyer 2023). `docs/wire/reconcile.md` has the bytes.
 //!
 //! **What a side learns.** `push`: ids of its own that the other lacks. `want`: short ids (8 bytes) of items that it
-//! lacks itself; the whole id comes with the item. With [`Config::announce`] both sides learn both, otherwise the
+//! lacks itself; the whole id comes with the item. With [`Options::announce`] both sides learn both, otherwise the
 //! side that was asked learns what it lacks by receiving it.
 //!
 //! **Rounds.** Short ids can collide, sets change while frames travel, and peers lie. None of that is an error: when
@@ -29,7 +29,7 @@
 //! Two sets meet:
 //!
 //! ```
-//! use consilience_sync::reconcile::{Config, ReconcileSet, Reconciliation, Status};
+//! use consilience_sync::reconcile::{Options, ReconcileSet, Reconciliation, Status};
 //!
 //! // The key is what both share, the seed is each process's own randomness.
 //! let mut here = ReconcileSet::new(&[7; 32], 1);
@@ -45,7 +45,7 @@
 //! }
 //!
 //! // The salt comes from a nonce of each side.
-//! let config = Config { salt: [3; 32], announce: true, ..Config::default() };
+//! let config = Options { salt: [3; 32], announce: true, ..Options::default() };
 //! let (mut opener, first) = Reconciliation::start(&mut here, config.clone());
 //! let mut other = Reconciliation::accept(config);
 //!
@@ -88,7 +88,7 @@ mod slots;
 mod state;
 mod task;
 
-pub use config::{Config, Mode, Outcome, Report, Status, Step, StopReason};
+pub use config::{Options, Mode, Outcome, Report, Status, Step, StopReason};
 pub use error::FrameError;
 pub use limits::Limits;
 pub use machine::Reconciliation;

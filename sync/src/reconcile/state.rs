@@ -7,7 +7,7 @@
 
 use alloc::vec::Vec;
 
-use super::config::{Config, Outcome, Report, StopReason};
+use super::config::{Options, Outcome, Report, StopReason};
 use super::error::FrameError;
 use super::machine::{Phase, Reconciliation};
 use super::peel::{CELL_BYTES, Found, cell_of, put_cell};
@@ -62,7 +62,7 @@ impl Reconciliation {
     ///
     /// # Errors
     /// If the bytes are not such a state.
-    pub fn from_bytes(config: Config, bytes: &[u8]) -> Result<Self, FrameError> {
+    pub fn from_bytes(config: Options, bytes: &[u8]) -> Result<Self, FrameError> {
         let mut reader = Reader::new(bytes);
         let reader = &mut reader;
         let mut this = Self::accept(config);

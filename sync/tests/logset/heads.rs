@@ -1,7 +1,7 @@
 //! Heads that are reconciled: what differs is found, and what is planned because of it makes the two sets equal.
 
 use consilience_sync::reconcile::{
-    Config, KeyRange, Limits as ReconcileLimits, Mode, Outcome, Reconciliation, Report, Status,
+    Options, KeyRange, Limits as ReconcileLimits, Mode, Outcome, Reconciliation, Report, Status,
 };
 use consilience_sync::{
     Admission, Answer, HeadStep, Hlc, LogId, LogKind, LogSet, Move, NewEntry, Offer, RangeForm, ReceiveError,
@@ -42,8 +42,8 @@ impl Learnt {
     }
 }
 
-pub(super) fn config(scope: KeyRange, mode: Mode, salt: u8) -> Config {
-    Config { salt: [salt; 32], scope, mode, ..Config::default() }
+pub(super) fn config(scope: KeyRange, mode: Mode, salt: u8) -> Options {
+    Options { salt: [salt; 32], scope, mode, ..Options::default() }
 }
 
 pub(super) fn everything() -> KeyRange {
@@ -51,8 +51,8 @@ pub(super) fn everything() -> KeyRange {
 }
 
 /// One pass: which logs each side has to speak about, and the number of frames.
-pub(super) fn find(a: &mut LogSet, b: &mut LogSet, opens: Config) -> (Learnt, Learnt, usize) {
-    let accepts = Config { scope: everything(), ..opens.clone() };
+pub(super) fn find(a: &mut LogSet, b: &mut LogSet, opens: Options) -> (Learnt, Learnt, usize) {
+    let accepts = Options { scope: everything(), ..opens.clone() };
     let (mut opener, mut frame) = a.reconcile(opens);
     let mut other = Reconciliation::accept(accepts);
     let (mut here, mut there) = (Learnt::default(), Learnt::default());
@@ -111,7 +111,7 @@ pub(super) fn carry(from: &LogSet, to: &mut LogSet, moves: &[Move], now: Timesta
 }
 
 /// A pass and what follows from it.
-pub(super) fn meet(a: &mut LogSet, b: &mut LogSet, opens: Config, now: Timestamp) -> (Learnt, Learnt) {
+pub(super) fn meet(a: &mut LogSet, b: &mut LogSet, opens: Options, now: Timestamp) -> (Learnt, Learnt) {
     let (here, there, _) = find(a, b, opens);
     let offers = |set: &LogSet, logs: &[LogId]| -> Vec<Offer> {
         let offers = logs.iter().map(|log| set.offer(log).unwrap().encode());
@@ -426,7 +426,7 @@ fn any_frame_size_finds_the_same_heads() {
                 write(side, &log, (number % 250) as u8, "x", 1);
             }
             let limits = ReconcileLimits { frame_bytes, ..ReconcileLimits::default() };
-            let (here, there, _) = find(&mut a, &mut b, Config { limits, ..config(everything(), mode, 1) });
+            let (here, there, _) = find(&mut a, &mut b, Options { limits, ..config(everything(), mode, 1) });
             assert_eq!((here.differ.len(), there.differ.len()), (200, 100));
         }
     }

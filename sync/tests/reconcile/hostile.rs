@@ -2,7 +2,7 @@
 //! turns, never a wrong answer about equality.
 
 use consilience_sync::reconcile::{
-    Config, FrameError, Limits, Mode, Outcome, ReconcileSet, Reconciliation, Status, StopReason,
+    Options, FrameError, Limits, Mode, Outcome, ReconcileSet, Reconciliation, Status, StopReason,
 };
 
 use crate::support::{
@@ -310,7 +310,7 @@ fn little_is_sent_to_a_peer_that_is_not_authenticated() {
     const FRAME: usize = 4_096;
     let guarded = |mode| {
         let config = config(mode, FRAME, 1);
-        Config { limits: Limits { amplification: Some(4), rounds: 3_000, ..config.limits.clone() }, ..config }
+        Options { limits: Limits { amplification: Some(4), rounds: 3_000, ..config.limits.clone() }, ..config }
     };
     // Whatever short questions come, until this side has had enough.
     let list_all = || vec![3 << 5, 0];
@@ -383,7 +383,7 @@ fn ranges_that_pile_up_are_bounded_in_memory() {
     let items: Vec<Item> = (0..50_000).map(|n| (key(n), id(n))).collect();
     let mut b = set_of(&items);
     let limits = Limits { frame_bytes: 8_192, waiting_bytes: 1 << 20, ..Limits::default() };
-    let mut machine = Reconciliation::accept(Config { limits, ..config(Mode::Auto, 8_192, 1) });
+    let mut machine = Reconciliation::accept(Options { limits, ..config(Mode::Auto, 8_192, 1) });
     let mut frame = open_ranges(60_000);
     let mut most = 0;
     for turn in 1..10_000_u64 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use consilience_sync::reconcile::{
-    Config, Limits, Mode, Outcome, ReconcileSet, Reconciliation, Report, Status, Step,
+    Options, Limits, Mode, Outcome, ReconcileSet, Reconciliation, Report, Status, Step,
 };
 
 pub(crate) type Id = [u8; 32];
@@ -46,13 +46,13 @@ pub(crate) fn plain(ids: impl IntoIterator<Item = u64>) -> ReconcileSet {
     set_of(&items)
 }
 
-pub(crate) fn config(mode: Mode, frame_bytes: usize, salt: u8) -> Config {
-    Config {
+pub(crate) fn config(mode: Mode, frame_bytes: usize, salt: u8) -> Options {
+    Options {
         salt: [salt; 32],
         mode,
         announce: true,
         limits: Limits { frame_bytes, ..Limits::default() },
-        ..Config::default()
+        ..Options::default()
     }
 }
 
@@ -116,7 +116,7 @@ impl Pass {
 }
 
 /// Runs one pass to its end.
-pub(crate) fn pass(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Config, accepts: Config) -> Pass {
+pub(crate) fn pass(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Options, accepts: Options) -> Pass {
     let frame_bytes = opens.limits.frame_bytes;
     let (machine, mut frame) = Reconciliation::start(a, opens);
     let mut pass = Pass {

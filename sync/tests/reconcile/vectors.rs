@@ -4,7 +4,7 @@
 
 use core::fmt::Write as _;
 
-use consilience_sync::reconcile::{Config, FrameError, KeyRange, Mode, ReconcileSet, Reconciliation};
+use consilience_sync::reconcile::{Options, FrameError, KeyRange, Mode, ReconcileSet, Reconciliation};
 use consilience_test_support::vectors::parse;
 
 use crate::support::{Item, Side, config, id, plain, set_of};
@@ -13,7 +13,7 @@ const FRAMES: &str = include_str!("../vectors/reconcile.txt");
 const WIRE: &str = include_str!("../../../docs/wire/reconcile.md");
 
 /// The frames of one pass, in order.
-fn conversation(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Config, accepts: Config) -> Vec<Vec<u8>> {
+fn conversation(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Options, accepts: Options) -> Vec<Vec<u8>> {
     let (machine, first) = Reconciliation::start(a, opens);
     let (mut opener, mut other) = (Side::new(machine), Side::new(Reconciliation::accept(accepts)));
     let mut frames = vec![first];
@@ -30,14 +30,14 @@ fn conversation(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Config, accep
 fn built() -> Vec<(String, Vec<u8>)> {
     let auto = config(Mode::Auto, 512, 1);
     let ranges = config(Mode::Ranges, 512, 1);
-    let root = Config { equal_last_time: true, ..auto.clone() };
+    let root = Options { equal_last_time: true, ..auto.clone() };
     let keyed = |from: u64| -> ReconcileSet {
         let items: Vec<Item> =
             (from..from + 40).map(|n| (format!("t\0{}\0", n % 3).into_bytes(), id(n))).collect();
         set_of(&items)
     };
-    let scoped = Config { scope: KeyRange::prefix(b"t\x001\0").unwrap(), ..auto.clone() };
-    let refuses = Config { scope: KeyRange::prefix(b"u").unwrap(), ..auto.clone() };
+    let scoped = Options { scope: KeyRange::prefix(b"t\x001\0").unwrap(), ..auto.clone() };
+    let refuses = Options { scope: KeyRange::prefix(b"u").unwrap(), ..auto.clone() };
     let conversations = [
         ("equal", conversation(&mut plain(0..3), &mut plain(0..3), auto.clone(), auto.clone())),
         ("equal_last_time", conversation(&mut plain(0..3), &mut plain(0..3), root.clone(), auto.clone())),

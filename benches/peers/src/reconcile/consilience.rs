@@ -3,7 +3,7 @@
 //! The roots are read before the clock runs, as they are when anything has been sent since the last change. Its cost
 //! for ids that changed is part of `build_ns_per_item` and, as it is put off, not of `insert_ns`.
 
-use consilience::sync::reconcile::{Config, Mode, ReconcileSet, Reconciliation, Status};
+use consilience::sync::reconcile::{Options, Mode, ReconcileSet, Reconciliation, Status};
 
 use super::{Cost, Id, Peer};
 use crate::measure::seconds;
@@ -45,7 +45,7 @@ impl Peer for Sets {
 
     fn reconcile(&mut self, differences: usize, mode: &str) -> Cost {
         self.salt += 1;
-        let config = || Config {
+        let config = || Options {
             salt: super::id(self.salt),
             mode: if mode == "ranges" {
                 Mode::Ranges
@@ -53,7 +53,7 @@ impl Peer for Sets {
                 Mode::Auto
             },
             announce: true,
-            ..Config::default()
+            ..Options::default()
         };
         let [left, right] = &mut self.sides;
         let ((bytes, messages, found), took) = seconds(|| {

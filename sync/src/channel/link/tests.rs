@@ -88,7 +88,7 @@ struct World {
     memory_max: usize,
 }
 
-const CONFIG: LinkConfig = LinkConfig {
+const CONFIG: LinkOptions = LinkOptions {
     packet_bytes: 1_200,
     window_out: 256 << 10,
     window_in: 256 << 10,
@@ -98,7 +98,7 @@ const CONFIG: LinkConfig = LinkConfig {
 };
 
 impl World {
-    fn new(seed: u64, config: LinkConfig, path: Path, streams: [usize; 2]) -> Self {
+    fn new(seed: u64, config: LinkOptions, path: Path, streams: [usize; 2]) -> Self {
         let mut rng = Rng::new(seed);
         // A write may overshoot by all of it, and the last few bytes stay unread.
         let memory_max = config.window_out + 70_000 + 2 * config.window_in + 2 * 253 * 64;
@@ -232,7 +232,7 @@ fn both_streams_arrive_exactly_over_any_path() {
             bottleneck: rng.percent(25).then(|| (rng.within(&(20..=500)), rng.within(&(4_000..=100_000)))),
         };
         let window = rng.within(&(1..=100_000)) as usize;
-        let config = LinkConfig {
+        let config = LinkOptions {
             packet_bytes: rng.within(&(64..=2_000)) as usize,
             window_out: rng.within(&(1..=100_000)) as usize,
             // What is left unread has room as well.
@@ -261,7 +261,7 @@ fn a_clean_path_is_used_to_its_window() {
 
 #[test]
 fn packets_of_a_stream_transport_are_used_to_the_window_too() {
-    let config = LinkConfig {
+    let config = LinkOptions {
         packet_bytes: 65_000,
         window_out: 1 << 20,
         window_in: 1 << 20,
@@ -443,13 +443,13 @@ fn the_wait_doubles_and_a_sleep_is_one_timeout() {
 
 #[test]
 fn no_more_is_on_its_way_than_the_peer_keeps_and_can_name() {
-    let config = LinkConfig { peer_window: 3_000, ..CONFIG };
+    let config = LinkOptions { peer_window: 3_000, ..CONFIG };
     let mut a = Link::new(config, 0);
     a.write(&[0; 10_000]);
     assert!(packet(&mut a, 0).is_some() && packet(&mut a, 0).is_some());
     assert_eq!(packet(&mut a, 0), None);
 
-    let mut a = Link::new(LinkConfig { peer_window: 0, ..CONFIG }, 0);
+    let mut a = Link::new(LinkOptions { peer_window: 0, ..CONFIG }, 0);
     a.write(&[0; 10]);
     assert_eq!(packet(&mut a, 0).unwrap().len(), 4);
     assert_eq!(packet(&mut a, 0), None);
@@ -559,7 +559,7 @@ fn old_acknowledgements_are_ignored() {
 
 #[test]
 fn a_hostile_peer_makes_nothing_grow() {
-    let config = LinkConfig {
+    let config = LinkOptions {
         packet_bytes: 300,
         window_out: 5_000,
         window_in: 4_000,
@@ -619,7 +619,7 @@ fn a_hostile_peer_makes_nothing_grow() {
 
 #[test]
 fn a_host_that_does_not_read_is_not_buried() {
-    let config = LinkConfig { window_in: 4_000, unread_max: 4_000, ..CONFIG };
+    let config = LinkOptions { window_in: 4_000, unread_max: 4_000, ..CONFIG };
     let mut link = Link::new(config, 0);
     for number in 0..100 {
         let mut body = vec![1, 0];

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use super::window::Window;
 use crate::logset::{HeadStep, LogSet};
-use crate::reconcile::{Config, FrameError, KeyRange, Limits, Mode, Reconciliation, Status};
+use crate::reconcile::{Options, FrameError, KeyRange, Limits, Mode, Reconciliation, Status};
 
 /// What makes the comparisons of a round unlike all others.
 #[derive(Clone, Copy, Debug)]
@@ -24,15 +24,15 @@ pub(super) struct Seed {
 }
 
 impl Seed {
-    fn config(&self, part: usize, range: &KeyRange) -> Config {
+    fn config(&self, part: usize, range: &KeyRange) -> Options {
         let mut hasher = blake3::Hasher::new_keyed(&self.salt);
         hasher.update(&self.round.to_le_bytes()).update(&(part as u64).to_le_bytes());
-        Config {
+        Options {
             salt: *hasher.finalize().as_bytes(),
             scope: range.clone(),
             mode: if self.in_ranges { Mode::Ranges } else { Mode::Auto },
             limits: comparison_limits(),
-            ..Config::default()
+            ..Options::default()
         }
     }
 }
@@ -178,7 +178,7 @@ mod tests {
 
     /// Frames and the most memory that either side took.
     fn compare(ours: &mut ReconcileSet, theirs: &mut ReconcileSet, mode: Mode) -> (u64, usize) {
-        let config = Config { mode, limits: comparison_limits(), ..Config::default() };
+        let config = Options { mode, limits: comparison_limits(), ..Options::default() };
         let mut machines = [None, Some(Reconciliation::accept(config.clone()))];
         let (first, frame) = Reconciliation::start(ours, config);
         machines[0] = Some(first);
