@@ -415,14 +415,14 @@ fn find(disk: &mut dyn Disk, pointer: Pointer, names: &[String]) -> Result<Found
     let mut journals = Vec::new();
     for number in numbers {
         let name = files::journal(number);
-        journals.push(Journal::read(number, failed(disk.read(&name), "read", &name)?)?);
+        journals.push(JournalFile::read(number, failed(disk.read(&name), "read", &name)?)?);
     }
     let (files, records, last) = chain(journals, pointer, covered)?;
     Ok(Found { pointer, files, stored: Loaded { snapshot, records }, covers: covered, last })
 }
 
 /// A journal file as it was read.
-struct Journal {
+struct JournalFile {
     number: u64,
     /// `None` if the run that began it ended before that was durable: there are no records then.
     behind: Option<Behind>,
@@ -431,7 +431,7 @@ struct Journal {
     counts: bool,
 }
 
-impl Journal {
+impl JournalFile {
     fn read(number: u64, mut bytes: Vec<u8>) -> Result<Self, StoreError> {
         let behind = Behind::decode(&bytes);
         if behind.is_none() && bytes.len() > HEAD {
@@ -446,7 +446,7 @@ impl Journal {
 /// The files that count, in order; their records, then what is torn, so that it is known that something was; and the
 /// last record.
 fn chain(
-    mut journals: Vec<Journal>,
+    mut journals: Vec<JournalFile>,
     pointer: Pointer,
     covers: u64,
 ) -> Result<(Vec<File>, Vec<u8>, u64), StoreError> {
@@ -454,7 +454,7 @@ fn chain(
     let counting = journals.iter().rposition(|journal| journal.counts).map_or(0, |at| at.saturating_add(1));
     let torn: Vec<u8> = journals.split_off(counting).into_iter().flat_map(|torn| torn.records).collect();
 
-    let mut linked: Vec<Journal> = Vec::new();
+    let mut linked: Vec<JournalFile> = Vec::new();
     let mut want: Option<Behind> = None;
     while let Some(mut journal) = journals.pop() {
         if let Some(behind) = want {

@@ -1,7 +1,7 @@
 //! Which dots changed, in the order in which they did, so that a peer that was away gets what it missed and no more.
 //!
 //! A dot changes when it is first covered (whether it came alive or was dead on arrival) and when a live one dies.
-//! The journal is a courtesy to peers, not part of the state: it is bounded, and who comes from before its beginning
+//! The changelog is a courtesy to peers, not part of the state: it is bounded, and who comes from before its beginning
 //! gets the whole state. The invariant: positions only rise, by one for each dot recorded.
 
 use alloc::collections::VecDeque;
@@ -32,7 +32,7 @@ impl Record {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Journal {
+pub(crate) struct Changelog {
     records: VecDeque<Record>,
     /// Position before the first record.
     floor: u64,
@@ -40,14 +40,14 @@ pub(crate) struct Journal {
     end: u64,
 }
 
-impl Default for Journal {
+impl Default for Changelog {
     fn default() -> Self {
         // The default cursor is zero and must lie before everything, so positions start at one.
         Self { records: VecDeque::new(), floor: 1, end: 1 }
     }
 }
 
-impl Journal {
+impl Changelog {
     pub(crate) const fn cursor(&self) -> Cursor {
         Cursor(self.end)
     }
@@ -69,7 +69,7 @@ impl Journal {
         self.records.push_back(new);
     }
 
-    /// Keeps the journal in proportion to `live` dots.
+    /// Keeps the changelog in proportion to `live` dots.
     #[inline]
     pub(crate) fn trim(&mut self, live: usize) {
         let most = 1_024 + live / 4;
@@ -86,7 +86,7 @@ impl Journal {
         self.records.shrink_to(self.records.len() * 2);
     }
 
-    /// The dots that changed since, newest first; `None` if the journal does not reach back that far, or never was
+    /// The dots that changed since, newest first; `None` if the changelog does not reach back that far, or never was
     /// there.
     pub(crate) fn since(&self, cursor: Cursor) -> Option<impl Iterator<Item = (u32, Span)> + '_> {
         if cursor.0 < self.floor || cursor.0 > self.end {

@@ -9,7 +9,7 @@ use crate::dot::ActorId;
 
 /// Writes a form: the actors in the order of their names, then the rows in key order.
 #[derive(Debug)]
-pub(crate) struct Writer<'a> {
+pub(crate) struct Encoder<'a> {
     kind: Kind,
     out: Vec<u8>,
     key: &'a [u8],
@@ -21,7 +21,7 @@ pub(crate) struct Writer<'a> {
     value_len: usize,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> Encoder<'a> {
     pub(crate) fn new(kind: Kind, actors: usize) -> Self {
         // Room for a small delta, so that it is one allocation.
         let mut out = Vec::with_capacity(96);

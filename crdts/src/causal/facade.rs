@@ -56,7 +56,7 @@ macro_rules! causal_collection {
             }
 
             /// Everything that changed here since `cursor`, own writes and merged ones, joined into one delta. For
-            /// the default cursor, and where the bounded journal does not reach back far enough, it is the whole
+            /// the default cursor, and where the bounded changelog does not reach back far enough, it is the whole
             /// state.
             ///
             /// The cursor has to be one that this replica gave out.

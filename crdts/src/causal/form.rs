@@ -2,7 +2,7 @@
 //!
 //! A state and a delta are the same thing: a causal context, and the dots of it that are live. A delta's context
 //! names the dots it is about, a state's all that were ever seen. What the context covers and the rows do not list
-//! is dead. `docs/wire/collections.md` has the layout to the byte; [`Writer`](super::encoder::Writer) writes it.
+//! is dead. `docs/wire/collections.md` has the layout to the byte; [`Encoder`](super::encoder::Encoder) writes it.
 //!
 //! Reading takes two passes where a form is long, so that a refused one has changed nothing: the first checks, the
 //! second hands the rows out, a block at a time. Memory is that of a block, whatever the length. The invariant: what

@@ -13,7 +13,7 @@ use core::cmp::Ordering;
 
 use super::Causal;
 use super::form::{Form, Head};
-use super::changelog::Journal;
+use super::changelog::Changelog;
 use super::kind::Kind;
 use super::rows::{Row, Rows};
 use crate::codec::DecodeError;
@@ -96,7 +96,7 @@ struct Join<'a, O> {
     names: Names<'a>,
     store: &'a mut DotStore,
     seen: &'a [Runs],
-    journal: &'a mut Journal,
+    changelog: &'a mut Changelog,
     observe: &'a mut O,
     ended: u64,
     changed: bool,
@@ -207,24 +207,24 @@ impl Causal {
         remote: &'a [u32],
         observe: &'a mut O,
     ) -> Join<'a, O> {
-        let Self { store, seen, journal, .. } = self;
+        let Self { store, seen, changelog, .. } = self;
         let names = Names { head, remote };
-        Join { head, bytes, names, store, seen, journal, observe, ended: 0, changed: false }
+        Join { head, bytes, names, store, seen, changelog, observe, ended: 0, changed: false }
     }
 
     /// Takes the form's context in, at the end.
     fn join_context(&mut self, head: &Head) -> bool {
-        let Self { store, seen, journal, .. } = self;
+        let Self { store, seen, changelog, .. } = self;
         let mut changed = false;
         for actor in &head.actors {
             for span in &head.spans[actor.spans.clone()] {
                 seen[actor.local as usize].insert(*span, |fresh| {
                     changed = true;
-                    journal.push(actor.local, fresh);
+                    changelog.push(actor.local, fresh);
                 });
             }
         }
-        journal.trim(store.live_dots());
+        changelog.trim(store.live_dots());
         changed
     }
 }
@@ -253,7 +253,7 @@ impl<O: Observe> Join<'_, O> {
     fn end(&mut self, dot: (u32, u64)) {
         self.ended += 1;
         self.changed = true;
-        self.journal.push(dot.0, Span::single(dot.1));
+        self.changelog.push(dot.0, Span::single(dot.1));
     }
 
     /// Joins rows of a form that is small beside the state.
@@ -425,14 +425,14 @@ impl<O: Observe> Join<'_, O> {
     }
 
     fn end_dots(&mut self, head: u32) {
-        let (names, journal) = (self.names, &mut *self.journal);
+        let (names, changelog) = (self.names, &mut *self.changelog);
         let mut ended = 0;
         self.store.retain_chain(
             head,
             |dot| !names.ends(dot),
             |(actor, counter)| {
                 ended += 1;
-                journal.push(actor, Span::single(counter));
+                changelog.push(actor, Span::single(counter));
             },
         );
         self.ended += ended;

@@ -1,4 +1,4 @@
-//! What readers and the writer of a form agree on before its first byte: its kind, and when keys may share prefixes.
+//! What readers and the encoder of a form agree on before its first byte: its kind, and when keys may share prefixes.
 
 /// What the rows hold beside keys and dots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -28,10 +28,10 @@ pub(crate) use facade::causal_collection;
 use form::{Form, Head};
 pub(crate) use join::{HeldChanges, Observe, Unobserved};
 pub use changelog::Cursor;
-use changelog::Journal;
+use changelog::Changelog;
 pub(crate) use kind::Kind;
 use small::Small;
-use encoder::Writer;
+use encoder::Encoder;
 
 /// Why a local write was refused. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +66,7 @@ pub(crate) struct Causal {
     pub(crate) store: DotStore,
     /// By the store's actor indices.
     seen: Vec<Runs>,
-    journal: Journal,
+    changelog: Changelog,
     scratch: Option<Box<Form>>,
     /// A table of joins, by the store's actor indices, all unset between them.
     remote: Vec<u32>,
@@ -125,8 +125,8 @@ impl Causal {
         }
         self.record_observed();
         self.seen[dot.0 as usize].insert(Span::single(counter), |_| {});
-        self.journal.push(dot.0, Span::single(counter));
-        self.journal.trim(self.store.live_dots());
+        self.changelog.push(dot.0, Span::single(counter));
+        self.changelog.trim(self.store.live_dots());
         self.observed.push(dot);
         Ok(self.local_delta(Some(Write { key, value, dot, stamp })))
     }
@@ -140,13 +140,13 @@ impl Causal {
             self.store.retain_chain(head, |_| false, |dot| self.observed.push(dot));
         }
         self.record_observed();
-        self.journal.trim(self.store.live_dots());
+        self.changelog.trim(self.store.live_dots());
         self.local_delta(None)
     }
 
     fn record_observed(&mut self) {
         for (actor, counter) in &self.observed {
-            self.journal.push(*actor, Span::single(*counter));
+            self.changelog.push(*actor, Span::single(*counter));
         }
     }
 
@@ -154,7 +154,7 @@ impl Causal {
     fn local_delta(&mut self, row: Option<Write<'_>>) -> Vec<u8> {
         let actors = &self.store.actors;
         self.observed.sort_unstable_by_key(|(actor, counter)| (actors.id(*actor), *counter));
-        let mut writer = Writer::new(self.kind, self.observed.chunk_by(|a, b| a.0 == b.0).count());
+        let mut encoder = Encoder::new(self.kind, self.observed.chunk_by(|a, b| a.0 == b.0).count());
         let mut author = 0;
         for (rank, dots) in (0_u32..).zip(self.observed.chunk_by(|a, b| a.0 == b.0)) {
             // Consecutive counters make one span.
@@ -162,16 +162,16 @@ impl Causal {
                 let ((_, start), (_, end)) = (run.first()?, run.last()?);
                 Some(Span { start: *start, end: *end })
             });
-            writer.actor(actors.id(dots[0].0), spans);
+            encoder.actor(actors.id(dots[0].0), spans);
             if row.is_some_and(|write| write.dot.0 == dots[0].0) {
                 author = rank;
             }
         }
-        writer.rows(usize::from(row.is_some()));
+        encoder.rows(usize::from(row.is_some()));
         if let Some(Write { key, value, dot, stamp }) = row {
-            writer.row(Some(key), false, (author, dot.1), stamp.to_bits(), value);
+            encoder.row(Some(key), false, (author, dot.1), stamp.to_bits(), value);
         }
-        writer.finish()
+        encoder.finish()
     }
 
     /// Decodes and joins. A refused input changes nothing.
@@ -233,7 +233,7 @@ impl Causal {
     pub(crate) fn decode(kind: Kind, seed: u64, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut new = Self::new(kind, seed);
         new.fill(bytes, kind)?;
-        new.journal = Journal::default();
+        new.changelog = Changelog::default();
         Ok(new)
     }
 
@@ -247,21 +247,21 @@ impl Causal {
                 Some((id, index, runs))
             })
         };
-        let mut writer = Writer::new(self.kind, known().count());
+        let mut encoder = Encoder::new(self.kind, known().count());
         for (rank, (id, index, runs)) in (0_u32..).zip(known()) {
             ranks[index as usize] = rank;
             let spans: Vec<Span> = runs.spans().collect();
-            writer.actor(id, spans.iter().copied());
+            encoder.actor(id, spans.iter().copied());
         }
-        writer.rows(self.store.live_dots());
-        self.write_rows(&mut writer, &ranks, self.store.heads(), |_| true);
-        writer.finish()
+        encoder.rows(self.store.live_dots());
+        self.write_rows(&mut encoder, &ranks, self.store.heads(), |_| true);
+        encoder.finish()
     }
 
     /// Writes the dots of these keys for which `wanted` holds.
     fn write_rows<'a>(
         &'a self,
-        writer: &mut Writer<'a>,
+        encoder: &mut Encoder<'a>,
         ranks: &[u32],
         heads: impl Iterator<Item = u32>,
         wanted: impl Fn((u32, u64)) -> bool,
@@ -272,7 +272,7 @@ impl Causal {
             if slot.next == crate::store::NONE {
                 if wanted(slot.dot()) {
                     let rank = ranks[slot.actor as usize];
-                    writer.row(Some(slot.key()), false, (rank, slot.counter), slot.stamp, slot.value());
+                    encoder.row(Some(slot.key()), false, (rank, slot.counter), slot.stamp, slot.value());
                 }
                 continue;
             }
@@ -285,18 +285,18 @@ impl Causal {
             for (i, (rank, counter, id)) in dots.iter().enumerate() {
                 let dot = self.store.slot(*id);
                 let key = (i == 0).then(|| slot.key());
-                writer.row(key, i + 1 < dots.len(), (*rank, *counter), dot.stamp, dot.value());
+                encoder.row(key, i + 1 < dots.len(), (*rank, *counter), dot.stamp, dot.value());
             }
         }
     }
 
     pub(crate) const fn cursor(&self) -> Cursor {
-        self.journal.cursor()
+        self.changelog.cursor()
     }
 
-    /// Everything that changed since, joined into one delta; the whole state where the journal does not reach back.
+    /// Everything that changed since, joined into one delta; the whole state where the changelog does not reach back.
     pub(crate) fn delta_since(&self, cursor: Cursor) -> Vec<u8> {
-        let Some(changes) = self.journal.since(cursor) else { return self.encode() };
+        let Some(changes) = self.changelog.since(cursor) else { return self.encode() };
         let actors = &self.store.actors;
         let mut changed: Vec<(&ActorId, u32, Span)> =
             changes.map(|(actor, span)| (actors.id(actor), actor, span)).collect();
@@ -315,13 +315,13 @@ impl Causal {
         let heads = self.changed_heads(&about, &ranks);
         let rows = heads.iter().flat_map(|head| self.store.chain(*head));
         let rows = rows.filter(|id| covered(self.store.slot(*id).dot())).count();
-        let mut writer = Writer::new(self.kind, about.actors.len());
+        let mut encoder = Encoder::new(self.kind, about.actors.len());
         for (rank, own) in (0_u32..).zip(changed.chunk_by(|a, b| a.1 == b.1)) {
-            writer.actor(own[0].0, about.spans_of(rank).iter().copied());
+            encoder.actor(own[0].0, about.spans_of(rank).iter().copied());
         }
-        writer.rows(rows);
-        self.write_rows(&mut writer, &ranks, heads.into_iter(), covered);
-        writer.finish()
+        encoder.rows(rows);
+        self.write_rows(&mut encoder, &ranks, heads.into_iter(), covered);
+        encoder.finish()
     }
 
     /// The keys that may have dots in `about`, in order: looked up where they are few, else all there are.
@@ -358,7 +358,7 @@ impl Causal {
         let clouds: usize = self.seen.iter().map(Runs::bytes).sum();
         let context =
             self.seen.capacity() * size_of::<Runs>() + self.remote.capacity() * size_of::<u32>() + clouds;
-        let kept = self.journal.bytes()
+        let kept = self.changelog.bytes()
             + self.scratch.as_ref().map_or(0, |form| form.bytes())
             + self.observed.capacity() * size_of::<(u32, u64)>();
         Stats { bytes: stats.bytes + context + kept, ..stats }

@@ -120,7 +120,7 @@ impl Causal {
     pub(super) fn join_small<O: Observe>(&mut self, small: &Small<'_>, observe: &mut O) -> Option<bool> {
         let actor = self.intern(small.name);
         self.store.tidy();
-        let Self { store, seen, journal, .. } = self;
+        let Self { store, seen, changelog, .. } = self;
         let runs = &mut seen[actor as usize];
         let listed = small.row.map(|row| row.counter);
         let ends = |dot: (u32, u64)| dot.0 == actor && Some(dot.1) != listed && small.covers(dot.1);
@@ -150,7 +150,7 @@ impl Causal {
                         observe.changed(row.key, Some(slot.value()), Some(row.value));
                     }
                     store.replace(head, dot, row.stamp, row.value.into());
-                    journal.push(own.0, Span::single(own.1));
+                    changelog.push(own.0, Span::single(own.1));
                     accounted += 1;
                 }
             } else if fresh {
@@ -172,13 +172,13 @@ impl Causal {
                 changed = true;
                 if store.slot(slot).head().is_some() {
                     // Behind the winner nothing is seen to change.
-                    journal.push(actor, Span::single(counter));
+                    changelog.push(actor, Span::single(counter));
                     store.remove_slot(slot);
                     continue;
                 }
                 let head = store.slot(slot);
                 let old = O::LISTENS.then(|| (head.key().to_vec(), head.value().to_vec()));
-                store.retain_chain(slot, |dot| !ends(dot), |dot| journal.push(dot.0, Span::single(dot.1)));
+                store.retain_chain(slot, |dot| !ends(dot), |dot| changelog.push(dot.0, Span::single(dot.1)));
                 if let Some((key, old)) = old {
                     let new = Some(store.slot(slot)).filter(|slot| slot.is_live()).map(|slot| slot.value());
                     if new != Some(&old) {
@@ -190,10 +190,10 @@ impl Causal {
         for span in small.spans() {
             runs.insert(*span, |new| {
                 changed = true;
-                journal.push(actor, new);
+                changelog.push(actor, new);
             });
         }
-        journal.trim(store.live_dots());
+        changelog.trim(store.live_dots());
         Some(changed)
     }
 }
@@ -217,15 +217,15 @@ mod tests {
             let (mut small, mut any) = (Causal::new(kind, 4), Causal::new(kind, 5));
             let mut deltas: Vec<Vec<u8>> = Vec::new();
             for _ in 0..120 {
-                let writer = usize::try_from(below(3)).unwrap();
+                let encoder = usize::try_from(below(3)).unwrap();
                 let (key, value) = (alloc::format!("key/{}", below(9)), alloc::format!("{}", below(2_000)));
                 let stamp = Hlc::new(Timestamp::from_millis(below(50)), u16::try_from(below(3)).unwrap());
                 let (value, stamp) =
                     if kind == Kind::Map { (value.as_bytes(), stamp) } else { (&[][..], Hlc::ZERO) };
                 deltas.push(match below(3) {
-                    0 => writers[writer].remove(key.as_bytes()),
+                    0 => writers[encoder].remove(key.as_bytes()),
                     _ => {
-                        writers[writer].write(&ActorId::from(below(2)), key.as_bytes(), value, stamp).unwrap()
+                        writers[encoder].write(&ActorId::from(below(2)), key.as_bytes(), value, stamp).unwrap()
                     }
                 });
                 // Late, out of order, twice, or with a byte wrong; to the writers as well.

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::schema::CouplingSchema;
-use super::wire::{RowContribution, RowReader, Writer};
+use super::wire::{RowContribution, RowReader, Encoder};
 use crate::codec::{DecodeError, serde_as_canonical_bytes};
 use crate::dot::ActorId;
 
@@ -57,7 +57,7 @@ impl CouplingDelta {
     }
 
     pub(super) fn empty(schema: &CouplingSchema) -> Self {
-        Self { bytes: Writer::new(schema, [].iter(), 0).finish() }
+        Self { bytes: Encoder::new(schema, [].iter(), 0).finish() }
     }
 
     /// One contributor's instants under one key.
@@ -68,7 +68,7 @@ impl CouplingDelta {
         strengthened: u64,
         weakened: u64,
     ) -> Self {
-        let mut writer = Writer::new(schema, [*actor].iter(), 1);
+        let mut writer = Encoder::new(schema, [*actor].iter(), 1);
         writer.row(key, core::iter::once(RowContribution { actor: 0, strengthened, weakened }));
         Self { bytes: writer.finish() }
     }

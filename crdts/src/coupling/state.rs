@@ -11,7 +11,7 @@ use consilience_base::Timestamp;
 use super::contribution::{Actors, Contribution, Origin, Row};
 use super::delta::CouplingDelta;
 use super::schema::CouplingSchema;
-use super::wire::{RowContribution, RowReader, Writer};
+use super::wire::{RowContribution, RowReader, Encoder};
 use crate::Stats;
 use crate::codec::{DecodeError, serde_as_canonical_bytes};
 
@@ -164,7 +164,7 @@ impl Coupling {
             ranks[index] = actors.len();
             actors.push(id);
         }
-        let mut writer = Writer::new(&self.schema, actors.into_iter(), rows);
+        let mut writer = Encoder::new(&self.schema, actors.into_iter(), rows);
         for (key, row) in &self.rows {
             let mut parts = row
                 .iter()

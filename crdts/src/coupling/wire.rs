@@ -61,14 +61,14 @@ fn shared_bytes(before: &[u8], key: &[u8], decoded: usize, encoded: usize) -> us
 
 /// Writes a table of actors and rows, both in order.
 #[derive(Debug)]
-pub(super) struct Writer<'k> {
+pub(super) struct Encoder<'k> {
     out: Vec<u8>,
     before: &'k [u8],
     decoded: usize,
     instant: u64,
 }
 
-impl<'k> Writer<'k> {
+impl<'k> Encoder<'k> {
     /// `actors` strictly ascending, all of them used by the `rows` that follow.
     pub(super) fn new<'a>(
         schema: &CouplingSchema,
@@ -325,7 +325,7 @@ mod tests {
         let rows = 2_000_u32;
         let long = alloc::vec![b'k'; 4_000];
         let keys: Vec<Vec<u8>> = (0..rows).map(|row| [&long[..], &row.to_be_bytes()].concat()).collect();
-        let mut writer = Writer::new(&schema(), [actor].iter(), keys.len());
+        let mut writer = Encoder::new(&schema(), [actor].iter(), keys.len());
         for key in &keys {
             writer.row(key, core::iter::once(RowContribution { actor: 0, strengthened: 5, weakened: 0 }));
         }
