@@ -162,14 +162,14 @@ pub(crate) struct Checked<'a> {
 
 /// Why a range was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum RangeFault {
     /// Its own.
     Form(DecodeError),
     /// It breaks a rule behind what the receiver brought to it. Behind another history it may be sound.
     Footing,
 }
 
-impl From<DecodeError> for Fault {
+impl From<DecodeError> for RangeFault {
     fn from(error: DecodeError) -> Self {
         Self::Form(error)
     }
@@ -181,7 +181,7 @@ pub(crate) fn check<'a>(
     kind: LogKind,
     range: &Range<'a>,
     footing: Footing<'_>,
-) -> Result<Checked<'a>, Fault> {
+) -> Result<Checked<'a>, RangeFault> {
     let Range { peaks, beyond, from, to, .. } = *range;
     let mut reader = range.rest.clone();
     let alone = range.is_alone();
@@ -196,8 +196,8 @@ pub(crate) fn check<'a>(
     }
     // Stamps and bases of such a range are distances from an entry of ours.
     let fault = |error| match error {
-        DecodeError::NotCanonical | DecodeError::Base | DecodeError::Limit if !alone => Fault::Footing,
-        error => Fault::Form(error),
+        DecodeError::NotCanonical | DecodeError::Base | DecodeError::Limit if !alone => RangeFault::Footing,
+        error => RangeFault::Form(error),
     };
 
     let known = footing.known.clamp(from, to);

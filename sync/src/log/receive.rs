@@ -18,7 +18,7 @@ use super::entry::{Before, Entry};
 use super::evidence::{Evidence, Side};
 use super::head::SignedHead;
 use super::keys::LogKeys;
-use super::range::{Checked, Fault, Footing, Range, check};
+use super::range::{Checked, RangeFault, Footing, Range, check};
 use super::run::Run;
 use super::{Log, Proof, Staged};
 use crate::budget::VerifyBudget;
@@ -123,11 +123,11 @@ pub enum ReceiveError {
     Budget,
 }
 
-impl From<Fault> for ReceiveError {
-    fn from(fault: Fault) -> Self {
+impl From<RangeFault> for ReceiveError {
+    fn from(fault: RangeFault) -> Self {
         match fault {
-            Fault::Form(error) => Self::Decode(error),
-            Fault::Footing => Self::Unproven,
+            RangeFault::Form(error) => Self::Decode(error),
+            RangeFault::Footing => Self::Unproven,
         }
     }
 }
