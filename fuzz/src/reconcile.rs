@@ -1,7 +1,7 @@
-//! Sets to be reconciled, one side in each phase of a conversation, and two sides between which frames are lost,
+//! Sets to be reconciled, one side in each phase of a conversation, and two sides between which messages are lost,
 //! repeated and changed.
 //!
-//! Whatever happens: nothing panics, a refused frame changes nothing, and what is sent and done is bounded by what was
+//! Whatever happens: nothing panics, a refused message changes nothing, and what is sent and done is bounded by what was
 //! received. Once nothing is lost or changed any more, a few passes make the sets equal.
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use consilience_sync::reconcile::{
-    Options, FrameError, KeyRange, Limits, Mode, ReconcileSet, Reconciliation, Status, Step,
+    Options, MessageError, KeyRange, Limits, Mode, ReconcileSet, Reconciliation, Status, Step,
 };
 
 type Id = [u8; 32];
@@ -21,7 +21,7 @@ const ALONE: u64 = 90;
 /// The smallest, so that answers take turns.
 const FRAME: usize = 512;
 const AMPLIFICATION: u64 = 4;
-/// So many frames of one input are handled.
+/// So many messages of one input are handled.
 const FRAMES_MAX: usize = 12;
 /// So many turns between honest sides are more than any of these sets takes.
 const TURNS_MAX: usize = 4_000;
@@ -58,13 +58,13 @@ fn set_of(numbers: impl IntoIterator<Item = u64>) -> ReconcileSet {
     set
 }
 
-/// One side as it waits for a frame, and what it may be sent.
+/// One side as it waits for a message, and what it may be sent.
 pub struct Scene {
     name: &'static str,
     config: Options,
     machine: Reconciliation,
     set: ReconcileSet,
-    /// The number of the frame that comes next.
+    /// The number of the message that comes next.
     number: u64,
     /// What an honest peer sends next, if anything.
     pub next: Option<Vec<u8>>,
@@ -72,23 +72,23 @@ pub struct Scene {
 
 fn guarded(mode: Mode, announce: bool) -> Options {
     let limits =
-        Limits { frame_bytes: FRAME, amplification: Some(AMPLIFICATION), work: 5_000, ..Limits::default() };
+        Limits { message_bytes: FRAME, amplification: Some(AMPLIFICATION), work: 5_000, ..Limits::default() };
     Options { salt: [3; 32], mode, announce, limits, ..Options::default() }
 }
 
-/// Both sides of a conversation at each of its frames.
+/// Both sides of a conversation at each of its messages.
 fn conversation(name: &'static str, opens: Options, accepts: Options, left: u64, scenes: &mut Vec<Scene>) {
     let mut sets =
         [set_of((0..SHARED).chain(1_000..1_000 + left)), set_of((0..SHARED).chain(2_000..2_000 + ALONE))];
     let configs = [opens.clone(), accepts.clone()];
     let (opener, first) = Reconciliation::start(&mut sets[0], opens);
     let mut machines = [opener, Reconciliation::accept(accepts)];
-    let mut frame = Some(first);
+    let mut message = Some(first);
     let (mut number, mut who) = (0, 1);
-    while let Some(bytes) = frame {
+    while let Some(bytes) = message {
         for side in [who, 1 - who] {
             let next = (side == who).then(|| bytes.clone());
-            // The one that does not wait for this frame waits for the next.
+            // The one that does not wait for this message waits for the next.
             let number = if side == who { number } else { number + 1 };
             let (config, machine, set) = (configs[side].clone(), machines[side].clone(), sets[side].clone());
             scenes.push(Scene { name, config, machine, set, number, next });
@@ -100,7 +100,7 @@ fn conversation(name: &'static str, opens: Options, accepts: Options, left: u64,
             machines[who].grant(1_000);
             step = machines[who].resume(&mut sets[who]).unwrap();
         }
-        frame = step.frame;
+        message = step.message;
         number += 1;
         who = 1 - who;
     }
@@ -134,30 +134,30 @@ pub fn scenes() -> Vec<Scene> {
 }
 
 /// Frames as an input.
-pub fn input<'a>(frames: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+pub fn input<'a>(messages: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut out = Vec::new();
-    for frame in frames {
-        out.extend_from_slice(&(frame.len() as u16).to_le_bytes());
-        out.extend_from_slice(frame);
+    for message in messages {
+        out.extend_from_slice(&(message.len() as u16).to_le_bytes());
+        out.extend_from_slice(message);
     }
     out
 }
 
 /// Frames from an input: each behind its length in two bytes.
-pub fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
-    let mut frames = Vec::new();
+pub fn messages(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut messages = Vec::new();
     while let Some((len, rest)) = bytes.split_first_chunk() {
-        let (frame, rest) = rest.split_at(usize::from(u16::from_le_bytes(*len)).min(rest.len()));
-        frames.push(frame);
+        let (message, rest) = rest.split_at(usize::from(u16::from_le_bytes(*len)).min(rest.len()));
+        messages.push(message);
         bytes = rest;
     }
-    frames.truncate(FRAMES_MAX);
-    frames
+    messages.truncate(FRAMES_MAX);
+    messages
 }
 
-/// The frame under another number, so that it gets past the check of it.
-fn numbered(frame: &[u8], number: u64) -> Option<Vec<u8>> {
-    let [kind, rest @ ..] = frame else { return None };
+/// The message under another number, so that it gets past the check of it.
+fn numbered(message: &[u8], number: u64) -> Option<Vec<u8>> {
+    let [kind, rest @ ..] = message else { return None };
     let body = rest.iter().position(|byte| *byte < 0x80)? + 1;
     let mut out = vec![*kind];
     let mut number = number;
@@ -178,10 +178,10 @@ fn settle(machine: &mut Reconciliation, set: &mut ReconcileSet, step: Step) -> S
         if all.status != Status::NeedsBudget {
             break;
         }
-        assert!(all.frame.is_none() && granted < TURNS_MAX, "budget is used up for nothing");
+        assert!(all.message.is_none() && granted < TURNS_MAX, "budget is used up for nothing");
         machine.grant(10_000);
         let next = machine.resume(set).unwrap();
-        all.frame = next.frame;
+        all.message = next.message;
         all.status = next.status;
         all.push.extend(next.push);
         all.want.extend(next.want);
@@ -190,20 +190,20 @@ fn settle(machine: &mut Reconciliation, set: &mut ReconcileSet, step: Step) -> S
 }
 
 impl Scene {
-    /// Handles any frames, first as they are, then under the number that comes next.
-    pub fn receive(&mut self, frames: &[&[u8]]) {
+    /// Handles any messages, first as they are, then under the number that comes next.
+    pub fn receive(&mut self, messages: &[&[u8]]) {
         let mut machine = self.machine.clone();
         let start = (machine.report().work, machine.report().bytes_received, machine.report().bytes_sent);
         let mut number = self.number;
         let mut handled = 0;
-        for frame in frames {
-            let again = numbered(frame, number);
-            for bytes in [Some(frame.to_vec()), again].into_iter().flatten() {
+        for message in messages {
+            let again = numbered(message, number);
+            for bytes in [Some(message.to_vec()), again].into_iter().flatten() {
                 let before = machine.to_bytes();
                 match machine.handle(&mut self.set, &bytes) {
                     Ok(step) => {
                         let step = settle(&mut machine, &mut self.set, step);
-                        number += 1 + u64::from(step.frame.is_some());
+                        number += 1 + u64::from(step.message.is_some());
                         handled += 1;
                         self.bounded(&machine, &step, start, handled);
                         let state = machine.to_bytes();
@@ -213,11 +213,11 @@ impl Scene {
                     }
                     Err(error) => {
                         assert_eq!(machine.to_bytes(), before, "{}: {error} changes nothing", self.name);
-                        if error == FrameError::Waiting {
+                        if error == MessageError::Waiting {
                             machine.grant(10_000);
                             let step = machine.resume(&mut self.set).unwrap();
                             let step = settle(&mut machine, &mut self.set, step);
-                            number += u64::from(step.frame.is_some());
+                            number += u64::from(step.message.is_some());
                             handled += 1;
                             self.bounded(&machine, &step, start, handled);
                         }
@@ -229,14 +229,14 @@ impl Scene {
 
     fn bounded(&self, machine: &Reconciliation, step: &Step, start: (u64, u64, u64), handled: u64) {
         let report = machine.report();
-        let frame = step.frame.as_ref().map_or(0, Vec::len);
-        assert!(frame <= FRAME, "{}: {frame} bytes in a frame", self.name);
+        let message = step.message.as_ref().map_or(0, Vec::len);
+        assert!(message <= FRAME, "{}: {message} bytes in a message", self.name);
         assert!(
             report.bytes_sent <= AMPLIFICATION * report.bytes_received + FRAME as u64,
             "{}: {report:?}",
             self.name
         );
-        // A frame can ask about everything once; beyond that, work follows the bytes.
+        // A message can ask about everything once; beyond that, work follows the bytes.
         let (work, received, sent) = start;
         let bytes = 20 * (report.bytes_received - received) + 10 * (report.bytes_sent - sent);
         let bound = (handled + 1) * 4 * self.set.len() as u64 + bytes;
@@ -247,14 +247,14 @@ impl Scene {
     pub fn restore(&mut self, bytes: &[u8]) {
         let Ok(mut machine) = Reconciliation::from_bytes(self.config.clone(), bytes) else { return };
         assert_eq!(machine.to_bytes(), bytes, "one form only");
-        let frames = [self.next.clone(), Some(vec![0x13, 0]), Some(vec![0x14, 1, 0, 0, 0, 0x20, 0, 1])];
-        for frame in frames.into_iter().flatten() {
+        let messages = [self.next.clone(), Some(vec![0x13, 0]), Some(vec![0x14, 1, 0, 0, 0, 0x20, 0, 1])];
+        for message in messages.into_iter().flatten() {
             let before = machine.to_bytes();
-            match machine.handle(&mut self.set, &frame) {
+            match machine.handle(&mut self.set, &message) {
                 Ok(step) => {
                     let _ = settle(&mut machine, &mut self.set, step);
                 }
-                Err(FrameError::Waiting) => {
+                Err(MessageError::Waiting) => {
                     let step = machine.resume(&mut self.set).unwrap();
                     let _ = settle(&mut machine, &mut self.set, step);
                 }
@@ -263,7 +263,7 @@ impl Scene {
         }
     }
 
-    /// A conversation and the number of the frame that comes next.
+    /// A conversation and the number of the message that comes next.
     pub fn name(&self) -> (&'static str, u64) {
         (self.name, self.number)
     }
@@ -283,7 +283,7 @@ pub struct Session {
     pub ranges: (bool, bool),
     pub announce: (bool, bool),
     pub equal_last_time: bool,
-    pub frame: u8,
+    pub message: u8,
     pub work: u8,
     pub scoped: bool,
     pub faults: Vec<Fault>,
@@ -296,7 +296,7 @@ pub struct Item {
     pub collides: bool,
 }
 
-/// What happens to the frame that is on its way. Numbers are indices, taken modulo how many there are.
+/// What happens to the message that is on its way. Numbers are indices, taken modulo how many there are.
 #[derive(Clone, Debug, Arbitrary)]
 pub enum Fault {
     /// It arrives.
@@ -313,9 +313,9 @@ pub enum Fault {
     },
     /// It arrives at its sender.
     Reflected,
-    /// An old frame arrives first.
+    /// An old message arrives first.
     Old {
-        frame: u8,
+        message: u8,
     },
     /// Both sides are put aside as bytes and taken up again.
     Restarted,
@@ -354,20 +354,20 @@ impl Talk {
         Self { config: config.clone(), machine, pushed: Vec::new(), done: false }
     }
 
-    /// Handles a frame. An error changes nothing.
-    fn handle(&mut self, set: &mut ReconcileSet, frame: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
+    /// Handles a message. An error changes nothing.
+    fn handle(&mut self, set: &mut ReconcileSet, message: &[u8]) -> Result<Option<Vec<u8>>, MessageError> {
         let before = self.machine.to_bytes();
-        let step = match self.machine.handle(set, frame) {
+        let step = match self.machine.handle(set, message) {
             Ok(step) => settle(&mut self.machine, set, step),
             Err(error) => {
                 assert_eq!(self.machine.to_bytes(), before, "{error} changes nothing");
                 return Err(error);
             }
         };
-        assert!(step.frame.as_ref().is_none_or(|frame| frame.len() <= self.config.limits.frame_bytes));
+        assert!(step.message.as_ref().is_none_or(|message| message.len() <= self.config.limits.message_bytes));
         self.done |= matches!(step.status, Status::Done(_));
         self.pushed.extend(step.push);
-        Ok(step.frame)
+        Ok(step.message)
     }
 
     fn restart(&mut self) {
@@ -388,14 +388,14 @@ fn carry(from: &ReconcileSet, to: &mut ReconcileSet, pushed: &[Id]) {
 impl Session {
     fn config(&self, side: usize, mode: Mode, salt: u8) -> Options {
         let pick = |pair: (bool, bool)| if side == 0 { pair.0 } else { pair.1 };
-        let frame_bytes = [512, 513, 700, 1_200, 4_096, 65_536, 1 << 20][usize::from(self.frame) % 7];
+        let message_bytes = [512, 513, 700, 1_200, 4_096, 65_536, 1 << 20][usize::from(self.message) % 7];
         let work = if self.work < 128 { u64::from(self.work) * 8 } else { 1 << 26 };
         Options {
             salt: [salt; 32],
             mode,
             announce: pick(self.announce),
             equal_last_time: self.equal_last_time && salt % 2 == 1,
-            limits: Limits { frame_bytes, work, ..Limits::default() },
+            limits: Limits { message_bytes, work, ..Limits::default() },
             ..Options::default()
         }
     }
@@ -426,7 +426,7 @@ impl Session {
             .collect();
         let mut old: Vec<Vec<u8>> = Vec::new();
         let mut who = 1 - opens;
-        let mut frame = first;
+        let mut message = first;
         let mut honest = true;
         for turn in 0.. {
             assert!(turn < TURNS_MAX, "it goes on for ever");
@@ -436,31 +436,31 @@ impl Session {
                 match fault {
                     Fault::None => {}
                     Fault::Lost => lost = true,
-                    Fault::Twice => old.push(frame.clone()),
+                    Fault::Twice => old.push(message.clone()),
                     Fault::Changed { at, xor, cut } => {
-                        let mut bytes = frame.clone();
+                        let mut bytes = message.clone();
                         let at = usize::from(*at) % bytes.len();
                         bytes[at] ^= xor;
                         if *cut {
                             bytes.truncate(at);
                         }
-                        if bytes != frame
+                        if bytes != message
                             && let Ok(answer) = talks[who].handle(&mut sets[who], &bytes)
                         {
                             // It passed for the peer's, and the peer's comes too late.
                             honest = false;
-                            let late = talks[who].handle(&mut sets[who], &frame);
-                            assert!(late.is_err(), "one frame in each turn");
+                            let late = talks[who].handle(&mut sets[who], &message);
+                            assert!(late.is_err(), "one message in each turn");
                             let Some(answer) = answer else { break };
-                            old.push(std::mem::replace(&mut frame, answer));
+                            old.push(std::mem::replace(&mut message, answer));
                             who = 1 - who;
                         }
                     }
                     Fault::Reflected => {
-                        assert!(talks[1 - who].handle(&mut sets[1 - who], &frame).is_err());
+                        assert!(talks[1 - who].handle(&mut sets[1 - who], &message).is_err());
                     }
-                    Fault::Old { frame } => {
-                        if let Some(bytes) = old.get(usize::from(*frame) % old.len().max(1)) {
+                    Fault::Old { message } => {
+                        if let Some(bytes) = old.get(usize::from(*message) % old.len().max(1)) {
                             assert!(talks[who].handle(&mut sets[who], bytes).is_err());
                         }
                     }
@@ -478,17 +478,17 @@ impl Session {
             if lost {
                 break;
             }
-            match talks[who].handle(&mut sets[who], &frame) {
-                Ok(Some(answer)) => old.push(std::mem::replace(&mut frame, answer)),
+            match talks[who].handle(&mut sets[who], &message) {
+                Ok(Some(answer)) => old.push(std::mem::replace(&mut message, answer)),
                 Ok(None) => break,
-                // An answer to a changed frame need not be one that the peer expects.
+                // An answer to a changed message need not be one that the peer expects.
                 Err(error) => {
-                    assert!(!honest, "an honest frame is refused: {error}");
+                    assert!(!honest, "an honest message is refused: {error}");
                     break;
                 }
             }
             if let Some(again) = old.last() {
-                assert!(talks[who].handle(&mut sets[who], again).is_err(), "one frame in each turn");
+                assert!(talks[who].handle(&mut sets[who], again).is_err(), "one message in each turn");
             }
             who = 1 - who;
         }

@@ -1,4 +1,4 @@
-//! Reconciliation against plain set difference: every mode, every frame limit, both orders of initiation, interrupted
+//! Reconciliation against plain set difference: every mode, every message limit, both orders of initiation, interrupted
 //! and restarted, while the sets change, and against peers that lie.
 //!
 //! `CONSILIENCE_CASES` sets the number of random cases of each property.
@@ -73,31 +73,31 @@ proptest! {
         left in prop_oneof![0_u64..4, 0_u64..60, 0_u64..1_500],
         right in prop_oneof![0_u64..4, 0_u64..60, 0_u64..1_500],
         modes in (0_usize..2, 0_usize..2),
-        frame in 0_usize..FRAMES.len(),
+        message in 0_usize..FRAMES.len(),
         seed in 0_u64..1_000,
     ) {
         let (left_items, right_items) = sides(spread, shared, left, right, seed);
         let (mut a, mut b) = (set_of(&left_items), set_of(&right_items));
-        let frame = FRAMES[frame];
+        let message = FRAMES[message];
         let salt = seed as u8;
-        let once = pass(&mut a, &mut b, config(MODES[modes.0], frame, salt), config(MODES[modes.1], frame, salt));
+        let once = pass(&mut a, &mut b, config(MODES[modes.0], message, salt), config(MODES[modes.1], message, salt));
         assert_exact(&a, &b, &once);
         // Turns in proportion to the bytes: each is nearly full, or one of the few that lead down the tree.
-        prop_assert!(once.frames.len() <= 30 + 5 * once.bytes() / frame, "{} frames", once.frames.len());
+        prop_assert!(once.messages.len() <= 30 + 5 * once.bytes() / message, "{} messages", once.messages.len());
         let other_way =
-            pass(&mut b, &mut a, config(MODES[modes.0], frame, salt), config(MODES[modes.1], frame, salt));
+            pass(&mut b, &mut a, config(MODES[modes.0], message, salt), config(MODES[modes.1], message, salt));
         assert_exact(&b, &a, &other_way);
         exchange(&mut a, &mut b, &once);
         prop_assert_eq!(a.root(), b.root());
-        let again = pass(&mut a, &mut b, Options { equal_last_time: true, ..config(Mode::Auto, frame, 1) }, config(Mode::Auto, frame, 1));
-        prop_assert_eq!(again.frames.len(), 2);
-        prop_assert!(again.frames.iter().all(|&len| len <= 48));
+        let again = pass(&mut a, &mut b, Options { equal_last_time: true, ..config(Mode::Auto, message, 1) }, config(Mode::Auto, message, 1));
+        prop_assert_eq!(again.messages.len(), 2);
+        prop_assert!(again.messages.iter().all(|&len| len <= 48));
     }
 
     #[test]
     fn a_part_of_the_order_is_reconciled_alone(
         shared in 0_u64..2_000, left in 0_u64..200, right in 0_u64..200, seed in 0_u64..1_000,
-        frame in 0_usize..FRAMES.len(), topic in 0_u64..7,
+        message in 0_usize..FRAMES.len(), topic in 0_u64..7,
     ) {
         let (left_items, right_items) = sides(Spread::Topics, shared, left, right, seed);
         let (mut a, mut b) = (set_of(&left_items), set_of(&right_items));
@@ -106,30 +106,30 @@ proptest! {
             let inside = items.iter().filter(|(key, _)| key.starts_with(scope.lower()));
             set_of(inside)
         };
-        let opens = Options { scope: scope.clone(), ..config(Mode::Auto, FRAMES[frame], 3) };
-        let result = pass(&mut a, &mut b, opens, config(Mode::Auto, FRAMES[frame], 3));
+        let opens = Options { scope: scope.clone(), ..config(Mode::Auto, FRAMES[message], 3) };
+        let result = pass(&mut a, &mut b, opens, config(Mode::Auto, FRAMES[message], 3));
         assert_exact(&within(&left_items), &within(&right_items), &result);
     }
 
     #[test]
     fn sets_that_change_meanwhile_are_equal_after_further_passes(
         shared in 0_u64..1_500, left in 0_u64..300, right in 0_u64..300, seed in 0_u64..1_000,
-        frame in 0_usize..FRAMES.len(), mode in 0_usize..2, often in 1_u64..6,
+        message in 0_usize..FRAMES.len(), mode in 0_usize..2, often in 1_u64..6,
     ) {
         let (left_items, right_items) = sides(Spread::Plain, shared, left, right, seed);
         let (mut a, mut b) = (set_of(&left_items), set_of(&right_items));
         let mut dice = Dice(seed);
         let mut fresh = (seed << 32) + (1 << 30);
-        let frame = FRAMES[frame];
+        let message = FRAMES[message];
         let mut passes = 0;
         while a.root() != b.root() {
             let quiet = passes >= 3;
             let mode = MODES[mode];
-            let (machine, first) = Reconciliation::start(&mut a, config(mode, frame, passes));
-            let (mut left, mut right) = (Side::new(machine), Side::new(Reconciliation::accept(config(mode, frame, passes))));
+            let (machine, first) = Reconciliation::start(&mut a, config(mode, message, passes));
+            let (mut left, mut right) = (Side::new(machine), Side::new(Reconciliation::accept(config(mode, message, passes))));
             let mut next = Some(first);
             let mut turn = 0_u64;
-            while let Some(frame) = next {
+            while let Some(message) = next {
                 if !quiet && dice.roll(often) == 0 {
                     // Something comes and something goes, on either side.
                     for set in [&mut a, &mut b] {
@@ -140,11 +140,11 @@ proptest! {
                         }
                     }
                 }
-                next = if turn.is_multiple_of(2) { right.handle(&mut b, &frame) } else { left.handle(&mut a, &frame) };
+                next = if turn.is_multiple_of(2) { right.handle(&mut b, &message) } else { left.handle(&mut a, &message) };
                 turn += 1;
             }
             // One that changed in the middle may end without the other side noticing.
-            let result = support::Pass { opener: left, other: right, frames: vec![] };
+            let result = support::Pass { opener: left, other: right, messages: vec![] };
             exchange(&mut a, &mut b, &result);
             passes += 1;
             prop_assert!(passes < 8, "{} and {} are left", lacks(&a, &b).len(), lacks(&b, &a).len());
@@ -154,23 +154,23 @@ proptest! {
     #[test]
     fn one_cut_off_anywhere_and_restarted_ends_right(
         shared in 0_u64..2_000, left in 0_u64..400, right in 0_u64..400, seed in 0_u64..1_000,
-        frame in 0_usize..FRAMES.len(), mode in 0_usize..2, cut in 0_usize..12,
+        message in 0_usize..FRAMES.len(), mode in 0_usize..2, cut in 0_usize..12,
     ) {
         let (left_items, right_items) = sides(Spread::Plain, shared, left, right, seed);
         let (mut a, mut b) = (set_of(&left_items), set_of(&right_items));
-        let frame_bytes = FRAMES[frame];
-        let config = |salt| config(MODES[mode], frame_bytes, salt);
+        let message_bytes = FRAMES[message];
+        let config = |salt| config(MODES[mode], message_bytes, salt);
         let (machine, first) = Reconciliation::start(&mut a, config(1));
         let (mut left, mut right) = (Side::new(machine), Side::new(Reconciliation::accept(config(1))));
         let mut next = Some(first);
         for turn in 0..cut {
-            let Some(frame) = next.take() else { break };
-            next = if turn % 2 == 0 { right.handle(&mut b, &frame) } else { left.handle(&mut a, &frame) };
+            let Some(message) = next.take() else { break };
+            next = if turn % 2 == 0 { right.handle(&mut b, &message) } else { left.handle(&mut a, &message) };
         }
         // What was learnt until then is true, if not all.
         prop_assert!(left.push.iter().all(|id| !b.contains(id)));
         prop_assert!(right.push.iter().all(|id| !a.contains(id)));
-        let cut = support::Pass { opener: left, other: right, frames: vec![] };
+        let cut = support::Pass { opener: left, other: right, messages: vec![] };
         exchange(&mut a, &mut b, &cut);
         let again = pass(&mut b, &mut a, config(2), config(2));
         assert_exact(&b, &a, &again);
@@ -179,26 +179,26 @@ proptest! {
     #[test]
     fn a_state_put_aside_as_bytes_goes_on_where_it_was(
         shared in 0_u64..2_000, left in 0_u64..700, right in 0_u64..700, seed in 0_u64..1_000,
-        frame in 0_usize..FRAMES.len(), mode in 0_usize..2,
+        message in 0_usize..FRAMES.len(), mode in 0_usize..2,
     ) {
         let (left_items, right_items) = sides(Spread::Topics, shared, left, right, seed);
         let (mut a, mut b) = (set_of(&left_items), set_of(&right_items));
-        let config = config(MODES[mode], FRAMES[frame], 9);
+        let config = config(MODES[mode], FRAMES[message], 9);
         let whole = pass(&mut a, &mut b, config.clone(), config.clone());
         let (machine, first) = Reconciliation::start(&mut a, config.clone());
         let (mut left, mut right) = (Side::new(machine), Side::new(Reconciliation::accept(config.clone())));
         let mut next = Some(first);
-        let mut frames = vec![];
-        while let Some(frame) = next {
-            frames.push(frame.len());
+        let mut messages = vec![];
+        while let Some(message) = next {
+            messages.push(message.len());
             for side in [&mut left, &mut right] {
                 let bytes = side.machine.to_bytes();
                 side.machine = Reconciliation::from_bytes(config.clone(), &bytes).unwrap();
                 prop_assert_eq!(side.machine.to_bytes(), bytes);
             }
-            next = if frames.len() % 2 == 1 { right.handle(&mut b, &frame) } else { left.handle(&mut a, &frame) };
+            next = if messages.len() % 2 == 1 { right.handle(&mut b, &message) } else { left.handle(&mut a, &message) };
         }
-        prop_assert_eq!(frames, whole.frames);
+        prop_assert_eq!(messages, whole.messages);
         prop_assert_eq!((left.push, right.push), (whole.opener.push, whole.other.push));
     }
 
@@ -231,18 +231,18 @@ proptest! {
 
 #[test]
 fn one_side_empty_and_disjoint_sets_cost_lists_and_not_fingerprints() {
-    for frame in [512, 65_536, 1 << 20] {
+    for message in [512, 65_536, 1 << 20] {
         for (left, right) in [(0, 5_000), (5_000, 0), (5_000, 5_000), (1, 5_000), (20_000, 3)] {
             for mode in MODES {
                 let (mut a, mut b) = (plain(0..left), plain(1 << 20..(1 << 20) + right));
-                let result = pass(&mut a, &mut b, config(mode, frame, 5), config(mode, frame, 5));
+                let result = pass(&mut a, &mut b, config(mode, message, 5), config(mode, message, 5));
                 assert_exact(&a, &b, &result);
                 let differences = (left + right) as usize;
                 // 8 bytes to list, 8 to ask and 8 to tell, and little besides, where nothing had to be guessed.
                 if mode == Mode::Auto {
                     assert!(result.bytes() <= 1_500 + 20 * differences, "{} bytes", result.bytes());
                 }
-                assert!(result.frames.len() <= 12 + 3 * result.bytes() / frame, "{}", result.frames.len());
+                assert!(result.messages.len() <= 12 + 3 * result.bytes() / message, "{}", result.messages.len());
             }
         }
     }
@@ -252,15 +252,15 @@ fn one_side_empty_and_disjoint_sets_cost_lists_and_not_fingerprints() {
 fn frame_limits_from_512_bytes_to_a_mebibyte_find_the_difference_whoever_begins() {
     let powers = (9..=20).flat_map(|bits| [(1_usize << bits) - 1, 1 << bits, (1 << bits) + 1]);
     // What is beyond the least and the greatest counts as these.
-    for frame in (512..560).chain(powers).chain([0, usize::MAX]) {
+    for message in (512..560).chain(powers).chain([0, usize::MAX]) {
         for spread in [Spread::Plain, Spread::LongKeys] {
             let (left, right) = sides(spread, 300, 40, 70, 1);
             let (mut a, mut b) = (set_of(&left), set_of(&right));
             for (opens, accepts) in MODES.iter().flat_map(|opens| MODES.map(|accepts| (*opens, accepts))) {
-                let within = frame.clamp(Limits::FRAME_BYTES_MIN, Limits::FRAME_BYTES_MAX);
-                let one = pass(&mut a, &mut b, config(opens, within, 1), config(accepts, frame, 1));
+                let within = message.clamp(Limits::FRAME_BYTES_MIN, Limits::FRAME_BYTES_MAX);
+                let one = pass(&mut a, &mut b, config(opens, within, 1), config(accepts, message, 1));
                 assert_exact(&a, &b, &one);
-                let other = pass(&mut b, &mut a, config(opens, within, 2), config(accepts, frame, 2));
+                let other = pass(&mut b, &mut a, config(opens, within, 2), config(accepts, message, 2));
                 assert_exact(&b, &a, &other);
             }
         }
@@ -273,23 +273,23 @@ fn one_cut_off_at_each_of_its_frames_and_restarted_ends_right() {
         let config = |salt| config(mode, 512, salt);
         let (left, right) = sides(Spread::Topics, 500, 100, 140, 2);
         let (a, b) = (set_of(&left), set_of(&right));
-        let frames = pass(&mut a.clone(), &mut b.clone(), config(1), config(1)).frames.len();
-        assert!(frames >= 8, "{frames} frames are too few to cut");
-        for cut in 0..=frames {
+        let messages = pass(&mut a.clone(), &mut b.clone(), config(1), config(1)).messages.len();
+        assert!(messages >= 8, "{messages} messages are too few to cut");
+        for cut in 0..=messages {
             let (mut a, mut b) = (a.clone(), b.clone());
             let (machine, first) = Reconciliation::start(&mut a, config(1));
             let (mut opener, mut other) = (Side::new(machine), Side::new(Reconciliation::accept(config(1))));
             let mut next = Some(first);
             for turn in 0..cut {
-                let Some(frame) = next.take() else { break };
+                let Some(message) = next.take() else { break };
                 next =
-                    if turn % 2 == 0 { other.handle(&mut b, &frame) } else { opener.handle(&mut a, &frame) };
+                    if turn % 2 == 0 { other.handle(&mut b, &message) } else { opener.handle(&mut a, &message) };
             }
-            exchange(&mut a, &mut b, &support::Pass { opener, other, frames: vec![] });
+            exchange(&mut a, &mut b, &support::Pass { opener, other, messages: vec![] });
             let again = pass(&mut a, &mut b, config(2), config(2));
             assert_exact(&a, &b, &again);
             exchange(&mut a, &mut b, &again);
-            assert_eq!(a.root(), b.root(), "cut after {cut} of {frames} frames");
+            assert_eq!(a.root(), b.root(), "cut after {cut} of {messages} messages");
         }
     }
 }
@@ -318,7 +318,7 @@ fn ten_thousand_differences_in_sixty_kilobyte_frames_take_tens_of_messages() {
     for (mode, most) in [(Mode::Auto, 9), (Mode::Ranges, 45)] {
         let result = pass(&mut a, &mut b, config(mode, 60_000, 5), config(mode, 60_000, 5));
         assert_exact(&a, &b, &result);
-        assert!(result.frames.len() <= most, "{} messages", result.frames.len());
+        assert!(result.messages.len() <= most, "{} messages", result.messages.len());
     }
 }
 
@@ -327,7 +327,7 @@ fn bytes_and_messages_are_within_what_was_promised() {
     // Bytes do not depend on the size of the sets, but for the count of the items: these are the figures for a million.
     let (mut a, mut b) = (plain(0..70_000), plain(0..70_000));
     let equal = pass(&mut a, &mut b, config(Mode::Auto, 65_536, 1), config(Mode::Auto, 65_536, 1));
-    assert!(equal.bytes() <= 470 && equal.frames.len() == 2);
+    assert!(equal.bytes() <= 470 && equal.messages.len() == 2);
     let mut fresh = 1 << 40;
     for (d, draws, mean_bytes, worst_bytes, messages) in
         [(10, 100, 700, 2_000, 3), (100, 100, 4_000, 5_000, 3), (1_000, 30, 30_000, 38_000, 5)]
@@ -343,7 +343,7 @@ fn bytes_and_messages_are_within_what_was_promised() {
             let result = pass(&mut a, &mut b, config(), config());
             assert_eq!((result.opener.push.len(), result.other.push.len()), (left.len(), right.len()));
             bytes.push(result.bytes());
-            turns.push(result.frames.len());
+            turns.push(result.messages.len());
             left.iter().for_each(|id| assert!(a.remove(id)));
             right.iter().for_each(|id| assert!(b.remove(id)));
         }

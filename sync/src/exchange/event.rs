@@ -61,7 +61,7 @@ pub enum Fault {
     Evidence(EvidenceError),
     /// A frame of a reconciliation that cannot come now.
     #[error("the peer sent a frame of a reconciliation that cannot be: {0}")]
-    Reconcile(crate::reconcile::FrameError),
+    Reconcile(crate::reconcile::MessageError),
     /// More signatures than its bytes pay for.
     #[error("the peer makes this side check more signatures than its bytes pay for")]
     Signatures,

@@ -16,14 +16,14 @@ use super::slot::Slot;
 use crate::hash::Hash;
 use crate::identity::{LogId, MeshId, Topic};
 use crate::log::{Evidence, Log};
-use crate::reconcile::{Options, FrameError, KeyRange, ReconcileSet, Reconciliation, Status, Step};
+use crate::reconcile::{Options, MessageError, KeyRange, ReconcileSet, Reconciliation, Status, Step};
 
-/// What came of one frame of a reconciliation of heads.
+/// What came of one message of a reconciliation of heads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct HeadStep {
     /// To be sent to the peer, if anything.
-    pub frame: Option<Vec<u8>>,
+    pub message: Option<Vec<u8>>,
     /// Logs of this set whose head the peer does not have; what to send of them is said by [`LogSet::plan`], once the
     /// peer has made its offers.
     pub differ: Vec<LogId>,
@@ -161,17 +161,17 @@ impl LogSet {
         Reconciliation::start(self.fresh_heads(), config)
     }
 
-    /// Handles a frame of a reconciliation of heads; see [`Reconciliation::handle`].
+    /// Handles a message of a reconciliation of heads; see [`Reconciliation::handle`].
     ///
     /// # Errors
     ///
-    /// Why the frame was refused. Nothing changed then.
+    /// Why the message was refused. Nothing changed then.
     pub fn handle_reconcile(
         &mut self,
         reconciliation: &mut Reconciliation,
-        frame: &[u8],
-    ) -> Result<HeadStep, FrameError> {
-        let step = reconciliation.handle(self.fresh_heads(), frame)?;
+        message: &[u8],
+    ) -> Result<HeadStep, MessageError> {
+        let step = reconciliation.handle(self.fresh_heads(), message)?;
         Ok(self.head_step(step))
     }
 
@@ -180,14 +180,14 @@ impl LogSet {
     /// # Errors
     ///
     /// If nothing waits for budget. Nothing changed then.
-    pub fn resume_reconcile(&mut self, reconciliation: &mut Reconciliation) -> Result<HeadStep, FrameError> {
+    pub fn resume_reconcile(&mut self, reconciliation: &mut Reconciliation) -> Result<HeadStep, MessageError> {
         let step = reconciliation.resume(self.fresh_heads())?;
         Ok(self.head_step(step))
     }
 
     fn head_step(&self, step: Step) -> HeadStep {
         let logs = step.push.iter().filter_map(|id| self.heads.set.key_of(id)).filter_map(log_in);
-        HeadStep { frame: step.frame, differ: logs.collect(), lacking: step.want.len(), status: step.status }
+        HeadStep { message: step.message, differ: logs.collect(), lacking: step.want.len(), status: step.status }
     }
 
     /// The set of heads as it is now.

@@ -37,12 +37,12 @@ pub struct Options {
     pub limits: Limits,
 }
 
-/// What came of one frame.
+/// What came of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Step {
     /// To be sent to the peer, if anything.
-    pub frame: Option<Vec<u8>>,
+    pub message: Option<Vec<u8>>,
     /// Ids of this set that the peer lacks: the host sends the items.
     pub push: Vec<[u8; 32]>,
     /// Short ids of items that this set lacks. The peer learns that it has to push them, if it does not know.
@@ -54,14 +54,14 @@ pub struct Step {
 /// What happens next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Status {
-    /// The peer's next frame is to be handled.
+    /// The peer's next message is to be handled.
     #[default]
     Waiting,
     /// The granted work is used up, or the step already holds 65,536 ids: take what it holds,
     /// [`grant`](super::Reconciliation::grant) more and [`resume`](super::Reconciliation::resume), or drop the
     /// reconciliation.
     NeedsBudget,
-    /// It has ended. A frame of this step still has to be sent.
+    /// It has ended. A message of this step still has to be sent.
     Done(Report),
 }
 
@@ -84,7 +84,7 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// A limit of bytes, frames or waiting ranges was reached.
+    /// A limit of bytes, messages or waiting ranges was reached.
     Limit,
     /// The scope that was asked for is not one that the peer may see.
     Scope,
@@ -126,13 +126,13 @@ pub struct Report {
     pub wanted: u64,
     /// Short ids the peer asked for that this set does not have: the set changed, or the peer was misled or lied.
     pub unresolved: u64,
-    /// Frame bytes sent.
+    /// Message bytes sent.
     pub bytes_sent: u64,
-    /// Frame bytes received.
+    /// Message bytes received.
     pub bytes_received: u64,
-    /// Frames sent.
+    /// Messages sent.
     pub frames_sent: u64,
-    /// Frames received.
+    /// Messages received.
     pub frames_received: u64,
     /// Items and cells visited.
     pub work: u64,

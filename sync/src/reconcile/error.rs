@@ -1,13 +1,13 @@
-//! The reasons for which a frame is refused. None of them changes the reconciliation.
+//! The reasons for which a message is refused. None of them changes the reconciliation.
 
 use crate::codec::DecodeError;
 
-/// Why a frame was refused. The reconciliation is unchanged, and goes on when the right frame comes.
+/// Why a message was refused. The reconciliation is unchanged, and goes on when the right message comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum FrameError {
-    /// The frame ends inside a field, or claims more than it holds. The peer misbehaved; nothing changed.
-    #[error("the frame ends early or claims more than it holds")]
+pub enum MessageError {
+    /// The message ends inside a field, or claims more than it holds. The peer misbehaved; nothing changed.
+    #[error("the message ends early or claims more than it holds")]
     Truncated,
     /// A varint is longer than it has to be, or does not fit its type. The peer misbehaved; nothing changed.
     #[error("a varint is over-long or out of range")]
@@ -15,28 +15,28 @@ pub enum FrameError {
     /// There are bytes behind the end. The peer misbehaved; nothing changed.
     #[error("bytes are left over behind the end")]
     Trailing,
-    /// The frame is of no known kind. The peer is newer or misbehaved; nothing changed.
-    #[error("the frame is of no known kind")]
+    /// The message is of no known kind. The peer is newer or misbehaved; nothing changed.
+    #[error("the message is of no known kind")]
     Kind,
     /// Bounds are not ascending, or a field is not in its only form. The peer misbehaved; nothing changed.
-    #[error("the frame is not in canonical form")]
+    #[error("the message is not in canonical form")]
     NotCanonical,
-    /// The frame, or what it counts, is above the limits this side set. Nothing changed.
-    #[error("the frame is beyond the limits")]
+    /// The message, or what it counts, is above the limits this side set. Nothing changed.
+    #[error("the message is beyond the limits")]
     Limit,
-    /// The frame is not the next one of this conversation: an old one, a later one, one of our own, or one of a kind
+    /// The message is not the next one of this conversation: an old one, a later one, one of our own, or one of a kind
     /// that cannot come now. Nothing changed.
-    #[error("the frame is not the one that comes next")]
+    #[error("the message is not the one that comes next")]
     Unexpected,
     /// The reconciliation has ended. Nothing changed.
     #[error("the reconciliation has ended")]
     Ended,
-    /// An earlier frame waits for budget: the host has to grant some and resume first. Nothing changed.
-    #[error("an earlier frame waits for budget")]
+    /// An earlier message waits for budget: the host has to grant some and resume first. Nothing changed.
+    #[error("an earlier message waits for budget")]
     Waiting,
 }
 
-impl From<DecodeError> for FrameError {
+impl From<DecodeError> for MessageError {
     fn from(error: DecodeError) -> Self {
         match error {
             DecodeError::Truncated => Self::Truncated,

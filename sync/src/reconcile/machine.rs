@@ -1,17 +1,17 @@
 //! [`Reconciliation`]: one side of a conversation that finds what two sets do not share.
 //!
-//! The two sides take turns, one frame each, and a frame carries its number: an old, repeated or reflected one is
+//! The two sides take turns, one message each, and a message carries its number: an old, repeated or reflected one is
 //! refused without effect. Here are the turns, the sketch and the limits; ranges are answered in `ranging`. The
-//! invariant: a frame is checked in full before anything changes, and every frame received lets at most one be sent.
+//! invariant: a message is checked in full before anything changes, and every message received lets at most one be sent.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::config::{Options, Mode, Outcome, Report, Status, Step, StopReason};
-use super::error::FrameError;
+use super::error::MessageError;
 use super::estimate;
 use super::fingerprint::{Marks, Salts};
-use super::message::{Body, Frame, HEAD_BYTES_MAX, Open, OpenBody, Ranges, Summary};
+use super::message::{Body, Message, HEAD_BYTES_MAX, Open, OpenBody, Ranges, Summary};
 use super::limits::Limits;
 use super::peel::{CELL_BYTES, Peeler};
 use super::plan;
@@ -21,9 +21,9 @@ use super::short::ShortId;
 use super::task::Task;
 
 /// One side of a reconciliation. Both sides run the same machine: one [`start`](Self::start)s it, the other
-/// [`accept`](Self::accept)s, and each handles the other's frames until its status is [`Status::Done`].
+/// [`accept`](Self::accept)s, and each handles the other's messages until its status is [`Status::Done`].
 ///
-/// It borrows nothing: the set may change between frames. What was compared before a change may then be missed, which
+/// It borrows nothing: the set may change between messages. What was compared before a change may then be missed, which
 /// the roots show, and another round repairs.
 #[derive(Clone, Debug)]
 pub struct Reconciliation {
@@ -32,10 +32,10 @@ pub struct Reconciliation {
     pub(super) marks: Option<Marks>,
     pub(super) scope: KeyRange,
     pub(super) phase: Phase,
-    /// The number of the next frame of the conversation, from whichever side.
+    /// The number of the next message of the conversation, from whichever side.
     pub(super) number: u64,
     pub(super) turn: Turn,
-    /// Ranges to be answered, the lowest last: a stack, so that what a frame brought is answered before what waited
+    /// Ranges to be answered, the lowest last: a stack, so that what a message brought is answered before what waited
     /// longer, and little waits.
     pub(super) tasks: Vec<Task>,
     /// What they take in memory.
@@ -45,7 +45,7 @@ pub struct Reconciliation {
     pub(super) peeler: Peeler,
     /// The work that may still be done.
     pub(super) work_left: u64,
-    /// The set's generation at the last frame.
+    /// The set's generation at the last message.
     pub(super) generation: Option<u64>,
     pub(super) report: Report,
 }
@@ -57,9 +57,9 @@ pub(super) struct Turn {
     pub(super) peer_more: bool,
     /// The peer wants nothing now that can wait.
     pub(super) peer_full: bool,
-    /// This side's last frame said that more would come, so the peer waits for it.
+    /// This side's last message said that more would come, so the peer waits for it.
     pub(super) promised: bool,
-    /// The last frame has to be answered.
+    /// The last message has to be answered.
     pub(super) question: bool,
 }
 
@@ -83,7 +83,7 @@ pub(super) enum Phase {
 }
 
 impl Reconciliation {
-    /// Opens a reconciliation. Returns the first frame, at most 512 bytes and as many as the two bounds of a scope.
+    /// Opens a reconciliation. Returns the first message, at most 512 bytes and as many as the two bounds of a scope.
     pub fn start(set: &mut ReconcileSet, config: Options) -> (Self, Vec<u8>) {
         let mut this = Self::new(config);
         this.scope = this.config.scope.clone();
@@ -95,8 +95,8 @@ impl Reconciliation {
             _ => OpenBody::RangesOnly,
         };
         this.phase = if body == OpenBody::RootAlone { Phase::OpenedWithRoot } else { Phase::Opened };
-        let frame = this.opening(set, body);
-        let bytes = this.send(&frame);
+        let message = this.opening(set, body);
+        let bytes = this.send(&message);
         (this, bytes)
     }
 
@@ -108,7 +108,7 @@ impl Reconciliation {
 
     fn new(mut config: Options) -> Self {
         let limits = &mut config.limits;
-        limits.frame_bytes = limits.frame_bytes.clamp(Limits::FRAME_BYTES_MIN, Limits::FRAME_BYTES_MAX);
+        limits.message_bytes = limits.message_bytes.clamp(Limits::FRAME_BYTES_MIN, Limits::FRAME_BYTES_MAX);
         Self {
             salts: Salts::new(&config.salt),
             marks: None,
@@ -128,22 +128,22 @@ impl Reconciliation {
         }
     }
 
-    /// Handles the peer's next frame.
+    /// Handles the peer's next message.
     ///
     /// # Errors
-    /// If the frame is malformed, beyond the limits, or not the one that comes next. Nothing changed then, and the
-    /// right frame may still come.
-    pub fn handle(&mut self, set: &mut ReconcileSet, bytes: &[u8]) -> Result<Step, FrameError> {
+    /// If the message is malformed, beyond the limits, or not the one that comes next. Nothing changed then, and the
+    /// right message may still come.
+    pub fn handle(&mut self, set: &mut ReconcileSet, bytes: &[u8]) -> Result<Step, MessageError> {
         match self.phase {
-            Phase::Done => return Err(FrameError::Ended),
-            Phase::Paused => return Err(FrameError::Waiting),
+            Phase::Done => return Err(MessageError::Ended),
+            Phase::Paused => return Err(MessageError::Waiting),
             _ => {}
         }
-        let (number, frame) = Frame::decode(bytes, &self.scope, &self.config.limits)?;
-        if number != self.number || !self.expects(set, &frame) {
-            return Err(FrameError::Unexpected);
+        let (number, message) = Message::decode(bytes, &self.scope, &self.config.limits)?;
+        if number != self.number || !self.expects(set, &message) {
+            return Err(MessageError::Unexpected);
         }
-        // From here on the frame counts.
+        // From here on the message counts.
         self.number = self.number.saturating_add(1);
         self.report.frames_received = self.report.frames_received.saturating_add(1);
         self.report.bytes_received = self.report.bytes_received.saturating_add(bytes.len() as u64);
@@ -157,15 +157,15 @@ impl Reconciliation {
             self.stop(&mut step, StopReason::Limit);
             return Ok(step);
         }
-        // All but range frames, which say so themselves, are waited for with an answer.
+        // All but range messages, which say so themselves, are waited for with an answer.
         self.turn.question = true;
-        match frame {
-            Frame::Open(open) => self.handle_open(set, open, &mut step),
-            Frame::Cells { len, start: _, cells } => self.handle_cells(set, len, &cells, changed, &mut step),
-            Frame::More { end } => self.handle_more(set, end, changed, &mut step),
-            Frame::Same => self.finish(&mut step, Outcome::Equal),
-            Frame::Ranges(ranges) => self.handle_ranges(set, ranges, &mut step),
-            Frame::Stop { reason } => {
+        match message {
+            Message::Open(open) => self.handle_open(set, open, &mut step),
+            Message::Cells { len, start: _, cells } => self.handle_cells(set, len, &cells, changed, &mut step),
+            Message::More { end } => self.handle_more(set, end, changed, &mut step),
+            Message::Same => self.finish(&mut step, Outcome::Equal),
+            Message::Ranges(ranges) => self.handle_ranges(set, ranges, &mut step),
+            Message::Stop { reason } => {
                 self.finish(&mut step, Outcome::PeerStopped(StopReason::from_code(reason)));
             }
         }
@@ -181,11 +181,11 @@ impl Reconciliation {
     ///
     /// # Errors
     /// If nothing waits for budget. Nothing changed then.
-    pub fn resume(&mut self, set: &mut ReconcileSet) -> Result<Step, FrameError> {
+    pub fn resume(&mut self, set: &mut ReconcileSet) -> Result<Step, MessageError> {
         match self.phase {
             Phase::Paused => {}
-            Phase::Done => return Err(FrameError::Ended),
-            _ => return Err(FrameError::Unexpected),
+            Phase::Done => return Err(MessageError::Ended),
+            _ => return Err(MessageError::Unexpected),
         }
         self.phase = Phase::Ranging;
         let mut step = Step::default();
@@ -207,25 +207,25 @@ impl Reconciliation {
         &self.report
     }
 
-    /// Whether a frame of this kind can come now. Looks only.
-    fn expects(&self, set: &ReconcileSet, frame: &Frame) -> bool {
-        match (frame, self.phase) {
-            (Frame::Open(open), Phase::Accepting) => {
+    /// Whether a message of this kind can come now. Looks only.
+    fn expects(&self, set: &ReconcileSet, message: &Message) -> bool {
+        match (message, self.phase) {
+            (Message::Open(open), Phase::Accepting) => {
                 !matches!(&open.body, OpenBody::Sketch { cells, .. } if cells.is_empty())
             }
-            (Frame::Open(open), Phase::OpenedWithRoot) => {
+            (Message::Open(open), Phase::OpenedWithRoot) => {
                 // The answer to a root is a root with cells.
                 matches!(&open.body, OpenBody::Sketch { cells, .. } if !cells.is_empty())
             }
-            (Frame::Cells { start, cells, .. }, Phase::Opened | Phase::Decoding) => {
+            (Message::Cells { start, cells, .. }, Phase::Opened | Phase::Decoding) => {
                 let have = self.peeler.cells.len();
                 let end = have.saturating_add(cells.len());
                 *start as usize == have && !cells.is_empty() && end <= self.cells_available(set)
             }
-            (Frame::More { end }, Phase::Serving(sent)) => *end > sent,
-            (Frame::Same, Phase::Opened | Phase::OpenedWithRoot) => true,
-            (Frame::Ranges(_), phase) => !matches!(phase, Phase::Accepting | Phase::Paused | Phase::Done),
-            (Frame::Stop { .. }, phase) => phase != Phase::Accepting,
+            (Message::More { end }, Phase::Serving(sent)) => *end > sent,
+            (Message::Same, Phase::Opened | Phase::OpenedWithRoot) => true,
+            (Message::Ranges(_), phase) => !matches!(phase, Phase::Accepting | Phase::Paused | Phase::Done),
+            (Message::Stop { .. }, phase) => phase != Phase::Accepting,
             _ => false,
         }
     }
@@ -235,9 +235,9 @@ impl Reconciliation {
         set.cells().len().min(self.config.limits.cells)
     }
 
-    fn opening(&mut self, set: &mut ReconcileSet, body: OpenBody) -> Frame {
+    fn opening(&mut self, set: &mut ReconcileSet, body: OpenBody) -> Message {
         let (len, summary) = self.summary(set);
-        Frame::Open(Open { len, summary, body })
+        Message::Open(Open { len, summary, body })
     }
 
     fn opening_cells(&self, set: &ReconcileSet) -> OpenBody {
@@ -275,16 +275,16 @@ impl Reconciliation {
             self.report.peer_root = Some(root);
         }
         if len == open.len && summary == open.summary {
-            self.reply(step, &Frame::Same);
+            self.reply(step, &Message::Same);
             self.finish(step, Outcome::Equal);
             return;
         }
         match open.body {
             OpenBody::RootAlone if self.config.mode == Mode::Auto && self.scope.is_all() => {
                 let body = self.opening_cells(set);
-                let frame = self.opening(set, body);
+                let message = self.opening(set, body);
                 self.phase = Phase::Opened;
-                self.reply(step, &frame);
+                self.reply(step, &message);
             }
             OpenBody::Sketch { available, cells, counts } if self.config.mode == Mode::Auto => {
                 self.handle_sketch(set, open.len, available, &cells, &counts, step);
@@ -331,7 +331,7 @@ impl Reconciliation {
         }
     }
 
-    /// Sends cells from `start` to at most `end`, as many as a frame takes.
+    /// Sends cells from `start` to at most `end`, as many as a message takes.
     fn serve(&mut self, set: &ReconcileSet, start: usize, end: usize, step: &mut Step) {
         let room = self.room().saturating_sub(HEAD_BYTES_MAX + 10) / CELL_BYTES;
         let end = end.min(start.saturating_add(room)).min(self.cells_available(set));
@@ -340,10 +340,10 @@ impl Reconciliation {
             return;
         };
         let number = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let frame = Frame::Cells { len: set.len() as u64, start: number(start), cells: cells.to_vec() };
+        let message = Message::Cells { len: set.len() as u64, start: number(start), cells: cells.to_vec() };
         self.spend(cells.len() as u64);
         self.phase = Phase::Serving(number(end));
-        self.reply(step, &frame);
+        self.reply(step, &message);
     }
 
     fn handle_cells(
@@ -375,7 +375,7 @@ impl Reconciliation {
         match next {
             Some(end) => {
                 self.phase = Phase::Decoding;
-                self.reply(step, &Frame::More { end: u32::try_from(end).unwrap_or(u32::MAX) });
+                self.reply(step, &Message::More { end: u32::try_from(end).unwrap_or(u32::MAX) });
             }
             None => self.go_to_ranges(set, their_len, guess, step),
         }
@@ -494,27 +494,27 @@ impl Reconciliation {
         self.work_left = self.work_left.saturating_sub(work);
     }
 
-    /// How many bytes the next frame may have.
+    /// How many bytes the next message may have.
     pub(super) fn room(&self) -> usize {
         let sent = self.report.bytes_sent;
         let limits = &self.config.limits;
         let in_all = limits.bytes.saturating_sub(sent.saturating_add(self.report.bytes_received));
-        let frame = limits.frame_bytes as u64;
-        let room = limits.amplification.map_or(frame, |times| {
-            self.report.bytes_received.saturating_mul(times).saturating_add(frame).saturating_sub(sent)
+        let message = limits.message_bytes as u64;
+        let room = limits.amplification.map_or(message, |times| {
+            self.report.bytes_received.saturating_mul(times).saturating_add(message).saturating_sub(sent)
         });
-        usize::try_from(room.min(in_all)).map_or(limits.frame_bytes, |room| room.min(limits.frame_bytes))
+        usize::try_from(room.min(in_all)).map_or(limits.message_bytes, |room| room.min(limits.message_bytes))
     }
 
-    fn send(&mut self, frame: &Frame) -> Vec<u8> {
-        let bytes = frame.encode(self.number, &self.scope);
+    fn send(&mut self, message: &Message) -> Vec<u8> {
+        let bytes = message.encode(self.number, &self.scope);
         self.count_sent(&bytes);
         bytes
     }
 
-    fn reply(&mut self, step: &mut Step, frame: &Frame) {
-        let bytes = self.send(frame);
-        step.frame = Some(bytes);
+    fn reply(&mut self, step: &mut Step, message: &Message) {
+        let bytes = self.send(message);
+        step.message = Some(bytes);
     }
 
     pub(super) const fn count_sent(&mut self, bytes: &[u8]) {
@@ -524,7 +524,7 @@ impl Reconciliation {
     }
 
     pub(super) fn stop(&mut self, step: &mut Step, reason: StopReason) {
-        self.reply(step, &Frame::Stop { reason: reason.code() });
+        self.reply(step, &Message::Stop { reason: reason.code() });
         self.finish(step, Outcome::Stopped(reason));
     }
 
@@ -540,7 +540,7 @@ impl Reconciliation {
     }
 }
 
-/// Each once: a peer that repeats an id in a frame is not handed it as often.
+/// Each once: a peer that repeats an id in a message is not handed it as often.
 fn distinct(mut shorts: Vec<u64>) -> Vec<u64> {
     shorts.sort_unstable();
     shorts.dedup();

@@ -1,12 +1,12 @@
-//! The frames: their bytes, and the checks that need nothing but the bytes and the limits.
+//! The messages: their bytes, and the checks that need nothing but the bytes and the limits.
 //!
 //! `docs/wire/reconcile.md` gives the layout. The invariant: what decodes encodes to the very bytes it came from, and
-//! nothing is allocated that the frame does not pay for.
+//! nothing is allocated that the message does not pay for.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
 
-use super::error::FrameError;
+use super::error::MessageError;
 use super::fingerprint::PRIME;
 use super::limits::Limits;
 use super::peel::{CELL_BYTES, cell_of};
@@ -25,16 +25,16 @@ const STOP: u8 = 0x15;
 const SCOPED: u8 = 1;
 const RANGES_ONLY: u8 = 2;
 const ROOT_ALONE: u8 = 4;
-/// Flags of a range frame: its sender has more to say, and wants nothing that can wait.
+/// Flags of a range message: its sender has more to say, and wants nothing that can wait.
 const MORE_TO_SAY: u8 = 1;
 const FULL_UP: u8 = 2;
 
-/// The longest opening frame's head besides bounds and cells.
+/// The longest opening message's head besides bounds and cells.
 pub(super) const HEAD_BYTES_MAX: usize = 16;
 
-/// What a frame says. Its number in the conversation stands before it.
+/// What a message says. Its number in the conversation stands before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Frame {
+pub(super) enum Message {
     Open(Open),
     Cells {
         /// How many items the sender's set has.
@@ -123,7 +123,7 @@ const FULL: u8 = 4;
 /// A suffix this long or longer has its length behind the tag.
 const SUFFIX_LONG: u8 = 31;
 
-/// Writes a frame's kind and number.
+/// Writes a message's kind and number.
 fn head(kind: u8, number: u64) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     out.push(kind);
@@ -131,7 +131,7 @@ fn head(kind: u8, number: u64) -> Vec<u8> {
     out
 }
 
-impl Frame {
+impl Message {
     /// `scope` is what the bounds of ranges are relative to.
     pub(super) fn encode(&self, number: u64, scope: &KeyRange) -> Vec<u8> {
         match self {
@@ -169,15 +169,15 @@ impl Frame {
         }
     }
 
-    /// The frame's number and what it says.
-    pub(super) fn decode(bytes: &[u8], scope: &KeyRange, limits: &Limits) -> Result<(u64, Self), FrameError> {
-        if bytes.len() > limits.frame_bytes {
-            return Err(FrameError::Limit);
+    /// The message's number and what it says.
+    pub(super) fn decode(bytes: &[u8], scope: &KeyRange, limits: &Limits) -> Result<(u64, Self), MessageError> {
+        if bytes.len() > limits.message_bytes {
+            return Err(MessageError::Limit);
         }
         let mut reader = Reader::new(bytes);
         let kind = reader.byte()?;
         let number = reader.varint()?;
-        let frame = match kind {
+        let message = match kind {
             OPEN => Self::Open(Open::decode(&mut reader, limits)?),
             CELLS => {
                 let len = reader.varint()?;
@@ -189,18 +189,18 @@ impl Frame {
             SAME => Self::Same,
             RANGES => Self::Ranges(Ranges::decode(&mut reader, scope, limits)?),
             STOP => Self::Stop { reason: reader.byte()? },
-            _ => return Err(FrameError::Kind),
+            _ => return Err(MessageError::Kind),
         };
         reader.finish()?;
-        Ok((number, frame))
+        Ok((number, message))
     }
 }
 
-fn number_32(reader: &mut Reader<'_>) -> Result<u32, FrameError> {
-    u32::try_from(reader.varint()?).map_err(|_| FrameError::Limit)
+fn number_32(reader: &mut Reader<'_>) -> Result<u32, MessageError> {
+    u32::try_from(reader.varint()?).map_err(|_| MessageError::Limit)
 }
 
-fn cells(reader: &mut Reader<'_>, limits: &Limits) -> Result<Vec<Cell>, FrameError> {
+fn cells(reader: &mut Reader<'_>, limits: &Limits) -> Result<Vec<Cell>, MessageError> {
     let count = reader.count_max(CELL_BYTES, limits.cells)?;
     let bytes = reader.take(count.saturating_mul(CELL_BYTES))?;
     Ok(bytes.as_chunks::<CELL_BYTES>().0.iter().map(cell_of).collect())
@@ -239,7 +239,7 @@ impl Open {
         }
     }
 
-    fn decode(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self, FrameError> {
+    fn decode(reader: &mut Reader<'_>, limits: &Limits) -> Result<Self, MessageError> {
         let flags = reader.byte()?;
         let len = reader.varint()?;
         let scoped = flags & SCOPED != 0;
@@ -247,7 +247,7 @@ impl Open {
             let lower = bound(reader)?;
             let upper = bound(reader)?;
             let upper = if upper.is_empty() { None } else { Some(upper) };
-            let range = KeyRange::between(lower, upper).ok_or(FrameError::NotCanonical)?;
+            let range = KeyRange::between(lower, upper).ok_or(MessageError::NotCanonical)?;
             Summary::Scope(range, fingerprint(reader)?)
         } else {
             Summary::Root(reader.array()?)
@@ -262,23 +262,23 @@ impl Open {
                 let count = reader.count_max(1, limits.cells)?;
                 OpenBody::Sketch { available, cells, counts: reader.take(count)?.into() }
             }
-            _ => return Err(FrameError::NotCanonical),
+            _ => return Err(MessageError::NotCanonical),
         };
         Ok(Self { len, summary, body })
     }
 }
 
-fn bound<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], FrameError> {
+fn bound<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], MessageError> {
     let len = reader.count_max(1, BOUND_BYTES_MAX)?;
     Ok(reader.take(len)?)
 }
 
-fn fingerprint(reader: &mut Reader<'_>) -> Result<u64, FrameError> {
+fn fingerprint(reader: &mut Reader<'_>) -> Result<u64, MessageError> {
     let value = reader.word()?;
-    if value < PRIME { Ok(value) } else { Err(FrameError::NotCanonical) }
+    if value < PRIME { Ok(value) } else { Err(MessageError::NotCanonical) }
 }
 
-/// A range frame from entries that were written already.
+/// A range message from entries that were written already.
 pub(super) fn encode_ranges(
     number: u64,
     more: bool,
@@ -396,12 +396,12 @@ impl ClaimEncoder {
 }
 
 impl Ranges {
-    fn decode(reader: &mut Reader<'_>, scope: &KeyRange, limits: &Limits) -> Result<Self, FrameError> {
+    fn decode(reader: &mut Reader<'_>, scope: &KeyRange, limits: &Limits) -> Result<Self, MessageError> {
         let flags = reader.byte()?;
         let (more, full) = (flags & MORE_TO_SAY != 0, flags & FULL_UP != 0);
         // Who has so much waiting has more to say.
         if flags & !(MORE_TO_SAY | FULL_UP) != 0 || (full && !more) {
-            return Err(FrameError::NotCanonical);
+            return Err(MessageError::NotCanonical);
         }
         let asks = reader.words(limits.ids)?;
         let mut ids_left = limits.ids.saturating_sub(asks.len());
@@ -415,21 +415,21 @@ impl Ranges {
             let upper = read_bound(reader, tag, &lower)?;
             // The end has a form of its own, and nothing lies behind it.
             if upper.is_some() && scope.upper.is_some() && upper >= scope.upper {
-                return Err(FrameError::NotCanonical);
+                return Err(MessageError::NotCanonical);
             }
             let kind = tag >> 5;
             if kind == SKIP {
                 // A skip leads somewhere, and one is enough.
                 match upper {
                     Some(upper) if !skipped => lower = upper,
-                    _ => return Err(FrameError::NotCanonical),
+                    _ => return Err(MessageError::NotCanonical),
                 }
                 skipped = true;
                 continue;
             }
             skipped = false;
             if ranges.entries.len() >= limits.ranges {
-                return Err(FrameError::Limit);
+                return Err(MessageError::Limit);
             }
             let body = match kind {
                 FINGERPRINT => {
@@ -442,7 +442,7 @@ impl Ranges {
                     let bytes = reader.take(count.saturating_mul(32))?;
                     Body::Full(bytes.as_chunks::<32>().0.to_vec())
                 }
-                _ => return Err(FrameError::Kind),
+                _ => return Err(MessageError::Kind),
             };
             let ids = match &body {
                 Body::List(shorts) => shorts.len(),
@@ -456,37 +456,37 @@ impl Ranges {
             match next {
                 Some(next) => lower = next,
                 // Nothing follows the end.
-                None => return reader.finish().map(|()| ranges).map_err(|_| FrameError::NotCanonical),
+                None => return reader.finish().map(|()| ranges).map_err(|_| MessageError::NotCanonical),
             }
         }
-        if skipped { Err(FrameError::NotCanonical) } else { Ok(ranges) }
+        if skipped { Err(MessageError::NotCanonical) } else { Ok(ranges) }
     }
 }
 
 /// A bound above `from`, in its only form; `None` is the end.
-fn read_bound(reader: &mut Reader<'_>, tag: u8, from: &[u8]) -> Result<Option<Vec<u8>>, FrameError> {
+fn read_bound(reader: &mut Reader<'_>, tag: u8, from: &[u8]) -> Result<Option<Vec<u8>>, MessageError> {
     let suffix_len = match tag & SUFFIX_LONG {
         SUFFIX_LONG => {
             let len = reader.count_max(1, BOUND_BYTES_MAX)?;
             if len < usize::from(SUFFIX_LONG) {
-                return Err(FrameError::NotCanonical);
+                return Err(MessageError::NotCanonical);
             }
             len
         }
         short => usize::from(short),
     };
-    let shared = usize::try_from(reader.varint()?).map_err(|_| FrameError::Limit)?;
+    let shared = usize::try_from(reader.varint()?).map_err(|_| MessageError::Limit)?;
     if suffix_len == 0 {
-        return if shared == 0 { Ok(None) } else { Err(FrameError::NotCanonical) };
+        return if shared == 0 { Ok(None) } else { Err(MessageError::NotCanonical) };
     }
     let suffix = reader.take(suffix_len)?;
-    let Some((kept, replaced)) = from.split_at_checked(shared) else { return Err(FrameError::NotCanonical) };
+    let Some((kept, replaced)) = from.split_at_checked(shared) else { return Err(MessageError::NotCanonical) };
     if shared.saturating_add(suffix_len) > BOUND_BYTES_MAX {
-        return Err(FrameError::Limit);
+        return Err(MessageError::Limit);
     }
     // Above the bound before it, and as much shared with it as there is.
     match (suffix.first(), replaced.first()) {
-        (Some(new), Some(old)) if new <= old => Err(FrameError::NotCanonical),
+        (Some(new), Some(old)) if new <= old => Err(MessageError::NotCanonical),
         _ => Ok(Some([kept, suffix].concat())),
     }
 }
@@ -501,7 +501,7 @@ mod tests {
     use super::*;
     use alloc::vec;
 
-    fn frames() -> Vec<(KeyRange, Frame)> {
+    fn messages() -> Vec<(KeyRange, Message)> {
         let all = KeyRange::all();
         let topic = KeyRange::prefix(b"topic").unwrap();
         let cell = Cell { sum: 77, check: 5, count: 200 };
@@ -525,49 +525,49 @@ mod tests {
         let lengthy =
             Ranges { entries: vec![entry(range(&topic.lower, Some(long)), Body::Ask)], ..Ranges::default() };
         vec![
-            (all.clone(), Frame::Open(Open { len: 5, summary: Summary::Root([1; 32]), body: sketch })),
+            (all.clone(), Message::Open(Open { len: 5, summary: Summary::Root([1; 32]), body: sketch })),
             (
                 all.clone(),
-                Frame::Open(Open { len: 5, summary: Summary::Root([1; 32]), body: OpenBody::RootAlone }),
+                Message::Open(Open { len: 5, summary: Summary::Root([1; 32]), body: OpenBody::RootAlone }),
             ),
             (
                 all.clone(),
-                Frame::Open(Open {
+                Message::Open(Open {
                     len: 1 << 40,
                     summary: Summary::Scope(topic.clone(), 3),
                     body: OpenBody::RangesOnly,
                 }),
             ),
-            (all.clone(), Frame::Cells { len: 9, start: 300, cells: vec![cell; 2] }),
-            (all.clone(), Frame::More { end: 70_000 }),
-            (all.clone(), Frame::Same),
-            (all.clone(), Frame::Ranges(Ranges::default())),
-            (all, Frame::Stop { reason: 2 }),
-            (topic.clone(), Frame::Ranges(ranges)),
-            (topic, Frame::Ranges(lengthy)),
+            (all.clone(), Message::Cells { len: 9, start: 300, cells: vec![cell; 2] }),
+            (all.clone(), Message::More { end: 70_000 }),
+            (all.clone(), Message::Same),
+            (all.clone(), Message::Ranges(Ranges::default())),
+            (all, Message::Stop { reason: 2 }),
+            (topic.clone(), Message::Ranges(ranges)),
+            (topic, Message::Ranges(lengthy)),
         ]
     }
 
     #[test]
     fn frames_survive_their_bytes() {
-        for (scope, frame) in frames() {
-            let bytes = frame.encode(300, &scope);
-            assert_eq!(Frame::decode(&bytes, &scope, &Limits::default()), Ok((300, frame)));
+        for (scope, message) in messages() {
+            let bytes = message.encode(300, &scope);
+            assert_eq!(Message::decode(&bytes, &scope, &Limits::default()), Ok((300, message)));
         }
     }
 
     #[test]
     fn what_decodes_encodes_to_the_same_bytes() {
         let mut accepted = 0;
-        for (scope, frame) in frames() {
-            let bytes = frame.encode(1, &scope);
+        for (scope, message) in messages() {
+            let bytes = message.encode(1, &scope);
             for at in 0..bytes.len() {
                 for value in 0..=u8::MAX {
                     let mut changed = bytes.clone();
                     *changed.get_mut(at).unwrap() = value;
-                    if let Ok((number, frame)) = Frame::decode(&changed, &scope, &Limits::default()) {
+                    if let Ok((number, message)) = Message::decode(&changed, &scope, &Limits::default()) {
                         accepted += 1;
-                        assert_eq!(frame.encode(number, &scope), changed);
+                        assert_eq!(message.encode(number, &scope), changed);
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! Set reconciliation: finding what two sets of ids do not share, at a cost that follows the difference.
 //!
 //! What lives here is generic: an ordered set of 32-byte ids under order keys ([`ReconcileSet`]), and one state
-//! machine for both sides of a conversation ([`Reconciliation`]). It performs no IO; frames come in and go out as
+//! machine for both sides of a conversation ([`Reconciliation`]). It performs no IO; messages come in and go out as
 //! bytes. What the ids stand for, and how items travel, is the caller's business.
 //!
 //! **How it works.** *Equality* is decided by a collision-resistant root alone (LtHash, Lewi et al. 2019). *Small
@@ -14,7 +14,7 @@
 //! lacks itself; the whole id comes with the item. With [`Options::announce`] both sides learn both, otherwise the
 //! side that was asked learns what it lacks by receiving it.
 //!
-//! **Rounds.** Short ids can collide, sets change while frames travel, and peers lie. None of that is an error: when
+//! **Rounds.** Short ids can collide, sets change while messages travel, and peers lie. None of that is an error: when
 //! the items have been exchanged the roots are compared again, and as long as they differ another round is made, with a
 //! fresh salt. After two rounds that did not help, use [`Mode::Ranges`], which no collision of short ids misleads.
 //!
@@ -24,7 +24,7 @@
 //! | items of a set | 2^32 - 2 |
 //! | cells kept | 256, 2,048 from 4,097 items, 16,384 from 65,537, 65,536 from 524,289 |
 //! | difference that the sketch reaches | about 190, 1,500, 12,000, 48,000; above it, ranges |
-//! | frame | 512 bytes to 1 MiB |
+//! | message | 512 bytes to 1 MiB |
 //!
 //! Two sets meet:
 //!
@@ -51,7 +51,7 @@
 //!
 //! // One message each way.
 //! let answer = other.handle(&mut there, &first)?;
-//! let end = opener.handle(&mut here, &answer.frame.unwrap())?;
+//! let end = opener.handle(&mut here, &answer.message.unwrap())?;
 //! assert!(matches!(answer.status, Status::Done(_)) && matches!(end.status, Status::Done(_)));
 //! assert_eq!((answer.push.len(), answer.want.len()), (1, 1));
 //! assert_eq!(end.want, [there.short_id(&answer.push[0])]);
@@ -89,7 +89,7 @@ mod state;
 mod task;
 
 pub use config::{Options, Mode, Outcome, Report, Status, Step, StopReason};
-pub use error::FrameError;
+pub use error::MessageError;
 pub use limits::Limits;
 pub use machine::Reconciliation;
 pub use range::{KEY_BYTES_MAX, KeyRange};

@@ -1,7 +1,7 @@
 //! Answering ranges (Meyer 2023): compare, split, list, match.
 //!
-//! What waits is a stack of [`Task`]s with the lowest range on top; a frame is filled from it until it is full, and the
-//! rest waits for the next turn. So small frames cost turns in proportion to the bytes, and nothing is said twice.
+//! What waits is a stack of [`Task`]s with the lowest range on top; a message is filled from it until it is full, and the
+//! rest waits for the next turn. So small messages cost turns in proportion to the bytes, and nothing is said twice.
 //! The invariant: a task that is put back covers exactly what has not been said of its range.
 
 use alloc::vec::Vec;
@@ -17,7 +17,7 @@ use super::set::{ReconcileSet, place_bytes};
 use super::short::ShortId;
 use super::task::Task;
 
-/// A frame being filled.
+/// A message being filled.
 struct Filling {
     writer: ClaimEncoder,
     asks: Vec<u64>,
@@ -25,7 +25,7 @@ struct Filling {
     room: usize,
     ids_left: usize,
     ranges_left: usize,
-    /// Ids pushed without being told, which no frame bounds.
+    /// Ids pushed without being told, which no message bounds.
     pushes_left: usize,
 }
 
@@ -33,7 +33,7 @@ struct Filling {
 /// ranges that these are split into.
 const FULL_SHARE: usize = 2;
 
-/// Ids handed out in one step at most, where no frame bounds them.
+/// Ids handed out in one step at most, where no message bounds them.
 const PUSHES_MAX: usize = 65_536;
 
 impl Filling {
@@ -93,14 +93,14 @@ impl Located {
 }
 
 impl Reconciliation {
-    /// Fills a frame with what waits, and sends it if there is anything to say or the peer waits for an answer.
+    /// Fills a message with what waits, and sends it if there is anything to say or the peer waits for an answer.
     ///
-    /// The lowest `waited` tasks are older than the peer's last frame. Two sides that both go on with what is old can give
+    /// The lowest `waited` tasks are older than the peer's last message. Two sides that both go on with what is old can give
     /// one another ranges faster than they answer them. So while the peer has much waiting, no more is said of them than
-    /// a frame needs to say anything.
+    /// a message needs to say anything.
     pub(super) fn compose(&mut self, set: &ReconcileSet, waited: usize, step: &mut Step) {
         let limits = &self.config.limits;
-        // Counts before the ids take at most 3 bytes each in a frame of 1 MiB.
+        // Counts before the ids take at most 3 bytes each in a message of 1 MiB.
         let mut filling = Filling {
             writer: ClaimEncoder::new(&self.scope),
             asks: Vec::new(),
@@ -123,7 +123,7 @@ impl Reconciliation {
                 (filling.ranges_left, filling.ids_left) = (1, filling.ids_left.min(plan::LIST_MAX));
             }
             if self.work_left == 0 || filling.pushes_left == 0 {
-                // A frame that has something in it is sent; only an empty one can wait.
+                // A message that has something in it is sent; only an empty one can wait.
                 if filling.is_empty() {
                     self.phase = Phase::Paused;
                     step.status = Status::NeedsBudget;
@@ -143,7 +143,7 @@ impl Reconciliation {
         self.send_filled(&filling, step);
     }
 
-    /// Moves what waits to be asked and told into the frame.
+    /// Moves what waits to be asked and told into the message.
     fn drain_ids(&mut self, filling: &mut Filling) {
         while filling.shorts_left() > 0 {
             if let Some(short) = self.asks.pop_front() {
@@ -174,9 +174,9 @@ impl Reconciliation {
         self.count_sent(&bytes);
         self.turn.promised = more;
         self.report.ranges |= entries;
-        step.frame = Some(bytes);
+        step.message = Some(bytes);
         if !entries && !more && !self.turn.peer_more {
-            // Nothing in the frame wants an answer, and nothing else is open.
+            // Nothing in the message wants an answer, and nothing else is open.
             self.finish(step, Outcome::Differences);
         } else {
             self.phase = Phase::Ranging;
@@ -364,7 +364,7 @@ impl Reconciliation {
         }
     }
 
-    /// The beginning of a range whose items, at so many bytes each, fit into the frame, and the rest of it.
+    /// The beginning of a range whose items, at so many bytes each, fit into the message, and the rest of it.
     fn portion(
         &mut self,
         set: &ReconcileSet,
@@ -464,7 +464,7 @@ impl Reconciliation {
         stopped.map(|rest| Task::MatchFull { range, rest, ids, asked })
     }
 
-    /// Pushes our items of a range that the peer lacks. Returns what is left of the range when the frame is full,
+    /// Pushes our items of a range that the peer lacks. Returns what is left of the range when the message is full,
     /// and whether anything was pushed.
     fn match_items(
         &mut self,

@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 
 use super::config::{Options, Outcome, Report, StopReason};
-use super::error::FrameError;
+use super::error::MessageError;
 use super::machine::{Phase, Reconciliation};
 use super::peel::{CELL_BYTES, Found, cell_of, put_cell};
 use super::range::{BOUND_BYTES_MAX, KeyRange};
@@ -62,15 +62,15 @@ impl Reconciliation {
     ///
     /// # Errors
     /// If the bytes are not such a state.
-    pub fn from_bytes(config: Options, bytes: &[u8]) -> Result<Self, FrameError> {
+    pub fn from_bytes(config: Options, bytes: &[u8]) -> Result<Self, MessageError> {
         let mut reader = Reader::new(bytes);
         let reader = &mut reader;
         let mut this = Self::accept(config);
         if reader.byte()? != VERSION {
-            return Err(FrameError::Kind);
+            return Err(MessageError::Kind);
         }
         let phase = reader.byte()?;
-        let sent = u32::try_from(reader.varint()?).map_err(|_| FrameError::Varint)?;
+        let sent = u32::try_from(reader.varint()?).map_err(|_| MessageError::Varint)?;
         this.phase = match phase {
             0 => Phase::Accepting,
             1 => Phase::OpenedWithRoot,
@@ -80,7 +80,7 @@ impl Reconciliation {
             5 => Phase::Ranging,
             6 => Phase::Paused,
             7 => Phase::Done,
-            _ => return Err(FrameError::Kind),
+            _ => return Err(MessageError::Kind),
         };
         this.number = reader.varint()?;
         let flags = reader.byte()?;
@@ -98,9 +98,9 @@ impl Reconciliation {
                 Task::Match { range, rest, .. } | Task::MatchFull { range, rest, .. } => range.contains(rest),
                 _ => true,
             };
-            // What is answered lies within the scope, as it does in frames.
+            // What is answered lies within the scope, as it does in messages.
             if !rest_inside || !this.scope.contains(task.range()) {
-                return Err(FrameError::NotCanonical);
+                return Err(MessageError::NotCanonical);
             }
             this.push_task(task);
         }
@@ -115,7 +115,7 @@ impl Reconciliation {
         this.report = report(reader)?;
         reader.finish()?;
         // Spare bits, and fields that their neighbour says are not there: one comparison finds all of them.
-        if this.to_bytes() == bytes { Ok(this) } else { Err(FrameError::NotCanonical) }
+        if this.to_bytes() == bytes { Ok(this) } else { Err(MessageError::NotCanonical) }
     }
 }
 
@@ -126,13 +126,13 @@ fn put_range(out: &mut Vec<u8>, range: &KeyRange) {
     }
 }
 
-fn range(reader: &mut Reader<'_>) -> Result<KeyRange, FrameError> {
+fn range(reader: &mut Reader<'_>) -> Result<KeyRange, MessageError> {
     let mut bound = || {
         let len = reader.count_max(1, BOUND_BYTES_MAX)?;
         reader.take(len)
     };
     let (lower, upper) = (bound()?, bound()?);
-    KeyRange::between(lower, Some(upper).filter(|upper| !upper.is_empty())).ok_or(FrameError::NotCanonical)
+    KeyRange::between(lower, Some(upper).filter(|upper| !upper.is_empty())).ok_or(MessageError::NotCanonical)
 }
 
 fn put_task(out: &mut Vec<u8>, task: &Task) {
@@ -171,7 +171,7 @@ fn put_task(out: &mut Vec<u8>, task: &Task) {
     }
 }
 
-fn task(reader: &mut Reader<'_>) -> Result<Task, FrameError> {
+fn task(reader: &mut Reader<'_>) -> Result<Task, MessageError> {
     let kind = reader.byte()?;
     let whole = range(reader)?;
     Ok(match kind {
@@ -186,7 +186,7 @@ fn task(reader: &mut Reader<'_>) -> Result<Task, FrameError> {
         3 => {
             let rest = range(reader)?;
             let shorts = reader.words(usize::MAX)?;
-            let asked = usize::try_from(reader.varint()?).map_err(|_| FrameError::Varint)?;
+            let asked = usize::try_from(reader.varint()?).map_err(|_| MessageError::Varint)?;
             Task::Match { range: whole, rest, shorts, asked, differs: reader.byte()? == 1 }
         }
         4 => Task::Full { range: whole },
@@ -194,10 +194,10 @@ fn task(reader: &mut Reader<'_>) -> Result<Task, FrameError> {
             let rest = range(reader)?;
             let count = reader.count_max(32, usize::MAX)?;
             let ids = reader.take(count.saturating_mul(32))?.as_chunks::<32>().0.to_vec();
-            let asked = usize::try_from(reader.varint()?).map_err(|_| FrameError::Varint)?;
+            let asked = usize::try_from(reader.varint()?).map_err(|_| MessageError::Varint)?;
             Task::MatchFull { range: whole, rest, ids, asked }
         }
-        _ => return Err(FrameError::Kind),
+        _ => return Err(MessageError::Kind),
     })
 }
 
@@ -225,7 +225,7 @@ fn put_report(out: &mut Vec<u8>, report: &Report) {
     out.extend_from_slice(&report.peer_root.unwrap_or_default());
 }
 
-fn report(reader: &mut Reader<'_>) -> Result<Report, FrameError> {
+fn report(reader: &mut Reader<'_>) -> Result<Report, MessageError> {
     let [kind, code, flags] = reader.array()?;
     let reason = StopReason::from_code(code);
     Ok(Report {
@@ -234,7 +234,7 @@ fn report(reader: &mut Reader<'_>) -> Result<Report, FrameError> {
             1 => Outcome::Differences,
             2 => Outcome::Stopped(reason),
             3 => Outcome::PeerStopped(reason),
-            _ => return Err(FrameError::Kind),
+            _ => return Err(MessageError::Kind),
         },
         ranges: flags & 1 != 0,
         changed: flags & 2 != 0,

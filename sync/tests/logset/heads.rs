@@ -22,8 +22,8 @@ pub(super) struct Learnt {
 }
 
 impl Learnt {
-    fn handle(&mut self, set: &mut LogSet, machine: &mut Reconciliation, frame: &[u8]) -> Option<Vec<u8>> {
-        let mut step = set.handle_reconcile(machine, frame).unwrap();
+    fn handle(&mut self, set: &mut LogSet, machine: &mut Reconciliation, message: &[u8]) -> Option<Vec<u8>> {
+        let mut step = set.handle_reconcile(machine, message).unwrap();
         while step.status == Status::NeedsBudget {
             self.take(step);
             machine.grant(100);
@@ -38,7 +38,7 @@ impl Learnt {
         if let Status::Done(report) = step.status {
             self.report = Some(report);
         }
-        step.frame
+        step.message
     }
 }
 
@@ -50,23 +50,23 @@ pub(super) fn everything() -> KeyRange {
     KeyRange::all()
 }
 
-/// One pass: which logs each side has to speak about, and the number of frames.
+/// One pass: which logs each side has to speak about, and the number of messages.
 pub(super) fn find(a: &mut LogSet, b: &mut LogSet, opens: Options) -> (Learnt, Learnt, usize) {
     let accepts = Options { scope: everything(), ..opens.clone() };
-    let (mut opener, mut frame) = a.reconcile(opens);
+    let (mut opener, mut message) = a.reconcile(opens);
     let mut other = Reconciliation::accept(accepts);
     let (mut here, mut there) = (Learnt::default(), Learnt::default());
-    for frames in 1.. {
-        let answer = if frames % 2 == 1 {
-            there.handle(b, &mut other, &frame)
+    for messages in 1.. {
+        let answer = if messages % 2 == 1 {
+            there.handle(b, &mut other, &message)
         } else {
-            here.handle(a, &mut opener, &frame)
+            here.handle(a, &mut opener, &message)
         };
         let Some(answer) = answer else {
-            return (here, there, frames);
+            return (here, there, messages);
         };
-        frame = answer;
-        assert!(frames < 10_000, "it goes on for ever");
+        message = answer;
+        assert!(messages < 10_000, "it goes on for ever");
     }
     unreachable!()
 }
@@ -170,15 +170,15 @@ fn a_thousand_logs_of_which_ten_differ_meet_in_one_pass() {
         }
     }
     assert_ne!(a.heads_root(), b.heads_root());
-    let (here, there, frames) = find(&mut a.clone(), &mut b.clone(), config(everything(), Mode::Auto, 1));
+    let (here, there, messages) = find(&mut a.clone(), &mut b.clone(), config(everything(), Mode::Auto, 1));
     assert_eq!((here.differ.len(), there.differ.len()), (10, 10));
-    assert!(frames <= 3, "{frames} frames");
+    assert!(messages <= 3, "{messages} messages");
     let bytes = here.report.as_ref().unwrap();
     assert!(bytes.bytes_sent + bytes.bytes_received < 2_000, "{bytes:?}");
     meet(&mut a, &mut b, config(everything(), Mode::Auto, 1), START);
     assert_eq!(a.heads_root(), b.heads_root());
-    let (here, there, frames) = find(&mut a, &mut b, config(everything(), Mode::Auto, 2));
-    assert_eq!((here.report.unwrap().outcome, frames), (Outcome::Equal, 2));
+    let (here, there, messages) = find(&mut a, &mut b, config(everything(), Mode::Auto, 2));
+    assert_eq!((here.report.unwrap().outcome, messages), (Outcome::Equal, 2));
     assert!(there.differ.is_empty());
 }
 
@@ -306,8 +306,8 @@ fn a_topic_is_reconciled_alone_and_with_what_is_below_it() {
 
     // Exchanged, that part is equal and the rest is not.
     meet(&mut a, &mut b, config(scope.clone(), Mode::Auto, 3), START);
-    let (here, there, frames) = find(&mut a, &mut b, config(scope, Mode::Auto, 4));
-    assert_eq!((here.report.unwrap().outcome, there.differ.len(), frames), (Outcome::Equal, 0, 2));
+    let (here, there, messages) = find(&mut a, &mut b, config(scope, Mode::Auto, 4));
+    assert_eq!((here.report.unwrap().outcome, there.differ.len(), messages), (Outcome::Equal, 0, 2));
     assert_ne!(a.heads_root(), b.heads_root());
     meet(&mut a, &mut b, config(everything(), Mode::Auto, 5), START);
     assert_eq!(a.heads_root(), b.heads_root());
@@ -415,7 +415,7 @@ fn random_sets_meet_and_mean_the_same() {
 
 #[test]
 fn any_frame_size_finds_the_same_heads() {
-    for frame_bytes in [512, 600, 1_200, 4_096, 65_536, 1 << 20] {
+    for message_bytes in [512, 600, 1_200, 4_096, 65_536, 1 << 20] {
         for mode in [Mode::Auto, Mode::Ranges] {
             let (mut a, mut b) = (set(), set());
             for number in 0..300_u64 {
@@ -425,7 +425,7 @@ fn any_frame_size_finds_the_same_heads() {
                     .unwrap();
                 write(side, &log, (number % 250) as u8, "x", 1);
             }
-            let limits = ReconcileLimits { frame_bytes, ..ReconcileLimits::default() };
+            let limits = ReconcileLimits { message_bytes, ..ReconcileLimits::default() };
             let (here, there, _) = find(&mut a, &mut b, Options { limits, ..config(everything(), mode, 1) });
             assert_eq!((here.differ.len(), there.differ.len()), (200, 100));
         }

@@ -2,7 +2,7 @@
 //! turns, never a wrong answer about equality.
 
 use consilience_sync::reconcile::{
-    Options, FrameError, Limits, Mode, Outcome, ReconcileSet, Reconciliation, Status, StopReason,
+    Options, MessageError, Limits, Mode, Outcome, ReconcileSet, Reconciliation, Status, StopReason,
 };
 
 use crate::support::{
@@ -21,19 +21,19 @@ fn put(out: &mut Vec<u8>, mut value: u64) {
 
 /// An opening that asks for ranges, with a root that is nobody's.
 fn open_ranges(len: u64) -> Vec<u8> {
-    let mut frame = vec![0x10, 0, 2];
-    put(&mut frame, len);
-    frame.extend([0xee; 32]);
-    frame
+    let mut message = vec![0x10, 0, 2];
+    put(&mut message, len);
+    message.extend([0xee; 32]);
+    message
 }
 
-/// A range frame: kind, number, flags, asks, tells, then entries made by hand.
+/// A range message: kind, number, flags, asks, tells, then entries made by hand.
 fn ranges(number: u64, flags: u8, entries: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x14];
-    put(&mut frame, number);
-    frame.extend([flags, 0, 0]);
-    frame.extend(entries);
-    frame
+    let mut message = vec![0x14];
+    put(&mut message, number);
+    message.extend([flags, 0, 0]);
+    message.extend(entries);
+    message
 }
 
 /// A fingerprint entry up to a bound that shares nothing with the one before it; no bound is the end.
@@ -196,11 +196,11 @@ fn a_peer_that_says_that_all_is_equal_hides_nothing_for_long() {
     let mut machine = Reconciliation::accept(config(Mode::Auto, 65_536, 1));
     let step = machine.handle(&mut b, &open_ranges(9_000)).unwrap();
     // The victim's own fingerprints, sent back under the next number: they agree, and nothing is learnt.
-    let mut frame = step.frame.unwrap();
-    assert_eq!(frame[1], 1);
-    assert_eq!(machine.handle(&mut b, &frame), Err(FrameError::Unexpected), "a reflected frame is refused");
-    frame[1] = 2;
-    let step = machine.handle(&mut b, &frame).unwrap();
+    let mut message = step.message.unwrap();
+    assert_eq!(message[1], 1);
+    assert_eq!(machine.handle(&mut b, &message), Err(MessageError::Unexpected), "a reflected message is refused");
+    message[1] = 2;
+    let step = machine.handle(&mut b, &message).unwrap();
     assert!(step.push.is_empty() && step.want.is_empty());
     assert!(matches!(step.status, Status::Done(_)));
     // The next pass with an honest peer has nothing to remember of it.
@@ -216,8 +216,8 @@ fn bounds_that_do_not_rise_are_refused_and_change_nothing() {
     let _ = machine.handle(&mut b, &open_ranges(9_000)).unwrap();
     let before = machine.to_bytes();
     let skip = |bound: &[u8]| [&[bound.len() as u8, 0], bound].concat();
-    let canonical = FrameError::NotCanonical;
-    let bad: Vec<(Vec<u8>, FrameError)> = vec![
+    let canonical = MessageError::NotCanonical;
+    let bad: Vec<(Vec<u8>, MessageError)> = vec![
         // Overlapping, inverted, empty.
         ([fingerprint(&[9], 1), fingerprint(&[5], 1)].concat(), canonical),
         ([fingerprint(&[9], 1), fingerprint(&[9], 1)].concat(), canonical),
@@ -234,21 +234,21 @@ fn bounds_that_do_not_rise_are_refused_and_change_nothing() {
         (vec![1 << 5 | 31, 1, 0, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0], canonical),
         // A fingerprint that is no field element.
         ([&[1 << 5, 0, 1][..], &[0xff; 8]].concat(), canonical),
-        // Lists longer than the frame.
-        (vec![2 << 5, 0, 0xff, 0xff, 0xff, 0xff, 0x0f], FrameError::Truncated),
-        (vec![4 << 5, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], FrameError::Truncated),
+        // Lists longer than the message.
+        (vec![2 << 5, 0, 0xff, 0xff, 0xff, 0xff, 0x0f], MessageError::Truncated),
+        (vec![4 << 5, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], MessageError::Truncated),
         // An over-long count, an unknown kind.
-        (vec![2 << 5, 0, 0x80, 0x00], FrameError::Varint),
-        (vec![7 << 5, 0], FrameError::Kind),
-        (vec![3 << 5 | 31, 0xf0, 0x01, 0], FrameError::Truncated),
+        (vec![2 << 5, 0, 0x80, 0x00], MessageError::Varint),
+        (vec![7 << 5, 0], MessageError::Kind),
+        (vec![3 << 5 | 31, 0xf0, 0x01, 0], MessageError::Truncated),
     ];
     for (entries, error) in bad {
-        let frame = ranges(2, 0, &entries);
-        assert_eq!(machine.handle(&mut b, &frame), Err(error), "{entries:02x?}");
+        let message = ranges(2, 0, &entries);
+        assert_eq!(machine.handle(&mut b, &message), Err(error), "{entries:02x?}");
         assert_eq!(machine.to_bytes(), before);
     }
     // Old numbers, later numbers and other kinds.
-    for frame in [
+    for message in [
         ranges(0, 0, &fingerprint(&[], 1)),
         ranges(1, 0, &fingerprint(&[], 1)),
         ranges(4, 0, &[]),
@@ -256,7 +256,7 @@ fn bounds_that_do_not_rise_are_refused_and_change_nothing() {
         vec![0x13, 2],
         vec![0x12, 2, 100],
     ] {
-        assert_eq!(machine.handle(&mut b, &frame), Err(FrameError::Unexpected));
+        assert_eq!(machine.handle(&mut b, &message), Err(MessageError::Unexpected));
         assert_eq!(machine.to_bytes(), before);
     }
     assert!(machine.handle(&mut b, &ranges(2, 0, &fingerprint(&[], u64::MAX))).is_ok());
@@ -279,10 +279,10 @@ fn cells_that_peel_for_ever_end_in_ranges() {
     for kind in 0..4 {
         let mut a = plain(0..20_000);
         let (mut machine, opening) = Reconciliation::start(&mut a, config(Mode::Auto, 65_536, 1));
-        let mut frame = vec![0x11, 1];
-        put(&mut frame, 20_000);
-        frame.push(0);
-        put(&mut frame, 2_000);
+        let mut message = vec![0x11, 1];
+        put(&mut message, 20_000);
+        message.push(0);
+        put(&mut message, 2_000);
         for at in 0..2_000_u64 {
             // Ours, as far as the opening shows them, plus the lie.
             let ours = opening.get(40 + at as usize * 13..53 + at as usize * 13);
@@ -295,11 +295,11 @@ fn cells_that_peel_for_ever_end_in_ranges() {
                 _ => core::array::from_fn(|byte| if byte == 12 { 1 } else { at as u8 }),
             };
             cell.iter_mut().zip(lie).for_each(|(byte, lie)| *byte = byte.wrapping_add(lie));
-            frame.extend(cell);
+            message.extend(cell);
         }
-        let step = machine.handle(&mut a, &frame).unwrap();
+        let step = machine.handle(&mut a, &message).unwrap();
         assert!(step.push.is_empty() && step.want.is_empty());
-        assert!(step.frame.is_some());
+        assert!(step.message.is_some());
         // A pass over the items for the ranges that follow, and a bounded number of looks at each cell.
         assert!(machine.report().work <= 20_000 * 2 + 2_000 * 80, "{}", machine.report().work);
     }
@@ -322,16 +322,16 @@ fn little_is_sent_to_a_peer_that_is_not_authenticated() {
         let mut b = plain(0..50_000);
         let mut machine = Reconciliation::accept(guarded(Mode::Auto));
         let (mut received, mut sent) = (0, 0);
-        let mut frame = open_ranges(60_000);
+        let mut message = open_ranges(60_000);
         for number in 1..10_000 {
-            received += frame.len();
-            let step = machine.handle(&mut b, &frame).unwrap();
-            sent += step.frame.map_or(0, |frame| frame.len());
+            received += message.len();
+            let step = machine.handle(&mut b, &message).unwrap();
+            sent += step.message.map_or(0, |message| message.len());
             assert!(sent <= 4 * received + FRAME, "{name}: {sent} bytes for {received}");
             if matches!(step.status, Status::Done(_)) {
                 break;
             }
-            frame = ranges(number * 2, 0, &question());
+            message = ranges(number * 2, 0, &question());
         }
         assert!(
             matches!(machine.report().outcome, Outcome::Stopped(StopReason::Limit)),
@@ -359,13 +359,13 @@ fn work_is_bounded_by_the_bytes_received_and_sent() {
         for kind in 1..=3_u8 {
             let mut b = plain(0..ITEMS);
             let mut machine = Reconciliation::accept(config(Mode::Auto, 65_536, 1));
-            let mut frame = open_ranges(ITEMS);
+            let mut message = open_ranges(ITEMS);
             for turn in 1..60_u64 {
-                let Ok(step) = machine.handle(&mut b, &frame) else { panic!("turn {turn}") };
+                let Ok(step) = machine.handle(&mut b, &message) else { panic!("turn {turn}") };
                 if matches!(step.status, Status::Done(_)) {
                     break;
                 }
-                frame = ranges(turn * 2, 0, &entries(bounds, kind, dice.roll(40)));
+                message = ranges(turn * 2, 0, &entries(bounds, kind, dice.roll(40)));
             }
             let report = machine.report();
             // One pass for the prefix products. For each byte received, a few items at the ends of a range; for each
@@ -378,16 +378,16 @@ fn work_is_bounded_by_the_bytes_received_and_sent() {
 
 #[test]
 fn ranges_that_pile_up_are_bounded_in_memory() {
-    // Each frame asks for more than a thousand lists behind long bounds, and a frame is all that is answered.
+    // Each message asks for more than a thousand lists behind long bounds, and a message is all that is answered.
     let key = |n: u64| [&[0x55; 174][..], &((n % 1_500) as u16).to_be_bytes()].concat();
     let items: Vec<Item> = (0..50_000).map(|n| (key(n), id(n))).collect();
     let mut b = set_of(&items);
-    let limits = Limits { frame_bytes: 8_192, waiting_bytes: 1 << 20, ..Limits::default() };
+    let limits = Limits { message_bytes: 8_192, waiting_bytes: 1 << 20, ..Limits::default() };
     let mut machine = Reconciliation::accept(Options { limits, ..config(Mode::Auto, 8_192, 1) });
-    let mut frame = open_ranges(60_000);
+    let mut message = open_ranges(60_000);
     let mut most = 0;
     for turn in 1..10_000_u64 {
-        let step = machine.handle(&mut b, &frame).unwrap();
+        let step = machine.handle(&mut b, &message).unwrap();
         most = most.max(machine.to_bytes().len());
         if let Status::Done(report) = step.status {
             assert_eq!(report.outcome, Outcome::Stopped(StopReason::Limit));
@@ -407,7 +407,7 @@ fn ranges_that_pile_up_are_bounded_in_memory() {
                 vec![3 << 5 | 1, 0xaf, 1, low]
             });
         }
-        frame = ranges(turn * 2, 0, &entries);
+        message = ranges(turn * 2, 0, &entries);
     }
     panic!("it goes on for ever");
 }
@@ -440,16 +440,16 @@ fn changed_bytes_never_panic_and_an_error_changes_nothing() {
         let (left, right) = (dice.roll(300), dice.roll(300));
         let (mut a, mut b) = (plain(0..1_000 + left), plain((0..1_000).chain(1 << 20..(1 << 20) + right)));
         let mode = MODES[(round % 2) as usize];
-        let frame_bytes = [512, 4_096][(round / 2 % 2) as usize];
-        let config = config(mode, frame_bytes, 1);
+        let message_bytes = [512, 4_096][(round / 2 % 2) as usize];
+        let config = config(mode, message_bytes, 1);
         let (machine, first) = Reconciliation::start(&mut a, config.clone());
         let mut sides = [Side::new(machine), Side::new(Reconciliation::accept(config.clone()))];
         let mut next = Some(first);
         let mut turn = 1;
-        while let Some(frame) = next {
+        while let Some(message) = next {
             let set = if turn == 1 { &mut b } else { &mut a };
             for _ in 0..30 {
-                let mut bad = frame.clone();
+                let mut bad = message.clone();
                 match dice.roll(4) {
                     0 => bad.truncate(dice.roll(bad.len() as u64) as usize),
                     1 => bad.push(dice.roll(256) as u8),
@@ -468,10 +468,10 @@ fn changed_bytes_never_panic_and_an_error_changes_nothing() {
                 let at = dice.roll(bytes.len() as u64) as usize;
                 bytes[at] ^= 1 << dice.roll(8);
                 if let Ok(mut machine) = Reconciliation::from_bytes(config.clone(), &bytes) {
-                    let _ = machine.handle(set, &frame);
+                    let _ = machine.handle(set, &message);
                 }
             }
-            next = sides[turn].handle(set, &frame);
+            next = sides[turn].handle(set, &message);
             turn ^= 1;
         }
         assert!(sides.iter().all(|side| side.done.is_some()));
@@ -507,7 +507,7 @@ fn a_state_has_one_form() {
         let mut bytes = sound;
         bytes[4] |= 0x80;
         let error = Reconciliation::from_bytes(config(Mode::Auto, 512, 1), &bytes).unwrap_err();
-        assert_eq!(error, FrameError::NotCanonical);
+        assert_eq!(error, MessageError::NotCanonical);
     }
     assert!(refused > 10 && read > 10, "{refused} refused, {read} read");
 }
@@ -521,18 +521,18 @@ fn an_id_that_a_frame_repeats_is_handed_out_once() {
     // What is asked for is pushed, and what is told of is wanted.
     for (asks, short) in [(true, set.short_id(&there)), (false, set.short_id(&missing))] {
         let (mut machine, _) = Reconciliation::start(&mut set, config(Mode::Ranges, 65_536, 1));
-        let mut frame = vec![0x14, 1, 0];
+        let mut message = vec![0x14, 1, 0];
         if !asks {
-            put(&mut frame, 0);
+            put(&mut message, 0);
         }
-        put(&mut frame, count);
+        put(&mut message, count);
         for _ in 0..count {
-            frame.extend(short.to_bytes());
+            message.extend(short.to_bytes());
         }
         if asks {
-            put(&mut frame, 0);
+            put(&mut message, 0);
         }
-        let step = machine.handle(&mut set, &frame).unwrap();
+        let step = machine.handle(&mut set, &message).unwrap();
         assert_eq!((step.push.len(), step.want.len()), if asks { (1, 0) } else { (0, 1) });
     }
 }

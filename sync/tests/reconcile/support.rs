@@ -46,12 +46,12 @@ pub(crate) fn plain(ids: impl IntoIterator<Item = u64>) -> ReconcileSet {
     set_of(&items)
 }
 
-pub(crate) fn config(mode: Mode, frame_bytes: usize, salt: u8) -> Options {
+pub(crate) fn config(mode: Mode, message_bytes: usize, salt: u8) -> Options {
     Options {
         salt: [salt; 32],
         mode,
         announce: true,
-        limits: Limits { frame_bytes, ..Limits::default() },
+        limits: Limits { message_bytes, ..Limits::default() },
         ..Options::default()
     }
 }
@@ -69,11 +69,11 @@ impl Side {
         Self { machine, push: vec![], want: vec![], done: None }
     }
 
-    /// Handles a frame, grants whatever budget is asked for, and returns the answer.
-    pub(crate) fn handle(&mut self, set: &mut ReconcileSet, frame: &[u8]) -> Option<Vec<u8>> {
-        let mut step = self.machine.handle(set, frame).unwrap();
+    /// Handles a message, grants whatever budget is asked for, and returns the answer.
+    pub(crate) fn handle(&mut self, set: &mut ReconcileSet, message: &[u8]) -> Option<Vec<u8>> {
+        let mut step = self.machine.handle(set, message).unwrap();
         while step.status == Status::NeedsBudget {
-            assert_eq!(step.frame, None);
+            assert_eq!(step.message, None);
             let _ = self.take(step);
             self.machine.grant(100);
             step = self.machine.resume(set).unwrap();
@@ -87,7 +87,7 @@ impl Side {
         if let Status::Done(report) = step.status {
             self.done = Some(report);
         }
-        step.frame
+        step.message
     }
 }
 
@@ -95,44 +95,44 @@ impl Side {
 pub(crate) struct Pass {
     pub(crate) opener: Side,
     pub(crate) other: Side,
-    pub(crate) frames: Vec<usize>,
+    pub(crate) messages: Vec<usize>,
 }
 
 impl Pass {
     pub(crate) fn bytes(&self) -> usize {
-        self.frames.iter().sum()
+        self.messages.iter().sum()
     }
 
     /// Checks both reports against what was seen on the wire.
-    fn check(&self, frame_bytes: usize) {
+    fn check(&self, message_bytes: usize) {
         let (a, b) = (self.opener.done.as_ref().unwrap(), self.other.done.as_ref().unwrap());
         assert_eq!((a.bytes_sent, a.frames_sent), (b.bytes_received, b.frames_received));
         assert_eq!((b.bytes_sent, b.frames_sent), (a.bytes_received, a.frames_received));
         assert_eq!(a.bytes_sent + b.bytes_sent, self.bytes() as u64);
         assert_eq!((a.pushed, a.wanted), (self.opener.push.len() as u64, self.opener.want.len() as u64));
         assert_eq!((b.pushed, b.wanted), (self.other.push.len() as u64, self.other.want.len() as u64));
-        assert!(self.frames.iter().all(|&len| len <= frame_bytes), "a frame is above the limit");
+        assert!(self.messages.iter().all(|&len| len <= message_bytes), "a message is above the limit");
     }
 }
 
 /// Runs one pass to its end.
 pub(crate) fn pass(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Options, accepts: Options) -> Pass {
-    let frame_bytes = opens.limits.frame_bytes;
-    let (machine, mut frame) = Reconciliation::start(a, opens);
+    let message_bytes = opens.limits.message_bytes;
+    let (machine, mut message) = Reconciliation::start(a, opens);
     let mut pass = Pass {
         opener: Side::new(machine),
         other: Side::new(Reconciliation::accept(accepts)),
-        frames: vec![frame.len()],
+        messages: vec![message.len()],
     };
     loop {
-        let to_other = pass.frames.len() % 2 == 1;
-        let answer = if to_other { pass.other.handle(b, &frame) } else { pass.opener.handle(a, &frame) };
+        let to_other = pass.messages.len() % 2 == 1;
+        let answer = if to_other { pass.other.handle(b, &message) } else { pass.opener.handle(a, &message) };
         let Some(answer) = answer else { break };
-        pass.frames.push(answer.len());
-        assert!(pass.frames.len() < 2_000_000, "it goes on for ever");
-        frame = answer;
+        pass.messages.push(answer.len());
+        assert!(pass.messages.len() < 2_000_000, "it goes on for ever");
+        message = answer;
     }
-    pass.check(frame_bytes);
+    pass.check(message_bytes);
     pass
 }
 

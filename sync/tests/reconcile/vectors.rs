@@ -1,10 +1,10 @@
-//! Golden frames: whole conversations between two fixed sets. **A change to `tests/vectors/reconcile.txt` is a change
+//! Golden messages: whole conversations between two fixed sets. **A change to `tests/vectors/reconcile.txt` is a change
 //! of the format**: of the layout, of short ids, checks and the mapping of items to cells, of the root, or of the
 //! fingerprints. Sizes that a side is free to choose (how many cells, how ranges are split) show in them too.
 
 use core::fmt::Write as _;
 
-use consilience_sync::reconcile::{Options, FrameError, KeyRange, Mode, ReconcileSet, Reconciliation};
+use consilience_sync::reconcile::{Options, MessageError, KeyRange, Mode, ReconcileSet, Reconciliation};
 use consilience_test_support::vectors::parse;
 
 use crate::support::{Item, Side, config, id, plain, set_of};
@@ -12,17 +12,17 @@ use crate::support::{Item, Side, config, id, plain, set_of};
 const FRAMES: &str = include_str!("../vectors/reconcile.txt");
 const WIRE: &str = include_str!("../../../docs/wire/reconcile.md");
 
-/// The frames of one pass, in order.
+/// The messages of one pass, in order.
 fn conversation(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Options, accepts: Options) -> Vec<Vec<u8>> {
     let (machine, first) = Reconciliation::start(a, opens);
     let (mut opener, mut other) = (Side::new(machine), Side::new(Reconciliation::accept(accepts)));
-    let mut frames = vec![first];
+    let mut messages = vec![first];
     loop {
-        let frame = frames.last().unwrap();
-        let answer = if frames.len() % 2 == 1 { other.handle(b, frame) } else { opener.handle(a, frame) };
+        let message = messages.last().unwrap();
+        let answer = if messages.len() % 2 == 1 { other.handle(b, message) } else { opener.handle(a, message) };
         match answer {
-            Some(answer) => frames.push(answer),
-            None => return frames,
+            Some(answer) => messages.push(answer),
+            None => return messages,
         }
     }
 }
@@ -49,8 +49,8 @@ fn built() -> Vec<(String, Vec<u8>)> {
         ("scope", conversation(&mut keyed(0), &mut keyed(3), scoped.clone(), auto)),
         ("refused", conversation(&mut keyed(0), &mut keyed(3), scoped, refuses)),
     ];
-    let named = |(name, frames): (&str, Vec<Vec<u8>>)| {
-        frames.into_iter().enumerate().map(|(at, frame)| (format!("{name}_{at}"), frame)).collect::<Vec<_>>()
+    let named = |(name, messages): (&str, Vec<Vec<u8>>)| {
+        messages.into_iter().enumerate().map(|(at, message)| (format!("{name}_{at}"), message)).collect::<Vec<_>>()
     };
     conversations.into_iter().flat_map(named).collect()
 }
@@ -74,16 +74,16 @@ fn the_frames_are_the_golden_ones() {
 
 #[test]
 fn no_golden_frame_is_also_that_of_another_length() {
-    // What is cut short, or has a byte behind it, is refused by the side that waits for the frame.
+    // What is cut short, or has a byte behind it, is refused by the side that waits for the message.
     let open = parse(FRAMES).into_iter().find(|vector| vector.name == "few_0").unwrap().bytes;
     let mut set = plain(2..43);
     for len in 0..open.len() {
         let mut machine = Reconciliation::accept(config(Mode::Auto, 512, 1));
-        assert_eq!(machine.handle(&mut set, &open[..len]), Err(FrameError::Truncated), "{len} bytes");
+        assert_eq!(machine.handle(&mut set, &open[..len]), Err(MessageError::Truncated), "{len} bytes");
     }
     let mut machine = Reconciliation::accept(config(Mode::Auto, 512, 1));
     let long = [&open[..], &[0]].concat();
-    assert_eq!(machine.handle(&mut set, &long), Err(FrameError::Trailing));
+    assert_eq!(machine.handle(&mut set, &long), Err(MessageError::Trailing));
 }
 
 #[test]

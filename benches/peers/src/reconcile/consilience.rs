@@ -1,4 +1,4 @@
-//! `consilience`: `ReconcileSet` and `Reconciliation`, with frames of 64 KiB.
+//! `consilience`: `ReconcileSet` and `Reconciliation`, with messages of 64 KiB.
 //!
 //! The roots are read before the clock runs, as they are when anything has been sent since the last change. Its cost
 //! for ids that changed is part of `build_ns_per_item` and, as it is put off, not of `insert_ns`.
@@ -57,19 +57,19 @@ impl Peer for Sets {
         };
         let [left, right] = &mut self.sides;
         let ((bytes, messages, found), took) = seconds(|| {
-            let (opener, mut frame) = Reconciliation::start(left, config());
+            let (opener, mut message) = Reconciliation::start(left, config());
             let mut sides = [opener, Reconciliation::accept(config())];
-            let (mut bytes, mut messages, mut found) = (frame.len(), 1, [0; 2]);
+            let (mut bytes, mut messages, mut found) = (message.len(), 1, [0; 2]);
             loop {
                 let to = messages % 2;
                 let set = if to == 1 { &mut *right } else { &mut *left };
-                let step = sides[to].handle(set, &frame).expect("a frame of our own");
+                let step = sides[to].handle(set, &message).expect("a message of our own");
                 assert_ne!(step.status, Status::NeedsBudget);
                 found[to] += step.push.len() + step.want.len();
-                let Some(answer) = step.frame else { break };
+                let Some(answer) = step.message else { break };
                 bytes += answer.len();
                 messages += 1;
-                frame = answer;
+                message = answer;
             }
             (bytes, messages, found)
         });

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use super::window::Window;
 use crate::logset::{HeadStep, LogSet};
-use crate::reconcile::{Options, FrameError, KeyRange, Limits, Mode, Reconciliation, Status};
+use crate::reconcile::{Options, MessageError, KeyRange, Limits, Mode, Reconciliation, Status};
 
 /// What makes the comparisons of a round unlike all others.
 #[derive(Clone, Copy, Debug)]
@@ -63,9 +63,9 @@ impl Comparison {
     }
 
     /// Gets ready for a part that the other side opens.
-    fn accept_part(&mut self, part: usize, seed: &Seed) -> Result<(), FrameError> {
+    fn accept_part(&mut self, part: usize, seed: &Seed) -> Result<(), MessageError> {
         if self.machine.is_none() {
-            let range = self.ranges.get(part).filter(|_| part == self.part).ok_or(FrameError::Unexpected)?;
+            let range = self.ranges.get(part).filter(|_| part == self.part).ok_or(MessageError::Unexpected)?;
             self.machine = Some(Box::new(Reconciliation::accept(seed.config(part, range))));
         }
         Ok(())
@@ -83,14 +83,14 @@ impl Comparison {
         dials: bool,
         seed: &Seed,
         set: &mut LogSet,
-    ) -> Result<bool, FrameError> {
+    ) -> Result<bool, MessageError> {
         if !self.frames.is_empty() {
-            return Err(FrameError::Unexpected);
+            return Err(MessageError::Unexpected);
         }
         if dials {
             self.accept_part(part, seed)?;
         }
-        let machine = self.machine.as_mut().filter(|_| part == self.part).ok_or(FrameError::Unexpected)?;
+        let machine = self.machine.as_mut().filter(|_| part == self.part).ok_or(MessageError::Unexpected)?;
         let mut step = set.handle_reconcile(machine, frame)?;
         let mut ended = take_step(&mut step, &mut self.differ, part, &mut self.frames);
         while step.status == Status::NeedsBudget {
@@ -139,7 +139,7 @@ fn take_step(
     frames: &mut VecDeque<(usize, Vec<u8>)>,
 ) -> bool {
     differ.extend(step.differ.drain(..));
-    frames.extend(step.frame.take().map(|frame| (part, frame)));
+    frames.extend(step.message.take().map(|frame| (part, frame)));
     matches!(step.status, Status::Done(_))
 }
 
@@ -195,7 +195,7 @@ mod tests {
             if let Status::Done(report) = &step.status {
                 assert_eq!(report.outcome, Outcome::Differences, "{report:?}");
             }
-            frame = step.frame;
+            frame = step.message;
             version = 1 - version;
         }
         let lacking = |a: &ReconcileSet, b: &ReconcileSet| a.iter().filter(|(_, id)| !b.contains(id)).count();

@@ -43,7 +43,7 @@ use super::outbox::Outbox;
 use super::scope::Scope;
 use crate::identity::LogId;
 use crate::logset::{LogSet, Offer};
-use crate::reconcile::FrameError;
+use crate::reconcile::MessageError;
 use compare::{Comparison, Seed, frame_bytes};
 use history::{Ended, History, Roots};
 use plan::{changed_since, offer_at, plan, resolve};
@@ -360,7 +360,7 @@ impl Rounds {
         part: usize,
         frame: &[u8],
         field: &mut Field<'_>,
-    ) -> Result<(), FrameError> {
+    ) -> Result<(), MessageError> {
         // One that was given up here may go on there for a while.
         let Some(round) = self.round.take_if(|_| number == self.number) else { return Ok(()) };
         match self.compare_in(round.state, (part, frame), field) {
@@ -380,7 +380,7 @@ impl Rounds {
         state: State,
         (part, frame): (usize, &[u8]),
         field: &mut Field<'_>,
-    ) -> Result<State, FrameError> {
+    ) -> Result<State, MessageError> {
         let mut comparing = match state {
             State::Comparing(comparing) => comparing,
             State::Asked(Asked { root, version, mark }) if part == 0 => {
@@ -388,7 +388,7 @@ impl Rounds {
                 let comparison = Comparison::new(field.scope.ranges(), self.history.window());
                 Comparing { roots: Roots { theirs: None, ours: root }, mark, comparison }
             }
-            _ => return Err(FrameError::Unexpected),
+            _ => return Err(MessageError::Unexpected),
         };
         let seed = self.seed();
         if !comparing.comparison.handle((part, frame), self.dials, &seed, field.set)? {
