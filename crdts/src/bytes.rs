@@ -96,7 +96,7 @@ macro_rules! serde_as_canonical_bytes {
 
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_bytes($crate::codec::CanonicalVisitor(Self::decode))
+                deserializer.deserialize_bytes($crate::bytes::CanonicalVisitor(Self::decode))
             }
         }
     };

@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 use alloc::collections::btree_map;
 use alloc::vec::Vec;
 
-use crate::codec::{DecodeError, Reader, put_len, put_varint, serde_as_canonical_bytes};
+use crate::bytes::{DecodeError, Reader, put_len, put_varint, serde_as_canonical_bytes};
 use crate::dot::{ActorId, COUNTER_MAX, Dot};
 
 /// A run of consecutive counters of one writer, both ends included. Never empty.

@@ -69,8 +69,8 @@ impl serde::Serialize for ActorId {
 
 impl<'de> serde::Deserialize<'de> for ActorId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(crate::codec::CanonicalVisitor(|bytes| {
-            Self::new(bytes).ok_or(crate::codec::DecodeError::Limit)
+        deserializer.deserialize_bytes(crate::bytes::CanonicalVisitor(|bytes| {
+            Self::new(bytes).ok_or(crate::bytes::DecodeError::Limit)
         }))
     }
 }

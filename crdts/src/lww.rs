@@ -6,7 +6,7 @@ use core::ops::RangeBounds;
 use consilience_base::Hlc;
 
 use crate::causal::{Causal, Kind, WriteError, causal_collection};
-use crate::codec::DecodeError;
+use crate::bytes::DecodeError;
 use crate::dot::ActorId;
 use crate::store::{LiveDot, Iter};
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::kind::{Kind, sharing_allowed};
-use crate::codec::{put_len, put_varint, zigzag};
+use crate::bytes::{put_len, put_varint, zigzag};
 use crate::context::{Span, put_actor};
 use crate::dot::ActorId;
 

@@ -181,8 +181,8 @@ macro_rules! causal_collection {
             }
         }
 
-        $crate::codec::serde_as_canonical_bytes!($collection);
-        $crate::codec::serde_as_canonical_bytes!($delta);
+        $crate::bytes::serde_as_canonical_bytes!($collection);
+        $crate::bytes::serde_as_canonical_bytes!($delta);
     };
 }
 pub(crate) use causal_collection;

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use super::kind::Kind;
 use super::lookup::Lookup;
 use super::rows::{FormActor, Rows};
-use crate::codec::{DecodeError, Reader};
+use crate::bytes::{DecodeError, Reader};
 use crate::context::{Span, read_name, read_spans};
 
 /// What comes before the rows: the context.

@@ -16,7 +16,7 @@ use super::form::{Form, Head};
 use super::changelog::Changelog;
 use super::kind::Kind;
 use super::rows::{Row, Rows};
-use crate::codec::DecodeError;
+use crate::bytes::DecodeError;
 use crate::context::{Runs, Span};
 use crate::store::{DotStore, NONE};
 

@@ -6,7 +6,7 @@
 use alloc::vec::Vec;
 
 use super::rows::{FormActor, Row};
-use crate::codec::DecodeError;
+use crate::bytes::DecodeError;
 use crate::context::Span;
 
 /// Up to so many rows a scan is quicker than a table.

@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 
 use consilience_base::Hlc;
 
-use crate::codec::{DecodeError, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::bytes::{DecodeError, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::context::{CausalContext, Runs, Span};
 use crate::dot::{ActorId, COUNTER_MAX};
 use crate::store::{DotStore, Stats};

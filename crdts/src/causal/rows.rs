@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use super::kind::{Kind, sharing_allowed};
-use crate::codec::{
+use crate::bytes::{
     DecodeError, KEY_BYTES_MAX, Reader, VALUE_BYTES_MAX, Window, copy_forward, unzigzag, word_varint,
 };
 use crate::context::Span;

@@ -7,7 +7,7 @@
 use super::kind::Kind;
 use super::rows::{check_stamp, check_value_len, read_nibble};
 use super::{Causal, Observe};
-use crate::codec::{KEY_BYTES_MAX, Reader, unzigzag};
+use crate::bytes::{KEY_BYTES_MAX, Reader, unzigzag};
 use crate::context::Span;
 use crate::dot::{ActorId, COUNTER_MAX};
 use crate::store::NONE;

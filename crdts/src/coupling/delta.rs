@@ -5,7 +5,7 @@ use core::fmt;
 
 use super::schema::CouplingSchema;
 use super::wire::{RowContribution, RowReader, Encoder};
-use crate::codec::{DecodeError, serde_as_canonical_bytes};
+use crate::bytes::{DecodeError, serde_as_canonical_bytes};
 use crate::dot::ActorId;
 
 /// Some contributions of a collection: what one call changed, or what

@@ -16,7 +16,7 @@ use super::state::Coupling;
 use super::units::Units;
 use super::view;
 use super::wire::{RowContribution, RowReader};
-use crate::codec::DecodeError;
+use crate::bytes::DecodeError;
 
 /// A key whose sum a merge changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

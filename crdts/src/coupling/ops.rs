@@ -9,7 +9,7 @@ use super::state::Coupling;
 use super::units::Units;
 use super::view;
 use super::wire::RowContribution;
-use crate::codec::KEY_BYTES_MAX;
+use crate::bytes::KEY_BYTES_MAX;
 use crate::dot::ActorId;
 
 /// Why a mutator refused: the host misused it. Nothing changed.

@@ -4,7 +4,7 @@
 use alloc::vec::Vec;
 
 use super::units::Units;
-use crate::codec::{DecodeError, Reader, put_varint, serde_as_canonical_bytes};
+use crate::bytes::{DecodeError, Reader, put_varint, serde_as_canonical_bytes};
 
 /// Why a schema was refused. Nothing was made or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

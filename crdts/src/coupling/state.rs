@@ -13,7 +13,7 @@ use super::delta::CouplingDelta;
 use super::schema::CouplingSchema;
 use super::wire::{RowContribution, RowReader, Encoder};
 use crate::Stats;
-use crate::codec::{DecodeError, serde_as_canonical_bytes};
+use crate::bytes::{DecodeError, serde_as_canonical_bytes};
 
 /// A place in the sequence of a replica's own changes, as [`Coupling::cursor`] gives it out. The default stands
 /// before everything.

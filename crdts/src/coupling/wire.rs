@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 use core::iter::Peekable;
 
 use super::schema::CouplingSchema;
-use crate::codec::{DecodeError, KEY_BYTES_MAX, Reader, put_len, put_varint, unzigzag, zigzag};
+use crate::bytes::{DecodeError, KEY_BYTES_MAX, Reader, put_len, put_varint, unzigzag, zigzag};
 use crate::dot::ActorId;
 
 const KIND: u8 = 0x14;

@@ -21,7 +21,7 @@ use consilience_base::Hlc;
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 
-use crate::codec::{KEY_BYTES_MAX, VALUE_BYTES_MAX, Window};
+use crate::bytes::{KEY_BYTES_MAX, VALUE_BYTES_MAX, Window};
 use crate::dot::{ActorId, COUNTER_MAX, Dot};
 use index::Index;
 use order::{Order, Ordered};

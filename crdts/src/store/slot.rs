@@ -6,7 +6,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::codec::Window;
+use crate::bytes::Window;
 
 /// No slot: the end of a chain.
 pub(crate) const NONE: u32 = u32::MAX;
