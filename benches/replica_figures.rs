@@ -148,8 +148,10 @@ impl Mesh {
         let digest = |replica: &Replica| replica.digest(&consilience::sync::Topic::new(TOPIC).unwrap());
         let digests: BTreeSet<_> = self.replicas.iter().map(digest).collect();
         assert_eq!(digests.len(), 1, "all have the same state");
-        let (replica, carried) =
-            (&self.replicas[0], self.replicas.iter().map(|replica| replica.stats(None).relisted).sum::<u64>());
+        let (replica, carried) = (
+            &self.replicas[0],
+            self.replicas.iter().map(|replica| replica.stats(None).relisted).sum::<u64>(),
+        );
         let stats = replica.stats(None);
         let view = replica.topic(TOPIC).unwrap();
         let bodies: usize = view.map("tasks").iter().map(|live| live.key.len() + live.value.len()).sum();

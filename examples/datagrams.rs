@@ -5,7 +5,9 @@ use std::{error::Error, io, net::UdpSocket, time::Duration, time::SystemTime};
 
 use consilience::sync::session::{SessionId, SessionOptions};
 use consilience::sync::{Keypair, MeshId, Topic};
-use consilience::{Config, Host, Opened, Replica, Sent, Notification, crdts::Timestamp, drive, journal::Record};
+use consilience::{
+    Config, Host, Notification, Opened, Replica, Sent, crdts::Timestamp, drive, journal::Record,
+};
 
 struct Lossy(UdpSocket, u32); // a socket, and the dice that say what it loses
 

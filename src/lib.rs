@@ -158,7 +158,7 @@ pub use consilience_sync as sync;
 pub use consilience_sync::{BundleError, Imported};
 pub use consilience_sync::{Opened, Stored, journal};
 pub use fold::EventRef;
-pub use host::{Host, Sent, Notification, drive};
+pub use host::{Host, Notification, Sent, drive};
 pub use notice::{Blocked, Notice, Subscription, SubscriptionError, Surfaced};
 pub use payload::{CollectionKind, EntryTooLarge, NAME_BYTES_MAX};
 pub use read::{CouplingRead, Event, EventsView, Live, MapView, Missing, SetView, TopicView};

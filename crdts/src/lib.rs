@@ -54,8 +54,8 @@
 
 extern crate alloc;
 
-mod causal;
 pub(crate) mod bytes;
+mod causal;
 mod context;
 pub mod coupling;
 mod dot;
@@ -65,11 +65,11 @@ mod store;
 
 pub use consilience_base::{DecodeError, Hlc, Timestamp};
 
-pub use causal::{Cursor, WriteError};
 pub use bytes::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+pub use causal::{Cursor, WriteError};
 pub use context::{CausalContext, VersionVector};
 pub use coupling::{Coupling, CouplingDelta, CouplingSchema, Units};
 pub use dot::{ActorId, COUNTER_MAX, Dot};
 pub use lww::{LwwMap, MapChange, MapDelta};
 pub use orset::{Elements, OrSet, SetChange, SetDelta};
-pub use store::{DotStore, LiveDot, Iter, Stats};
+pub use store::{DotStore, Iter, LiveDot, Stats};

@@ -5,10 +5,10 @@ use core::ops::RangeBounds;
 
 use consilience_base::Hlc;
 
-use crate::causal::{Causal, Kind, WriteError, causal_collection};
 use crate::bytes::DecodeError;
+use crate::causal::{Causal, Kind, WriteError, causal_collection};
 use crate::dot::ActorId;
-use crate::store::{LiveDot, Iter};
+use crate::store::{Iter, LiveDot};
 
 /// A last-writer-wins map of byte strings (delta-state; Almeida, Shoker, Baquero 2018).
 ///

@@ -5,8 +5,8 @@ use core::ops::RangeBounds;
 
 use consilience_base::Hlc;
 
-use crate::causal::{Causal, Kind, WriteError, causal_collection};
 use crate::bytes::DecodeError;
+use crate::causal::{Causal, Kind, WriteError, causal_collection};
 use crate::dot::{ActorId, Dot};
 use crate::store::Iter;
 

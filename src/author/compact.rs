@@ -12,8 +12,10 @@ use alloc::vec::Vec;
 use consilience_crdts::{Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet, Topic};
 
-use crate::fold::{ENTRY_COST, Fold, Member, LocalDot, Table, TopicState, tag_of};
-use crate::payload::{Relisted, CollectionId, Draft, Statement, LOGS_MAX, Op, Ref, Transaction, counter, seq_of};
+use crate::fold::{ENTRY_COST, Fold, LocalDot, Member, Table, TopicState, tag_of};
+use crate::payload::{
+    CollectionId, Draft, LOGS_MAX, Op, Ref, Relisted, Statement, Transaction, counter, seq_of,
+};
 
 /// At least so many bytes are listed again at a time.
 const COMPACTION_BYTES_MIN: usize = 256;
@@ -54,7 +56,9 @@ pub(crate) enum Kept {
 impl Kept {
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Relist(id, relisted) => id.as_bytes().len() + relisted.key.len() + relisted.value.len() + 32,
+            Self::Relist(id, relisted) => {
+                id.as_bytes().len() + relisted.key.len() + relisted.value.len() + 32
+            }
             Self::Write(id, key, value) => id.as_bytes().len() + key.len() + value.len() + 6,
             Self::End(id, _) => id.as_bytes().len() + 24,
             Self::Couple(id, key, ..) => id.as_bytes().len() + key.len() + 16,
@@ -249,7 +253,13 @@ impl Reading<'_> {
                     Some(incarnation) => self.state.incarnation_of(&self.member.agent, incarnation),
                 };
                 if let Some(origin) = origin {
-                    self.relist(id, LocalDot { origin, counter }, incarnation, Some(tag), (key, value, stamp));
+                    self.relist(
+                        id,
+                        LocalDot { origin, counter },
+                        incarnation,
+                        Some(tag),
+                        (key, value, stamp),
+                    );
                 }
             }
             Op::Couple { key, weakens, .. } => {

@@ -15,9 +15,9 @@ use consilience_crdts::{Dot, Hlc};
 use consilience_sync::{Entry, Incarnation, LogId, LogSet};
 
 use super::collection::Table;
-use super::dots::{Dots, Listed, LogIndex, LocalDot, Tag};
+use super::dots::{Dots, Listed, LocalDot, LogIndex, Tag};
 use super::topic::{TopicState, listing_cost};
-use crate::payload::{CollectionId, Statement, Op, Ref, Refs, Transaction, counter, seq_of};
+use crate::payload::{CollectionId, Op, Ref, Refs, Statement, Transaction, counter, seq_of};
 
 /// The entry whose operations are being taken in or back.
 struct At<'a> {
@@ -78,7 +78,9 @@ impl TopicState {
             }
             Op::Couple { key, weakens, instant } => {
                 let (log, agent) = (at.log, self.at(at.log).agent);
-                let Table::CouplingTable(couples) = &mut self.collections[at.collection].table else { return };
+                let Table::CouplingTable(couples) = &mut self.collections[at.collection].table else {
+                    return;
+                };
                 // What nobody could have made at the entry's own stamp does not count.
                 if !couples.sums().schema().admits(instant, at.entry.hlc.time()) {
                     return;
@@ -113,7 +115,9 @@ impl TopicState {
             }
             Op::Couple { key, weakens, .. } => {
                 let (log, agent) = (at.log, self.at(at.log).agent);
-                let Table::CouplingTable(couples) = &mut self.collections[at.collection].table else { return };
+                let Table::CouplingTable(couples) = &mut self.collections[at.collection].table else {
+                    return;
+                };
                 if couples.retract(key, &agent, log, weakens, at.entry.seq) {
                     let member = self.at_mut(log);
                     member.live = member.live.saturating_sub(listing_cost(key.len(), 0));

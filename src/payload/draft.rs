@@ -260,7 +260,7 @@ fn put_refs(refs: &BTreeSet<Ref>, aliases: &[[u8; 8]], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Statement, Op, PayloadError, Transaction, counter};
+    use super::super::{Op, PayloadError, Statement, Transaction, counter};
     use super::*;
     use alloc::format;
     use alloc::string::String;
@@ -318,7 +318,9 @@ mod tests {
                     (index.into(), counter, [key, value].concat())
                 }
                 Statement::Op(index, Op::End { ends }) => (index.into(), ends.count() as u64, Vec::new()),
-                Statement::Op(index, Op::Couple { key, instant, .. }) => (index.into(), instant, key.to_vec()),
+                Statement::Op(index, Op::Couple { key, instant, .. }) => {
+                    (index.into(), instant, key.to_vec())
+                }
             });
         }
         let schema = CouplingSchema::with_half_life(60_000).unwrap().encode();

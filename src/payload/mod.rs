@@ -10,8 +10,8 @@ mod draft;
 mod read;
 
 pub use draft::EntryTooLarge;
-pub(crate) use draft::{Relisted, Draft};
-pub(crate) use read::{Statement, LOGS_MAX, Op, PayloadError, Refs, Transaction};
+pub(crate) use draft::{Draft, Relisted};
+pub(crate) use read::{LOGS_MAX, Op, PayloadError, Refs, Statement, Transaction};
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

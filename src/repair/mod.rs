@@ -135,7 +135,9 @@ impl Repair {
         let Some(kind) = set.log(change.log()).map(|log| log.opening().kind) else { return };
         match (kind, change) {
             (LogKind::Event, change) => self.events.observe((set, fold), change, source, self.now),
-            (LogKind::State, Change::Invalidated { log }) if own => self.queue_reissue((set, fold), log, 0, false),
+            (LogKind::State, Change::Invalidated { log }) if own => {
+                self.queue_reissue((set, fold), log, 0, false)
+            }
             _ => {}
         }
         if let Change::SelfForked { log } = change {

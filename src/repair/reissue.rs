@@ -12,7 +12,7 @@ use consilience_sync::{AgentId, Incarnation, LogId, LogKind, LogSet, Topic};
 
 use crate::author::{CHUNK_BYTES, stated};
 use crate::fold::{Fold, LocalDot, Table};
-use crate::payload::{CollectionId, Draft, Statement, Op, Ref, Transaction, seq_of};
+use crate::payload::{CollectionId, Draft, Op, Ref, Statement, Transaction, seq_of};
 
 /// Something that an invalid log listed.
 #[derive(Clone, Debug)]
@@ -48,7 +48,8 @@ pub(super) fn reissues(
     for collection in &state.collections {
         let Table::Dots(dots) = &collection.table else { continue };
         let lists = |dot: consilience_crdts::Dot| {
-            let place = state.member_of(&dot.actor).map(|(origin, _)| LocalDot { origin, counter: dot.counter });
+            let place =
+                state.member_of(&dot.actor).map(|(origin, _)| LocalDot { origin, counter: dot.counter });
             place.is_some_and(|place| dots.listings(place).iter().any(|listing| listing.lister == index))
         };
         for winner in dots.live.iter() {

@@ -9,8 +9,8 @@ use consilience_crdts::{Hlc, Timestamp, Units};
 use consilience_sync::{LogId, LogSet, Topic};
 
 use crate::author::{Kept, stated};
-use crate::fold::{Fold, Member, LocalDot, Table, TopicState};
-use crate::payload::{Relisted, CollectionId, Statement, Op, Ref, Transaction, seq_of};
+use crate::fold::{Fold, LocalDot, Member, Table, TopicState};
+use crate::payload::{CollectionId, Op, Ref, Relisted, Statement, Transaction, seq_of};
 
 /// What earlier incarnations left and a log has not taken over.
 pub(crate) fn left_behind(

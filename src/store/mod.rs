@@ -53,7 +53,7 @@ use std::path::Path;
 pub use disk::Disk;
 
 use crate::Opened;
-use crate::journal::{Damage, JournalCorrupt, Area, Record, RecordId, Snapshot, covers, has_record, inspect};
+use crate::journal::{Area, Damage, JournalCorrupt, Record, RecordId, Snapshot, covers, has_record, inspect};
 use disk::Folder;
 use files::{Behind, HEAD, Pointer};
 

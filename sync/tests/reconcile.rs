@@ -13,7 +13,7 @@ mod support;
 #[path = "reconcile/vectors.rs"]
 mod vectors;
 
-use consilience_sync::reconcile::{Options, KeyRange, Limits, Mode, Outcome, Reconciliation, StopReason};
+use consilience_sync::reconcile::{KeyRange, Limits, Mode, Options, Outcome, Reconciliation, StopReason};
 use proptest::prelude::*;
 use support::{Dice, Item, Side, assert_exact, cases, config, exchange, id, ids, lacks, pass, plain, set_of};
 
@@ -242,7 +242,11 @@ fn one_side_empty_and_disjoint_sets_cost_lists_and_not_fingerprints() {
                 if mode == Mode::Auto {
                     assert!(result.bytes() <= 1_500 + 20 * differences, "{} bytes", result.bytes());
                 }
-                assert!(result.messages.len() <= 12 + 3 * result.bytes() / message, "{}", result.messages.len());
+                assert!(
+                    result.messages.len() <= 12 + 3 * result.bytes() / message,
+                    "{}",
+                    result.messages.len()
+                );
             }
         }
     }
@@ -282,8 +286,11 @@ fn one_cut_off_at_each_of_its_frames_and_restarted_ends_right() {
             let mut next = Some(first);
             for turn in 0..cut {
                 let Some(message) = next.take() else { break };
-                next =
-                    if turn % 2 == 0 { other.handle(&mut b, &message) } else { opener.handle(&mut a, &message) };
+                next = if turn % 2 == 0 {
+                    other.handle(&mut b, &message)
+                } else {
+                    opener.handle(&mut a, &message)
+                };
             }
             exchange(&mut a, &mut b, &support::Pass { opener, other, messages: vec![] });
             let again = pass(&mut a, &mut b, config(2), config(2));

@@ -1,6 +1,6 @@
 //! Records in a row of bytes, and a snapshot beside them that is replaced at once.
 
-use consilience::journal::{Damage, Area, recover};
+use consilience::journal::{Area, Damage, recover};
 use consilience::{Opened, Replica, ReplicaError, Stored};
 
 use crate::workload::{Aftermath, STEPS, Step, Watched};

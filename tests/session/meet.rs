@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Wake;
 
 use consilience::crdts::Timestamp;
-use consilience::journal::{JournalItem, Journal, recover};
+use consilience::journal::{Journal, JournalItem, recover};
 use consilience::sync::session::SessionEvent;
 use consilience::sync::{Answer, Keypair, LogId, MeshId, RangeForm, Want};
 use consilience::{Config, Opened, Replica};
@@ -257,7 +257,9 @@ fn a_relay_comes_back_from_what_it_stored_and_knows_whom_it_met() {
         std::iter::from_fn(|| relay.poll_record()).flat_map(|record| record.into_bytes()).collect();
     let whole = stored.len();
     let marks: Vec<Vec<u8>> = (recover(&mesh(), None, &stored).unwrap().items())
-        .filter_map(|item| if let JournalItem::Note { kind: 2, bytes } = item { Some(bytes.to_vec()) } else { None })
+        .filter_map(
+            |item| if let JournalItem::Note { kind: 2, bytes } = item { Some(bytes.to_vec()) } else { None },
+        )
         .collect();
     stored.extend([3, 1, 2]);
     net.parties[1] = Party::storing_relay(9, 6, &stored);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use consilience::journal::{JournalItem, Journal, RecordId, SnapshotWriter, recover};
+use consilience::journal::{Journal, JournalItem, RecordId, SnapshotWriter, recover};
 use consilience::store::{FileStore, StoreError};
 
 use crate::world::mesh;

@@ -1,6 +1,6 @@
 //! Nothing that a sync has answered for is lost, whatever the power does.
 
-use consilience::journal::{JournalItem, Journal, Record, RecordId, Snapshot, SnapshotWriter, recover};
+use consilience::journal::{Journal, JournalItem, Record, RecordId, Snapshot, SnapshotWriter, recover};
 use consilience::store::{FileStore, StoreError};
 
 use crate::simulated::{Loss, Simulated};

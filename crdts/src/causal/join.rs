@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use super::Causal;
-use super::form::{Form, Head};
 use super::changelog::Changelog;
+use super::form::{Form, Head};
 use super::kind::Kind;
 use super::rows::{Row, Rows};
 use crate::bytes::DecodeError;

@@ -5,15 +5,15 @@
 //! reordered without harm to others (Almeida, Shoker, Baquero 2018; Akka's LWWMap and DSON work alike). The
 //! invariant: every live dot is covered.
 
+mod changelog;
+mod encoder;
 mod facade;
 mod form;
 mod join;
-mod changelog;
 mod kind;
 mod lookup;
 mod rows;
 mod small;
-mod encoder;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -24,14 +24,14 @@ use crate::bytes::{DecodeError, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::context::{CausalContext, Runs, Span};
 use crate::dot::{ActorId, COUNTER_MAX};
 use crate::store::{DotStore, Stats};
+use changelog::Changelog;
+pub use changelog::Cursor;
+use encoder::Encoder;
 pub(crate) use facade::causal_collection;
 use form::{Form, Head};
 pub(crate) use join::{HeldChanges, Observe, Unobserved};
-pub use changelog::Cursor;
-use changelog::Changelog;
 pub(crate) use kind::Kind;
 use small::Small;
-use encoder::Encoder;
 
 /// Why a local write was refused. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

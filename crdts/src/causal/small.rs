@@ -224,9 +224,9 @@ mod tests {
                     if kind == Kind::Map { (value.as_bytes(), stamp) } else { (&[][..], Hlc::ZERO) };
                 deltas.push(match below(3) {
                     0 => writers[encoder].remove(key.as_bytes()),
-                    _ => {
-                        writers[encoder].write(&ActorId::from(below(2)), key.as_bytes(), value, stamp).unwrap()
-                    }
+                    _ => writers[encoder]
+                        .write(&ActorId::from(below(2)), key.as_bytes(), value, stamp)
+                        .unwrap(),
                 });
                 // Late, out of order, twice, or with a byte wrong; to the writers as well.
                 let mut delta = deltas[usize::try_from(below(deltas.len() as u64)).unwrap()].clone();

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::schema::CouplingSchema;
-use super::wire::{RowContribution, RowReader, Encoder};
+use super::wire::{Encoder, RowContribution, RowReader};
 use crate::bytes::{DecodeError, serde_as_canonical_bytes};
 use crate::dot::ActorId;
 

@@ -11,7 +11,7 @@ use consilience_base::Timestamp;
 use super::contribution::{Actors, Contribution, Origin, Row};
 use super::delta::CouplingDelta;
 use super::schema::CouplingSchema;
-use super::wire::{RowContribution, RowReader, Encoder};
+use super::wire::{Encoder, RowContribution, RowReader};
 use crate::Stats;
 use crate::bytes::{DecodeError, serde_as_canonical_bytes};
 
@@ -137,7 +137,11 @@ impl Coupling {
         while let Some((key, parts)) = walk.advance()? {
             let mut row = Row::default();
             for part in parts {
-                row.raise(&state.actors, &RowContribution { actor: indices[part.actor], ..*part }, Origin::Merged(1));
+                row.raise(
+                    &state.actors,
+                    &RowContribution { actor: indices[part.actor], ..*part },
+                    Origin::Merged(1),
+                );
             }
             rows.push((Box::from(key), row));
         }

@@ -27,7 +27,7 @@ mod send;
 mod tests;
 
 pub(crate) use self::packet::varint_bytes;
-use self::packet::{SelectiveAck, Packet, put_header};
+use self::packet::{Packet, SelectiveAck, put_header};
 use self::receive::Receiver;
 use self::send::{Chunk, Sender};
 use crate::codec::{DecodeError, put_varint};

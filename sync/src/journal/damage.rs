@@ -7,7 +7,7 @@ use crate::codec::DecodeError;
 /// Which bytes a fault is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Part {
+pub enum Area {
     /// The snapshot.
     Snapshot,
     /// The records.
@@ -31,7 +31,7 @@ pub enum Damage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalCorrupt {
     /// In which of the two.
-    pub part: Part,
+    pub part: Area,
     /// The byte with which the fault begins.
     pub offset: usize,
     /// What it is.
@@ -41,8 +41,8 @@ pub struct JournalCorrupt {
 impl core::fmt::Display for JournalCorrupt {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let part = match self.part {
-            Part::Snapshot => "snapshot",
-            Part::Records => "journal",
+            Area::Snapshot => "snapshot",
+            Area::Records => "journal",
         };
         let damage = match self.damage {
             Damage::Lost => "storage has lost or changed what it had confirmed: bring a good copy",

@@ -19,15 +19,15 @@ mod damage;
 mod envelope;
 mod inspect;
 mod item;
+mod journal;
 mod record;
 mod recover;
 mod snapshot;
-mod journal;
 
-pub use damage::{Damage, JournalCorrupt, Area};
+pub use damage::{Area, Damage, JournalCorrupt};
 pub use inspect::{Extent, Inspection, covers, has_record, inspect};
 pub use item::JournalItem;
+pub use journal::{ConfirmError, Journal};
 pub use record::{Record, RecordId};
 pub use recover::{Cut, Recovered, recover};
 pub use snapshot::{Applied, ApplyError, Snapshot, SnapshotWriter, apply, write_set};
-pub use journal::{ConfirmError, Journal};

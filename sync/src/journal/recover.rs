@@ -9,12 +9,12 @@
 
 use alloc::vec::Vec;
 
-use super::damage::{Damage, JournalCorrupt, Area, damage_of};
+use super::damage::{Area, Damage, JournalCorrupt, damage_of};
 use super::envelope::{Key, Segment, Whole, segments};
 use super::item::{self, JournalItem};
+use super::journal::Journal;
 use super::record::RecordId;
 use super::snapshot;
-use super::journal::Journal;
 use crate::MeshId;
 
 /// The end of the records was cut off.

@@ -14,7 +14,7 @@
 
 use alloc::vec::Vec;
 
-use super::damage::{Damage, JournalCorrupt, Area, damage_of};
+use super::damage::{Area, Damage, JournalCorrupt, damage_of};
 use super::envelope::{Key, Verdict};
 use super::item::{self, JournalItem};
 use super::record::RecordId;
@@ -223,13 +223,17 @@ fn replay(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Ap
     let mesh = *set.mesh();
     let mut replay = set.replay(now);
     match item {
-        JournalItem::Opening { local, bytes } => drop(replay.open(&LogOpening::decode(bytes, &mesh)?, *local)?),
+        JournalItem::Opening { local, bytes } => {
+            replay.open(&LogOpening::decode(bytes, &mesh)?, *local)?;
+        }
         JournalItem::Append { log, seq, entry } => drop(replay.append(log, *seq, entry)?),
         JournalItem::Range { log, bytes } => drop(replay.range(log, bytes)?),
         JournalItem::Evidence { bytes } => drop(replay.evidence(bytes, None)?),
         JournalItem::Kept { until, evidence } => drop(replay.evidence(evidence, Some(*until))?),
         JournalItem::Erased { log, seq } => set.erase(log, *seq).map_err(ReplayError::from)?,
-        JournalItem::Restored { log, seq, payload } => set.restore(log, *seq, payload).map_err(ReplayError::from)?,
+        JournalItem::Restored { log, seq, payload } => {
+            set.restore(log, *seq, payload).map_err(ReplayError::from)?
+        }
         JournalItem::Forgotten { log } => drop(set.remove(log)),
         JournalItem::Retired { log, below } => replay.retired(log, *below)?,
         JournalItem::Front { log, front } => replay.front(log, front)?,

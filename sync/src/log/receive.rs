@@ -18,7 +18,7 @@ use super::entry::{Before, Entry};
 use super::evidence::{Evidence, Side};
 use super::head::SignedHead;
 use super::keys::LogKeys;
-use super::range::{Checked, RangeFault, Footing, Range, check};
+use super::range::{Checked, Footing, Range, RangeFault, check};
 use super::run::Run;
 use super::{Log, Proof, Staged};
 use crate::budget::VerifyBudget;
@@ -239,8 +239,10 @@ impl Log {
             },
             None => self.take(place, checked, allowance),
         };
-        let worth =
-            matches!(received, Received::Extended { .. } | Received::Staged { .. } | Received::FastForwarded { .. });
+        let worth = matches!(
+            received,
+            Received::Extended { .. } | Received::Staged { .. } | Received::FastForwarded { .. }
+        );
         if paid && worth {
             budget.refund(1);
         }

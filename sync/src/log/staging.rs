@@ -136,7 +136,8 @@ impl Log {
                 self.staged.remove(index);
                 continue;
             }
-            let fast_forwards = staged.fast_forwards(allowance.latest, self.floor) || (forked && staged.is_declared());
+            let fast_forwards =
+                staged.fast_forwards(allowance.latest, self.floor) || (forked && staged.is_declared());
             if from <= end {
                 // It overlaps: the trees must agree where the shorter one ends.
                 let size = end.min(to);

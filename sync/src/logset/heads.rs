@@ -16,7 +16,7 @@ use super::slot::Slot;
 use crate::hash::Hash;
 use crate::identity::{LogId, MeshId, Topic};
 use crate::log::{Evidence, Log};
-use crate::reconcile::{Options, MessageError, KeyRange, ReconcileSet, Reconciliation, Status, Step};
+use crate::reconcile::{KeyRange, MessageError, Options, ReconcileSet, Reconciliation, Status, Step};
 
 /// What came of one message of a reconciliation of heads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -180,14 +180,22 @@ impl LogSet {
     /// # Errors
     ///
     /// If nothing waits for budget. Nothing changed then.
-    pub fn resume_reconcile(&mut self, reconciliation: &mut Reconciliation) -> Result<HeadStep, MessageError> {
+    pub fn resume_reconcile(
+        &mut self,
+        reconciliation: &mut Reconciliation,
+    ) -> Result<HeadStep, MessageError> {
         let step = reconciliation.resume(self.fresh_heads())?;
         Ok(self.head_step(step))
     }
 
     fn head_step(&self, step: Step) -> HeadStep {
         let logs = step.push.iter().filter_map(|id| self.heads.set.key_of(id)).filter_map(log_in);
-        HeadStep { message: step.message, differ: logs.collect(), lacking: step.want.len(), status: step.status }
+        HeadStep {
+            message: step.message,
+            differ: logs.collect(),
+            lacking: step.want.len(),
+            status: step.status,
+        }
     }
 
     /// The set of heads as it is now.

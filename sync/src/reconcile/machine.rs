@@ -7,12 +7,12 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::config::{Options, Mode, Outcome, Report, Status, Step, StopReason};
+use super::config::{Mode, Options, Outcome, Report, Status, Step, StopReason};
 use super::error::MessageError;
 use super::estimate;
 use super::fingerprint::{Marks, Salts};
-use super::message::{Body, Message, HEAD_BYTES_MAX, Open, OpenBody, Ranges, Summary};
 use super::limits::Limits;
+use super::message::{Body, HEAD_BYTES_MAX, Message, Open, OpenBody, Ranges, Summary};
 use super::peel::{CELL_BYTES, Peeler};
 use super::plan;
 use super::range::KeyRange;
@@ -161,7 +161,9 @@ impl Reconciliation {
         self.turn.question = true;
         match message {
             Message::Open(open) => self.handle_open(set, open, &mut step),
-            Message::Cells { len, start: _, cells } => self.handle_cells(set, len, &cells, changed, &mut step),
+            Message::Cells { len, start: _, cells } => {
+                self.handle_cells(set, len, &cells, changed, &mut step)
+            }
             Message::More { end } => self.handle_more(set, end, changed, &mut step),
             Message::Same => self.finish(&mut step, Outcome::Equal),
             Message::Ranges(ranges) => self.handle_ranges(set, ranges, &mut step),

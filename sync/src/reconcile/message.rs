@@ -170,7 +170,11 @@ impl Message {
     }
 
     /// The message's number and what it says.
-    pub(super) fn decode(bytes: &[u8], scope: &KeyRange, limits: &Limits) -> Result<(u64, Self), MessageError> {
+    pub(super) fn decode(
+        bytes: &[u8],
+        scope: &KeyRange,
+        limits: &Limits,
+    ) -> Result<(u64, Self), MessageError> {
         if bytes.len() > limits.message_bytes {
             return Err(MessageError::Limit);
         }
@@ -480,7 +484,9 @@ fn read_bound(reader: &mut Reader<'_>, tag: u8, from: &[u8]) -> Result<Option<Ve
         return if shared == 0 { Ok(None) } else { Err(MessageError::NotCanonical) };
     }
     let suffix = reader.take(suffix_len)?;
-    let Some((kept, replaced)) = from.split_at_checked(shared) else { return Err(MessageError::NotCanonical) };
+    let Some((kept, replaced)) = from.split_at_checked(shared) else {
+        return Err(MessageError::NotCanonical);
+    };
     if shared.saturating_add(suffix_len) > BOUND_BYTES_MAX {
         return Err(MessageError::Limit);
     }

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 
 use super::config::{Outcome, Status, Step, StopReason};
 use super::fingerprint::{Marks, product, times};
-use super::message::{Body, Claim, ClaimEncoder, HEAD_BYTES_MAX, encode_ranges, fingerprint_bytes};
 use super::machine::{Phase, Reconciliation};
+use super::message::{Body, Claim, ClaimEncoder, HEAD_BYTES_MAX, encode_ranges, fingerprint_bytes};
 use super::order::Position;
 use super::plan;
 use super::range::KeyRange;

@@ -25,7 +25,7 @@ pub use opening::{Mark, Opened, Recovery, Stored};
 
 use crate::budget::VerifyBudget;
 use crate::identity::{AgentId, LogId, LogOpening, MeshId, NamedOpening, Signer, Topic};
-use crate::journal::{ConfirmError, JournalItem, Journal, Record, RecordId};
+use crate::journal::{ConfirmError, Journal, JournalItem, Record, RecordId};
 use crate::log::{Range, RangeForm, Received, UncheckedEvidence};
 use crate::logset::{Admission, Change, Limits, LogSet, OpenError, SetError};
 

@@ -10,8 +10,8 @@ use super::{Admit, LogStore};
 use crate::codec::{Reader, put_varint};
 use crate::identity::{LogId, MeshId};
 use crate::journal::{
-    ApplyError, ConfirmError, Cut, JournalItem, JournalCorrupt, RecordId, Snapshot, SnapshotWriter, apply, recover,
-    write_set,
+    ApplyError, ConfirmError, Cut, JournalCorrupt, JournalItem, RecordId, Snapshot, SnapshotWriter, apply,
+    recover, write_set,
 };
 use crate::logset::{Limits, LogSet, ReplayError};
 

@@ -1,7 +1,7 @@
 //! What storage may do to the bytes of records and snapshots.
 
 use consilience_sync::journal::{
-    ConfirmError, Damage, JournalItem, Journal, Area, Record, RecordId, SnapshotWriter, recover,
+    Area, ConfirmError, Damage, Journal, JournalItem, Record, RecordId, SnapshotWriter, recover,
 };
 use consilience_sync::{LogId, MeshId};
 

@@ -1,6 +1,6 @@
 //! The example of `docs/JOURNAL.md`, byte for byte.
 
-use consilience_sync::journal::{JournalItem, Journal, RecordId, SnapshotWriter};
+use consilience_sync::journal::{Journal, JournalItem, RecordId, SnapshotWriter};
 
 use crate::world::mesh;
 

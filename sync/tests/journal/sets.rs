@@ -2,7 +2,7 @@
 
 use consilience_sync::Timestamp;
 use consilience_sync::journal::{
-    Applied, ApplyError, JournalItem, Journal, RecordId, SnapshotWriter, apply, recover, write_set,
+    Applied, ApplyError, Journal, JournalItem, RecordId, SnapshotWriter, apply, recover, write_set,
 };
 use consilience_sync::{LogId, LogKind, LogSet, NewEntry, ReplayError, SetError, Signer};
 

@@ -1,7 +1,7 @@
 //! Heads that are reconciled: what differs is found, and what is planned because of it makes the two sets equal.
 
 use consilience_sync::reconcile::{
-    Options, KeyRange, Limits as ReconcileLimits, Mode, Outcome, Reconciliation, Report, Status,
+    KeyRange, Limits as ReconcileLimits, Mode, Options, Outcome, Reconciliation, Report, Status,
 };
 use consilience_sync::{
     Admission, Answer, HeadStep, Hlc, LogId, LogKind, LogSet, Move, NewEntry, Offer, RangeForm, ReceiveError,

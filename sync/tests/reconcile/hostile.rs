@@ -2,7 +2,7 @@
 //! turns, never a wrong answer about equality.
 
 use consilience_sync::reconcile::{
-    Options, MessageError, Limits, Mode, Outcome, ReconcileSet, Reconciliation, Status, StopReason,
+    Limits, MessageError, Mode, Options, Outcome, ReconcileSet, Reconciliation, Status, StopReason,
 };
 
 use crate::support::{
@@ -198,7 +198,11 @@ fn a_peer_that_says_that_all_is_equal_hides_nothing_for_long() {
     // The victim's own fingerprints, sent back under the next number: they agree, and nothing is learnt.
     let mut message = step.message.unwrap();
     assert_eq!(message[1], 1);
-    assert_eq!(machine.handle(&mut b, &message), Err(MessageError::Unexpected), "a reflected message is refused");
+    assert_eq!(
+        machine.handle(&mut b, &message),
+        Err(MessageError::Unexpected),
+        "a reflected message is refused"
+    );
     message[1] = 2;
     let step = machine.handle(&mut b, &message).unwrap();
     assert!(step.push.is_empty() && step.want.is_empty());
@@ -236,7 +240,10 @@ fn bounds_that_do_not_rise_are_refused_and_change_nothing() {
         ([&[1 << 5, 0, 1][..], &[0xff; 8]].concat(), canonical),
         // Lists longer than the message.
         (vec![2 << 5, 0, 0xff, 0xff, 0xff, 0xff, 0x0f], MessageError::Truncated),
-        (vec![4 << 5, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], MessageError::Truncated),
+        (
+            vec![4 << 5, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+            MessageError::Truncated,
+        ),
         // An over-long count, an unknown kind.
         (vec![2 << 5, 0, 0x80, 0x00], MessageError::Varint),
         (vec![7 << 5, 0], MessageError::Kind),
@@ -310,7 +317,10 @@ fn little_is_sent_to_a_peer_that_is_not_authenticated() {
     const FRAME: usize = 4_096;
     let guarded = |mode| {
         let config = config(mode, FRAME, 1);
-        Options { limits: Limits { amplification: Some(4), rounds: 3_000, ..config.limits.clone() }, ..config }
+        Options {
+            limits: Limits { amplification: Some(4), rounds: 3_000, ..config.limits.clone() },
+            ..config
+        }
     };
     // Whatever short questions come, until this side has had enough.
     let list_all = || vec![3 << 5, 0];

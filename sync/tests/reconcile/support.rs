@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use consilience_sync::reconcile::{
-    Options, Limits, Mode, Outcome, ReconcileSet, Reconciliation, Report, Status, Step,
+    Limits, Mode, Options, Outcome, ReconcileSet, Reconciliation, Report, Status, Step,
 };
 
 pub(crate) type Id = [u8; 32];

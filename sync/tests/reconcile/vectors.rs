@@ -4,7 +4,7 @@
 
 use core::fmt::Write as _;
 
-use consilience_sync::reconcile::{Options, MessageError, KeyRange, Mode, ReconcileSet, Reconciliation};
+use consilience_sync::reconcile::{KeyRange, MessageError, Mode, Options, ReconcileSet, Reconciliation};
 use consilience_test_support::vectors::parse;
 
 use crate::support::{Item, Side, config, id, plain, set_of};
@@ -13,13 +13,19 @@ const FRAMES: &str = include_str!("../vectors/reconcile.txt");
 const WIRE: &str = include_str!("../../../docs/wire/reconcile.md");
 
 /// The messages of one pass, in order.
-fn conversation(a: &mut ReconcileSet, b: &mut ReconcileSet, opens: Options, accepts: Options) -> Vec<Vec<u8>> {
+fn conversation(
+    a: &mut ReconcileSet,
+    b: &mut ReconcileSet,
+    opens: Options,
+    accepts: Options,
+) -> Vec<Vec<u8>> {
     let (machine, first) = Reconciliation::start(a, opens);
     let (mut opener, mut other) = (Side::new(machine), Side::new(Reconciliation::accept(accepts)));
     let mut messages = vec![first];
     loop {
         let message = messages.last().unwrap();
-        let answer = if messages.len() % 2 == 1 { other.handle(b, message) } else { opener.handle(a, message) };
+        let answer =
+            if messages.len() % 2 == 1 { other.handle(b, message) } else { opener.handle(a, message) };
         match answer {
             Some(answer) => messages.push(answer),
             None => return messages,
@@ -50,7 +56,11 @@ fn built() -> Vec<(String, Vec<u8>)> {
         ("refused", conversation(&mut keyed(0), &mut keyed(3), scoped, refuses)),
     ];
     let named = |(name, messages): (&str, Vec<Vec<u8>>)| {
-        messages.into_iter().enumerate().map(|(at, message)| (format!("{name}_{at}"), message)).collect::<Vec<_>>()
+        messages
+            .into_iter()
+            .enumerate()
+            .map(|(at, message)| (format!("{name}_{at}"), message))
+            .collect::<Vec<_>>()
     };
     conversations.into_iter().flat_map(named).collect()
 }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consilience::journal::{self, Item, Record, RecordId, SnapshotWriter};
+use consilience::journal::{self, JournalItem, Record, RecordId, SnapshotWriter};
 use consilience::sync::{AgentId, Log, LogId, LogKind, LogSet, NamedOpening, UncheckedEvidence};
 
 use crate::process::control::Status;
@@ -107,16 +107,16 @@ impl Tally {
         let record = journal::recover(mesh, Some(empty.as_bytes()), record.as_bytes()).map_err(text)?;
         for item in record.items() {
             match item {
-                Item::Append { log, seq, .. } => self.appended(&log, seq + 1, logs),
-                Item::Range { log, .. } => self.received(&log),
-                Item::Opening { bytes, .. } => {
+                JournalItem::Append { log, seq, .. } => self.appended(&log, seq + 1, logs),
+                JournalItem::Range { log, .. } => self.received(&log),
+                JournalItem::Opening { bytes, .. } => {
                     self.changed(NamedOpening::decode(bytes, mesh).map_err(text)?.id());
                 }
-                Item::Evidence { bytes } => {
+                JournalItem::Evidence { bytes } => {
                     let evidence = UncheckedEvidence::parse(bytes, mesh).map_err(text)?;
                     self.changed(evidence.opening().id());
                 }
-                Item::Forgotten { log } | Item::Retired { log, .. } => self.changed(&log),
+                JournalItem::Forgotten { log } | JournalItem::Retired { log, .. } => self.changed(&log),
                 _ => {}
             }
         }

@@ -96,7 +96,8 @@ impl<'a> Packet<'a> {
             return Err(DecodeError::Kind);
         }
         let ack = reader.varint()?;
-        let held = if flags & HELD != 0 { SelectiveAck::decode(&mut reader)? } else { SelectiveAck::default() };
+        let held =
+            if flags & HELD != 0 { SelectiveAck::decode(&mut reader)? } else { SelectiveAck::default() };
         let mut chunk = None;
         if flags & CHUNK != 0 {
             let number = reader.varint()?;

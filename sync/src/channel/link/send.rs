@@ -176,7 +176,13 @@ impl Sender {
         if self.probes == 0 && !self.congestion.allows(self.in_flight, sent.len) {
             return None;
         }
-        *sent = Transmission { state: State::OnItsWay, transmission: self.transmission, sent_ms: now, again: true, ..*sent };
+        *sent = Transmission {
+            state: State::OnItsWay,
+            transmission: self.transmission,
+            sent_ms: now,
+            again: true,
+            ..*sent
+        };
         self.transmission = self.transmission.saturating_add(1);
         self.probes = self.probes.saturating_sub(1);
         self.lost = self.lost.saturating_sub(1);

@@ -1,6 +1,6 @@
 //! Two links over a simulated path. A failure names the seed that replays it.
 
-use super::packet::{AHEAD_MAX, SelectiveAck, Packet};
+use super::packet::{AHEAD_MAX, Packet, SelectiveAck};
 use super::*;
 use alloc::collections::BTreeMap;
 use alloc::vec;

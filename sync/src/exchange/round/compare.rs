@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 use super::window::Window;
 use crate::logset::{HeadStep, LogSet};
-use crate::reconcile::{Options, MessageError, KeyRange, Limits, Mode, Reconciliation, Status};
+use crate::reconcile::{KeyRange, Limits, MessageError, Mode, Options, Reconciliation, Status};
 
 /// What makes the comparisons of a round unlike all others.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,8 @@ impl Comparison {
     /// Gets ready for a part that the other side opens.
     fn accept_part(&mut self, part: usize, seed: &Seed) -> Result<(), MessageError> {
         if self.machine.is_none() {
-            let range = self.ranges.get(part).filter(|_| part == self.part).ok_or(MessageError::Unexpected)?;
+            let range =
+                self.ranges.get(part).filter(|_| part == self.part).ok_or(MessageError::Unexpected)?;
             self.machine = Some(Box::new(Reconciliation::accept(seed.config(part, range))));
         }
         Ok(())
@@ -147,7 +148,7 @@ fn take_step(
 /// at some 250 bytes each, three or four deep: what may wait has to have room for that, or two honest sides stop.
 fn comparison_limits() -> Limits {
     Limits {
-        frame_bytes: 16 << 10,
+        message_bytes: 16 << 10,
         cells: 2_048,
         ranges: 96,
         ids: 1_024,
