@@ -95,8 +95,13 @@ impl<'a> Part<'a> {
     ///
     /// [`DecodeError::Truncated`], or [`DecodeError::Kind`] if the kind is that of a later version's part.
     pub fn read(bytes: &'a [u8]) -> Result<Option<Self>, DecodeError> {
-        let mut reader = Reader::new(bytes);
-        let kind = reader.byte()?;
+        let (kind, rest) = bytes.split_first().ok_or(DecodeError::Truncated)?;
+        Self::read_rest(*kind, rest)
+    }
+
+    /// Reads what follows the kind.
+    pub(crate) fn read_rest(kind: u8, rest: &'a [u8]) -> Result<Option<Self>, DecodeError> {
+        let mut reader = Reader::new(rest);
         let rest = |reader: &mut Reader<'a>| reader.take(reader.remaining());
         Ok(Some(match kind {
             OPENING => Self::Opening(rest(&mut reader)?),

@@ -11,23 +11,22 @@ use crate::codec::{DecodeError, Reader, put_varint};
 use crate::identity::LogId;
 use crate::log::{Gone, LOG_SIZE_MAX, Want};
 use crate::logset::Offer;
+use crate::part::{LogRef, Part};
 
 /// The most offers in a message.
 pub(crate) const OFFERS_MAX: usize = 512;
 
-const SUBSCRIBE: u8 = 1;
-const ROOT: u8 = 2;
-const SAME: u8 = 3;
-const COMPARE: u8 = 4;
-const OFFERS: u8 = 5;
-const OPEN: u8 = 6;
-const EVIDENCE: u8 = 7;
-const RANGE: u8 = 8;
-const WANT: u8 = 9;
-const GONE: u8 = 10;
-const UNWANTED: u8 = 11;
-const REFUSED: u8 = 12;
-const DONE: u8 = 13;
+// Kinds below are parts.
+const SUBSCRIBE: u8 = Part::KINDS;
+const ROOT: u8 = Part::KINDS + 1;
+const SAME: u8 = Part::KINDS + 2;
+const COMPARE: u8 = Part::KINDS + 3;
+const OFFERS: u8 = Part::KINDS + 4;
+const WANT: u8 = Part::KINDS + 5;
+const GONE: u8 = Part::KINDS + 6;
+const UNWANTED: u8 = Part::KINDS + 7;
+const REFUSED: u8 = Part::KINDS + 8;
+const DONE: u8 = Part::KINDS + 9;
 
 /// A log, by the first bytes of its id. Two logs with one name are 2^64 ids away, or both of one writer that looked for
 /// them: then neither is found by it.
@@ -116,7 +115,7 @@ pub(crate) enum Message<'a> {
 impl<'a> Message<'a> {
     /// Appends what stands before the bytes of a range.
     pub(crate) fn put_range_head(name: &Name, out: &mut Vec<u8>) {
-        about(out, RANGE, name, &[]);
+        Part::Range(LogRef::Alias(*name), &[]).write(out);
     }
 
     /// Appends the message: its kind and the rest.
@@ -142,9 +141,9 @@ impl<'a> Message<'a> {
                 body.push(extent.code());
                 offers.iter().for_each(|offer| put_offer(body, offer));
             }
-            Self::Open(bytes) => tagged(body, OPEN, bytes),
-            Self::Evidence(bytes) => tagged(body, EVIDENCE, bytes),
-            Self::Range { name, bytes } => about(body, RANGE, name, bytes),
+            Self::Open(bytes) => Part::Opening(bytes).write(body),
+            Self::Evidence(bytes) => Part::Evidence(bytes).write(body),
+            Self::Range { name, bytes } => Part::Range(LogRef::Alias(*name), bytes).write(body),
             Self::Want { name, want } => about(body, WANT, name, &want.encode()),
             Self::Gone { name, gone } => about(body, GONE, name, &gone.encode()),
             Self::Unwanted { name } => about(body, UNWANTED, name, &[]),
@@ -188,9 +187,6 @@ impl<'a> Message<'a> {
                 }
                 Self::Offers { round, extent, offers }
             }
-            OPEN => Self::Open(rest(&mut reader)?),
-            EVIDENCE => Self::Evidence(rest(&mut reader)?),
-            RANGE => Self::Range { name: reader.array()?, bytes: rest(&mut reader)? },
             WANT => Self::Want { name: reader.array()?, want: Want::decode(rest(&mut reader)?)? },
             GONE => Self::Gone { name: reader.array()?, gone: Gone::decode(rest(&mut reader)?)? },
             UNWANTED => Self::Unwanted { name: reader.array()? },
@@ -203,11 +199,26 @@ impl<'a> Message<'a> {
                 }
                 Self::Done { round, gained: flags & 1 != 0, more: flags & 2 != 0 }
             }
-            0 => return Err(DecodeError::Kind),
-            _ => return Ok(Self::Unknown),
+            _ => return Self::read_part(kind, bytes),
         };
         reader.finish()?;
         Ok(message)
+    }
+}
+
+impl<'a> Message<'a> {
+    fn read_part(kind: u8, bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        match Part::read_rest(kind, bytes) {
+            Ok(Some(Part::Opening(bytes))) => Ok(Self::Open(bytes)),
+            Ok(Some(Part::Evidence(bytes))) => Ok(Self::Evidence(bytes)),
+            Ok(Some(Part::Range(LogRef::Alias(name), bytes))) => Ok(Self::Range { name, bytes }),
+            // Heads come in ranges, and a range names its log by its alias.
+            Ok(Some(_)) => Err(DecodeError::Kind),
+            Ok(None) => Ok(Self::Unknown),
+            // A later version's part.
+            Err(DecodeError::Kind) if kind > 0 => Ok(Self::Unknown),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -218,11 +229,6 @@ fn rest<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
 fn numbered(body: &mut Vec<u8>, kind: u8, number: u64) {
     body.push(kind);
     put_varint(body, number);
-}
-
-fn tagged(body: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
-    body.push(kind);
-    body.extend_from_slice(bytes);
 }
 
 fn about(body: &mut Vec<u8>, kind: u8, name: &Name, bytes: &[u8]) {
@@ -296,7 +302,20 @@ mod tests {
                 assert_ne!(Message::read(*kind, body.get(..end).unwrap()).as_ref(), Ok(&message));
             }
         }
-        assert_eq!(Message::read(31, &[1, 2]), Ok(Message::Unknown));
+        // Of the exchange's own kinds and of parts.
+        for kind in [31, 15] {
+            assert_eq!(Message::read(kind, &[1, 2]), Ok(Message::Unknown));
+        }
+        for part in [Part::Head(b"head"), Part::Range(LogRef::Id(placeholder([3; 8])), b"range")] {
+            let mut bytes = Vec::new();
+            part.write(&mut bytes);
+            let (kind, body) = bytes.split_first().unwrap();
+            assert_eq!(
+                Message::read(*kind, body),
+                Err(DecodeError::Kind),
+                "of parts that no exchange carries"
+            );
+        }
         assert_eq!(Message::read(0, &[]), Err(DecodeError::Kind));
     }
 }

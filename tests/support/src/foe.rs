@@ -22,31 +22,31 @@ pub const DATA: u8 = 5;
 pub const CLOSE: u8 = 6;
 
 /// Message: the topics that the speaker is interested in.
-pub const SUBSCRIBE: u8 = 1;
+pub const SUBSCRIBE: u8 = 16;
 /// Message: the root of all heads of the speaker, which opens a round.
-pub const ROOT: u8 = 2;
+pub const ROOT: u8 = 17;
 /// Message: the roots are the same.
-pub const SAME: u8 = 3;
+pub const SAME: u8 = 18;
 /// Message: a frame of the reconciliation.
-pub const COMPARE: u8 = 4;
+pub const COMPARE: u8 = 19;
 /// Message: offers of logs.
-pub const OFFERS: u8 = 5;
+pub const OFFERS: u8 = 20;
 /// Message: the opening of a log.
-pub const OPEN: u8 = 6;
+pub const OPEN: u8 = 1;
 /// Message: evidence of a fork.
-pub const EVIDENCE: u8 = 7;
+pub const EVIDENCE: u8 = 5;
 /// Message: a range of a log.
-pub const RANGE: u8 = 8;
+pub const RANGE: u8 = 3;
 /// Message: the range that the speaker wants.
-pub const WANT: u8 = 9;
+pub const WANT: u8 = 21;
 /// Message: the range that was wanted is not there any more.
-pub const GONE: u8 = 10;
+pub const GONE: u8 = 22;
 /// Message: the speaker does not want a log.
-pub const UNWANTED: u8 = 11;
+pub const UNWANTED: u8 = 23;
 /// Message: the speaker refuses a log.
-pub const REFUSED: u8 = 12;
+pub const REFUSED: u8 = 24;
 /// Message: the speaker's part of a round is done.
-pub const DONE: u8 = 13;
+pub const DONE: u8 = 25;
 
 /// What an offer is about.
 pub const ALL: u8 = 0;
