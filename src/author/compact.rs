@@ -303,7 +303,7 @@ impl Reading<'_> {
         if at != self.entry.seq || !dots.live.contains(&dot) || self.draft.writes(id, key) {
             return;
         }
-        let own = || tag_of(&self.set, &self.member.id, seq_of(place.counter));
+        let own = || tag_of(self.set, &self.member.id, seq_of(place.counter));
         let Some(tag) = tag.or_else(own) else { return };
         let (key, value) = (key.into(), value.into());
         let relisted = Relisted { incarnation, counter: place.counter, tag, stamp, key, value };

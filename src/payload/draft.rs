@@ -382,13 +382,13 @@ mod tests {
     fn every_log_in_the_table_is_named_by_an_operation() {
         let map = CollectionId::new(CollectionKind::Map, "tasks", None).unwrap();
         for logs in [1, 63, 64, 65, 130_u8] {
-            // Ends one dot of each log, but for one.
+            // Removes a key and ends one dot of each log, but for one.
             let payload = |unused: Option<u8>| {
                 let mut bytes = vec![VERSION];
                 put_varint(&mut bytes, u64::from(logs) << 1);
                 bytes.extend((0..logs).flat_map(|log| [log; 8]));
                 bytes.extend(map.as_bytes());
-                bytes.extend([1, 2]);
+                bytes.extend([1, 1, 1, b'k']);
                 put_varint(&mut bytes, u64::from(logs) - u64::from(unused.is_some()));
                 for log in (0..logs).filter(|log| Some(*log) != unused) {
                     put_varint(&mut bytes, log.into());
@@ -399,7 +399,7 @@ mod tests {
             let bytes = payload(None);
             let read = Transaction::parse(&bytes).unwrap();
             let named = read.items().filter_map(|item| match item {
-                Statement::Op(_, Op::End { ends }) => Some(ends.map(|found| found.alias[0])),
+                Statement::Op(_, Op::Remove { ends, .. }) => Some(ends.map(|found| found.alias[0])),
                 _ => None,
             });
             assert!(named.flatten().eq(0..logs));

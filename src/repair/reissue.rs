@@ -75,7 +75,7 @@ pub(super) fn reissues(
         said.items().for_each(|item| match item {
             Statement::Collection(bytes) => id = bytes,
             Statement::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
-                for ended in ends.filter(|found| state.is_needed(&set, id, found)) {
+                for ended in ends.filter(|found| state.is_needed(set, id, found)) {
                     kept.push(Reissued {
                         stamp,
                         what: What::End { id: CollectionId::from_bytes(id), ended },

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use super::damage::{Area, Damage, JournalCorrupt, damage_of};
 use super::envelope::{Key, Segment, Whole, segments};
 use super::item::{self, JournalItem};
-use super::journal::Journal;
+use super::queue::Journal;
 use super::record::RecordId;
 use super::snapshot;
 use crate::MeshId;
