@@ -67,7 +67,9 @@ impl Replica {
         now: Timestamp,
     ) -> Result<(), InputError> {
         let result = self.sessions.handle_input(&mut self.store, session, frames, now);
-        self.after_sessions(now);
+        self.settle(now, Source::Session);
+        self.end_rounds();
+        self.store.seal();
         result
     }
 
@@ -77,7 +79,8 @@ impl Replica {
     /// What was not taken away stays in the logs: nothing piles up for a peer that does not listen.
     pub fn poll_transmit(&mut self, session: SessionId, now: Timestamp, out: &mut Vec<u8>) -> bool {
         let sent = self.sessions.poll_transmit(&mut self.store, session, now, out);
-        self.after_sessions(now);
+        self.end_rounds();
+        self.store.seal();
         sent
     }
 
@@ -183,15 +186,13 @@ impl Replica {
         imported
     }
 
-    /// Folds what a session took in, and does what the end of a round asks for.
-    fn after_sessions(&mut self, now: Timestamp) {
-        self.settle(now, Source::Session);
+    /// Does what the end of rounds asks for, once what was taken in of them is folded.
+    fn end_rounds(&mut self) {
         if let Some(rounds) = self.sessions.poll_rounds() {
             self.repair.meet();
             if rounds.exhausted {
                 self.reissue_events(|_| true);
             }
         }
-        self.store.seal();
     }
 }

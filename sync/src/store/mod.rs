@@ -48,9 +48,35 @@ pub struct LogStore {
     recorded: u64,
     /// Whether there is storage.
     stores: bool,
-    /// The bytes of the records since the last snapshot, and of that.
-    record_bytes: usize,
-    snapshot_bytes: usize,
+    growth: Growth,
+}
+
+/// How many bytes the host has stored, so that a snapshot is made in time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Growth {
+    /// Of the records since the last snapshot that was confirmed.
+    records: usize,
+    /// Of that snapshot.
+    snapshot: usize,
+    /// Of the records that a snapshot covers which is not confirmed yet, and of that.
+    made: Option<(usize, usize)>,
+}
+
+impl Growth {
+    /// Records of fewer bytes are not worth a snapshot.
+    const RECORDS_MIN: usize = 4 << 10;
+
+    const fn wants_snapshot(self) -> bool {
+        self.records >= Self::RECORDS_MIN && self.records >= self.snapshot / 3
+    }
+
+    /// Notes that the last snapshot made is durable.
+    const fn confirm(&mut self) {
+        if let Some((records, snapshot)) = self.made.take() {
+            self.records = self.records.saturating_sub(records);
+            self.snapshot = snapshot;
+        }
+    }
 }
 
 impl fmt::Debug for LogStore {
@@ -63,9 +89,6 @@ impl fmt::Debug for LogStore {
 }
 
 impl LogStore {
-    /// Records of fewer bytes are not worth a snapshot.
-    const RECORD_BYTES_MIN: usize = 4 << 10;
-
     /// Without storage: nothing has to be stored, and own entries may leave at once.
     #[must_use]
     pub fn in_memory(mesh: MeshId, limits: Limits, admit: Admit) -> Self {
@@ -83,8 +106,7 @@ impl LogStore {
             starts: BTreeMap::new(),
             recorded: 0,
             stores,
-            record_bytes: 0,
-            snapshot_bytes: 0,
+            growth: Growth::default(),
         }
     }
 
@@ -262,7 +284,7 @@ impl LogStore {
     pub fn poll_record(&mut self) -> Option<Record> {
         self.journal.seal();
         let record = self.journal.poll();
-        self.record_bytes += record.as_ref().map_or(0, |record| record.as_bytes().len());
+        self.growth.records += record.as_ref().map_or(0, |record| record.as_bytes().len());
         record
     }
 
@@ -271,7 +293,7 @@ impl LogStore {
     /// about four times for it.
     #[must_use]
     pub const fn wants_snapshot(&self) -> bool {
-        self.record_bytes >= Self::RECORD_BYTES_MIN && self.record_bytes >= self.snapshot_bytes / 3
+        self.growth.wants_snapshot()
     }
 
     /// The host has a record and all before it on durable storage. Own entries in them may be signed now.

@@ -125,8 +125,8 @@ impl LogStore {
         }
         // What was cut off may have been confirmed, and sent.
         recovery.own_lost |= recovery.cut.is_some();
-        self.record_bytes = recovered.good_to();
-        self.snapshot_bytes = stored.snapshot.map_or(0, <[u8]>::len);
+        self.growth.records = recovered.good_to();
+        self.growth.snapshot = stored.snapshot.map_or(0, <[u8]>::len);
         self.journal = recovered.journal();
         // What came back is durable.
         let own = self.set.logs().filter(|log| self.set.is_local(log.id()));
@@ -154,7 +154,7 @@ impl LogStore {
         }
         write_marks(&mut self.set, marks, &mut |item| writer.push(item));
         let snapshot = writer.finish();
-        (self.record_bytes, self.snapshot_bytes) = (0, snapshot.as_bytes().len());
+        self.growth.made = Some((self.growth.records, snapshot.as_bytes().len()));
         snapshot
     }
 
@@ -165,6 +165,7 @@ impl LogStore {
     /// If there are no such records. Nothing changed then.
     pub fn confirm_snapshot(&mut self, snapshot: RecordId) -> Result<(), ConfirmError> {
         self.journal.confirm_snapshot(snapshot)?;
+        self.growth.confirm();
         self.confirmed(snapshot);
         Ok(())
     }
