@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use consilience_sync::reconcile::{
-    Options, MessageError, KeyRange, Limits, Mode, ReconcileSet, Reconciliation, Status, Step,
+    KeyRange, Limits, MessageError, Mode, Options, ReconcileSet, Reconciliation, Status, Step,
 };
 
 type Id = [u8; 32];
@@ -364,7 +364,9 @@ impl Talk {
                 return Err(error);
             }
         };
-        assert!(step.message.as_ref().is_none_or(|message| message.len() <= self.config.limits.message_bytes));
+        assert!(
+            step.message.as_ref().is_none_or(|message| message.len() <= self.config.limits.message_bytes)
+        );
         self.done |= matches!(step.status, Status::Done(_));
         self.pushed.extend(step.push);
         Ok(step.message)

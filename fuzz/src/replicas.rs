@@ -8,9 +8,8 @@ use consilience::{Config, Opened, Replica, Stored, Writer};
 use consilience_crdts::{CouplingSchema, Hlc, Timestamp, Units};
 use consilience_sync::codec::put_varint;
 use consilience_sync::{
-    LogRef, Part,
-    Answer, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry, RangeForm,
-    Signer, Topic, Want,
+    Answer, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening, LogRef, LogSet, MeshId, NewEntry, Part,
+    RangeForm, Signer, Topic, Want,
 };
 
 use crate::logs::{T, mesh};

@@ -3,7 +3,7 @@
 //! The roots are read before the clock runs, as they are when anything has been sent since the last change. Its cost
 //! for ids that changed is part of `build_ns_per_item` and, as it is put off, not of `insert_ns`.
 
-use consilience::sync::reconcile::{Options, Mode, ReconcileSet, Reconciliation, Status};
+use consilience::sync::reconcile::{Mode, Options, ReconcileSet, Reconciliation, Status};
 
 use super::{Cost, Id, Peer};
 use crate::measure::seconds;
