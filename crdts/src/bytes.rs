@@ -15,8 +15,8 @@ pub const KEY_BYTES_MAX: usize = 4_096;
 /// The longest value, in bytes (60 KiB).
 pub const VALUE_BYTES_MAX: usize = 61_440;
 
-/// Bytes that stand somewhere in a longer run. That there are others behind them lets them be copied in one wide
-/// move instead of a call that looks at their length.
+/// Bytes within a longer run. The other bytes after them let them be copied in one wide move instead of a call that
+/// looks at their length.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window<'a> {
     run: &'a [u8],
@@ -30,7 +30,7 @@ impl<'a> Window<'a> {
         Self { run, start, len }
     }
 
-    /// Takes `len` bytes from a reader, with the ones that stand behind them.
+    /// Takes `len` bytes from a reader, with the bytes after them.
     #[inline]
     pub(crate) fn take(reader: &mut Reader<'a>, len: usize) -> Result<Self, DecodeError> {
         let run = reader.rest();
@@ -47,7 +47,7 @@ impl<'a> Window<'a> {
         self.len
     }
 
-    /// Copies the bytes to `to[at..]`. What stands behind them there may be overwritten.
+    /// Copies the bytes to `to[at..]`. The bytes after them there may be overwritten.
     #[inline(always)]
     pub(crate) fn copy_to(&self, to: &mut [u8], at: usize) {
         let short = self.len <= 16 && self.copy_wide::<16>(to, at);
@@ -118,7 +118,7 @@ impl<'de, T> serde::de::Visitor<'de> for CanonicalVisitor<T> {
     }
 
     fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<T, A::Error> {
-        // The claimed length is not believed: the buffer grows with what really arrives.
+        // The claimed length is not believed: the buffer grows with the bytes that really arrive.
         let mut bytes = Vec::new();
         while let Some(byte) = seq.next_element::<u8>()? {
             bytes.push(byte);

@@ -1,4 +1,4 @@
-//! What has been seen: [`VersionVector`], and [`CausalContext`] for what has been seen with gaps.
+//! The dots that have been seen: [`VersionVector`] has them without gaps, [`CausalContext`] with gaps.
 //!
 //! The invariant of [`Runs`], one writer's part of a context: the cloud's spans lie above `upto + 1`, are not
 //! empty and neither touch nor overlap, so a context has one form, and it compacts as its gaps fill.
@@ -28,7 +28,7 @@ impl Span {
         self.start <= counter && counter <= self.end
     }
 
-    /// How many counters it holds.
+    /// How many counters the run holds.
     #[inline]
     pub(crate) const fn count(self) -> u64 {
         self.end.saturating_sub(self.start).saturating_add(1)
@@ -78,7 +78,7 @@ impl Runs {
     }
 
     fn insert_in_cloud(&mut self, span: Span, fresh: &mut dyn FnMut(Span)) {
-        // Walk the spans that touch the new one and swallow them; what lies between them is new.
+        // Go through the spans that touch the new one and swallow them; the counters between them are new.
         let mut start = span.start;
         let mut end = span.end;
         let mut next_new = span.start.max(self.upto.saturating_add(1));
@@ -181,7 +181,7 @@ pub(crate) fn read_spans(reader: &mut Reader<'_>, mut each: impl FnMut(Span)) ->
 
 /// How many writes of each writer have been seen, without gaps.
 ///
-/// By itself it names dots that were never delivered where deltas got lost; [`CausalContext`] does not.
+/// Where deltas got lost, a version vector by itself names dots that were never delivered; [`CausalContext`] does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VersionVector {
     seen: BTreeMap<ActorId, u64>,
@@ -250,13 +250,13 @@ impl CausalContext {
         Self { actors: BTreeMap::new() }
     }
 
-    /// Whether no dot is in it.
+    /// Whether no dot is in the set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.actors.is_empty()
     }
 
-    /// Whether the dot is in it.
+    /// Whether the dot is in the set.
     #[must_use]
     pub fn contains(&self, dot: &Dot) -> bool {
         self.actors.get(&dot.actor).is_some_and(|runs| dot.counter > 0 && runs.contains(dot.counter))

@@ -29,9 +29,9 @@
 //!
 //! # Time
 //!
-//! Nothing here reads a clock. [`Timestamp`] is what the host's wall clock says, in milliseconds. [`Hlc`] is the
+//! Nothing here reads a clock. [`Timestamp`] is a reading of the host's wall clock, in milliseconds. [`Hlc`] is the
 //! hybrid logical clock that stamps writes; it decides between concurrent writes of one key and nothing else, since a
-//! write that saw another one beats it whatever the clocks said. Couplings decay by the `now` that is passed to each
+//! write that saw another one beats it, however the clocks stood. Couplings decay by the `now` that is passed to each
 //! read.
 //!
 //! # Bytes
@@ -45,11 +45,11 @@
 //! Keys and elements [`KEY_BYTES_MAX`] bytes, values [`VALUE_BYTES_MAX`], [`COUNTER_MAX`] writes an actor, 2³² − 2
 //! live dots a collection.
 //!
-//! # What it does not do
+//! # What the crate does not do
 //!
-//! It authenticates nobody: a peer whose deltas are merged can name any actor and remove anything, so merge only what
-//! trusted peers send. It sends nothing and stores nothing. Values are opaque and replaced whole; there is no text or
-//! list type.
+//! The crate authenticates nobody: a peer whose deltas are merged can name any actor and remove anything, so merge only
+//! deltas of trusted peers. It sends nothing and stores nothing. Values are opaque and replaced whole; there is no text
+//! or list type.
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;

@@ -13,9 +13,9 @@ use crate::store::{Iter, LiveDot};
 /// A last-writer-wins map of byte strings (delta-state; Almeida, Shoker, Baquero 2018).
 ///
 /// A write replaces every write that its replica had seen of the key. Only between *concurrent* writes the stamp
-/// decides, then the author's name, so a clock years ahead wins no more than the moment: whoever has seen its write
-/// can overwrite it. A removal ends what its replica had seen, so a concurrent write survives it. Of what was removed
-/// nothing is kept but the context, a counter per writer.
+/// decides, then the actor's name, so a clock years ahead wins no more than the moment: any replica that has seen its
+/// write can overwrite it. A removal ends the writes that its replica had seen, so a concurrent write survives it. Of a
+/// removed key nothing is kept but the context, a counter per writer.
 ///
 /// Keys are at most [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX) bytes long, values at most
 /// [`VALUE_BYTES_MAX`](crate::VALUE_BYTES_MAX).
@@ -46,9 +46,9 @@ causal_collection!(LwwMap, MapDelta, Kind::Map);
 pub struct MapChange<'a> {
     /// The key.
     pub key: &'a [u8],
-    /// What it read before; `None` if it was absent.
+    /// The value before; `None` if the key was absent.
     pub old: Option<&'a [u8]>,
-    /// What it reads now; `None` if it is absent.
+    /// The value now; `None` if the key is absent.
     pub new: Option<&'a [u8]>,
 }
 
@@ -78,7 +78,7 @@ impl LwwMap {
         self.entry(key).map(|entry| entry.value)
     }
 
-    /// The winning write of a key: value, author, stamp.
+    /// The winning write of a key: value, actor, stamp.
     #[must_use]
     pub fn entry(&self, key: &[u8]) -> Option<LiveDot<'_>> {
         self.causal.store.get(key)

@@ -13,9 +13,8 @@ use crate::store::Iter;
 /// An observed-remove set of byte strings, without tombstones (Bieniusa et al. 2012; deltas as Almeida, Shoker,
 /// Baquero 2018).
 ///
-/// A removal ends the insertions that its replica had seen, and no others: *add wins*. Of what was removed nothing
-/// is kept but the context, a counter per writer. Elements are at most [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX) bytes
-/// long.
+/// A removal ends the insertions that its replica had seen, and no others: *add wins*. Of a removed element nothing is
+/// kept but the context, a counter per writer. Elements are at most [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX) bytes long.
 ///
 /// ```
 /// use consilience_crdts::{ActorId, OrSet};
@@ -42,15 +41,15 @@ causal_collection!(OrSet, SetDelta, Kind::Set);
 pub struct SetChange<'a> {
     /// The element.
     pub element: &'a [u8],
-    /// Whether it was there before.
+    /// Whether the element was there before.
     pub old: bool,
-    /// Whether it is there now.
+    /// Whether the element is there now.
     pub new: bool,
 }
 
 impl OrSet {
-    /// Inserts an element, anew if it is there: a fresh insertion outlives removals by those who have not seen it.
-    /// Returns the delta for the peers.
+    /// Inserts an element, anew if it is there: a fresh insertion outlives the removals of replicas that have not seen
+    /// it. Returns the delta for the peers.
     ///
     /// # Errors
     /// An element beyond its limit, or an actor without dots left; nothing changed.
@@ -109,7 +108,7 @@ impl OrSet {
     /// [`merge_encoded`](Self::merge_encoded), and reports each element that came or went, once.
     ///
     /// # Errors
-    /// Anything but canonical bytes; nothing changed and nothing was reported.
+    /// Anything but canonical bytes. Nothing changed and nothing was reported.
     pub fn merge_encoded_with(
         &mut self,
         bytes: &[u8],

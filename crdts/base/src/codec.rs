@@ -1,5 +1,5 @@
-//! Reading and writing of canonical bytes: LEB128 varints with one spelling each, and a reader that checks every
-//! length against the bytes that are left before anybody allocates for it.
+//! Reading and writing of canonical bytes: LEB128 varints with one spelling each, and a reader that checks every length
+//! against the bytes that are left before memory is allocated for it.
 //!
 //! All forms of the library are read and written with it: collections, logs, frames, journals. It is public for
 //! payloads: a host that puts a format of its own into entries wants the same rules for it.
@@ -10,7 +10,7 @@
 
 use alloc::vec::Vec;
 
-/// The reason for which bytes were refused. Whatever was being decoded into or merged is unchanged.
+/// The reason for which bytes were refused. The state that they were decoded or merged into is unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -20,10 +20,10 @@ pub enum DecodeError {
     /// A varint is longer than it has to be, or does not fit its type. Nothing changed.
     #[error("a varint is over-long or out of range")]
     Varint,
-    /// There are bytes behind the end. Nothing changed.
+    /// There are bytes after the end. Nothing changed.
     #[error("bytes are left over behind the end")]
     Trailing,
-    /// The bytes are of another kind (a set where a map was expected) or of an unknown version. Nothing changed.
+    /// The bytes are of another kind (a set where a map was expected) or of an unknown format version. Nothing changed.
     #[error("the bytes are of another kind or of an unknown version")]
     Kind,
     /// Items (keys, actors, spans, dots, citations) are unsorted or occur twice, or a field is not in its shortest
@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
-    /// Passes over so many bytes that were looked at in [`rest`](Self::rest); over all if there are fewer.
+    /// Skips so many bytes, which were looked at in [`rest`](Self::rest); all bytes if there are fewer.
     #[inline]
     pub fn skip(&mut self, len: usize) {
         self.rest = self.rest.get(len..).unwrap_or_default();
@@ -260,9 +260,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The varint in the low bytes of `word`, and its length from 1 to 8; `None` if it is longer. The first byte without
-/// a continuation bit ends it, and the seven bits of each byte are moved together in three steps: no branch depends
-/// on the length.
+/// The varint in the low bytes of `word`, and its length from 1 to 8; `None` if it is longer. The first byte without a
+/// continuation bit ends the varint, and the seven bits of each byte are moved together in three steps: no branch
+/// depends on the length.
 #[inline]
 const fn spread_varint(word: u64) -> Option<(u64, usize)> {
     let ends = !word & 0x8080_8080_8080_8080;
@@ -402,7 +402,7 @@ mod tests {
             for cut in 0..bytes.len() {
                 assert_eq!(Reader::new(bytes.get(..cut).unwrap()).varint(), Err(DecodeError::Truncated));
             }
-            // The same value with a zero group behind it is refused.
+            // The same value with a zero group after it is refused.
             *bytes.last_mut().unwrap() |= 0x80;
             bytes.push(0);
             assert_eq!(Reader::new(&bytes).varint(), Err(DecodeError::Varint), "{value}");

@@ -1,17 +1,18 @@
-//! Which dots changed, in the order in which they did, so that a peer that was away gets what it missed and no more.
+//! Which dots changed, in the order in which they did, so that a peer that was away gets the changes it missed and no
+//! more.
 //!
-//! A dot changes when it is first covered (whether it came alive or was dead on arrival) and when a live one dies.
-//! The changelog is a courtesy to peers, not part of the state: it is bounded, and who comes from before its beginning
-//! gets the whole state. The invariant: positions only rise, by one for each dot recorded.
+//! A dot changes when it is first covered (whether it came alive or was dead on arrival) and when a live one dies. The
+//! changelog is a courtesy to peers, not part of the state: it is bounded, and a peer whose cursor lies before its
+//! beginning gets the whole state. The invariant: positions only rise, by one for each dot recorded.
 
 use alloc::collections::VecDeque;
 
 use crate::context::Span;
 
-/// How far a peer has followed one replica's changes. Of use only with the very collection that gave it out: one
-/// that was decoded from bytes begins anew, so its peers do too.
+/// How far a peer has followed one replica's changes. A cursor is of use only with the very collection that gave it
+/// out: a collection that was decoded from bytes begins anew, and so do its peers.
 ///
-/// The default stands before everything: it gets the whole state.
+/// The default stands before everything and gets the whole state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(pub(crate) u64);
 
@@ -23,8 +24,8 @@ struct Record {
 }
 
 impl Record {
-    /// How far it moves the position: by its dots, so that a record can grow and a cursor stand within it; or by
-    /// one, if a peer named more dots at once than anybody can have written.
+    /// How far the record moves the position: by its dots, so that a record can grow and a cursor stand within it; or
+    /// by one, if a peer named more dots at once than anybody can have written.
     const fn weight(&self) -> u64 {
         let dots = self.span.count();
         if dots > u32::MAX as u64 { 1 } else { dots }
@@ -36,7 +37,7 @@ pub(crate) struct Changelog {
     records: VecDeque<Record>,
     /// Position before the first record.
     floor: u64,
-    /// Position behind the last one.
+    /// Position after the last record.
     end: u64,
 }
 
@@ -86,8 +87,8 @@ impl Changelog {
         self.records.shrink_to(self.records.len() * 2);
     }
 
-    /// The dots that changed since, newest first; `None` if the changelog does not reach back that far, or never was
-    /// there.
+    /// The dots that changed after `cursor`, newest first; `None` if the changelog does not reach back that far, or
+    /// never came as far as the cursor.
     pub(crate) fn since(&self, cursor: Cursor) -> Option<impl Iterator<Item = (u32, Span)> + '_> {
         if cursor.0 < self.floor || cursor.0 > self.end {
             return None;
@@ -97,7 +98,7 @@ impl Changelog {
             let weight = record.weight();
             let taken = missing.min(weight);
             missing -= taken;
-            // Records grow at their end, so what is newer than the cursor is the record's tail.
+            // Records grow at their end, so the dots newer than the cursor are the record's tail.
             let start = if taken == weight { record.span.start } else { record.span.end + 1 - taken };
             (taken > 0).then_some((record.actor, Span { start, end: record.span.end }))
         }))

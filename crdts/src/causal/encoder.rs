@@ -37,14 +37,14 @@ impl<'a> Encoder<'a> {
         put_actor(&mut self.out, id, spans);
     }
 
-    /// The number of rows, once behind the actors.
+    /// The number of rows, written once, after the actors.
     pub(crate) fn rows(&mut self, count: usize) {
         self.out.reserve(count.saturating_mul(8));
         put_len(&mut self.out, count);
     }
 
-    /// One live dot. `key` is `None` behind a row with `more`, for the same key; its dots ascend by actor and
-    /// counter. `actor` counts the actors written.
+    /// One live dot. `key` is `None` after a row with `more`, for the same key; its dots ascend by actor and counter.
+    /// `actor` counts the actors written.
     #[inline]
     pub(crate) fn row(
         &mut self,

@@ -1,4 +1,4 @@
-//! What maps and sets have in common to the outside, written once: [`causal_collection`] gives a collection and its
+//! The public methods that maps and sets have in common, written once: [`causal_collection`] gives a collection and its
 //! delta type their constructors, joins, cursors and canonical bytes.
 
 /// Implements the common part of a collection that holds a [`Causal`](super::Causal) in its field `causal`, and the
@@ -31,7 +31,7 @@ macro_rules! causal_collection {
                 self.len() == 0
             }
 
-            /// Joins a delta. Returns whether anything was new, so that a replica knows whether to pass it on.
+            /// Joins a delta. Returns whether anything was new, so that a replica knows whether to send the delta on.
             pub fn merge(&mut self, delta: &$delta) -> bool {
                 self.causal.merge_valid(&delta.bytes, &mut $crate::causal::Unobserved)
             }
@@ -49,7 +49,7 @@ macro_rules! causal_collection {
                 self.causal.merge_valid(&other.causal.encode(), &mut $crate::causal::Unobserved)
             }
 
-            /// Where this replica's changes stand now; [`delta_since`](Self::delta_since) gives what comes after.
+            /// Where this replica's changes stand now; [`delta_since`](Self::delta_since) gives the changes after it.
             #[must_use]
             pub const fn cursor(&self) -> $crate::Cursor {
                 self.causal.cursor()
@@ -65,7 +65,7 @@ macro_rules! causal_collection {
                 $delta { bytes: self.causal.delta_since(cursor) }
             }
 
-            /// What has been seen here, live or not.
+            /// The dots that have been seen here, live or not.
             #[must_use]
             pub fn context(&self) -> $crate::CausalContext {
                 self.causal.context()
@@ -122,7 +122,7 @@ macro_rules! causal_collection {
             }
         }
 
-        /// A part of a collection's history: what some writes and removals did. Deltas merge into collections and
+        /// Some of a collection's history: the effect of some writes and removals. Deltas merge into collections and
         /// join with one another, in any order and any number of times. Holds its canonical bytes.
         #[derive(Clone, PartialEq, Eq, Hash)]
         pub struct $delta {
@@ -157,14 +157,14 @@ macro_rules! causal_collection {
                 Ok(Self { bytes: bytes.into() })
             }
 
-            /// Whether it is about nothing.
+            /// Whether the delta is about no dot.
             #[must_use]
             pub fn is_empty(&self) -> bool {
                 // A kind, no actors, no rows.
                 self.bytes.len() == 3
             }
 
-            /// The join of two deltas: what merging both does.
+            /// The join of two deltas: merging it does the same as merging both.
             #[must_use]
             pub fn join(&self, other: &Self) -> Self {
                 let mut joined = $crate::causal::Causal::new($kind, 0);

@@ -1,12 +1,13 @@
-//! The byte form of maps and sets, whole or in part: dots with what they wrote, and the context that covers them.
+//! The byte form of maps and sets, whole or in part: dots with the keys and values that they wrote, and the context
+//! that covers them.
 //!
-//! A state and a delta are the same thing: a causal context, and the dots of it that are live. A delta's context
-//! names the dots it is about, a state's all that were ever seen. What the context covers and the rows do not list
-//! is dead. `docs/wire/collections.md` has the layout to the byte; [`Encoder`](super::encoder::Encoder) writes it.
+//! A state and a delta are the same thing: a causal context, and the dots of it that are live. A delta's context names
+//! the dots it is about, a state's all that were ever seen. A dot that the context covers and the rows do not list is
+//! dead. `docs/wire/collections.md` has the layout to the byte; [`Encoder`](super::encoder::Encoder) writes it.
 //!
-//! Reading takes two passes where a form is long, so that a refused one has changed nothing: the first checks, the
-//! second hands the rows out, a block at a time. Memory is that of a block, whatever the length. The invariant: what
-//! is accepted is written back to the same bytes.
+//! A long form is read twice, so that a refused one has changed nothing: the first reading checks, the second hands the
+//! rows out, a block at a time. Memory is that of a block, however long the form is. The invariant: accepted bytes,
+//! read and written again, are the same bytes.
 
 use alloc::vec::Vec;
 
@@ -16,7 +17,7 @@ use super::rows::{FormActor, Rows};
 use crate::bytes::{DecodeError, Reader};
 use crate::context::{Span, read_name, read_spans};
 
-/// What comes before the rows: the context.
+/// The bytes before the rows: the context.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Head {
     pub(crate) actors: Vec<FormActor>,
@@ -109,7 +110,7 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// Reads what comes before the rows.
+    /// Reads the context and the number of rows.
     pub(crate) fn open(&mut self, bytes: &[u8], kind: Kind) -> Result<(), DecodeError> {
         let mut reader = Reader::new(bytes);
         self.kind = kind;
@@ -124,8 +125,8 @@ impl Form {
         self.rows.rewind(actors, spans, *rows, at);
     }
 
-    /// Reads and checks the next block of a form that was opened; behind the last, that all was read. Until then
-    /// what came before may turn out to be part of bytes that must be refused.
+    /// Reads and checks the next block of a form that was opened; after the last block, checks that all was read. Until
+    /// then the blocks so far may turn out to belong to bytes that must be refused.
     pub(crate) fn read_block(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         self.rows.fill(bytes, self.kind)?;
         let Head { actors, spans, lookup, .. } = &mut self.head;
@@ -151,7 +152,7 @@ impl Form {
         Ok(())
     }
 
-    /// Takes the next block of checked bytes; `false` behind the last.
+    /// Takes the next block of checked bytes; `false` after the last.
     pub(crate) fn advance(&mut self, bytes: &[u8]) -> bool {
         let more = !self.rows.is_last();
         if more && self.rows.fill(bytes, self.kind).is_err() {

@@ -20,7 +20,7 @@ use crate::bytes::DecodeError;
 use crate::context::{Runs, Span};
 use crate::store::{DotStore, NONE};
 
-/// Told of every key whose visible value a join changes: the key, its old value and its new one.
+/// Called for every key whose visible value a join changes: the key, its old value and its new one.
 pub(crate) trait Observe {
     /// Whether anybody listens; if not, old values are not kept for it.
     const LISTENS: bool;
@@ -35,7 +35,7 @@ impl Observe for Unobserved {
     fn changed(&mut self, _: &[u8], _: Option<&[u8]>, _: Option<&[u8]>) {}
 }
 
-/// A key, what it read, and what it reads.
+/// A key, its value before, and its value now.
 type Change = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// Keeps changes until the join is done: a callback that panics in the middle of one would leave half of it.
@@ -88,7 +88,7 @@ impl Names<'_> {
     }
 }
 
-/// A form that is being joined, and what it needs of the state.
+/// A form that is being joined, and the fields of the state that it needs.
 struct Join<'a, O> {
     head: &'a Head,
     /// The form's bytes, where the values are.
@@ -102,7 +102,7 @@ struct Join<'a, O> {
     changed: bool,
 }
 
-/// Where a walk along the state stands.
+/// The place at which a walk along the state stands.
 struct Walk {
     here: core::iter::Peekable<alloc::vec::IntoIter<u32>>,
     order: Vec<u32>,
@@ -129,7 +129,7 @@ impl Causal {
         }
         let changed = self.join_named(form, bytes, if tabled { &remote } else { &[] }, observe);
         if tabled {
-            // Only what was set: the table is as long as all actors ever met.
+            // Only the elements that were set: the table is as long as all actors ever met.
             form.head.actors.iter().for_each(|actor| remote[actor.local as usize] = NONE);
         }
         self.remote = remote;
@@ -145,8 +145,8 @@ impl Causal {
         observe: &mut impl Observe,
     ) -> bool {
         self.store.tidy();
-        // Where the form has many rows for what is here, walking is quicker than looking up. So it is where no
-        // index has been made yet, unless the form is so small that making one costs less.
+        // Where the form has many rows for the number of keys here, walking is quicker than looking up. So it is where
+        // no index has been made yet, unless the form is so small that making one costs less.
         let (rows, here) = (form.head.rows, self.store.live_keys());
         let walks = rows >= 64 && rows >= here / if self.store.has_keys_index() { 2 } else { 8 };
         let mut walk = walks.then(|| Walk::new(self.store.take_order(), rows));
@@ -167,7 +167,7 @@ impl Causal {
                 break;
             }
         }
-        // What no row accounted for: keys behind the last row, or removals by name.
+        // Dots that no row accounted for: of keys after the last row, or removed by name.
         if walk.is_some() || ended + (rows as u64) < form.head.dots {
             let mut join = self.joining(&form.head, bytes, remote, observe);
             match walk {
@@ -179,7 +179,7 @@ impl Causal {
         changed | self.join_context(&form.head)
     }
 
-    /// Fills this state, which has seen nothing, from `bytes`. An error leaves part of them behind.
+    /// Fills this state, which has seen nothing, from `bytes`. After an error some of the bytes have been joined.
     pub(super) fn fill(&mut self, bytes: &[u8], kind: Kind) -> Result<(), DecodeError> {
         let mut form = Form::default();
         form.open(bytes, kind)?;
@@ -318,7 +318,7 @@ impl<O: Observe> Join<'_, O> {
         }
     }
 
-    /// Joins what lies here behind the last row.
+    /// Joins the keys here that come after the last row.
     fn finish_walk(&mut self, walk: Walk) {
         let Walk { here, mut order } = walk;
         for head in here {
@@ -402,7 +402,7 @@ impl<O: Observe> Join<'_, O> {
         Some(id)
     }
 
-    /// Joins the rows of a key that is here, whatever their number and the chain's.
+    /// Joins the rows of a key that is here, however many rows and dots there are.
     #[cold]
     fn join_chain(&mut self, head: u32, rows: &Rows, first: usize) {
         let old = self.watch(head);
@@ -439,7 +439,7 @@ impl<O: Observe> Join<'_, O> {
         self.changed |= ended > 0;
     }
 
-    /// What a key reads, to be compared when it was joined.
+    /// A key and its value, to be compared after the key was joined.
     #[inline]
     fn watch(&self, head: u32) -> (Vec<u8>, Vec<u8>) {
         if O::LISTENS {
@@ -465,8 +465,8 @@ impl<O: Observe> Join<'_, O> {
     fn end_unaccounted(&mut self) {
         let head = self.head;
         for (remote, actor) in (0_u32..).zip(&head.actors) {
-            // Only what is live here can end, and only what has been seen is live, so a context costs nothing where
-            // it reaches beyond that.
+            // Only dots that are live here can end, and only dots that have been seen are live, so a context costs
+            // nothing where it reaches beyond them.
             let (live, most) = (self.store.live_dots_of(actor.local), self.seen[actor.local as usize].max());
             if live == 0 {
                 continue;
@@ -508,7 +508,7 @@ impl<O: Observe> Join<'_, O> {
         if self.store.slot(slot).head().is_none() {
             return self.end_chain(slot);
         }
-        // Behind the winner nothing is seen to change.
+        // A change after the winner is not visible.
         self.end(self.store.slot(slot).dot());
         self.store.remove_slot(slot);
     }

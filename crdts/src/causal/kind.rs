@@ -1,6 +1,7 @@
-//! What readers and the encoder of a form agree on before its first byte: its kind, and when keys may share prefixes.
+//! Two things on which readers and the encoder of a form agree before its first byte: its kind, and when keys may share
+//! prefixes.
 
-/// What the rows hold beside keys and dots.
+/// The content of rows beside keys and dots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
@@ -11,8 +12,8 @@ pub(crate) enum Kind {
     Set = 0x12,
 }
 
-/// Keys share a prefix with the key before only while what has been decoded stays within this many times the bytes
-/// it came from (and [`SHARING_FREE`] more), so that a few bytes cannot unfold into a flood of long keys.
+/// Keys share a prefix with the key before only while the decoded bytes stay within this many times the bytes they came
+/// from (and [`SHARING_FREE`] more), so that a few bytes cannot unfold into a flood of long keys.
 const SHARING_RATIO: usize = 64;
 const SHARING_FREE: usize = 4_096;
 

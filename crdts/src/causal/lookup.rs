@@ -1,7 +1,7 @@
 //! Which dots a decoded form covers and which it lists, answered in O(1) where the dots lie close together.
 //!
-//! Few dots are scanned. More are kept as bits, one per counter between an actor's first and last, as long as that
-//! is a fair price for what was received; else sorted. The memory is bounded by the form's bytes in every case.
+//! Few dots are scanned. More are kept as bits, one per counter between an actor's first and last, as long as that is a
+//! fair price for the bytes received; else sorted. The memory is bounded by the form's bytes in every case.
 
 use alloc::vec::Vec;
 

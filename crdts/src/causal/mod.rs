@@ -1,9 +1,9 @@
-//! The causal machine under the LWW map and the OR-set: a [`DotStore`], and a context that says what was seen.
+//! The causal machine under the LWW map and the OR-set: a [`DotStore`], and a context that says which dots were seen.
 //!
 //! A dot that the context covers and the store does not hold is dead. A write mints a dot and ends those it observed
-//! for its key; a removal only ends. A delta names exactly the dots it is about, so it can be lost, repeated and
-//! reordered without harm to others (Almeida, Shoker, Baquero 2018; Akka's LWWMap and DSON work alike). The
-//! invariant: every live dot is covered.
+//! for its key; a removal only ends. A delta names exactly the dots it is about, so deltas can be lost, repeated and
+//! reordered without harm to others (Almeida, Shoker, Baquero 2018; Akka's LWWMap and DSON work alike). The invariant:
+//! every live dot is covered.
 
 mod changelog;
 mod encoder;
@@ -185,7 +185,7 @@ impl Causal {
         self.merge_any(bytes, observe)
     }
 
-    /// [`merge`](Self::merge), and then reports what changed, each key once.
+    /// [`merge`](Self::merge), and then reports the keys that changed, each once.
     pub(crate) fn merge_watched(
         &mut self,
         bytes: &[u8],
@@ -217,7 +217,7 @@ impl Causal {
         }
     }
 
-    /// [`merge_valid`](Self::merge_valid), and then reports what changed, each key once.
+    /// [`merge_valid`](Self::merge_valid), and then reports the keys that changed, each once.
     pub(crate) fn merge_valid_watched(
         &mut self,
         bytes: &[u8],
@@ -294,7 +294,7 @@ impl Causal {
         self.changelog.cursor()
     }
 
-    /// Everything that changed since, joined into one delta; the whole state where the changelog does not reach back.
+    /// All changes after `cursor`, joined into one delta; the whole state where the changelog does not reach back.
     pub(crate) fn delta_since(&self, cursor: Cursor) -> Vec<u8> {
         let Some(changes) = self.changelog.since(cursor) else { return self.encode() };
         let actors = &self.store.actors;

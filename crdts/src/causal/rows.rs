@@ -1,8 +1,8 @@
 //! The rows of a form, read a block at a time.
 //!
-//! There are two readers of one row. The general one takes field by field. The other takes the usual row (a short
-//! change of key, small numbers) out of a window of fixed length, in which every field is known to fit, and gives
-//! way to the general one wherever something does not fit. The invariant: where both can read, both read the same.
+//! There are two readers of one row. The general one takes field by field. The fast one takes the usual row (a short
+//! change of key, small numbers) out of a window of fixed length, in which every field is known to fit, and gives way
+//! to the general one wherever something does not fit. The invariant: where both can read, both read the same.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -14,7 +14,7 @@ use crate::bytes::{
 use crate::context::Span;
 use crate::dot::COUNTER_MAX;
 
-/// One actor of a form and its part of the form's context.
+/// One actor of a form and its spans in the form's context.
 #[derive(Clone, Debug)]
 pub(crate) struct FormActor {
     /// Where its name lies in the form's bytes.
@@ -52,7 +52,7 @@ impl Row {
 
 /// So many rows are handed out together; more only if they are of one key.
 const BLOCK_ROWS: usize = 128;
-/// Room behind the last key of a block, so that wide moves have somewhere to go.
+/// Room after the last key of a block, so that wide moves have somewhere to go.
 const KEYS_SLACK: usize = 64;
 /// The longest change of key in a usual row.
 const SUFFIX: usize = 32;
@@ -65,7 +65,7 @@ const WINDOW: usize = 3 + SUFFIX + 9 + 3 * 8;
 pub(crate) struct Rows {
     /// The block: whole keys, each with all its dots.
     pub(crate) block: Vec<Row>,
-    /// Those of the block's keys that share a prefix with the key before, with room behind them.
+    /// Those of the block's keys that share a prefix with the key before, with room after them.
     keys: Vec<u8>,
     state: State,
     /// Per actor, the counter that the next one is coded against.
@@ -74,7 +74,7 @@ pub(crate) struct Rows {
     general_only: bool,
 }
 
-/// What the next row is read against.
+/// The numbers and the key against which the next row is read.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     /// Where the row starts in the form's bytes.
@@ -100,7 +100,7 @@ struct State {
 }
 
 impl Rows {
-    /// A row's key; `form` is what it was read from.
+    /// A row's key; `form` has the bytes from which it was read.
     #[inline]
     pub(crate) fn key<'a>(&'a self, row: &Row, form: &'a [u8]) -> Window<'a> {
         Window::new(if row.whole { form } else { &self.keys }, row.key_start, usize::from(row.key_len))
@@ -135,7 +135,7 @@ impl Rows {
         self.last.extend(ends);
     }
 
-    /// Reads the next block of rows, empty behind the last.
+    /// Reads the next block of rows, empty after the last.
     #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
     pub(super) fn fill(&mut self, bytes: &[u8], kind: Kind) -> Result<(), DecodeError> {
         // In registers while the block is read.
@@ -180,8 +180,8 @@ impl Rows {
         Ok(())
     }
 
-    /// Reads a usual row and returns where its value starts. `None`, with nothing consumed, if it is not one or if
-    /// there is anything wrong with it.
+    /// Reads a usual row and returns where its value starts. `None`, with nothing consumed, if the row is not a usual
+    /// one or is wrong.
     #[deny(clippy::indexing_slicing)]
     #[inline]
     fn read_usual(&mut self, reader: &mut Reader<'_>, state: &mut State, kind: Kind) -> Option<usize> {
@@ -214,7 +214,7 @@ impl Rows {
         if suffix > SUFFIX {
             return None;
         }
-        // Positions: the key's change ends at 35 at most, each field behind it takes 8 at most.
+        // Positions: the key's change ends at 35 at most, each field after it takes 8 at most.
         let mut at = start + suffix;
         let (dot, len) = word_varint(window, at)?;
         at += len;
@@ -307,7 +307,7 @@ impl Rows {
         Ok(value_start)
     }
 
-    /// Whether a key lies strictly behind the last one and shares all it can with it, within the limit. `drop` is how
+    /// Whether a key comes strictly after the last one and shares all it can with it, within the limit. `drop` is how
     /// many of the last key's bytes it does not share.
     #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
     #[inline(always)]
@@ -326,11 +326,11 @@ impl Rows {
             return false;
         }
         if state.first {
-            // It stands whole, for what it would share with is empty; and it may be empty itself.
+            // The first key stands whole, for there is no key to share with; and it may be empty itself.
             true
         } else if sharing_allowed(state.decoded, encoded) {
-            // The first byte behind what is shared is greater than the old key's there, or the old key is the whole
-            // of what is shared.
+            // The first byte after the shared prefix is greater than the old key's there, or the old key is the whole
+            // shared prefix.
             match (suffix.first(), old.get(shared)) {
                 (Some(new), Some(old)) => new > old,
                 (new, _) => new.is_some(),
@@ -389,7 +389,7 @@ impl Rows {
     }
 }
 
-/// The last bytes as a window. Zeros behind them read as small numbers, and the row as longer than what is there.
+/// The last bytes as a window. Zeros after them read as small numbers, and the row as longer than the bytes there are.
 #[inline(never)]
 fn pad(rest: &[u8]) -> [u8; WINDOW] {
     let mut window = [0; WINDOW];
@@ -421,7 +421,7 @@ pub(super) fn check_value_len(len: u64, last: u16) -> Result<u16, DecodeError> {
     }
 }
 
-/// A length: four bits, and a varint for what lies beyond 14.
+/// A length: four bits, and a varint for the excess over 14.
 #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #[inline]
 pub(super) fn read_nibble(reader: &mut Reader<'_>, nibble: u8) -> Result<usize, DecodeError> {
@@ -439,7 +439,7 @@ mod tests {
     use crate::{ActorId, Hlc, LwwMap, OrSet, Timestamp};
     use alloc::string::String;
 
-    /// All rows with their keys, or why not.
+    /// All rows with their keys, or the error.
     fn read(bytes: &[u8], kind: Kind, general_only: bool) -> Result<Vec<(Row, Vec<u8>)>, DecodeError> {
         let mut form = Form::default();
         form.rows.general_only = general_only;

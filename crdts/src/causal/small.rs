@@ -1,8 +1,8 @@
-//! The small form: one actor, a few dots, at most one row. It is what a peer that is awake sends for each write, so
-//! it is read without tables and joined without setting up a general join.
+//! The small form: one actor, a few dots, at most one row. A peer that is awake sends one for each write, so it is read
+//! without tables and joined without setting up a general join.
 //!
-//! Whatever is not small, or not right, is left to the general way, which also says what is wrong with it. The
-//! invariant: both ways end in the same state.
+//! A form that is not small, or not right, is left to the general way, which also names the fault. The invariant: both
+//! ways end in the same state.
 
 use super::kind::Kind;
 use super::rows::{check_stamp, check_value_len, read_nibble};
@@ -34,7 +34,7 @@ struct Write<'a> {
 }
 
 impl<'a> Small<'a> {
-    /// Reads a small form; `None` if it is another, or wrong.
+    /// Reads a small form; `None` if the form is not small, or wrong.
     #[deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
     #[inline]
     pub(super) fn read(bytes: &'a [u8], kind: Kind) -> Option<Self> {
@@ -171,7 +171,7 @@ impl Causal {
                 let Some(slot) = store.find_dot((actor, counter)) else { continue };
                 changed = true;
                 if store.slot(slot).head().is_some() {
-                    // Behind the winner nothing is seen to change.
+                    // A change after the winner is not visible.
                     changelog.push(actor, Span::single(counter));
                     store.remove_slot(slot);
                     continue;

@@ -1,7 +1,8 @@
 //! An open-addressing index from 32 hash bits to slot ids: linear probing, deletion by shifting back.
 //!
-//! An entry is `hash bits ‖ id + 1` in a `u64`, zero for empty, so growing needs no keys. What a hash stands for is
-//! the caller's: it compares the slot. The invariant: between an entry's home and its place no entry is empty.
+//! An element of the table is `hash bits ‖ id + 1` in a `u64`, zero for empty, so growing needs no keys. Only the
+//! caller knows the key or dot for which a hash stands: it compares the slot. The invariant: between an element's home
+//! and its place no element is empty.
 
 use alloc::vec::Vec;
 
@@ -20,7 +21,7 @@ impl Index {
         self.built
     }
 
-    /// Starts keeping the index, with room for `len` entries.
+    /// Starts keeping the index, with room for `len` ids.
     pub(crate) fn build(&mut self, len: usize) {
         self.built = true;
         self.reserve(len);
@@ -31,7 +32,7 @@ impl Index {
         ((hash as u64) << 32) | (id as u64 + 1)
     }
 
-    /// The id of an entry that is not empty.
+    /// The id of an element that is not empty.
     #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "the lower half is the id plus one")]
     const fn id(entry: u64) -> u32 {
@@ -55,14 +56,14 @@ impl Index {
         }
     }
 
-    /// The first id with these hash bits, without looking at what it stands for: a guess that is nearly always
-    /// right, for batches that load the index first and the slots later.
+    /// The first id with these hash bits, without looking at its slot: a guess that is nearly always right, for batches
+    /// that load the index first and the slots later.
     #[inline]
     pub(crate) fn guess(&self, hash: u32) -> Option<u32> {
         self.find(hash, |_| true)
     }
 
-    /// Adds an entry that is not there yet.
+    /// Adds an id that is not there yet.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u32, id: u32) {
         self.reserve(1);
@@ -80,7 +81,7 @@ impl Index {
         self.table[at] = entry;
     }
 
-    /// Removes the entry, which is there.
+    /// Removes the id, which is there.
     #[inline]
     pub(crate) fn remove(&mut self, hash: u32, id: u32) {
         let entry = Self::pack(hash, id);
@@ -94,7 +95,7 @@ impl Index {
             hole = (hole + 1) & mask;
         }
         self.len -= 1;
-        // Close the hole: every entry of the run that may sit further up moves there.
+        // Close the hole: every element of the run that may sit further up moves there.
         let mut at = hole;
         loop {
             at = (at + 1) & mask;
@@ -111,7 +112,7 @@ impl Index {
         self.table[hole] = 0;
     }
 
-    /// Makes room for `more` entries at a load of at most 13/16.
+    /// Makes room for `more` ids at a load of at most 13/16.
     #[inline]
     pub(crate) fn reserve(&mut self, more: usize) {
         let needed = self.len + more;

@@ -1,9 +1,9 @@
 //! The arena under the LWW map and the OR-set: keys, values, dots, winners and ordered iteration.
 //!
-//! [`DotStore`] holds the dots that are *live*, and nothing about why the others are not. That is the caller's
-//! knowledge, and there are two ways to have it: a causal context (`causal`, beside this module), or a reference
-//! count of the removals that name a dot, kept outside by whoever folds logs. Both call the same four operations:
-//! insert a dot under a key, remove a dot, look a key up, look a dot up.
+//! [`DotStore`] holds the dots that are *live*, and nothing about why the others are not. The reason is the caller's
+//! knowledge, and there are two ways to have it: a causal context (`causal`, beside this module), or a reference count
+//! of the removals that name a dot, kept outside by the fold of logs. Both call the same four operations: insert a dot
+//! under a key, remove a dot, look a key up, look a dot up.
 //!
 //! The dots of one key form a chain of slots whose first is the winner. The invariants: a key's first slot keeps its
 //! id as long as the key has a live dot; no dot is live twice; the index of keys, once built, has exactly the heads.
@@ -88,14 +88,14 @@ impl Actors {
     }
 }
 
-/// A live dot of a key: what was written, by whom, when.
+/// A live dot of a key: the value written, by which actor, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LiveDot<'a> {
     /// The key (of a map) or element (of a set).
     pub key: &'a [u8],
     /// The value; empty in a set.
     pub value: &'a [u8],
-    /// The write's name: its author, and the author's count.
+    /// The write's name: its actor, and the actor's count.
     pub dot: Dot,
     /// The write's stamp; zero in a set.
     pub stamp: Hlc,
@@ -113,7 +113,7 @@ pub struct Stats {
     pub bytes: usize,
 }
 
-/// Keys with their live dots. See the module's documentation for what it leaves to its owner.
+/// Keys with their live dots. See the module's documentation for the knowledge that the store leaves to its caller.
 #[derive(Clone, Debug)]
 pub struct DotStore {
     pub(crate) actors: Actors,
@@ -122,11 +122,11 @@ pub struct DotStore {
     keys: Index,
     dots: Index,
     seed: u64,
-    /// Made from the seed too: the hash is a product, and who knows one factor can make it zero.
+    /// Made from the seed too: the hash is a product, and a peer that knows one factor can make the product zero.
     factors: SharedSeed,
     live_keys: usize,
     live_dots: usize,
-    /// By actor: who has no live dots has none that a peer could end, however many it names.
+    /// By actor: an actor without live dots has none that a peer could end, however many the peer names.
     live_by_actor: Vec<u32>,
 }
 
@@ -178,8 +178,8 @@ impl DotStore {
     }
 
     /// Makes `dot` live under `key` and ends the other live dots that its actor has there, as [`remove`](Self::remove)
-    /// and [`insert`](Self::insert) would, with fewer searches. `ended` is told of the value of each before it goes.
-    /// Returns `false` where `insert` would, and has ended nothing then.
+    /// and [`insert`](Self::insert) would, with fewer searches. `ended` is called with the value of each before that
+    /// goes. Returns `false` where `insert` would, and then has ended nothing.
     pub fn replace_own(
         &mut self,
         key: &[u8],
@@ -218,7 +218,7 @@ impl DotStore {
         for id in self.chain(head).filter(|id| self.slot(*id).actor == actor) {
             ended(LiveDot { key: self.slot(head).key(), ..self.entry(id) });
         }
-        // First what comes, so that the key keeps its head.
+        // The new dot first, so that the key keeps its head.
         self.add_sibling(head, name, stamp.to_bits(), value);
         self.retain_chain(head, |kept| kept.0 != actor || kept == name, |_| {});
         true
@@ -246,8 +246,8 @@ impl DotStore {
         true
     }
 
-    /// Whether the dot is live. O(1) once dots were inserted or removed by name, a pass over the arena
-    /// before.
+    /// Whether the dot is live. O(1) once dots were inserted or removed by name; until then all of the arena is gone
+    /// through.
     #[must_use]
     pub fn contains(&self, dot: &Dot) -> bool {
         let Some(actor) = self.actors.index(&dot.actor) else { return false };
@@ -257,7 +257,7 @@ impl DotStore {
         self.arena.live().any(|(_, slot)| slot.dot() == (actor, dot.counter))
     }
 
-    /// The winning dot of a key: of its live dots the one with the greatest `(stamp, author, counter)`.
+    /// The winning dot of a key: of its live dots the one with the greatest `(stamp, actor, counter)`.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<LiveDot<'_>> {
         self.find(key).map(|id| self.entry(id))
@@ -281,7 +281,8 @@ impl DotStore {
         chain.map(|(head, id)| LiveDot { key: self.slot(head).key(), ..self.entry(id) })
     }
 
-    /// What was written as a dot, if it is live. As fast as [`contains`](Self::contains).
+    /// The key, value and stamp that were written as a dot, if the dot is live. As fast as
+    /// [`contains`](Self::contains).
     #[must_use]
     pub fn entry_of(&self, dot: &Dot) -> Option<LiveDot<'_>> {
         let actor = self.actors.index(&dot.actor)?;
@@ -312,7 +313,7 @@ impl DotStore {
             Bound::Excluded(start) => key <= *start,
             Bound::Unbounded => false,
         };
-        // What lies before the start is not behind the end either: an inverted range keeps both runs ordered.
+        // A key before the start is not after the end either: an inverted range keeps both runs ordered.
         let behind = |key: &[u8]| match range.end_bound() {
             Bound::Included(end) => key > *end,
             Bound::Excluded(end) => key >= *end,
@@ -333,7 +334,7 @@ impl DotStore {
         self.live_keys
     }
 
-    /// Whether none is.
+    /// Whether no dot is live.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.live_dots == 0
@@ -368,7 +369,7 @@ impl DotStore {
         self.arena.slot(id)
     }
 
-    /// The entry of a head. (Behind one, the key is missing.)
+    /// The live dot of a head. (Of a slot after a head, the key is missing.)
     pub(crate) fn entry(&self, id: u32) -> LiveDot<'_> {
         let slot = self.slot(id);
         LiveDot {
@@ -421,7 +422,7 @@ impl DotStore {
         self.keys.find(hash, |id| self.slot(id).key() == key)
     }
 
-    /// What is probably the head of the key with this hash; the index of keys must be built.
+    /// The probable head of the key with this hash; the index of keys must be built.
     #[inline]
     pub(crate) fn guess(&self, hash: u32) -> Option<u32> {
         self.keys.guess(hash)
@@ -551,7 +552,7 @@ impl DotStore {
         }
     }
 
-    /// Ends one dot. Behind a head that takes no walk along the chain.
+    /// Ends one dot. For a slot after a head, the chain is not gone through.
     pub(crate) fn remove_slot(&mut self, slot: u32) {
         let dot = self.slot(slot).dot();
         if self.slot(slot).head().is_some() {
@@ -562,8 +563,8 @@ impl DotStore {
         }
     }
 
-    /// Ends the dots of a key for which `keep` does not hold, and hands them out; the key goes with its last dot.
-    /// One pass, however long the chain.
+    /// Ends the dots of a key for which `keep` does not hold, and hands them out; the key goes with its last dot. The
+    /// chain is gone through once, however long it is.
     pub(crate) fn retain_chain(
         &mut self,
         head: u32,
@@ -589,7 +590,7 @@ impl DotStore {
         }
         ended(dot);
         if best != NONE {
-            // The head's id stands for the key, so the best dot moves there and the slot it was in goes.
+            // The head's id stands for the key, so the best dot moves there and the slot from which it came goes.
             self.exchange(head, best);
             self.end_dot(dot, best);
             self.arena.unlink(best);
@@ -611,7 +612,7 @@ impl DotStore {
         self.live_dots -= 1;
     }
 
-    /// Exchanges a head's dot with one behind it, and tells the index of dots.
+    /// Exchanges a head's dot with that of a slot after it, and brings the index of dots up to date.
     fn exchange(&mut self, head: u32, behind: u32) {
         let [first, second] = [head, behind].map(|id| self.slot(id).dot());
         self.unindex_dot(first, head);
@@ -621,14 +622,16 @@ impl DotStore {
         self.index_dot(first, behind);
     }
 
-    /// What decides between live dots of one key. The author's name, never its index: indices differ by replica.
+    /// The rank that decides between live dots of one key. It has the actor's name, never its index: indices differ by
+    /// replica.
     #[inline]
     pub(crate) fn rank(&self, id: u32) -> (u64, &ActorId, u64) {
         let slot = self.slot(id);
         (slot.stamp, self.actors.id(slot.actor), slot.counter)
     }
 
-    /// Takes over an order that a reader made, or makes one if too much is dead. Before changes, never amid them.
+    /// Takes over an order that a reader made, or makes one if too many slots are dead. Called before changes, never
+    /// amid them.
     #[inline]
     pub(crate) fn tidy(&mut self) {
         if self.order.wants_sorting() {
@@ -641,7 +644,7 @@ impl DotStore {
         self.order.sort(&mut self.arena);
     }
 
-    /// Takes the order of a settled store, to hand back a new one.
+    /// Takes the order of a sorted store; the caller hands back a new one.
     pub(crate) fn take_order(&mut self) -> Vec<u32> {
         self.sort();
         self.order.take_sorted()

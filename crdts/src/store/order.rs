@@ -1,14 +1,14 @@
-//! The keys' order: a sorted run of slot ids, and a tail of keys that came since and are sorted when somebody reads
-//! in order.
+//! The keys' order: a sorted run of slot ids, and a tail of keys that came since and are sorted by the next read in key
+//! order.
 //!
 //! Keeping a tree would cost every new key a search through cold slots; most writes are never followed by an ordered
-//! read of their own. So a read sorts what it needs of the tail for itself and adds what that cost to a counter. Once
-//! the counter outweighs a merge of tail and run, the next read leaves the merged order behind for all reads, and the
-//! next write takes it over: ordered reads pay at most a few times what they would have paid with the tail merged at
-//! the best time, whether writes come between them or not.
+//! read of their own. So a read sorts for itself the keys of the tail that it needs, and adds the cost to a counter.
+//! Once the counter outweighs a merge of tail and run, the next read leaves the merged order for all reads, and the
+//! next write takes it over: ordered reads pay at most a few times their cost with the tail merged at the best time,
+//! whether writes come between them or not.
 //!
-//! Reads have `&self` and may run at once. The room for the merged order is made by writes; its slots are atomics,
-//! and whoever reads computes the same ids for the same places, so readers that fill it at once do no harm.
+//! Reads have `&self` and may run at once. The room for the merged order is made by writes; its slots are atomics, and
+//! every reader computes the same ids for the same places, so readers that fill the room at once do no harm.
 //!
 //! A removed key's slot stays in the run, dead but with its key readable, until the order is merged: the invariant is
 //! that the keys of `sorted` always ascend.
@@ -66,7 +66,7 @@ impl Order {
         self.make_room();
     }
 
-    /// Whether the next write should settle: a read has done the work, or dead slots pile up.
+    /// Whether the next write should sort: a read has done the work, or dead slots pile up.
     #[inline]
     pub(crate) fn wants_sorting(&mut self) -> bool {
         *self.is_merged.get_mut() || self.dead > 1_024 + (self.sorted.len() + self.fresh.len()) / 2
@@ -81,7 +81,7 @@ impl Order {
         self.dead > 0
     }
 
-    /// Merges tail and run and frees what is dead.
+    /// Merges tail and run and frees the dead slots.
     pub(crate) fn sort(&mut self, arena: &mut Arena) {
         *self.debt.get_mut() = 0;
         let was_merged = core::mem::take(self.is_merged.get_mut());
@@ -123,7 +123,7 @@ impl Order {
         merged
     }
 
-    /// What a read has merged.
+    /// The ids that a read has merged.
     fn read_merged(&self) -> Vec<u32> {
         let mut merged = Vec::with_capacity(self.sorted.len() + self.fresh.len() - self.dead);
         merged.extend(self.merged.iter().map(|id| id.load(Relaxed)).take_while(|id| *id != NONE));
@@ -138,13 +138,13 @@ impl Order {
         (arena.slot(id).key() == key && arena.slot(id).is_live()).then_some(id)
     }
 
-    /// Takes the sorted run out; the order must be settled.
+    /// Takes the sorted run out; the order must be sorted.
     pub(crate) fn take_sorted(&mut self) -> Vec<u32> {
         debug_assert!(self.is_sorted());
         core::mem::take(&mut self.sorted)
     }
 
-    /// Replaces the run by one of live heads in key order, after whatever was buried has been freed.
+    /// Replaces the run by one of live heads in key order, after all buried slots have been freed.
     pub(crate) fn replace_sorted(&mut self, sorted: Vec<u32>) {
         *self.is_merged.get_mut() = false;
         self.dead = 0;
@@ -212,8 +212,8 @@ fn lower_bound(run: &[u32], arena: &Arena, key: &[u8]) -> usize {
     low + run[low..high].partition_point(|id| arena.slot(*id).key() < key)
 }
 
-/// Sorts ids by their slots' keys. Eight bytes of each key behind what all keys share are compared first, so that
-/// most comparisons stay out of the slots.
+/// Sorts ids by their slots' keys. Eight bytes of each key, after the prefix that all keys share, are compared first,
+/// so that most comparisons stay out of the slots.
 fn sort_by_key(ids: &mut [u32], arena: &Arena) {
     let Some((first, rest)) = ids.split_first() else { return };
     let first = arena.slot(*first).key();

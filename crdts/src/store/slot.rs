@@ -17,15 +17,15 @@ const INLINE: usize = 37;
 const CHUNK_BITS: u32 = 8;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
-/// What a slot holds beside its dot.
+/// The bytes of a slot, beside its dot.
 #[derive(Clone, Debug)]
 enum Body {
-    /// A head's key and value, one behind the other.
+    /// A head's key and value, one after the other.
     Inline { key_len: u8, value_len: u8, bytes: [u8; INLINE] },
     /// The same where they are longer.
     Boxed { key_len: u16, bytes: Box<[u8]> },
-    /// The value of a dot behind its key's head, and the slot before it in the chain. The key is not repeated: many concurrent writes of one long key
-    /// would unfold into many copies of it.
+    /// The value of a dot after its key's head, and the slot before it in the chain. The key is not repeated: many
+    /// concurrent writes of one long key would unfold into many copies of it.
     Behind { head: u32, before: u32, value: Box<[u8]> },
 }
 
@@ -86,7 +86,7 @@ impl Body {
     }
 }
 
-/// One dot with what it wrote.
+/// One dot and the bytes that it wrote.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(crate) struct Slot {
@@ -103,7 +103,7 @@ pub(crate) struct Slot {
 const _: () = assert!(size_of::<Slot>() == 64, "a slot is a cache line");
 
 impl Slot {
-    /// The key of a head; empty in slots behind one.
+    /// The key of a head; empty in the slots after it.
     #[inline]
     pub(crate) fn key(&self) -> &[u8] {
         self.body.key()
@@ -168,7 +168,7 @@ impl Arena {
         self.place(dot, stamp, Body::new(key, value))
     }
 
-    /// A new slot in a chain, right behind the head.
+    /// A new slot in a chain, right after the head.
     pub(crate) fn alloc_behind(&mut self, head: u32, dot: (u32, u64), stamp: u64, value: &[u8]) -> u32 {
         let id = self.place(dot, stamp, Body::Behind { head, before: head, value: value.into() });
         let next = core::mem::replace(&mut self.slot_mut(head).next, id);
@@ -186,7 +186,7 @@ impl Arena {
         }
     }
 
-    /// Takes a slot behind a head out of its chain and gives it back.
+    /// Takes a slot after a head out of its chain and gives it back.
     pub(crate) fn unlink(&mut self, id: u32) {
         let slot = self.slot(id);
         let next = slot.next;
@@ -254,7 +254,7 @@ impl Arena {
         self.free.push(id);
     }
 
-    /// Exchanges the dots and values of a head and a slot behind it; key and places in the chain stay.
+    /// Exchanges the dots and values of a head and a slot after it; key and places in the chain stay.
     pub(crate) fn exchange(&mut self, head: u32, behind: u32) {
         let slot = self.slot_mut(behind);
         let body = core::mem::replace(&mut slot.body, Body::EMPTY);
