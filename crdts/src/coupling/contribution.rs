@@ -1,5 +1,5 @@
-//! What is stored of one contributor under one key, and the table of contributors. No amounts and no time: instants
-//! are compared here, never read.
+//! The stored instants of one contributor under one key, and the table of contributors. No amounts and no time:
+//! instants are compared here, never read.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -39,12 +39,12 @@ impl Actors {
         self.ids.len()
     }
 
-    /// In the order of their names, with their indices.
+    /// The contributors in the order of their names, with their indices.
     pub(super) fn sorted(&self) -> impl Iterator<Item = (&ActorId, usize)> {
         self.by_id.iter().map(|(id, index)| (id, *index))
     }
 
-    /// Drops those that are not in use. Returns the new index of each old one that is.
+    /// Drops the contributors that are not in use. Returns the new index of each old one that is.
     pub(super) fn retain(&mut self, used: &[bool]) -> Vec<usize> {
         let mut moved = alloc::vec![0; self.ids.len()];
         let mut kept = Self::default();
@@ -61,7 +61,7 @@ impl Actors {
     }
 }
 
-/// One contributor's instants under one key; 0 where there is none. At least one is not.
+/// One contributor's instants under one key; 0 where there is none. At least one of the two is not 0.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contribution {
     pub(super) actor: usize,
@@ -79,7 +79,7 @@ impl Contribution {
         Self { actor: part.actor, strengthened: part.strengthened, weakened: part.weakened, changed, written }
     }
 
-    /// Takes the later of two instants each; says whether that changed one.
+    /// Takes the later of two instants each; says whether one changed.
     fn raise(&mut self, part: &RowContribution, origin: Origin) -> bool {
         if part.strengthened <= self.strengthened && part.weakened <= self.weakened {
             return false;
@@ -96,7 +96,7 @@ impl Contribution {
         self.strengthened == 0 && self.weakened == 0
     }
 
-    /// Whether a mutator changed it after `acknowledged`.
+    /// Whether a mutator changed the contribution after the version `acknowledged`.
     pub(super) const fn is_unacknowledged(&self, acknowledged: u64) -> bool {
         self.written > acknowledged
     }
@@ -157,7 +157,7 @@ impl Row {
         self.list.capacity() * size_of::<Contribution>()
     }
 
-    /// One contributor's, if there is one.
+    /// One contributor's contribution, if there is one.
     pub(super) fn of(&self, actors: &Actors, actor: usize) -> Option<&Contribution> {
         self.place(actors, actor).ok().map(|place| &self.list[place])
     }
@@ -170,8 +170,8 @@ impl Row {
         })
     }
 
-    /// The join of one part: the later of two instants each. `part.actor` is an index of `actors`. Returns whether
-    /// anything changed.
+    /// The join of one contribution of a row: the later of two instants each. `part.actor` is an index of `actors`.
+    /// Returns whether anything changed.
     pub(super) fn raise(&mut self, actors: &Actors, part: &RowContribution, origin: Origin) -> bool {
         match self.place(actors, part.actor) {
             Ok(place) => self.list[place].raise(part, origin),
@@ -190,7 +190,7 @@ impl Row {
         }
     }
 
-    /// Puts one part in the place of what its contributor has.
+    /// Puts one contribution of a row in the place of its contributor's present one.
     pub(super) fn put(&mut self, actors: &Actors, part: &RowContribution, origin: Origin) {
         let new = Contribution::new(part, origin);
         match self.place(actors, part.actor) {
@@ -208,8 +208,8 @@ impl Row {
         }
     }
 
-    /// [`raise`](Self::raise) for parts of contributors that differ. New ones are put in together, not one by one:
-    /// each would move those behind it.
+    /// [`raise`](Self::raise) for contributions of different contributors. New ones are put in together, not one by
+    /// one: each would move those after it.
     pub(super) fn raise_all(
         &mut self,
         actors: &Actors,

@@ -1,16 +1,16 @@
-//! What an instant means: the amount of a contribution at a time, and the instant of an amount. Pure functions of a
+//! The meaning of an instant: the amount of a contribution at a time, and the instant of an amount. Pure functions of a
 //! schema, in integers; no keys and no contributors.
 //!
 //! Time is τ, the half-lives passed since the Unix epoch, as Q40.24 in a u64. A contribution is one such instant, Z:
-//! when it will have decayed to a *grain*, the floor's 2¹⁰th part. At τ it amounts to grain · 2^(Z − τ), and to
-//! nothing from Z on. All contributions of a collection decay by the same factor, so their order never changes, and
-//! the greater of two is the later of two instants, at whatever time one asks (forward decay, Cormode et al. 2009).
+//! the time at which it will have decayed to a *grain*, the floor's 2¹⁰th part. At τ it amounts to grain · 2^(Z − τ),
+//! and to nothing from Z on. All contributions of a collection decay by the same factor, so their order never changes,
+//! and the greater of two is the later of two instants, at any time of asking (forward decay, Cormode et al. 2009).
 //!
-//! Why a grain and not the floor itself: a contribution that ends at the floor takes what was left of it out of a
-//! sum at once. Where many small weakenings stand against one large strengthening, the small ones end first and the
-//! value would rise by a floor each, even after a reset. Ending at a grain bounds that by n/1024 floors for n
-//! contributors: for fewer than 1,024 of them less than the floor, and so it reads as 0. The price is ten more
-//! half-lives until a contribution can be pruned.
+//! Why a grain and not the floor itself: a contribution that ends at the floor takes its rest out of a sum at once.
+//! Where many small weakenings stand against one large strengthening, the small ones end first and the value would rise
+//! by a floor each, even after a reset. Ending at a grain bounds that by n/1024 floors for n contributors: for fewer
+//! than 1,024 of them less than the floor, and so it reads as 0. The price is ten more half-lives until a contribution
+//! can be pruned.
 //!
 //! The invariant: inside this module amounts are Q64.64 in a u128 and at most [`most`](CouplingSchema::most), 2⁹²,
 //! so that no sum of contributions that fits in memory overflows.
@@ -27,18 +27,18 @@ const GRAIN_BITS: u32 = 10;
 const MOST_BITS: u32 = 8;
 const FRACTION_MASK: u64 = (1 << FRACTION_BITS) - 1;
 
-/// How an amount between two instants becomes one of them.
+/// The choice between the two instants between which an amount lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rounding {
-    /// Either, the nearer more often, by a bit that the inputs decide: no bias in the long run.
+    /// Either instant, the nearer more often, by a bit that the inputs decide: no bias in the long run.
     ///
-    /// Always to take the nearer has one. Where regular increments hold their balance with the decay, each is rounded
-    /// in the same direction, and the balance rests wherever one increment and one decay round to nothing: off by as
-    /// much as half a step for each of the increments that make it up (1e-4 was measured with 14,000 of them). A bit
-    /// that looks random lets the errors cancel, as dither does in quantisers (Roberts 1962). It is the contributor's own matter
-    /// which instant it writes, so nobody else has to draw the same.
+    /// Always to take the nearer instant has a bias. Where regular increments hold their balance with the decay, each
+    /// is rounded in the same direction, and the balance rests wherever one increment and one decay round to nothing:
+    /// off by as much as half a step for each of the increments that make it up (1e-4 was measured with 14,000 of
+    /// them). A bit that looks random lets the errors cancel, as dither does in quantisers (Roberts 1962). Which
+    /// instant is written is the contributor's own matter, so no other replica has to draw the same.
     Fair,
-    /// The later, so that the amount is not less than it should be.
+    /// The later instant, so that the amount is not less than it should be.
     Up,
 }
 
@@ -66,7 +66,7 @@ impl CouplingSchema {
         wide(self.cap()) << MOST_BITS
     }
 
-    /// What the contribution that ends at `z` amounts to at `tau`, as Q64.64, rounded down.
+    /// The amount at `tau` of the contribution that ends at `z`, as Q64.64, rounded down.
     #[inline]
     pub(super) const fn amount(&self, z: u64, tau: u64) -> u128 {
         let left = z.saturating_sub(tau);
@@ -76,14 +76,14 @@ impl CouplingSchema {
         if left >= self.span {
             return self.most();
         }
-        // Q32.32 · Q63 / 2¹⁰ is Q95 · 2¹⁰, and Q64 is to come out. A span is at most 38 half-lives (2²⁰ · 2⁸ · 2¹⁰
+        // Q32.32 · Q63 / 2¹⁰ is Q95 · 2¹⁰, and the result is Q64. A span is at most 38 half-lives (2²⁰ · 2⁸ · 2¹⁰
         // grains), so the shift is at least 3; the product is below 2⁵² · 2⁶⁴.
         let mantissa = exp2(low_fraction(left)) as u128;
         (self.floor().to_bits() as u128 * mantissa) >> (31 + GRAIN_BITS as u64 - (left >> FRACTION_BITS))
     }
 
-    /// The instant at which `own`, this contributor's present instant, plus `by` (Q64.64) will have decayed to a
-    /// grain. Never before `own`; what exceeds 2⁸ caps is cut off.
+    /// The instant at which `own`, this contributor's present instant, plus `by` (Q64.64) will have decayed to a grain.
+    /// Never before `own`; the excess over 2⁸ caps is cut off.
     pub(super) fn raised(&self, own: u64, by: u128, tau: u64, rounding: Rounding) -> u64 {
         let total = self.amount(own, tau).saturating_add(by).min(self.most());
         let (whole, mantissa) = self.ratio(total);
@@ -106,8 +106,8 @@ impl CouplingSchema {
         (whole << FRACTION_BITS) + exp2::log2_ceil(mantissa) as u64
     }
 
-    /// `total` over a grain, as a power of two and a Q63 mantissa, rounded down. What is less than a grain counts as
-    /// one.
+    /// `total` over a grain, as a power of two and a Q63 mantissa, rounded down. An amount below a grain counts as a
+    /// grain.
     #[expect(clippy::cast_possible_truncation, reason = "the quotient of two mantissas, scaled to one")]
     const fn ratio(&self, total: u128) -> (u64, u64) {
         let floor = self.floor().to_bits();
@@ -136,17 +136,17 @@ impl CouplingSchema {
 
     /// Whether a contribution that ends at `z` could have been made at `stamp`: it then amounts to at most 2⁸ caps.
     ///
-    /// What the mutators of [`Coupling`](super::Coupling) make at `now` is always admitted at `now` and later. The
-    /// collection itself believes every instant, and only reads clamp it: to refuse some of them on merge is for the
-    /// host that knows when they were stamped.
+    /// A contribution that the mutators of [`Coupling`](super::Coupling) make at `now` is always admitted at `now` and
+    /// later. The collection itself believes every instant, and only reads clamp it: to refuse some instants on merge
+    /// is for a host that knows when they were stamped.
     #[must_use]
     pub fn admits(&self, z: u64, stamp: Timestamp) -> bool {
         z.saturating_sub(self.tau(stamp)) <= self.span
     }
 
-    /// What a contribution that ends at the instant `z` (half-lives since the epoch, Q40.24) amounts to at `now`,
-    /// rounded down: at most 2⁸ caps, and 0 from the instant on. The floor only counts where contributions are
-    /// summed up and read.
+    /// The amount at `now` of a contribution that ends at the instant `z` (half-lives since the epoch, Q40.24), rounded
+    /// down: at most 2⁸ caps, and 0 from the instant on. The floor only counts where contributions are summed up and
+    /// read.
     #[must_use]
     pub fn amount_at(&self, z: u64, now: Timestamp) -> Units {
         narrow(self.amount(z, self.tau(now)))

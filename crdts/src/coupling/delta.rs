@@ -8,20 +8,20 @@ use super::wire::{Encoder, RowContribution, RowReader};
 use crate::bytes::{DecodeError, serde_as_canonical_bytes};
 use crate::dot::ActorId;
 
-/// Some contributions of a collection: what one call changed, or what
+/// Some contributions of a collection: those that one call changed, or that
 /// [`Coupling::delta_since`](super::Coupling::delta_since) joined.
 ///
-/// It is itself a state, of the same lattice and in the same bytes: deltas join, and may be lost, repeated and
-/// reordered. What was lost is repaired by any later delta or state that covers it.
+/// A delta is itself a state, of the same lattice and in the same bytes: deltas join, and may be lost, repeated and
+/// reordered. A lost delta is made up for by any later delta or state that covers it.
 ///
-/// Holds bytes that were found canonical, so two deltas that say the same are equal.
+/// A delta holds bytes that were found canonical, so two deltas that say the same are equal.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CouplingDelta {
     bytes: Vec<u8>,
 }
 
 impl CouplingDelta {
-    /// From canonical bytes, which are looked through once. Errors on any others.
+    /// From canonical bytes, which are read once. Errors on any others.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         RowReader::open(bytes)?.check()?;
         Ok(Self { bytes: bytes.to_vec() })
@@ -45,13 +45,13 @@ impl CouplingDelta {
         self.bytes
     }
 
-    /// Whether it changes nothing, whatever it is merged into.
+    /// Whether the delta is empty: it changes no state into which it is merged.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.walk().is_none_or(|walk| walk.rows_left == 0)
     }
 
-    /// Bytes that a writer of this crate made.
+    /// From bytes that an encoder of this crate made.
     pub(super) const fn from_canonical(bytes: Vec<u8>) -> Self {
         Self { bytes }
     }
@@ -73,7 +73,7 @@ impl CouplingDelta {
         Self { bytes: writer.finish() }
     }
 
-    /// A walk from the start. The bytes were validated, so there always is one.
+    /// A reader from the first row on. The bytes were validated, so there always is one.
     pub(super) fn walk(&self) -> Option<RowReader<'_>> {
         RowReader::open(&self.bytes).ok()
     }

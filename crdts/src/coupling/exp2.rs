@@ -1,12 +1,12 @@
-//! Powers of two and their logarithms, in integers, as an exact pair: [`log2_floor`] of what [`exp2`] gives is the
-//! fraction it was given, for all 2²⁴ fractions.
+//! Powers of two and their logarithms, in integers, as an exact pair: [`log2_floor`] undoes [`exp2`] exactly, for all
+//! 2²⁴ fractions.
 //!
-//! Three tables of 256 numbers hold 2^(i/2⁸), 2^(i/2¹⁶) and 2^(i/2²⁴), so that a power is the product of three
-//! entries. They are made at compile time from repeated square roots of two. What amounts, instants and floors are
-//! is not known here.
+//! Three tables of 256 numbers hold 2^(i/2⁸), 2^(i/2¹⁶) and 2^(i/2²⁴), so that a power is the product of three of them.
+//! The tables are made at compile time from repeated square roots of two. Amounts, instants and floors are not known
+//! here.
 //!
 //! The invariant: `exp2` rises strictly. Two neighbours differ by a factor of 1 + 4.1e-8, and each value is right to
-//! 1e-17, so nothing that rounding does can reorder them; the logarithm only has to find its way back.
+//! 1e-17, so no rounding can reorder them; the logarithm only has to find its way back.
 
 /// How many bits a fraction has.
 pub(super) const FRACTION_BITS: u32 = 24;
@@ -39,7 +39,7 @@ const fn root(square: u128) -> u64 {
 }
 
 /// 2^(i / 2^`depth`) for i below 256: the product of those roots of two whose bits i has. Each of the at most eight
-/// factors is right to one unit of the last place, and so the entry to twelve.
+/// factors is right to one unit of the last place, and so the product to twelve.
 const fn powers(depth: u32) -> [u64; 256] {
     let mut table = [ONE; 256];
     let mut root_of_two = 1 << 64;
@@ -68,9 +68,10 @@ pub(super) const fn exp2(fraction: u32) -> u64 {
 
 /// The greatest fraction whose power does not exceed `mantissa`, which is at least 2⁶³.
 ///
-/// The first eight bits come from the table; what is left is at most 1.0028, for which three terms of the series
-/// of the logarithm are right to less than a thousandth of a unit. The estimate is then corrected against [`exp2`]
-/// itself, so the answer does not depend on how good it was: that only decides that a step or two is enough.
+/// The first eight bits come from the table; the remaining factor is at most 1.0028, for which three terms of the
+/// series of the logarithm are right to less than a thousandth of a unit. The estimate is then corrected against
+/// [`exp2`] itself, so the answer does not depend on the estimate's quality: that only decides that a step or two is
+/// enough.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a product of Q63 numbers, shifted back to below 2 in Q63"
@@ -106,8 +107,8 @@ pub(super) const fn log2_floor(mantissa: u64) -> u32 {
 }
 
 /// One of the two fractions, from 0 to 2²⁴ (which stands for a full doubling), between whose powers `mantissa` lies:
-/// the upper one for that part of all values of `dither` that `mantissa` is above the lower one's power. An exact
-/// power is its own fraction whatever `dither` is.
+/// the upper one for that part of all values of `dither` that `mantissa` is above the lower one's power. For an exact
+/// power it is that power's fraction, for every `dither`.
 pub(super) const fn log2_dithered(mantissa: u64, dither: u64) -> u32 {
     let below = log2_floor(mantissa);
     let power = exp2(below);
@@ -141,7 +142,7 @@ mod tests {
             assert_eq!(log2_floor(power), f);
             assert_eq!((log2_dithered(power, 0), log2_dithered(power, u64::MAX)), (f, f));
             assert_eq!(log2_ceil(power), f);
-            // What lies between two powers belongs to the lower one.
+            // A mantissa between two powers belongs to the lower one.
             assert_eq!(log2_floor(power + 1), f);
             if f > 0 {
                 assert_eq!(log2_floor(power - 1), f - 1);

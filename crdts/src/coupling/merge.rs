@@ -1,4 +1,4 @@
-//! Joins: deltas, bytes and states into a state. Reads only to report what changed.
+//! Joins: deltas, bytes and states into a state. Values are read only to report changes.
 //!
 //! The invariant, and the whole idea of the proofs: a state is a map from (key, contributor, sign) to an instant, 0
 //! where there is none, and a join takes the later of two instants everywhere. So joins are commutative, associative
@@ -30,8 +30,7 @@ pub struct CouplingChange<'a> {
 }
 
 impl CouplingDelta {
-    /// The join of two deltas: merging it does what merging both does, in either order. Errors if the schemas
-    /// differ.
+    /// The join of two deltas: merging it does the same as merging both, in either order. Errors if the schemas differ.
     pub fn join(&self, other: &Self) -> Result<Self, SchemaMismatch> {
         let Ok(mut joined) = Coupling::decode(self.as_bytes()) else {
             unreachable!("the bytes were validated")
@@ -103,7 +102,7 @@ impl Coupling {
         Ok(changed)
     }
 
-    /// A walk over bytes that are canonical and of this schema.
+    /// A reader of bytes that were found canonical and of this schema.
     fn checked<'b>(&self, bytes: &'b [u8]) -> Result<RowReader<'b>, DecodeError> {
         let mut walk = RowReader::open(bytes)?;
         if walk.schema != self.schema {
@@ -132,8 +131,8 @@ impl Coupling {
         })
     }
 
-    /// Takes in what a walk over validated bytes of this schema gives. `report` is called for each key that changed,
-    /// with what `read` said of its row before and after.
+    /// Takes in the rows of a reader of validated bytes of this schema. `report` is called for each key that changed,
+    /// with the results of `read` for its row before and after.
     fn absorb<T>(
         &mut self,
         mut walk: RowReader<'_>,

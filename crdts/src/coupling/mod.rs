@@ -2,8 +2,7 @@
 //!
 //! A [`Coupling`] says how strongly something is coupled: an agent to an agent, a topic, a file. Contributors
 //! [strengthen](Coupling::strengthen) and [weaken](Coupling::weaken) a key, and all of it halves with one half-life.
-//! What agents, peers and topics are is not known here; neither is the clock, which the host reads and passes in as
-//! `now`.
+//! Agents, peers and topics are not known here; neither is the clock: the host reads it and gives the time as `now`.
 //!
 //! ```
 //! use consilience_crdts::{ActorId, Timestamp};
@@ -26,7 +25,7 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
-//! # What is stored
+//! # The stored state
 //!
 //! For each key, contributor and sign one `u64`: the instant, in half-lives since the Unix epoch, at which that
 //! contribution will have decayed to a grain, the floor's 2¹⁰th part. With one half-life for all, the order of two
@@ -35,38 +34,38 @@
 //! instants under pointwise maximum, which is the invariant of this module and all that its laws rest on: joins are
 //! commutative, associative and idempotent because the maximum is, and every mutator raises one instant.
 //!
-//! A value is `clamp(Σ strengthened − Σ weakened, 0, cap)`, and 0 where that is below the floor. The cap and the
-//! floor apply to reads only: clamping what is stored would make the outcome depend on the order of merges.
+//! A value is `clamp(Σ strengthened − Σ weakened, 0, cap)`, and 0 where that is below the floor. The cap and the floor
+//! apply to reads only: clamping the stored instants would make the outcome depend on the order of merges.
 //!
-//! # How exact it is
+//! # Exactness
 //!
 //! All arithmetic is on integers, so every machine reads the same. One step of an instant is 2⁻²⁴ half-lives, a
 //! relative change of s = ln 2 · 2⁻²⁴ = 4.1e-8.
 //!
 //! - Every strengthening rounds its contributor's total to one of the two instants beside it: less than s of that
 //!   total, which then decays along with it. Reading the time in steps costs at most s more. So after k increments a
-//!   contribution is right to (k + 1) · s of itself, whatever they were. Which of the two it is looks random, so the
-//!   errors mostly cancel, and their size grows as the square root of k (0.24 · s · √k without decay). After 200,000
-//!   increments, with and without decay, the tests measure at most 7.3e-6
+//!   contribution is right to (k + 1) · s of itself, however large they were. The choice between the two instants looks
+//!   random, so the errors mostly cancel, and their size grows as the square root of k (0.24 · s · √k without decay).
+//!   After 200,000 increments, with and without decay, the tests measure at most 7.3e-6
 //!   (`relative_error_stays_small_after_200k_increments`).
 //! - While a contributor's total is within the cap, at most 2²⁰ floors, the error of one increment is at most 0.044
 //!   floors: 2.2% of the smallest increment, two floors. Towards the limit of 2⁸ caps it grows to 11 floors, and
 //!   increments below that may count for nothing there.
 //! - A contribution that ends takes a grain out of a sum at once: n contributors are off by at most n/1024 floors.
-//! - A reset is rounded up, so it reads 0 at once; it may overshoot by one step of its contributor's total, which
-//!   the next strengthening pays: at most 0.044 floors while that total is within the cap. It stays at 0, because
-//!   both sides decay by one factor. What can come back is what ended contributions no longer weaken, less than n/1024
-//!   floors, and what reads are off by, 2⁻⁵⁷ of the total: for n < 1,024 contributors that total is below 2³⁸ floors,
-//!   so together that stays below the floor, and reads as 0.
+//! - A reset is rounded up, so it reads 0 at once; it may overshoot by one step of its contributor's total, which the
+//!   next strengthening pays: at most 0.044 floors while that total is within the cap. The sum stays at 0, because both
+//!   sides decay by one factor. Two amounts can come back: the weakening of contributions that have ended, less than
+//!   n/1024 floors, and the error of reads, 2⁻⁵⁷ of the total. For n < 1,024 contributors that total is below 2³⁸
+//!   floors, so both together stay below the floor, and read as 0.
 //!
 //! # Saturation
 //!
 //! Time is good for 2⁴⁰ half-lives (35,000 years at the shortest); beyond that, and at `u64::MAX` milliseconds, it
-//! stands still and everything reads 0. One contribution holds at most 2⁸ caps, so that a reset of several
-//! contributors at the cap fits, and so do 2⁸ resets at the cap within a half-life; beyond that strengthenings and
-//! weakenings count for nothing until some of it has decayed. An instant from the future (a wrong clock, an
-//! attacker) is merged like any other and reads as 2⁸ caps until its time has come: a host that knows when a
-//! contribution was stamped asks [`CouplingSchema::admits`] first.
+//! stands still and everything reads 0. One contribution holds at most 2⁸ caps, so that a reset of several contributors
+//! at the cap fits, and so do 2⁸ resets at the cap within a half-life; beyond that strengthenings and weakenings count
+//! for nothing until some of the contribution has decayed. An instant from the future (a wrong clock, an attacker) is
+//! merged like any other and reads as 2⁸ caps until its time has come: a host that knows when a contribution was
+//! stamped asks [`CouplingSchema::admits`] first.
 
 mod contribution;
 mod decay;

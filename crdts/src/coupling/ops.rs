@@ -12,7 +12,7 @@ use super::wire::RowContribution;
 use crate::bytes::KEY_BYTES_MAX;
 use crate::dot::ActorId;
 
-/// Why a mutator refused: the host misused it. Nothing changed.
+/// The reason for which a mutator refused: the host misused it. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CouplingError {
@@ -24,7 +24,7 @@ pub enum CouplingError {
     Increment,
 }
 
-/// Which value a weakening takes from.
+/// The value from which a weakening takes.
 #[derive(Clone, Copy, Debug)]
 enum Against {
     Sum,
@@ -32,12 +32,12 @@ enum Against {
 }
 
 impl Coupling {
-    /// Adds `by` to what `actor` contributes to `key`.
+    /// Adds `by` to the contribution of `actor` to `key`.
     ///
-    /// `by` is at least [two floors](super::CouplingSchema::increment_min). One contributor holds at most 2⁸ caps;
-    /// what exceeds that is cut off. Strengthenings by different contributors add up, also when they are concurrent.
-    /// **Two devices that strengthen under one `ActorId` do not**: of two concurrent ones the greater counts. Each
-    /// device needs its own.
+    /// `by` is at least [two floors](super::CouplingSchema::increment_min). One contributor holds at most 2⁸ caps; the
+    /// excess is cut off. Strengthenings by different contributors add up, also when they are concurrent. **Two devices
+    /// that strengthen under one `ActorId` do not**: of two concurrent ones the greater counts. Each device needs its
+    /// own.
     ///
     /// Returns the delta to send, empty if nothing changed: at 2⁸ caps, where rounding swallows an increment far
     /// below the contributor's total (never up to the cap), or where a clock stood still at the end
@@ -65,8 +65,8 @@ impl Coupling {
         Ok(CouplingDelta::single(&self.schema, &actor, key, raised, 0))
     }
 
-    /// The instant that [`strengthen`](Self::strengthen) would give `actor`'s strengthening of `key`; `None` if it would
-    /// change nothing. For those who write contributions down elsewhere. Errors as `strengthen`.
+    /// The instant that [`strengthen`](Self::strengthen) would give `actor`'s strengthening of `key`; `None` if it
+    /// would change nothing. For hosts that write contributions down elsewhere. Errors as `strengthen`.
     pub fn strengthened(
         &self,
         actor: &ActorId,
@@ -80,9 +80,9 @@ impl Coupling {
         Ok((raised != own).then_some(raised))
     }
 
-    /// The instant that [`weaken`](Self::weaken), or with no amount [`reset`](Self::reset), would give `actor`'s weakening
-    /// of `key`; with `own`, that of [`weaken_own`](Self::weaken_own) and [`reset_own`](Self::reset_own). `None` if it would
-    /// change nothing. Errors as `weaken`.
+    /// The instant that [`weaken`](Self::weaken), or with no amount [`reset`](Self::reset), would give `actor`'s
+    /// weakening of `key`; with `own`, that of [`weaken_own`](Self::weaken_own) and [`reset_own`](Self::reset_own).
+    /// `None` if it would change nothing. Errors as `weaken`.
     pub fn weakened(
         &self,
         actor: &ActorId,
@@ -96,23 +96,23 @@ impl Coupling {
         Ok(self.taken(actor, key, by.map_or(u128::MAX, wide), now, against))
     }
 
-    /// The instants of a contributor under a key: of what it strengthened and of what it weakened, in half-lives since
-    /// the epoch as Q40.24; 0 where there is none.
+    /// The instants of a contributor under a key: of its strengthenings and of its weakenings, in half-lives since the
+    /// epoch as Q40.24; 0 where there is none.
     #[must_use]
     pub fn instants(&self, actor: &ActorId, key: &[u8]) -> (u64, u64) {
         let one = self.actors.index(actor).and_then(|index| self.rows.get(key)?.of(&self.actors, index));
         one.map_or((0, 0), |one| (one.strengthened, one.weakened))
     }
 
-    /// Who contributes to a key, in the order of their names.
+    /// The contributors to a key, in the order of their names.
     pub fn contributors(&self, key: &[u8]) -> impl Iterator<Item = ActorId> + '_ {
         let row = self.rows.get(key);
         row.into_iter().flat_map(|row| row.iter().map(|one| *self.actors.id(one.actor)))
     }
 
-    /// Puts these instants in the place of a contributor's under a key; two zeros end it. **Not a join**: for whoever
-    /// keeps the contributions themselves elsewhere and folds them into this, and knows when one no longer counts.
-    /// Errors if the key is too long.
+    /// Puts these instants in the place of a contributor's under a key; two zeros end it. **Not a join**: for hosts
+    /// that keep the contributions themselves elsewhere and fold them into this collection, and that know when one no
+    /// longer counts. Errors if the key is too long.
     pub fn put(
         &mut self,
         actor: &ActorId,
@@ -143,14 +143,14 @@ impl Coupling {
         Ok(())
     }
 
-    /// Takes `by` from the [sum](Self::sum) of `key`, but not more than there is; the part above the cap, which no
-    /// read shows, is there too. It is counted against `actor`, as the negative part of what it contributes.
+    /// Takes `by` from the [sum](Self::sum) of `key`, but not more than there is; the part above the cap, which no read
+    /// shows, is there too. The amount taken is counted against `actor`, as the negative side of its contribution.
     ///
-    /// So this can leave `actor` with more weakened than strengthened: its own view ([`by`](Self::by)) then reads 0
-    /// until new strengthenings outweigh the rest, while they count in the sum at once. Who reads `by` weakens with
-    /// [`weaken_own`](Self::weaken_own).
+    /// So a weakening can leave `actor` with more weakened than strengthened: its own view ([`by`](Self::by)) then
+    /// reads 0 until new strengthenings outweigh the rest, while they count in the sum at once. A host that reads `by`
+    /// weakens with [`weaken_own`](Self::weaken_own).
     ///
-    /// Concurrent weakenings add up, and may together take more than there was: the sum reads 0, and what is missing
+    /// Concurrent weakenings add up, and may together take more than there was: the sum reads 0, and the shortfall
     /// decays like everything else.
     ///
     /// Returns the delta, empty where there is nothing to weaken. Errors as [`strengthen`](Self::strengthen).
@@ -165,10 +165,11 @@ impl Coupling {
         Ok(self.take(&actor, key, wide(by), now, Against::Sum))
     }
 
-    /// Weakens `key` by all of its [sum](Self::sum): it reads 0 at once, and later, until somebody strengthens it. A
-    /// strengthening by another contributor that is concurrent stays alive, and one after it counts in full.
+    /// Weakens `key` by all of its [sum](Self::sum): the sum reads 0 at once, and later, until a contributor
+    /// strengthens the key. A strengthening by another contributor that is concurrent stays alive, and one after it
+    /// counts in full.
     ///
-    /// "Reads 0" holds while the sum and what `actor` has weakened are together within 2⁸ caps, and for fewer than
+    /// "Reads 0" holds while the sum and the weakenings of `actor` are together within 2⁸ caps, and for fewer than
     /// 1,024 contributors (see the [module](super)). Two contributors that reset concurrently weaken twice.
     ///
     /// Returns the delta, empty where there is nothing. Errors if the key is too long.
@@ -182,7 +183,7 @@ impl Coupling {
         Ok(self.take(&actor, key, u128::MAX, now, Against::Sum))
     }
 
-    /// As [`weaken`](Self::weaken), but at most by what `actor` itself contributes ([`by`](Self::by)).
+    /// As [`weaken`](Self::weaken), but at most by the contribution of `actor` itself ([`by`](Self::by)).
     pub fn weaken_own(
         &mut self,
         actor: ActorId,
@@ -194,7 +195,7 @@ impl Coupling {
         Ok(self.take(&actor, key, wide(by), now, Against::Own))
     }
 
-    /// As [`reset`](Self::reset), but only of what `actor` itself contributes ([`by`](Self::by)).
+    /// As [`reset`](Self::reset), but only of the contribution of `actor` itself ([`by`](Self::by)).
     pub fn reset_own(
         &mut self,
         actor: ActorId,
@@ -243,7 +244,7 @@ impl Coupling {
         }
         let own = own.map_or(0, |own| own.weakened);
         let there = strengthened - weakened;
-        // All of it must be gone, so that is rounded up.
+        // All of the sum must be gone, so the weakening is rounded up.
         let raised = if by < there {
             self.schema.raised(own, by, tau, Rounding::Fair)
         } else {

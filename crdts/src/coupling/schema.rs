@@ -1,12 +1,12 @@
-//! [`CouplingSchema`]: half-life, floor and cap of a collection, and their bytes. What follows from them for a
-//! contribution is in `decay`.
+//! [`CouplingSchema`]: half-life, floor and cap of a collection, and their bytes. Their consequences for a contribution
+//! are in `decay`.
 
 use alloc::vec::Vec;
 
 use super::units::Units;
 use crate::bytes::{DecodeError, Reader, put_varint, serde_as_canonical_bytes};
 
-/// Why a schema was refused. Nothing was made or changed.
+/// The reason for which a schema was refused. Nothing was made or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SchemaError {
@@ -21,12 +21,12 @@ pub enum SchemaError {
     Cap,
 }
 
-/// The schemas of two collections differ, so that what one says means nothing in the other. Nothing changed.
+/// The schemas of two collections differ, so that the contributions of one mean nothing in the other. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the schema differs from the collection's")]
 pub struct SchemaMismatch;
 
-/// What two replicas must agree on to mean the same by a coupling: the half-life, the floor and the cap.
+/// The half-life, the floor and the cap, on which two replicas must agree to mean the same by a coupling.
 ///
 /// Two schemas are two collections: bytes of one are refused by the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,4 @@
-//! [`Coupling`]: the state, its sizes, its bytes, and what is dropped from it. Mutators, joins and reads have files
-//! of their own.
+//! [`Coupling`]: the state, its sizes, its bytes, and pruning. Mutators, joins and reads have files of their own.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -18,16 +17,16 @@ use crate::bytes::{DecodeError, serde_as_canonical_bytes};
 /// A place in the sequence of a replica's own changes, as [`Coupling::cursor`] gives it out. The default stands
 /// before everything.
 ///
-/// It means something only to the replica object it came from. A decoded state starts to count anew; after a
+/// A cursor means something only to the replica object that gave it out. A decoded state starts to count anew; after a
 /// restart begin with the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CouplingCursor(pub(super) u64);
 
 /// Decaying counters by key: how strongly something is coupled, strengthened and weakened by many contributors.
 ///
-/// See the [module](super) for what a value is and how exact it is.
+/// See the [module](super) for the meaning and the exactness of a value.
 ///
-/// Two of them are equal when they have the same schema and the same contributions, whatever their history.
+/// Two couplings are equal when they have the same schema and the same contributions, however these came about.
 #[derive(Clone)]
 pub struct Coupling {
     pub(super) schema: CouplingSchema,
@@ -52,7 +51,7 @@ impl Coupling {
     }
 
     /// Keys held, decayed ones included until they are pruned (`live`), contributors under them (`dots`), and an
-    /// estimate of the heap bytes. A pass over everything.
+    /// estimate of the heap bytes. Goes through everything.
     #[must_use]
     pub fn stats(&self) -> Stats {
         // A node of the standard library's B-tree has eleven places, two thirds of which are in use.
@@ -65,37 +64,38 @@ impl Coupling {
         }
     }
 
-    /// The place behind the last change of this replica, whether it was made here or merged.
+    /// The place after the last change of this replica, whether it was made here or merged.
     #[must_use]
     pub const fn cursor(&self) -> CouplingCursor {
         CouplingCursor(self.version)
     }
 
-    /// Everything that changed behind `cursor`, joined into one delta: what a peer needs that was up to date then.
-    /// The default cursor gives everything, and so does a cursor that this replica cannot have given out. A pass
-    /// over all contributions.
+    /// All changes after `cursor`, joined into one delta: the delta for a peer that was up to date then. The default
+    /// cursor gives everything, and so does a cursor that this replica cannot have given out. Goes through all
+    /// contributions.
     #[must_use]
     pub fn delta_since(&self, cursor: CouplingCursor) -> CouplingDelta {
         let after = if cursor.0 > self.version { 0 } else { cursor.0 };
         CouplingDelta::from_canonical(self.encode_where(|contribution| contribution.changed > after))
     }
 
-    /// The host says that peers, or storage it trusts, hold everything up to `cursor`: from now on
-    /// [`prune`](Self::prune) may drop it. Never taken back; what lies behind the present counts as the present.
+    /// Takes note that peers, or storage that the host trusts, hold everything up to `cursor`: from now on
+    /// [`prune`](Self::prune) may drop it. An acknowledgement is never taken back; a cursor after the present counts as
+    /// the present.
     pub fn acknowledge(&mut self, cursor: CouplingCursor) {
         self.acknowledged = self.acknowledged.max(cursor.0.min(self.version));
     }
 
-    /// Drops what has decayed to a grain at `now`, 2⁻¹⁰ of the floor. Returns the number of strengthenings and
-    /// weakenings (per key and contributor one each) that it dropped. A pass over everything.
+    /// Drops the strengthenings and weakenings (per key and contributor one each) that have decayed to a grain at
+    /// `now`, 2⁻¹⁰ of the floor. Returns their number. Goes through everything.
     ///
     /// No value at `now` or later changes. Pruning commutes with merging: it maps each instant z to z or, if z has
-    /// passed, to nothing; both that and the greater of two are monotone, so the order does not matter, and there
-    /// is nothing to remember of what is gone.
+    /// passed, to nothing; both that and the greater of two are monotone, so the order does not matter, and nothing has
+    /// to be remembered of the dropped ones.
     ///
-    /// What this replica wrote itself and the host has not [acknowledged](Self::acknowledge) is kept: if the clock
-    /// that gave `now` is years ahead, everything looks decayed. What came from peers comes back from them; the only
-    /// copy of a change would be lost for ever.
+    /// A contribution that this replica wrote itself and that the host has not [acknowledged](Self::acknowledge) is
+    /// kept: if the clock that gave `now` is years ahead, everything looks decayed. Contributions of peers come back
+    /// from them; the only copy of an own change would be lost for ever.
     pub fn prune(&mut self, now: Timestamp) -> usize {
         let (tau, acknowledged) = (self.schema.tau(now), self.acknowledged);
         let mut dropped = 0;
@@ -189,7 +189,7 @@ impl Coupling {
 
 impl PartialEq for Coupling {
     fn eq(&self, other: &Self) -> bool {
-        // Rows are in the order of names, so two that are equal are equal in order, whatever the indices.
+        // Rows are in the order of names, so two equal rows are equal in order, whichever the indices.
         fn parts<'a>(state: &'a Coupling, row: &'a Row) -> impl Iterator<Item = (&'a [u8], u64, u64)> {
             row.iter().map(|c| (state.actors.id(c.actor).as_bytes(), c.strengthened, c.weakened))
         }

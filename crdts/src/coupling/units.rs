@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-/// An amount in units, as a fixed-point number with 32 bits before and 32 behind the point: from 0 to just below
-/// 2³² units, in steps of 2⁻³² (2.3e-10).
+/// An amount in units, as a fixed-point number with 32 bits before and 32 after the point: from 0 to just below 2³²
+/// units, in steps of 2⁻³² (2.3e-10).
 #[derive(
     Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -66,8 +66,8 @@ impl Units {
 }
 
 impl fmt::Display for Units {
-    /// As a decimal number: with a precision (`{:.3}`) exactly so many digits behind the point, at most 28; without
-    /// one up to six, and no zeros at the end. Rounded to the nearest.
+    /// As a decimal number: with a precision (`{:.3}`) exactly so many digits after the point, at most 28; without one
+    /// up to six, and no zeros at the end. Rounded to the nearest.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let digits = f.precision().unwrap_or(6).min(28);
         let scale = (0..digits).fold(1_u128, |scale, _| scale * 10);

@@ -1,4 +1,4 @@
-//! Reads: whose contributions count, and what they come to at a time. Nothing here changes anything.
+//! Reads: which contributions count, and their amount at a time. Nothing here changes anything.
 
 use alloc::boxed::Box;
 use alloc::collections::btree_map;
@@ -14,7 +14,7 @@ use super::state::Coupling;
 use super::units::Units;
 use crate::dot::ActorId;
 
-/// What was strengthened and what was weakened at `tau`, both as Q64.64.
+/// The sums of strengthenings and of weakenings at `tau`, both as Q64.64.
 #[inline]
 pub(super) fn totals<'a>(
     schema: &CouplingSchema,
@@ -30,7 +30,7 @@ pub(super) fn totals<'a>(
     })
 }
 
-/// Whose contributions a view counts.
+/// The contributors that a view counts.
 #[derive(Clone, Copy, Debug)]
 enum Who {
     /// One contributor, by index; `None` is one that never contributed.
@@ -41,7 +41,7 @@ enum Who {
 
 /// A way to read a [`Coupling`]: by one contributor, the sum of all, or the greatest.
 ///
-/// Every value is from 0 to the cap; what is below the floor reads as 0. Rounded down to 2⁻³² units.
+/// Every value is from 0 to the cap; an amount below the floor reads as 0. Rounded down to 2⁻³² units.
 #[derive(Clone, Copy)]
 pub struct CouplingView<'a> {
     coupling: &'a Coupling,
@@ -67,7 +67,7 @@ impl<'a> CouplingView<'a> {
     /// Those keys that start with `prefix`, in key order, with their values at `now`.
     #[must_use]
     pub fn prefix(&self, prefix: &[u8], now: Timestamp) -> CouplingValues<'a> {
-        // The end is the prefix with its last byte that can be raised raised, and what follows it cut off.
+        // The end is the prefix with its last byte that can be raised raised, and the bytes after it cut off.
         let kept = prefix.iter().rposition(|byte| *byte < u8::MAX).map_or(0, |last| last + 1);
         let mut end = prefix[..kept].to_vec();
         match end.last_mut() {
@@ -83,7 +83,7 @@ impl<'a> CouplingView<'a> {
     #[must_use]
     pub fn range<'k>(&self, range: impl RangeBounds<&'k [u8]>, now: Timestamp) -> CouplingValues<'a> {
         let bounds = (range.start_bound().map(|key| *key), range.end_bound().map(|key| *key));
-        // The tree panics on these.
+        // The tree panics on inverted ranges.
         let inverted = match bounds {
             (Bound::Excluded(start), Bound::Excluded(end)) => start >= end,
             (
@@ -158,15 +158,15 @@ impl fmt::Debug for CouplingValues<'_> {
     }
 }
 
-/// What one contributor holds under a key at one instant. Both amounts are at most 2⁸ caps and are given as they
-/// are: neither the cap nor the floor applies to them.
+/// One contributor's amounts under a key at one instant. Both are at most 2⁸ caps and are given as they are: neither
+/// the cap nor the floor applies to them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CouplingContribution {
-    /// Who.
+    /// The contributor.
     pub actor: ActorId,
-    /// What is left of its strengthenings.
+    /// The present amount of its strengthenings.
     pub strengthened: Units,
-    /// What is left of its weakenings.
+    /// The present amount of its weakenings.
     pub weakened: Units,
 }
 
@@ -203,13 +203,13 @@ impl fmt::Debug for CouplingContributions<'_> {
 }
 
 impl Coupling {
-    /// One contributor's own view: what `actor` strengthened less what it weakened.
+    /// One contributor's own view: the strengthenings of `actor` less its weakenings.
     #[must_use]
     pub fn by(&self, actor: &ActorId) -> CouplingView<'_> {
         CouplingView { coupling: self, who: Who::By(self.actors.index(actor)) }
     }
 
-    /// All contributors together: what all strengthened less what all weakened.
+    /// All contributors together: all strengthenings less all weakenings.
     #[must_use]
     pub const fn sum(&self) -> CouplingView<'_> {
         CouplingView { coupling: self, who: Who::Sum }
@@ -222,7 +222,7 @@ impl Coupling {
         CouplingView { coupling: self, who: Who::Max }
     }
 
-    /// Who contributes to `key` at `now`, and what.
+    /// The contributors to `key` at `now`, and their amounts.
     #[must_use]
     pub fn contributions(&self, key: &[u8], now: Timestamp) -> CouplingContributions<'_> {
         CouplingContributions {

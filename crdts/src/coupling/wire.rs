@@ -1,4 +1,4 @@
-//! The canonical bytes of couplings: one form for states and deltas, a writer, and a walk over untrusted bytes.
+//! The canonical bytes of couplings: one form for states and deltas, an encoder, and a reader of untrusted bytes.
 //!
 //! ```text
 //! 0x14
@@ -6,15 +6,15 @@
 //! actors      count, then each: length 1..=32, bytes                                  strictly ascending, all used
 //! rows        count, then each:                                                       keys strictly ascending
 //!   key       bytes shared with the key before, bytes of its own, those bytes
-//!   parts     each: steps << 3 | more << 2 | weakened << 1 | strengthened             actors strictly ascending
+//!   contributions, each: steps << 3 | more << 2 | weakened << 1 | strengthened        actors strictly ascending
 //!             then the instants that are there, strengthened first, as zigzag distance from the instant before
 //! ```
-//! Numbers are varints in their shortest form. `steps` counts the actors passed over since the last part of the row;
-//! `more` says that another part follows. A part has at least one instant, and no instant is 0. A key shares all
-//! that it has in common with the one before, or nothing where [`sharing_allowed`] says no.
+//! Numbers are varints in their shortest form. `steps` counts the actors passed over since the last contribution of the
+//! row; `more` says that another one follows. A contribution has at least one instant, and no instant is 0. A key
+//! shares all that it has in common with the one before, or nothing where [`sharing_allowed`] says no.
 //!
-//! The invariant: what the walk accepts is what the writer writes. Schema rules, limits and order are checked here;
-//! which schema a collection accepts is not.
+//! The invariant: the reader accepts exactly the bytes that the encoder writes. Schema rules, limits and order are
+//! checked here; which schema a collection accepts is not.
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -43,11 +43,11 @@ pub(super) struct RowContribution {
     pub(super) weakened: u64,
 }
 
-/// A key and its parts, as the walk lends them.
+/// A key and its contributions, as the reader lends them.
 pub(super) type WireRow<'w> = (&'w [u8], &'w [RowContribution]);
 
 /// Whether a key may share bytes with the one before: when that leaves the bytes of all keys, `decoded`, within 64
-/// times the bytes they are written in, and 4,096. Otherwise a few bytes could claim keys without end.
+/// times the bytes in which they are written, and 4,096. Otherwise a few bytes could claim keys without end.
 const fn sharing_allowed(decoded: usize, encoded: usize) -> bool {
     decoded <= encoded.saturating_mul(64).saturating_add(KEY_BYTES_MAX)
 }
@@ -75,7 +75,7 @@ impl<'k> Encoder<'k> {
         actors: impl ExactSizeIterator<Item = &'a ActorId>,
         rows: usize,
     ) -> Self {
-        // Enough for one contribution under a key of 40 bytes: what a mutator gives.
+        // Enough for a mutator's delta: one contribution under a key of 40 bytes.
         let mut out = Vec::with_capacity(128);
         out.push(KIND);
         schema.put(&mut out);
@@ -88,7 +88,7 @@ impl<'k> Encoder<'k> {
         Self { out, before: &[], decoded: 0, instant: 0 }
     }
 
-    /// Keys strictly ascending; at least one part, actors strictly ascending.
+    /// Keys strictly ascending; at least one contribution, actors strictly ascending.
     pub(super) fn row(&mut self, key: &'k [u8], parts: impl Iterator<Item = RowContribution>) {
         let shared = shared_bytes(self.before, key, self.decoded, self.out.len());
         let own = key.get(shared..).unwrap_or_default();
@@ -123,7 +123,7 @@ impl<'k> Encoder<'k> {
     }
 }
 
-/// A walk over untrusted bytes, row by row. Holds the table of actors and one row; nothing is believed before it is
+/// Reads untrusted bytes, row by row. Holds the table of actors and one row; no claim is believed before its bytes are
 /// there.
 #[derive(Debug)]
 pub(super) struct RowReader<'a> {
@@ -178,7 +178,7 @@ impl<'a> RowReader<'a> {
         })
     }
 
-    /// Walks to the end and back to the first row. Errors if the input is not canonical as a whole.
+    /// Reads to the end and goes back to the first row. Errors if the input is not canonical as a whole.
     pub(super) fn check(&mut self) -> Result<(), DecodeError> {
         while self.advance()?.is_some() {}
         (self.reader, self.rows_left) = self.start.clone();
@@ -213,7 +213,7 @@ impl<'a> RowReader<'a> {
         if !self.first && own <= tail {
             return Err(DecodeError::NotCanonical);
         }
-        // What is shared now is what both have in common, unless the claim was short.
+        // The shared bytes are now those that both keys have in common, unless the claim was short.
         let common = tail.iter().zip(own).take_while(|(a, b)| a == b).count().saturating_add(shared);
         let allowed = sharing_allowed(self.decoded.saturating_add(common), encoded);
         if shared != if allowed { common } else { 0 } {
