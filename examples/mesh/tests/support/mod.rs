@@ -25,11 +25,17 @@ impl Scratch {
 
     /// The files of a directory, with what is in them.
     pub(crate) fn files(&self, name: &str) -> Vec<(String, Vec<u8>)> {
-        let mut files: Vec<_> = std::fs::read_dir(self.path(name))
-            .unwrap()
-            .map(|file| file.unwrap())
-            .map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap()))
-            .collect();
+        let (mut files, mut folders) = (Vec::new(), vec![String::new()]);
+        while let Some(folder) = folders.pop() {
+            for file in std::fs::read_dir(self.0.join(name).join(&folder)).unwrap().map(Result::unwrap) {
+                let path = format!("{folder}{}", file.file_name().into_string().unwrap());
+                if file.path().is_dir() {
+                    folders.push(format!("{path}/"));
+                } else {
+                    files.push((path, std::fs::read(file.path()).unwrap()));
+                }
+            }
+        }
         files.sort();
         files
     }
@@ -40,7 +46,9 @@ impl Scratch {
         let _ = std::fs::remove_dir_all(self.path(to));
         std::fs::create_dir_all(self.path(to)).unwrap();
         for (name, bytes) in files {
-            std::fs::write(self.0.join(to).join(name), bytes).unwrap();
+            let path = self.0.join(to).join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
         }
     }
 }
