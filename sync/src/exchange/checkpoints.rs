@@ -12,7 +12,7 @@ const ROOTS_MAX: usize = 256;
 /// Peers whose last common root is remembered.
 const PEERS_MAX: usize = 256;
 
-/// That this side was equal with a peer: stored behind what it held then, and taken back there
+/// That this side was equal with a peer: stored after what it held then, and taken back there
 /// ([`Sessions::restore`](crate::session::Sessions::restore)), it saves a comparison after a restart. One that is lost or out of
 /// place costs bytes and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

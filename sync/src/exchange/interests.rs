@@ -13,14 +13,14 @@ pub(super) struct Interests {
     both: Scope,
     both_name: Name,
     /// Whether the peer has to be told what this side wants.
-    take_unreported: bool,
+    unreported: bool,
 }
 
 impl Interests {
     /// With what the handshake has said: whether this side wants everything, and the same of the peer.
     pub(super) fn new(ours: Scope, (here, there): (bool, bool)) -> Self {
         let mut interests = Self {
-            take_unreported: !(here && ours.is_everything()),
+            unreported: !(here && ours.is_everything()),
             ours,
             theirs: there.then(Scope::everything),
             both: Scope::from_filters([]),
@@ -43,7 +43,7 @@ impl Interests {
     /// This side wants something else. Whether that changes what both want.
     pub(super) fn set_ours(&mut self, ours: Scope) -> bool {
         self.ours = ours;
-        self.take_unreported = true;
+        self.unreported = true;
         self.meet()
     }
 
@@ -69,12 +69,46 @@ impl Interests {
     }
 
     /// Whether the peer has yet to be told what this side wants.
-    pub(super) const fn are_untold(&self) -> bool {
-        self.take_unreported
+    pub(super) const fn are_unreported(&self) -> bool {
+        self.unreported
     }
 
     /// What the peer has to be told that this side wants, once.
-    pub(super) fn take_untold(&mut self) -> Option<&Scope> {
-        core::mem::take(&mut self.take_unreported).then_some(&self.ours)
+    pub(super) fn take_unreported(&mut self) -> Option<&Scope> {
+        core::mem::take(&mut self.unreported).then_some(&self.ours)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(filters: &[&str]) -> Scope {
+        Scope::of(filters).unwrap()
+    }
+
+    #[test]
+    fn nothing_is_in_common_before_both_have_said_what_they_want() {
+        let mut interests = Interests::new(scope(&["a", "b/*"]), (false, false));
+        assert!(
+            !interests.are_known() && !interests.both().matches(&crate::identity::Topic::new("a").unwrap())
+        );
+        assert_eq!(interests.take_unreported(), Some(&scope(&["a", "b/*"])));
+        assert_eq!(interests.take_unreported(), None);
+        assert!(interests.set_theirs(scope(&["b/c"])) && interests.are_known());
+        assert_eq!(interests.both(), &scope(&["b/c"]));
+        assert!(!interests.set_ours(scope(&["b/c", "d"])), "the same is in common");
+        assert!(interests.set_ours(scope(&["d"])) && interests.are_unreported());
+    }
+
+    #[test]
+    fn who_wants_everything_says_so_in_the_handshake() {
+        let mut interests = Interests::new(Scope::everything(), (true, true));
+        assert!(interests.are_known() && interests.both().is_everything());
+        assert_eq!(interests.take_unreported(), None);
+        // The host's gate lets the peer see less than the handshake has said.
+        let mut gated = Interests::new(scope(&["a"]), (true, true));
+        assert_eq!((gated.both(), gated.are_unreported()), (&scope(&["a"]), true));
+        assert_eq!(gated.take_unreported(), Some(&scope(&["a"])));
     }
 }

@@ -312,7 +312,7 @@ impl Exchange {
         self.rounds.stuck() >= USELESS_MAX && self.told.in_sync.replace(false) != Some(false)
     }
 
-    /// Tells the host, once, that there is no room for what the peer has. Whoever rounds logs on is not to blame.
+    /// Tells the host, once, that there is no room for what the peer has. Whoever passes logs on is not to blame.
     fn too_many_logs(&mut self, cx: &mut Context<'_>) {
         if !core::mem::replace(&mut self.told.too_many_logs, true) {
             cx.notices.push(Notice::TooManyLogs);
@@ -321,7 +321,7 @@ impl Exchange {
 
     /// Appends the next message, if there is one: its kind and the rest.
     pub(crate) fn compose(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
-        if let Some(ours) = self.interests.take_untold() {
+        if let Some(ours) = self.interests.take_unreported() {
             Message::Subscribe(ours.clone()).put(out);
             return;
         }
@@ -383,7 +383,7 @@ impl Exchange {
     pub(crate) fn is_spent(&self, set: &mut LogSet) -> bool {
         self.told.in_sync == Some(true)
             && self.rounds.is_idle()
-            && !self.interests.are_untold()
+            && !self.interests.are_unreported()
             && self.outbox.is_spent(set)
     }
 

@@ -64,7 +64,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// From now on changes behind this version are sent as they come.
+    /// From now on changes after this version are sent as they come.
     pub(crate) fn go_live(&mut self, version: u64) {
         self.cursor = self.cursor.max(version);
         self.live = true;

@@ -185,19 +185,19 @@ mod tests {
         machines[0] = Some(first);
         let (mut frame, mut frames, mut memory) = (Some(frame), 0, 0);
         let mut pushed = [0, 0];
-        let mut version = 1;
+        let mut side = 1;
         while let Some(bytes) = frame.take() {
             frames += 1;
-            let machine = machines[version].as_mut().unwrap();
-            let set = if version == 0 { &mut *ours } else { &mut *theirs };
+            let machine = machines[side].as_mut().unwrap();
+            let set = if side == 0 { &mut *ours } else { &mut *theirs };
             let step = machine.handle(set, &bytes).unwrap();
-            pushed[version] += step.push.len();
+            pushed[side] += step.push.len();
             memory = memory.max(machine.memory());
             if let Status::Done(report) = &step.status {
                 assert_eq!(report.outcome, Outcome::Differences, "{report:?}");
             }
             frame = step.message;
-            version = 1 - version;
+            side = 1 - side;
         }
         let lacking = |a: &ReconcileSet, b: &ReconcileSet| a.iter().filter(|(_, id)| !b.contains(id)).count();
         assert_eq!(pushed, [lacking(ours, theirs), lacking(theirs, ours)]);

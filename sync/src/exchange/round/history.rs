@@ -150,3 +150,61 @@ impl History {
         RoundOutcome::Useless
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOTS: Roots = Roots { theirs: Some([1; 32]), ours: [2; 32] };
+    const NOTHING: Ended = Ended { roots: ROOTS, partial: false, gained: (false, false), more: false };
+
+    #[test]
+    fn what_is_remembered_is_not_trusted_once_a_look_at_the_changes_was_of_no_use() {
+        let mut history = History::new();
+        assert!(history.trusts_memory() && history.trusts_root());
+        assert_eq!(history.ended(&Ended { partial: true, ..NOTHING }), RoundOutcome::Useless);
+        assert!(!history.trusts_memory() && !history.trusts_root() && !history.needs_ranges());
+        assert_eq!(
+            history.ended(&Ended { gained: (false, true), ..NOTHING }),
+            RoundOutcome::Gained { here: false }
+        );
+        assert!(!history.trusts_root(), "that this round was of use says nothing of what is remembered");
+        history.equal();
+        assert!(history.trusts_memory() && history.trusts_root());
+    }
+
+    #[test]
+    fn roots_that_two_rounds_did_not_make_equal_are_tried_again_now_and_then() {
+        let mut history = History::new();
+        assert_eq!((history.ended(&NOTHING), history.is_hopeless(&ROOTS)), (RoundOutcome::Useless, false));
+        assert_eq!((history.ended(&NOTHING), history.useless()), (RoundOutcome::Useless, 2));
+        assert!(history.needs_ranges() && history.stuck() == 2);
+        for asked in 1..=2 * RETRY {
+            assert_eq!(history.is_hopeless(&ROOTS), asked % RETRY != 0);
+        }
+        assert!(!history.is_hopeless(&Roots { ours: [3; 32], ..ROOTS }), "this side has something new");
+        // Another session has brought this side something: it is not stuck, though this peer brings it nothing.
+        assert_eq!(
+            history.ended(&Ended { roots: Roots { ours: [3; 32], ..ROOTS }, ..NOTHING }),
+            RoundOutcome::Useless
+        );
+        assert_eq!((history.useless(), history.stuck()), (3, 1));
+    }
+
+    #[test]
+    fn round_after_round_comes_to_all_logs_whatever_fills_the_first_places() {
+        let mut history = History::new();
+        let logs: Vec<LogId> =
+            (0..1_300_u32).map(|at| LogId::from_bytes(*blake3::hash(&at.to_le_bytes()).as_bytes())).collect();
+        let mut seen = alloc::collections::BTreeSet::new();
+        let mut sizes = Vec::new();
+        for _ in 0..3 {
+            let mut window = history.window();
+            window.extend(logs.iter().copied());
+            let (taken, more) = history.moved(window);
+            sizes.push((taken.len(), more));
+            seen.extend(taken);
+        }
+        assert_eq!((seen.len(), sizes), (logs.len(), alloc::vec![(512, true), (512, true), (512, false)]));
+    }
+}
