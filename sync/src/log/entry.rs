@@ -151,12 +151,11 @@ impl<'a> Entry<'a> {
         (self.payload_len as usize).saturating_add(16)
     }
 
-    /// The bytes that end it: its payload, or the hash of one that was erased.
-    #[inline]
-    pub(crate) const fn body_bytes(&self) -> &[u8] {
-        match &self.body {
-            Body::Payload(payload) => payload,
-            Body::Hash(hash) => hash.as_bytes(),
+    /// The same without the bytes of its payload, which are the last that are written of it; and those.
+    pub(crate) const fn split_payload(self) -> (Self, &'a [u8]) {
+        match self.body {
+            Body::Payload(payload) => (Self { body: Body::Payload(&[]), ..self }, payload),
+            Body::Hash(_) => (self, &[]),
         }
     }
 
@@ -408,13 +407,6 @@ impl Before {
     /// Writes an entry behind this one and moves behind it. Its base is not below.
     #[inline]
     pub(crate) fn write(&mut self, entry: &Entry<'_>, bytes: &mut Vec<u8>) {
-        self.write_head(entry, bytes);
-        bytes.extend_from_slice(entry.body_bytes());
-    }
-
-    /// Writes all of an entry but its [body](Entry::body_bytes), and moves behind it.
-    #[inline]
-    pub(crate) fn write_head(&mut self, entry: &Entry<'_>, bytes: &mut Vec<u8>) {
         let rise = entry.base.saturating_sub(self.base);
         let mut extra = entry.flags.0 << 4;
         if rise > 0 {
@@ -446,6 +438,10 @@ impl Before {
         if !entry.cites.is_empty() {
             put_varint(bytes, entry.cites.len() as u64);
             bytes.extend_from_slice(entry.cites);
+        }
+        match &entry.body {
+            Body::Payload(payload) => bytes.extend_from_slice(payload),
+            Body::Hash(hash) => bytes.extend_from_slice(hash.as_bytes()),
         }
         *self = Self { base: entry.base, hlc: entry.hlc };
     }

@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 
 use consilience_base::{Hlc, Timestamp};
 
-use super::entry::{Before, Entry, LOG_SIZE_MAX};
+use super::entry::{Before, LOG_SIZE_MAX};
 use super::head::{HEAD_MILLIS_MAX, SignedHead};
 use super::keys::LogKeys;
 use super::run::{Grown, Run};
@@ -294,13 +294,14 @@ pub(crate) fn write(
     let room = bytes_max.saturating_sub(128).saturating_sub(left.len().saturating_mul(Hash::LEN));
     let mut at = run.entries(from, to);
     // The first is written behind something else than here; the others are as they are kept, block by block.
-    let first = at.next();
-    let (mut first_head, body) = (Vec::new(), first.as_ref().map_or(&[][..], Entry::body_bytes));
-    if let Some(first) = &first {
-        { before }.write_head(first, &mut first_head);
-    }
-    let mut end = from.saturating_add(u64::from(first.is_some()));
-    let mut entry_bytes = first_head.len().saturating_add(body.len());
+    let mut first_head = Vec::new();
+    let first_payload = at.next().map(|first| {
+        let (head, payload) = first.split_payload();
+        { before }.write(&head, &mut first_head);
+        payload
+    });
+    let mut end = from.saturating_add(u64::from(first_payload.is_some()));
+    let mut entry_bytes = first_head.len().saturating_add(first_payload.map_or(0, <[u8]>::len));
     let mut others: Vec<&[u8]> = Vec::new();
     while end < to {
         // The cover of the rest is at most so long.
@@ -327,7 +328,7 @@ pub(crate) fn write(
         out.extend_from_slice(hash.as_bytes());
     }
     out.extend_from_slice(&first_head);
-    out.extend_from_slice(body);
+    out.extend_from_slice(first_payload.unwrap_or_default());
     for bytes in others {
         out.extend_from_slice(bytes);
     }
