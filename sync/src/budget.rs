@@ -6,7 +6,7 @@
 /// cause work out of all proportion. A check whose signature was good and brought entries that were not here is free:
 /// that is a writer at work. With entries of one byte, each under a head of its own, it gets a check for 71 bytes.
 ///
-/// One for each session; whoever hands messages in notes their bytes with [`received`](Self::received) first.
+/// One for each session; the caller that hands messages in notes their bytes with [`received`](Self::received) first.
 #[derive(Clone, Debug)]
 pub struct VerifyBudget {
     /// In bytes.
@@ -26,7 +26,7 @@ impl VerifyBudget {
         Self { credit: Self::CREDIT_MAX, checks: 0, unlimited: false }
     }
 
-    /// Without a limit: for what comes from one's own storage, never for a peer.
+    /// Without a limit: for bytes from one's own storage, never for a peer.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self { credit: Self::CREDIT_MAX, checks: 0, unlimited: true }

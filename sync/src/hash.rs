@@ -1,7 +1,7 @@
 //! [`Hash`], and the pattern of all public names that are a fixed number of bytes.
 //!
-//! Hashing itself stands where its keys are. The invariant: such a name is its bytes and nothing else, so equal bytes are
-//! equal names.
+//! Hashing itself stands where its keys are. The invariant: such a name is its bytes and nothing else, so equal bytes
+//! are equal names.
 
 /// Defines a public newtype of so many bytes: compared and ordered as bytes, shown by its first 8.
 macro_rules! fixed_bytes {

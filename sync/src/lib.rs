@@ -1,20 +1,20 @@
 //! Signed logs, set reconciliation and the sessions that carry them, for whatever an application puts into its logs.
 //!
-//! - [`Log`]: one writer's append-only sequence. One signature covers everything below it, any part of it can be proven,
-//!   and what is no longer needed can be dropped from its front without harm to any later proof.
-//! - [`LogSet`]: the logs that one replica or relay holds; what of them counts, and what is evidence of a fork.
-//! - The identities behind them: [`MeshId`], [`AgentId`] and its keys, [`Topic`], [`LogId`].
-//! - [`reconcile`]: finding what two sets of ids do not share, at a cost that follows the difference.
-//!   [`LogSet::reconcile`] does it for the heads of logs, and [`LogSet::plan`] says what to send then.
-//! - [`session`]: two holders of logs meet over any transport, and each gets what it lacks.
+//! - [`Log`]: one writer's append-only sequence. One signature covers everything below it, any part of it can be
+//!   proven, and entries that are no longer needed can be dropped from its front without harm to any later proof.
+//! - [`LogSet`]: the logs that one replica or relay holds, the entries that count, and the evidence of forks.
+//! - The identities in them: [`MeshId`], [`AgentId`] and its keys, [`Topic`], [`LogId`].
+//! - [`reconcile`]: finding the difference of two sets of ids, at a cost that follows the difference.
+//!   [`LogSet::reconcile`] does it for the heads of logs, and [`LogSet::plan`] says which ranges to send then.
+//! - [`session`]: two holders of logs meet over any transport, and each gets the entries that it lacks.
 //!
 //! Nothing here opens a connection, reads a clock, draws randomness or stores anything; the host does.
 //!
-//! What does not live here: maps, sets, counters and what a payload means. A relay, which passes on payloads that it
-//! does not interpret, needs only this crate. (It could read them: nothing is encrypted.)
+//! Not here: maps, sets, counters and the meaning of payloads. A relay, which passes on payloads that it does not
+//! interpret, needs only this crate. (It could read them: nothing is encrypted.)
 //!
 //! The invariant: payloads are opaque. They are carried, hashed and compared as the bytes that were received, and no
-//! decision depends on what is in them.
+//! decision depends on their content.
 //!
 //! # A writer, a relay and a reader
 //!
@@ -74,7 +74,7 @@
 //! # Limits
 //!
 //! An entry has [`ENTRY_BYTES_MAX`] bytes, a log [`LOG_SIZE_MAX`] entries, a topic [`Topic::BYTES_MAX`] bytes: these
-//! decide validity and are the same for all. What a set is willing to hold is up to its host: [`Limits`].
+//! decide validity and are the same for all. How much a set is willing to hold is up to its host: [`Limits`].
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;

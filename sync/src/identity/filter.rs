@@ -1,4 +1,4 @@
-//! [`TopicFilter`]: which topics somebody wants.
+//! [`TopicFilter`]: the topics in which a subscriber is interested.
 
 use core::fmt;
 

@@ -1,4 +1,4 @@
-//! Ed25519 keys and signatures (RFC 8032), with the strict reading of what is valid.
+//! Ed25519 keys and signatures (RFC 8032), with a strict reading of validity.
 //!
 //! Two things make a signature mean one thing to everybody. A public key is *admitted* once: its bytes are the
 //! canonical ones, and its point has no part of small order, so no signature verifies for messages it was not made
@@ -14,7 +14,7 @@ use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use super::AgentId;
 use crate::hash::fixed_bytes;
 
-/// What a signature is for. The 32 bytes of the tag begin the signed message, so no signature of one kind is one of
+/// The purpose of a signature. The 32 bytes of the tag begin the signed message, so no signature of one kind is one of
 /// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -62,7 +62,7 @@ pub enum SignError {
 
 /// Something that signs for one agent: a [`Keypair`], or the host's way to keys in hardware.
 pub trait Signer {
-    /// For whom it signs.
+    /// The agent for whom it signs.
     fn agent(&self) -> AgentId;
 
     /// Signs these bytes as they are (Ed25519, no prehash). They begin with a [`SigningTag`].
@@ -130,7 +130,7 @@ impl AgentKey {
     ///
     /// # Errors
     ///
-    /// What is wrong with it; see [`KeyError`].
+    /// The fault in the key; see [`KeyError`].
     pub fn admit(agent: &AgentId) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(agent.as_bytes()).map_err(|_| KeyError::NotAPoint)?;
         let point = key.to_edwards();
@@ -147,7 +147,7 @@ impl AgentKey {
         Ok(Self(Arc::new(key)))
     }
 
-    /// Whose key it is.
+    /// The agent whose key it is.
     #[must_use]
     pub fn agent(&self) -> AgentId {
         AgentId::from_bytes(self.0.to_bytes())

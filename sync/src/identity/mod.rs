@@ -1,7 +1,7 @@
-//! Who and where: meshes, agents and their keys, topics, and the names of logs.
+//! Identities: meshes, agents and their keys, topics, and the ids of logs.
 //!
-//! The invariant: what has a value of one of these types was checked. A [`Topic`] is well formed, an [`AgentKey`] is
-//! a key under which a signature means one thing; an [`AgentId`] is any 32 bytes until it is admitted.
+//! The invariant: a value of one of these types was checked. A [`Topic`] is well formed, an [`AgentKey`] is a key under
+//! which a signature means one thing; an [`AgentId`] is any 32 bytes until it is admitted.
 
 mod filter;
 mod keys;
@@ -31,13 +31,13 @@ impl MeshId {
         Self(bytes)
     }
 
-    /// Its bytes. Whoever has them is a member.
+    /// Its bytes. Every agent that has them is a member.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// What may be published to find members by.
+    /// The bytes that may be published to find members by.
     #[must_use]
     pub fn discovery_key(&self) -> DiscoveryKey {
         DiscoveryKey(blake3::derive_key("consilience discovery v1", &self.0))
@@ -58,7 +58,7 @@ fixed_bytes! {
 }
 
 impl DiscoveryKey {
-    /// Its first 8 bytes. They tell bytes of another mesh from bytes that somebody changed, and prove nothing.
+    /// Its first 8 bytes. They tell bytes of another mesh from bytes that were changed, and prove nothing.
     #[must_use]
     pub fn tag(&self) -> [u8; 8] {
         core::array::from_fn(|at| self.0[at])

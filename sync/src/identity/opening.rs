@@ -1,4 +1,4 @@
-//! What opens a log: [`LogOpening`], and the [`LogId`] it hashes to.
+//! The opening of a log: [`LogOpening`], and the [`LogId`] it hashes to.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -10,15 +10,16 @@ use crate::codec::{DecodeError, Reader};
 use crate::hash::fixed_bytes;
 
 const KIND: u8 = 0x28;
-/// The writer is the agent's own key. Other forms will name a device's key and who vouches for it.
+/// The writer is the agent's own key. Other forms will name a device's key and the key that vouches for it.
 const WRITER_IS_AGENT: u8 = 0;
 
-/// What a log is for.
+/// The purpose of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LogKind {
-    /// Its entries add up to a state. It compacts itself by carrying what still counts; when forked, it is invalid.
+    /// Its entries add up to a state. It compacts itself by relisting the entries that still count; when forked, it is
+    /// invalidated.
     State,
-    /// Its entries are events and are kept up to its prune point. When forked, it is valid below the first difference.
+    /// Its entries are events and are kept from its base on. When forked, it is valid below the first difference.
     Event,
 }
 
@@ -67,7 +68,7 @@ impl Incarnation {
 }
 
 fixed_bytes! {
-    /// The name of a log: a hash that binds its mesh, topic, kind, writer and incarnation.
+    /// The id of a log: a hash that binds its mesh, topic, kind, writer and incarnation.
     LogId, 32
 }
 
@@ -95,20 +96,20 @@ pub enum OpeningError {
     Key(#[from] KeyError),
 }
 
-/// What there is to know of a log before its first entry: enough to admit it or not, and to check everything in it.
+/// The facts that are known of a log before its first entry: enough to admit it or not, and to check everything in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogOpening {
     /// In which topic.
     pub topic: Topic,
-    /// What it is for.
+    /// Its purpose.
     pub kind: LogKind,
-    /// Whose log it is: the key that signs its heads.
+    /// The agent whose log it is: the key that signs its heads.
     pub agent: AgentId,
     /// Which of that agent's logs.
     pub incarnation: Incarnation,
 }
 
-/// An opening with the name of its log. Deriving the name takes two hashes, so that is done once, where the opening comes
+/// An opening with the id of its log. Deriving the id takes two hashes, so that is done once, where the opening comes
 /// from, and the two are passed on together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedOpening {
@@ -117,7 +118,7 @@ pub struct NamedOpening {
 }
 
 impl NamedOpening {
-    /// Reads what [`LogOpening::encode`] wrote.
+    /// Reads the bytes that [`LogOpening::encode`] wrote.
     ///
     /// # Errors
     ///
@@ -126,13 +127,13 @@ impl NamedOpening {
         Ok(LogOpening::decode(bytes, mesh)?.named(mesh))
     }
 
-    /// The name of the log.
+    /// The id of the log.
     #[must_use]
     pub const fn id(&self) -> &LogId {
         &self.id
     }
 
-    /// What opens it.
+    /// The opening itself.
     #[must_use]
     pub const fn opening(&self) -> &LogOpening {
         &self.opening
@@ -144,8 +145,9 @@ impl NamedOpening {
 }
 
 impl LogOpening {
-    /// The log's name in this mesh: `derive_key("consilience log v1", mesh ‖ topic hash ‖ kind ‖ agent ‖ incarnation
-    /// u64le)`, with the topic hash `derive_key("consilience topic v1", mesh ‖ topic)`.
+    /// The log's id in this mesh:
+    /// `derive_key("consilience log v1", mesh ‖ topic hash ‖ kind ‖ agent ‖ incarnation u64le)`,
+    /// with the topic hash `derive_key("consilience topic v1", mesh ‖ topic)`.
     #[must_use]
     pub fn log_id(&self, mesh: &MeshId) -> LogId {
         let mut material = Vec::with_capacity(Topic::BYTES_MAX);
@@ -160,7 +162,7 @@ impl LogOpening {
         LogId(blake3::derive_key("consilience log v1", &material))
     }
 
-    /// With the log's name in this mesh, for all that needs both.
+    /// With the log's id in this mesh, for all that needs both.
     #[must_use]
     pub fn named(self, mesh: &MeshId) -> NamedOpening {
         NamedOpening { id: self.log_id(mesh), opening: self }
@@ -181,17 +183,17 @@ impl LogOpening {
         bytes.extend_from_slice(self.agent.as_bytes());
         bytes.extend_from_slice(&self.incarnation.0.to_le_bytes());
         let topic = self.topic.as_str().as_bytes();
-        // At most 128 bytes: one byte says how many.
+        // At most 128 bytes: one byte holds the length.
         bytes.extend(u8::try_from(topic.len()));
         bytes.extend_from_slice(topic);
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Reads the bytes that [`encode`](Self::encode) wrote.
     ///
     /// # Errors
     ///
-    /// [`OpeningError::WrongMesh`] if it was written for another mesh, else what is wrong with the bytes. The key is
-    /// not looked at: see [`AgentKey::admit`](super::AgentKey::admit).
+    /// [`OpeningError::WrongMesh`] if it was written for another mesh, else the fault in the bytes. The key is not
+    /// looked at: see [`AgentKey::admit`](super::AgentKey::admit).
     pub fn decode(bytes: &[u8], mesh: &MeshId) -> Result<Self, OpeningError> {
         let mut reader = Reader::new(bytes);
         let opening = Self::read(&mut reader, mesh)?;

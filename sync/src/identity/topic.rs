@@ -42,7 +42,7 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// What is wrong with it; see [`TopicError`].
+    /// The fault in the name; see [`TopicError`].
     pub fn new(name: &str) -> Result<Self, TopicError> {
         if name.is_empty() || name.len() > Self::BYTES_MAX {
             return Err(TopicError::Length);
@@ -60,7 +60,7 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// What is wrong with them; see [`TopicError`].
+    /// The fault in the bytes; see [`TopicError`].
     pub fn from_utf8(bytes: &[u8]) -> Result<Self, TopicError> {
         // The length first: the check below is linear in it.
         if bytes.len() > Self::BYTES_MAX {

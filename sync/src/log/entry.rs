@@ -1,4 +1,4 @@
-//! Entries: what a writer appends, how one is written, and what of it is hashed.
+//! Entries: their content, their encoding, and the part of them that is hashed.
 //!
 //! An entry's bytes are the same in memory and on the wire: a header that depends on the entry before it (its base
 //! and stamp), and the payload. The header of a small entry right after another has one or two bytes.
@@ -43,8 +43,8 @@ impl EntryFlags {
     }
 }
 
-/// What a writer had seen of another log where it matters. Advisory: nothing waits for it, and an entry is valid
-/// whatever it cites.
+/// The size of another log that a writer had seen, where it matters. Advisory: nothing waits for it, and an entry is
+/// valid whatever it cites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Citation {
     /// The first 8 bytes of the cited log's id ([`LogId::alias`](crate::LogId::alias)).
@@ -114,7 +114,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// What the writer had seen of other logs.
+    /// The sizes of other logs that the writer had seen.
     pub fn citations(&self) -> impl Iterator<Item = Citation> + 'a {
         let mut reader = Reader::new(self.cites);
         let count = if self.cites.is_empty() { 0 } else { reader.varint().unwrap_or(0) };
@@ -131,11 +131,11 @@ impl<'a> Entry<'a> {
         bytes
     }
 
-    /// Reads what [`encode`](Self::encode) wrote of the entry with this number.
+    /// Reads the bytes that [`encode`](Self::encode) wrote of the entry with this number.
     ///
     /// # Errors
     ///
-    /// What is wrong with the bytes.
+    /// The fault in the bytes.
     pub fn decode(bytes: &'a [u8], seq: u64, kind: LogKind) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         if seq >= LOG_SIZE_MAX {
@@ -146,7 +146,7 @@ impl<'a> Entry<'a> {
         Ok(entry)
     }
 
-    /// What it counts where bytes are limited: the payload, and a little for itself.
+    /// Its cost where bytes are limited: the payload, and a little for the entry itself.
     pub(crate) const fn cost(&self) -> usize {
         (self.payload_len as usize).saturating_add(16)
     }
@@ -193,14 +193,14 @@ impl<'a> Entry<'a> {
         Self { body: Body::Hash(self.payload_hash(keys)), ..*self }
     }
 
-    /// This entry with a payload, which must hash to what it had.
+    /// This entry with a payload, which must have the hash of the erased one.
     pub(crate) const fn restored(&self, payload: &'a [u8]) -> Self {
         Self { body: Body::Payload(payload), ..*self }
     }
 }
 
-/// What an entry's spelling depends on: base and stamp of the entry before it. All zero before the first, and where a
-/// range has to be read without its predecessor.
+/// The predecessor on which an entry's spelling depends: base and stamp of the entry before it. All zero before the
+/// first, and where a range has to be read without its predecessor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Before {
     pub(crate) base: u64,
@@ -213,7 +213,7 @@ const HLC_MILLIS: u64 = 1;
 const HLC_FULL: u64 = 2;
 const HLC_RAW: u64 = 3;
 
-/// Bits of the byte that follows the header if there is anything to say in it.
+/// Bits of the byte that follows the header, if the entry needs one.
 const EXTRA_BASE: u8 = 1;
 const EXTRA_CITES: u8 = 1 << 1;
 const EXTRA_ERASED: u8 = 1 << 2;
@@ -236,7 +236,7 @@ pub enum AppendError {
     /// The log has [`LOG_SIZE_MAX`] entries. Open the next incarnation.
     #[error("the log is full")]
     Full,
-    /// The log is forked, or it is somebody else's.
+    /// The log is forked, or its writer is not local.
     #[error("the log is forked or not a local writer's")]
     NotWritable,
 }
@@ -296,7 +296,7 @@ pub(crate) fn write_citations(citations: &[Citation], kind: LogKind) -> Result<V
 }
 
 impl Before {
-    /// Reads the entry that comes next and moves behind it.
+    /// Reads the next entry and moves past it.
     #[inline]
     pub(crate) fn read<'a>(
         &mut self,
@@ -370,7 +370,7 @@ impl Before {
         (counter < 1 << 16).then(|| Hlc::from_bits(millis << 16 | counter))
     }
 
-    /// How a stamp is written behind this one, with its two numbers.
+    /// The spelling of a stamp after this predecessor, with its two numbers.
     #[inline]
     fn hlc_form(&self, hlc: Hlc) -> (u64, u64, u64) {
         let (last, next) = (self.hlc.to_bits(), hlc.to_bits());
@@ -404,7 +404,7 @@ impl Before {
         Ok(Entry { seq, base: new.base, hlc: new.hlc, flags: new.flags, payload_len, body, cites, kind })
     }
 
-    /// Writes an entry behind this one and moves behind it. Its base is not below.
+    /// Writes an entry after this predecessor and moves past it. The entry's base is not below the predecessor's.
     #[inline]
     pub(crate) fn write(&mut self, entry: &Entry<'_>, bytes: &mut Vec<u8>) {
         let rise = entry.base.saturating_sub(self.base);

@@ -1,8 +1,8 @@
 //! [`Evidence`] of a fork: two signed heads of one log, and the hashes that show different roots at one size.
 //!
-//! Evidence is portable. Whoever has the mesh can check it without either copy of the log, and it stays true whatever
-//! else is learnt. Of two pieces of evidence about one log, the one at the smaller size says more; at one size, the
-//! bytes decide. So evidence is a lattice, whose join is the minimum.
+//! Evidence is portable. Every member of the mesh can check it without either copy of the log, and it stays true
+//! whatever else is learnt. Of two pieces of evidence about one log, the one at the smaller size says more; at one
+//! size, the bytes decide. So evidence is a lattice, whose join is the minimum.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -23,7 +23,7 @@ use crate::identity::{AgentKey, LogId, LogKind, LogOpening, MeshId, NamedOpening
 
 const KIND: u8 = 0x2a;
 
-/// A head, and what shows the root of its tree at a smaller size.
+/// A head, and the hashes that show the root of its tree at a smaller size.
 #[derive(Clone, Debug)]
 pub(super) struct Side {
     head: SignedHead,
@@ -171,7 +171,7 @@ impl Evidence {
     /// # Errors
     ///
     /// [`OpeningError::WrongMesh`] where the bytes belong elsewhere, [`EvidenceError::NoFork`] where they show none,
-    /// else what is wrong with them.
+    /// else the fault in them.
     pub fn decode(bytes: &[u8], mesh: &MeshId, budget: &mut VerifyBudget) -> Result<Self, EvidenceError> {
         Ok(UncheckedEvidence::parse(bytes, mesh)?.check(budget, None)?.0)
     }
@@ -182,13 +182,13 @@ impl Evidence {
         &self.bytes
     }
 
-    /// What opened the forked log.
+    /// The opening of the forked log.
     #[must_use]
     pub const fn opening(&self) -> &LogOpening {
         &self.opening
     }
 
-    /// The name of the forked log.
+    /// The id of the forked log.
     #[must_use]
     pub const fn log(&self) -> &LogId {
         &self.log
@@ -223,7 +223,7 @@ impl Evidence {
 pub struct UncheckedEvidence<'a> {
     opening: NamedOpening,
     bytes: &'a [u8],
-    /// From behind the opening on.
+    /// The bytes after the opening.
     rest: Reader<'a>,
 }
 
@@ -232,7 +232,7 @@ impl<'a> UncheckedEvidence<'a> {
     ///
     /// # Errors
     ///
-    /// [`OpeningError::WrongMesh`] where the bytes belong elsewhere, else what is wrong with the opening.
+    /// [`OpeningError::WrongMesh`] where the bytes belong elsewhere, else the fault in the opening.
     pub fn parse(bytes: &'a [u8], mesh: &MeshId) -> Result<Self, EvidenceError> {
         let mut rest = Reader::new(bytes);
         if rest.byte()? != KIND {
@@ -242,7 +242,7 @@ impl<'a> UncheckedEvidence<'a> {
         Ok(Self { opening, bytes, rest })
     }
 
-    /// What opened the log that it is about.
+    /// The opening of the log that it is about.
     #[must_use]
     pub const fn opening(&self) -> &NamedOpening {
         &self.opening

@@ -1,7 +1,7 @@
 //! [`LogFront`]: where a copy of a log begins, so that storage can bring the copy back.
 //!
-//! A peer is never believed about where a copy begins: what it sends has to reach the base first. Storage is, for what
-//! it gives back was held before; what follows still has to prove against it.
+//! A peer is never believed about where a copy begins: its entries have to reach the base first. Storage is believed,
+//! for its entries were held before; the entries after them still have to prove against it.
 //!
 //! The invariant: a front only takes the place of nothing.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -22,7 +22,7 @@ pub struct LogFront {
     pub start: u64,
     /// Base and stamp of the entry before, where they came along.
     pub before: Option<(u64, Hlc)>,
-    /// The peaks of the tree over what lies before, from left to right.
+    /// The peaks of the tree over the entries before, from left to right.
     pub peaks: Vec<Hash>,
 }
 
@@ -72,15 +72,16 @@ impl Log {
         }
     }
 
-    /// Whether this entry is what is held under its number, but for an erased payload.
+    /// Whether this entry is the one that is held under its number, but for an erased payload.
     pub(crate) fn holds(&self, entry: &Entry<'_>) -> bool {
         self.leaf(entry.seq) == Some(entry.leaf(&self.keys))
     }
 
-    /// Remembers a signed head that lies beyond what is held, or before all of it.
+    /// Remembers a signed head that lies beyond the held run, or before all of it.
     pub(crate) fn see_again(&mut self, head: SignedHead) {
         if head.size < self.run.start() {
-            // What it covers was dropped, as a successor of the writer allowed, and the rest is not signed.
+            // The entries that it covers were dropped, as a successor of the writer allowed, and the rest is not
+            // signed.
             self.proof.get_or_insert(Proof { head, beyond: Vec::new() });
         } else if head.size > self.run.end() && self.furthest_head().is_none_or(|seen| seen.size < head.size)
         {

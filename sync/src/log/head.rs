@@ -81,7 +81,7 @@ impl SignedHead {
         key.verifies(&Self::message(log, self.size, self.base, self.time, &self.root), &self.signature)
     }
 
-    /// What the head says, as a hash. The signature is not part of it: the same content signed twice is one head.
+    /// The head's content, as a hash. The signature is not part of it: the same content signed twice is one head.
     #[must_use]
     pub fn id(&self, log: &LogId) -> Hash {
         let message = Self::message(log, self.size, self.base, self.time, &self.root);
@@ -102,18 +102,18 @@ impl SignedHead {
         bytes
     }
 
-    /// Reads what [`encode`](Self::encode) wrote, and checks key and signature.
+    /// Reads the bytes that [`encode`](Self::encode) wrote, and checks key and signature.
     ///
     /// # Errors
     ///
     /// [`OpeningError::WrongMesh`] where the bytes belong elsewhere, [`HeadError::BadSignature`] where they were
-    /// changed, else what is wrong with their form.
+    /// changed, else the fault in their form.
     pub fn decode(bytes: &[u8], mesh: &MeshId) -> Result<(LogOpening, Self), HeadError> {
         let (named, head) = Self::decode_named(bytes, mesh)?;
         Ok((named.into_opening(), head))
     }
 
-    /// [`decode`](Self::decode), with the name of the log.
+    /// [`decode`](Self::decode), with the id of the log.
     pub(crate) fn decode_named(bytes: &[u8], mesh: &MeshId) -> Result<(NamedOpening, Self), HeadError> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != KIND {

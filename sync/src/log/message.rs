@@ -1,5 +1,5 @@
-//! The small messages about a log: what somebody has, wants, and has no more. Which log they are about is said by
-//! whatever carries them.
+//! The small messages about a log: the entries that a side has, wants, and has no more. The carrier of a message names
+//! the log that it is about.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -12,29 +12,29 @@ const HAVE: u8 = 0x2c;
 const WANT: u8 = 0x2d;
 const GONE: u8 = 0x2e;
 
-/// What a holder has: entries `[start, size)`, and the base as of the last of them.
+/// The entries that a holder has: `[start, size)`, and the base as of the last of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Have {
     /// The first entry that is there.
     pub start: u64,
-    /// Behind the last.
+    /// The number after the last.
     pub size: u64,
     /// Entries below are needed by nobody.
     pub base: u64,
 }
 
-/// Entries that somebody asks for.
+/// Entries that a peer asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Want {
     /// The first of them.
     pub from: u64,
-    /// Behind the last; 2⁴⁴ for all there are. Equal to `from` for the proof alone.
+    /// The number after the last; 2⁴⁴ for all there are. Equal to `from` for the proof alone.
     pub to: u64,
-    /// Whether the asker can check them against what it holds.
+    /// The form of the range: whether the asker can check it against its own entries.
     pub form: RangeForm,
 }
 
-/// The answer when what was asked for is no longer there: nothing below is to be had here.
+/// The answer when the wanted entries are no longer there: this side has nothing below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone {
     /// The first entry that there is.
@@ -48,11 +48,11 @@ impl Have {
         numbers(HAVE, &[self.start, self.size.saturating_sub(self.start), self.base])
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Reads the bytes that [`encode`](Self::encode) wrote.
     ///
     /// # Errors
     ///
-    /// What is wrong with the bytes.
+    /// The fault in the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let [start, count, base] = read_numbers(HAVE, bytes)?;
         let size = start.checked_add(count).filter(|&size| size <= LOG_SIZE_MAX).ok_or(DecodeError::Limit)?;
@@ -71,11 +71,11 @@ impl Want {
         numbers(WANT, &[self.from, self.to.saturating_sub(self.from), form])
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Reads the bytes that [`encode`](Self::encode) wrote.
     ///
     /// # Errors
     ///
-    /// What is wrong with the bytes.
+    /// The fault in the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let [from, count, form] = read_numbers(WANT, bytes)?;
         let to = from.checked_add(count).filter(|&to| to <= LOG_SIZE_MAX).ok_or(DecodeError::Limit)?;
@@ -95,11 +95,11 @@ impl Gone {
         numbers(GONE, &[self.below])
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Reads the bytes that [`encode`](Self::encode) wrote.
     ///
     /// # Errors
     ///
-    /// What is wrong with the bytes.
+    /// The fault in the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let [below] = read_numbers(GONE, bytes)?;
         if below > LOG_SIZE_MAX {

@@ -2,15 +2,15 @@
 //!
 //! A [`Log`] is one copy of a log, the writer's own or a holder's. The writer [appends](Log::append), which only
 //! hashes, and [signs](Log::sign_head) when something is to be sent. Others [receive](Log::receive) ranges, each with
-//! its proof, and hold what was verified.
+//! its proof, and hold the entries that were verified.
 //!
-//! What lives here knows one log at a time; [`LogSet`](crate::LogSet) holds many, and decides what may be held. Pieces:
+//! This module knows one log at a time; [`LogSet`](crate::LogSet) holds many, and decides what may be held. Pieces:
 //! `shape` is the arithmetic of the tree, `entry` the spelling of entries, `run` the storage, `range` the wire,
 //! `receive` and `staging` the taking in, `evidence` and `search` the forks.
 //!
 //! The invariants:
 //!
-//! - what is held was signed by the writer, or was appended by it here and is not signed yet;
+//! - each held entry was signed by the writer, or was appended by it here and is not signed yet;
 //! - an error changes nothing; time that passes only makes entries ready;
 //! - the entries that are *ready* are those with which a fold may work: without a gap from a base on, and none of them
 //!   from the future.
@@ -53,21 +53,22 @@ use keys::LogKeys;
 use run::Run;
 use shape::Subtree;
 
-/// A head with what ties a run to it: the cover of what lies between the run's end and the head's size.
+/// A head with the hashes that tie a run to it: the cover of the entries between the run's end and the head's size.
 #[derive(Clone, Debug)]
 struct Proof {
     head: SignedHead,
     beyond: Vec<(Subtree, Hash)>,
 }
 
-/// Verified entries that do not follow on what is held: behind a gap, or a fast-forward that is not complete.
+/// Verified entries that do not connect to the held run: they wait after a gap, or are a fast-forward that is not
+/// complete.
 #[derive(Clone, Debug)]
 struct Staged {
     run: Run,
     proof: Proof,
     /// Entries below are not from the future.
     ready: u64,
-    /// What all its entries [cost](Entry::cost), and those that are not ready.
+    /// The [cost](Entry::cost) of all its entries, and of those that are not ready.
     cost: usize,
     late: usize,
 }
@@ -87,14 +88,15 @@ pub struct Log {
     staged: Vec<Staged>,
     /// Entries below are not from the future.
     ready: u64,
-    /// What the others [cost](Entry::cost).
+    /// The [cost](Entry::cost) of the others.
     late_bytes: usize,
     /// Entries below are not needed, by the word of the writer's next incarnation or by evidence of a fork.
     floor: u64,
-    /// Whether somebody is told of entries, and has to learn later what it was that ceased to count. For others, such as
-    /// relays, nothing is kept that was replaced.
+    /// Whether a consumer takes note of entries, and has to learn later which ones ceased to count. Without a consumer,
+    /// as in relays, no replaced entry is kept.
     has_consumer: bool,
-    /// What was held before a fast-forward, or before entries behind were given up, until the consumer was told.
+    /// The run that was held before a fast-forward, or before entries at its end were given up, until the consumer has
+    /// acknowledged the change.
     replaced: Option<Run>,
     /// Entries from here on do not count, as there is evidence of a fork; else the greatest number.
     valid_below: u64,
@@ -159,13 +161,13 @@ impl Log {
         }
     }
 
-    /// What opened it.
+    /// The opening of the log.
     #[must_use]
     pub const fn opening(&self) -> &LogOpening {
         &self.opening
     }
 
-    /// Its name.
+    /// Its id.
     #[must_use]
     pub const fn id(&self) -> &LogId {
         &self.id
@@ -201,13 +203,13 @@ impl Log {
         self.run.last().base
     }
 
-    /// The base as of the last entry that is ready. What lies below it may be dropped.
+    /// The base as of the last entry that is ready. Entries below it may be dropped.
     #[must_use]
     pub fn ready_base(&self) -> u64 {
         self.base_at(self.ready)
     }
 
-    /// The base as of the entry before `end`, for an end among what is held; the start where that is not known.
+    /// The base as of the entry before `end`, for an end within the held run; the start where that is not known.
     pub(crate) fn base_at(&self, end: u64) -> u64 {
         self.run.before(end).map_or(self.run.start(), |before| before.base)
     }
@@ -231,13 +233,13 @@ impl Log {
         self.run.proofs(&self.keys, &[]).root(size)
     }
 
-    /// The signed head that covers what is here. For the writer: the last one signed.
+    /// The signed head that covers the held run. For the writer: the last one signed.
     #[must_use]
     pub fn head(&self) -> Option<&SignedHead> {
         self.proof.as_ref().map(|proof| &proof.head)
     }
 
-    /// The signed head of the greatest size that was seen, which may lie beyond what is here.
+    /// The signed head of the greatest size that was seen, which may lie beyond the held run.
     #[must_use]
     pub fn furthest_head(&self) -> Option<&SignedHead> {
         self.furthest.as_ref().or_else(|| self.head())
@@ -249,13 +251,13 @@ impl Log {
         self.run.memory() + self.staged.iter().map(|staged| staged.run.memory()).sum::<usize>()
     }
 
-    /// How many entries are here and signed: what others can be given.
+    /// The number of entries that are here and signed: those that others can be given.
     #[must_use]
     pub fn signed_size(&self) -> u64 {
         self.run.end().min(self.head().map_or(0, |head| head.size))
     }
 
-    /// The entries that were appended here and not signed yet: what a range cannot carry.
+    /// The entries that were appended here and not signed yet: no range can carry them.
     pub fn unsigned(&self) -> impl Iterator<Item = Entry<'_>> {
         self.entries(self.signed_size(), self.run.end())
     }
@@ -264,7 +266,8 @@ impl Log {
         self.signed_size() < self.run.end()
     }
 
-    /// Drops what was appended and not signed, which nobody else has seen. Gives the first number that is free again.
+    /// Drops the entries that were appended and not signed, which no peer has seen. Returns the first number that is
+    /// free again.
     pub fn discard_unsigned(&mut self) -> u64 {
         let size = self.signed_size().max(self.run.start());
         self.cut_run(size);
@@ -282,13 +285,13 @@ impl Log {
         self.valid_below = valid_below;
     }
 
-    /// Notes that somebody is told of entries from now on.
+    /// Notes that a consumer takes note of entries from now on.
     pub(crate) const fn set_consumer(&mut self) {
         self.has_consumer = true;
     }
 
-    /// Puts a run in the place of what is held, and keeps that for a consumer that was told of it, unless something
-    /// earlier is kept for it already.
+    /// Puts a run in the place of the held one, and keeps the old one for the consumer that has acknowledged it, unless
+    /// something earlier is kept for the consumer already.
     fn replace_run(&mut self, run: Run) {
         let old = core::mem::replace(&mut self.run, run);
         if self.has_consumer {
@@ -332,15 +335,15 @@ impl Log {
         self.run.entry(seq).map(|entry| self.run.leaf(&self.keys, &entry))
     }
 
-    /// The ranges of entries that are here and verified: what is held, then what waits for a gap to be filled or for a
-    /// fast-forward to be complete. Ascending and disjoint.
+    /// The ranges of entries that are here and verified: the held run, then the entries that wait for a gap to be
+    /// filled or for a fast-forward to be complete. Ascending and disjoint.
     pub fn held(&self) -> impl Iterator<Item = (u64, u64)> {
         let run = (self.run.start(), self.run.end());
         let staged = self.staged.iter().map(|staged| (staged.run.start(), staged.run.end()));
         core::iter::once(run).chain(staged).filter(|(from, to)| from < to)
     }
 
-    /// The ranges that lie between what is [held](Self::held), up to the furthest head that was seen.
+    /// The ranges between those that are [held](Self::held), up to the furthest head that was seen.
     #[must_use]
     pub fn gaps(&self) -> Vec<(u64, u64)> {
         let mut gaps = Vec::new();
@@ -355,7 +358,7 @@ impl Log {
         gaps
     }
 
-    /// What to ask a holder for that has this: the first thing that is missing here. `None` if nothing is.
+    /// The request to make of a holder that has this: the first range that is missing here. `None` if nothing is.
     #[must_use]
     pub fn want(&self, have: &Have) -> Option<Want> {
         let end = self.run.end();
@@ -367,7 +370,7 @@ impl Log {
             let to = staged.unwrap_or(have.size).min(have.size);
             return Some(Want { from: end, to, form: RangeForm::Follow });
         }
-        // What lies between is gone: go on with the fast-forward that has begun, or begin one.
+        // The entries between are gone: go on with the fast-forward that has begun, or begin one.
         let begun = self.staged.iter().map(|staged| (staged.run.start(), staged.run.end()));
         let begun =
             begun.filter(|&(start, end)| start <= have.start && have.start <= end).map(|(_, end)| end);
@@ -375,7 +378,8 @@ impl Log {
             Some(from) => Want { from, to: have.size, form: RangeForm::Follow },
             None => Want { from: have.start, to: have.size, form: RangeForm::Alone },
         };
-        // A holder that has nothing left but the position proves that, to whoever knows that the rest is not needed.
+        // A holder that has nothing left but the position proves that, to a side that knows that the rest is not
+        // needed.
         let position = want.from == want.to && want.from <= self.floor && !self.has_unsigned();
         (want.from < want.to || position).then_some(want)
     }
@@ -418,7 +422,8 @@ impl Log {
         self.sign_head_at(self.run.end(), signer, now)
     }
 
-    /// Signs the entries below `size`, if those behind must not leave yet. A size above what is here is what is here.
+    /// Signs the entries below `size`, if later ones must not leave yet. A size above the log's own means all its
+    /// entries.
     ///
     /// # Errors
     ///
@@ -478,8 +483,8 @@ impl Log {
         range::write(&self.run, &self.keys, (&proof.head, &proof.beyond), (from, to), form, bytes_max, out)
     }
 
-    /// The hashes that show that the log of `size` entries continues that of `from`, for `0 < from ≤ size` and both
-    /// not below [`start`](Self::start): the peaks at `from`, then what covers the rest. From left to right; those of RFC
+    /// The hashes that show that the log of `size` entries continues that of `from`, for `0 < from ≤ size` and both not
+    /// below [`start`](Self::start): the peaks at `from`, then the cover of the rest. From left to right; those of RFC
     /// 9162 §2.1.4, and where that leaves the smaller root out, that as well.
     #[must_use]
     pub fn consistency(&self, from: u64, size: u64) -> Option<Vec<Hash>> {
@@ -492,17 +497,17 @@ impl Log {
         Some(hashes)
     }
 
-    /// Checks what [`consistency`](Self::consistency) gave, here or elsewhere.
+    /// Checks the hashes that [`consistency`](Self::consistency) returned, here or elsewhere.
     #[must_use]
     pub fn is_consistent(&self, from: (u64, &Hash), size: (u64, &Hash), hashes: &[Hash]) -> bool {
         from.0 <= size.0 && shape::consistent(&self.keys, from, size, hashes)
     }
 
-    /// Drops the entries below `seq`. What is left proves as before, and so does consistency from any size not below.
+    /// Drops the entries below `seq`. The rest proves as before, and so does consistency from any size not below.
     ///
     /// # Errors
     ///
-    /// [`KeepError::StillNeeded`] above the base of what is ready and signed.
+    /// [`KeepError::StillNeeded`] above the base of the last entry that is ready and signed.
     pub fn drop_below(&mut self, seq: u64) -> Result<(), KeepError> {
         let base = self.base_at(self.ready.min(self.signed_size()));
         if seq > base {
@@ -512,7 +517,7 @@ impl Log {
         Ok(())
     }
 
-    /// Drops entries whatever the base says: for logs that are retired or invalid.
+    /// Drops entries whatever the base says: for logs that are retired or invalidated.
     pub(crate) fn drop_all_below(&mut self, seq: u64) {
         let seq = seq.min(self.run.end());
         self.run.drop_below(&self.keys, seq);
@@ -520,7 +525,7 @@ impl Log {
         self.count_late();
     }
 
-    /// Drops the entries from `size` on: what lies behind the first difference of a forked event log.
+    /// Drops the entries from `size` on: those after the first difference of a forked event log.
     pub(crate) fn truncate(&mut self, size: u64) {
         self.staged.clear();
         if size < self.run.start() {
@@ -586,7 +591,7 @@ impl Log {
         self.make_ready(limit).into_iter().chain(first).min()
     }
 
-    /// Drops everything but the name, and what a consumer has still to be told the end of.
+    /// Drops everything but the id, and the entries whose end the consumer has not acknowledged yet.
     pub(crate) fn forget(&mut self) {
         self.replace_run(Run::new(self.opening.kind));
         let fresh =
@@ -596,7 +601,7 @@ impl Log {
         (self.has_consumer, self.replaced) = (old.has_consumer, old.replaced);
     }
 
-    /// What the entries that are not ready [cost](Entry::cost).
+    /// The [cost](Entry::cost) of the entries that are not ready.
     pub(crate) const fn late_bytes(&self) -> usize {
         self.late_bytes
     }

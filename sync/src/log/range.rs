@@ -1,11 +1,11 @@
 //! Ranges on the wire: some entries, a signed head, and the hashes that tie the one to the other.
 //!
 //! ```text
-//! kind     0x20, +1 with the peaks on the left (never from 0), +2 if the head's size lies behind the entries
+//! kind     0x20, +1 with the peaks on the left (never from 0), +2 if the head's size lies after the entries
 //! from     varint
 //! count    varint
 //! peaks    of [0, from)                          only with +1
-//! entries  each behind the one before; the first behind entry from − 1, or behind nothing if the peaks are there
+//! entries  each after the one before; the first after entry from − 1, or after nothing if the peaks are there
 //! beyond   varint, size − end                    only with +2
 //! base     varint, the head's                    only with +2, or with +1 or from 0 and no entry
 //! time     varint, zigzag from the last stamp's milliseconds
@@ -13,9 +13,9 @@
 //! hashes   the cover of [end, size)
 //! ```
 //!
-//! A holder that holds everything below `from` needs no peaks, and at the tip no hashes at all; the root is never
-//! there, for whoever checks computes it. Without entries and with peaks, a range is a consistency proof; with one
-//! entry, a sparse read; with neither, a heartbeat.
+//! A holder of everything below `from` needs no peaks, and at the tip no hashes at all; the root is never there, for
+//! the reader of a range computes it. Without entries and with peaks, a range is a consistency proof; with one entry, a
+//! sparse read; with neither, a heartbeat.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -37,8 +37,8 @@ const BEYOND: u8 = 2;
 /// The kind, and the numbers around the entries: four sizes, and a time.
 const NUMBERS_BYTES_MAX: usize = 1 + 4 * 10 + 10;
 
-/// A range of which the first bytes were read: which entries it brings, and in which form. They are checked, with its head
-/// and signature, where it is taken in ([`LogSet::receive_range`](crate::LogSet::receive_range)).
+/// A range of which the first bytes were read: which entries it brings, and in which form. They are checked, with its
+/// head and signature, where it is taken in ([`LogSet::receive_range`](crate::LogSet::receive_range)).
 #[derive(Clone, Debug)]
 pub struct Range<'a> {
     bytes: &'a [u8],
@@ -52,7 +52,7 @@ pub struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    /// Reads what stands before the entries. Allocates nothing.
+    /// Reads the header, which stands before the entries. Allocates nothing.
     ///
     /// # Errors
     ///
@@ -94,7 +94,7 @@ impl<'a> Range<'a> {
         self.to
     }
 
-    /// Whether it brings the peaks of what lies before it, as one from the first entry on does without a byte.
+    /// Whether it brings the peaks of the tree before it, as one from the first entry on does without a byte.
     #[must_use]
     pub const fn form(&self) -> RangeForm {
         if self.peaks.is_some() { RangeForm::Alone } else { RangeForm::Follow }
@@ -105,7 +105,7 @@ impl<'a> Range<'a> {
         self.peaks.is_some()
     }
 
-    /// The base of the first entry, where it is written behind nothing.
+    /// The base of the first entry, where that entry is encoded without a predecessor.
     pub(crate) fn first_base(&self, kind: LogKind) -> Option<u64> {
         let entry = Before::default().read(self.from, kind, &mut self.rest.clone()).ok()?;
         (self.is_alone() && self.from < self.to).then_some(entry.base)
@@ -120,7 +120,7 @@ fn read_hashes(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Hash>, Decod
     Ok(hashes)
 }
 
-/// What the receiver brings to the point where a range begins.
+/// The receiver's knowledge at the point where a range begins.
 #[derive(Debug, Default)]
 pub(crate) struct Footing<'a> {
     /// Base and stamp of the entry before; for a range without peaks.
@@ -131,7 +131,7 @@ pub(crate) struct Footing<'a> {
     pub(crate) known: u64,
     /// The sizes, ascending, at which the root is to be noted where the entries reach them.
     pub(crate) sizes: &'a [u64],
-    /// Later stamps are late.
+    /// Entries with later stamps are deferred.
     pub(crate) limit: Hlc,
 }
 
@@ -143,20 +143,20 @@ pub(crate) struct Checked<'a> {
     pub(crate) head: SignedHead,
     /// The bytes of the entries.
     pub(crate) entries: &'a [u8],
-    /// What the first of them is written behind.
+    /// The predecessor on which the first header depends.
     pub(crate) before: Before,
     /// Position and predecessor of the first entry that is not known.
     pub(crate) fresh: (usize, Before),
     /// The peaks of `[0, from)`.
     pub(crate) left: Vec<Hash>,
-    /// The cover of what lies behind, in the tree of the head's size.
+    /// The cover of the entries after the range, in the tree of the head's size.
     pub(crate) beyond: Vec<(Subtree, Hash)>,
     pub(crate) grown: Grown,
     /// The roots at the sizes that were asked for.
     pub(crate) roots: Vec<(u64, Hash)>,
-    /// What the entries that are not known [cost](super::Entry::cost).
+    /// The [cost](super::Entry::cost) of the entries that are not known.
     pub(crate) fresh_cost: usize,
-    /// The first late one of them, and what those from there on cost.
+    /// The first of them that is deferred, and the cost of all from that one on.
     pub(crate) late: Option<(u64, usize)>,
 }
 
@@ -165,7 +165,7 @@ pub(crate) struct Checked<'a> {
 pub(crate) enum RangeFault {
     /// Its own.
     Form(DecodeError),
-    /// It breaks a rule behind what the receiver brought to it. Behind another history it may be sound.
+    /// It breaks a rule after the receiver's own entries. After another history it may be sound.
     Footing,
 }
 
@@ -194,7 +194,7 @@ pub(crate) fn check<'a>(
     if left.len() != shape::peaks_len(from) {
         return Err(DecodeError::NotCanonical.into());
     }
-    // Stamps and bases of such a range are distances from an entry of ours.
+    // Stamps and bases of such a range are distances from an entry that is held here.
     let fault = |error| match error {
         DecodeError::NotCanonical | DecodeError::Base | DecodeError::Limit if !alone => RangeFault::Footing,
         error => RangeFault::Form(error),
@@ -264,14 +264,14 @@ pub(crate) fn check<'a>(
 pub enum RangeForm {
     /// For a holder that holds the log up to where the range begins.
     Follow,
-    /// With the peaks of what lies before, for whoever holds nothing or another branch.
+    /// With the peaks before its first entry, for a peer that holds nothing or another branch.
     Alone,
 }
 
-/// Appends `[from, to)` to `out`, cut to `bytes_max` but not below one entry, with the proof up to `head`; and says where
-/// it ends. `None` if the run does not hold `[from, to)` or what proves it: then nothing was written.
+/// Appends `[from, to)` to `out`, cut to `bytes_max` but not below one entry, with the proof up to `head`; and returns
+/// the end of the range. `None` if the run does not hold `[from, to)` or cannot prove it: then nothing was written.
 ///
-/// What it takes is known before it is written, so `out` grows at most once, and an entry is copied once.
+/// The room that it takes is known before it is written, so `out` grows at most once, and an entry is copied once.
 pub(crate) fn write(
     run: &Run,
     keys: &LogKeys,
@@ -290,10 +290,11 @@ pub(crate) fn write(
     let left = if alone { proofs.peaks(from)? } else { Vec::new() };
     let before = if alone { Before::default() } else { run.before(from)? };
 
-    // Room for what is not entries: numbers, signature, hashes.
+    // Room for all that is not entries: numbers, signature, hashes.
     let room = bytes_max.saturating_sub(128).saturating_sub(left.len().saturating_mul(Hash::LEN));
     let mut at = run.entries(from, to);
-    // The first is written behind something else than here; the others are as they are kept, block by block.
+    // The first may be encoded after another predecessor than in the run; the others are as they are kept, block by
+    // block.
     let mut first_head = Vec::new();
     let first_payload = at.next().map(|first| {
         let (head, payload) = first.split_payload();

@@ -1,9 +1,9 @@
-//! Taking ranges in: checking them against what is held, and appending, staging or refusing what they bring.
+//! Taking ranges in: checking them against the held run, and appending, staging or refusing their entries.
 //!
-//! A range is checked whole before anything changes. Where it begins decides what it can be:
+//! A range is checked whole before anything changes. The place where it begins decides its use:
 //!
-//! - within or at the end of what is held, it extends that;
-//! - behind it, and with its own peaks, it is [staged](super::staging).
+//! - within or at the end of the held run, it extends that run;
+//! - after its end, and with its own peaks, it is [staged](super::staging).
 //!
 //! Forks show as two roots at one size: the computed one and the one that is known here, from the entries or from a
 //! head.
@@ -29,23 +29,23 @@ use crate::identity::LogKind;
 /// Staged ranges of one log: enough for the chunks of a fast-forward to arrive in any order within a window.
 const STAGED_MAX: usize = 8;
 
-/// What a receiver is willing to hold. It delays what is applied, and never decides what is valid.
+/// The limits of a receiver. They delay what is applied, and never decide what is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// Entries with later stamps are not ready: usually now and `max_drift`.
     pub latest: Hlc,
     /// Bytes of entries that are not ready, at most.
     pub late_bytes_max: usize,
-    /// Bytes of entries that wait behind a gap, at most.
+    /// Bytes of entries that wait after a gap, at most.
     pub staged_bytes_max: usize,
 }
 
 impl Allowance {
-    /// Everything is ready, and a mebibyte may wait behind gaps.
+    /// Everything is ready, and a mebibyte may wait after gaps.
     pub const ANY: Self = Self { latest: Hlc::MAX, late_bytes_max: usize::MAX, staged_bytes_max: 1 << 20 };
 }
 
-/// What a range has brought.
+/// The outcome of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Received {
@@ -53,30 +53,30 @@ pub enum Received {
     Nothing,
     /// A later head.
     Head,
-    /// Entries `[from, to)` follow on what was held.
+    /// Entries `[from, to)` follow on the held run.
     Extended {
         /// The first of them.
         from: u64,
-        /// Behind the last of them.
+        /// The number after the last of them.
         to: u64,
     },
     /// Entries `[from, to)` wait for the gap before them to be filled, or for the base to reach them.
     Staged {
         /// The first of them.
         from: u64,
-        /// Behind the last of them.
+        /// The number after the last of them.
         to: u64,
     },
-    /// Entries `[from, to)` replace what was held, which is no longer needed.
+    /// Entries `[from, to)` replace the held run, which is no longer needed.
     FastForwarded {
         /// The first of them.
         from: u64,
-        /// Behind the last of them.
+        /// The number after the last of them.
         to: u64,
     },
-    /// The writer signed two histories. What the range brought is not taken in, unless it filled a gap and the fork
-    /// shows against what waited behind that: then the copy was extended, and what waited is gone. What becomes of the
-    /// log is for its holder to decide.
+    /// The writer signed two histories. The entries of the range are not taken in, unless it filled a gap and the fork
+    /// shows against the entries that waited after that: then the copy was extended, and the waiting entries are gone.
+    /// The log's holder decides what becomes of the log.
     Forked(Box<Evidence>),
     /// The writer signed something else than the entries that were appended here and not signed yet. Nobody has seen
     /// those; they belong into the writer's next incarnation.
@@ -90,23 +90,24 @@ pub enum ReceiveError {
     /// The bytes are no range: the sender's fault.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// It begins behind what is held and cannot be checked from there. Ask from `have`, or in the form `Alone`.
+    /// It begins after the end of the held run and cannot be checked from there. Ask from `have`, or in the form
+    /// `Alone`.
     #[error("it follows on entries that are not here: ask from {have}")]
     Gap {
         /// How many entries are here.
         have: u64,
     },
-    /// It begins before what is held, where nothing is left to check it against. Ask from `have`.
+    /// It begins before the held run, where nothing is left to check it against. Ask from `have`.
     #[error("it begins before the entries that are kept: ask from {have}")]
     Stale {
         /// How many entries are here.
         have: u64,
     },
-    /// What is held and the range together are not what the head's signature covers: somebody changed it, or the
-    /// writer has another history than the one here. The form `Alone` tells which.
+    /// The head's signature does not cover the held run and the range together: the range was changed on its way, or
+    /// the writer has another history than the one here. The form `Alone` tells which.
     #[error("it does not prove against what is held: ask for it with its peaks")]
     Unproven,
-    /// The signature is not the writer's, of just this range: somebody changed it.
+    /// The signature is not the writer's, of just this range: the range was changed on its way.
     #[error("the signature is not the writer's")]
     BadSignature,
     /// More entries from the future than are kept. Those before `ready_to` can be asked for alone.
@@ -115,7 +116,7 @@ pub enum ReceiveError {
         /// The first entry of the range that is from the future.
         ready_to: u64,
     },
-    /// More entries behind gaps than are kept. Ask for the gaps first.
+    /// More entries after gaps than are kept. Ask for the gaps first.
     #[error("no more entries are kept behind a gap")]
     TooManyStaged,
     /// The peer has caused more signature checks than its bytes pay for. Try again when more has come.
@@ -193,7 +194,7 @@ impl Log {
         self.receive_forked(&Range::parse(bytes)?, allowance, budget, u64::MAX)
     }
 
-    /// [`receive`](Self::receive) for a log that is known to be forked at size `forked`: differences there and behind
+    /// [`receive`](Self::receive) for a log that is known to be forked at size `forked`: differences there and after it
     /// are nothing new.
     pub(crate) fn receive_forked(
         &mut self,
@@ -227,7 +228,8 @@ impl Log {
             theirs.is_some_and(|root| root != known.root)
         };
         let received = match known.iter().find(differs) {
-            // Behind a fork that is known, what differs from heads is nothing new; what waits is not mixed with it.
+            // After a fork that is known, a difference from heads is nothing new; waiting entries are not mixed with
+            // it.
             Some(known) if known.size >= forked && place == Target::Held => {
                 self.take(place, checked, allowance)
             }
@@ -280,7 +282,7 @@ impl Log {
         Ok(checked)
     }
 
-    /// Compares a proof without entries at `size` with what is held there: evidence if they differ.
+    /// Compares a proof without entries at `size` with the held run there: evidence if they differ.
     pub(super) fn compare(
         &self,
         range: &Range<'_>,
@@ -328,7 +330,7 @@ impl Log {
         }
     }
 
-    /// The roots with which a range can be compared, by size: at its ends and those of what is held and staged, and
+    /// The roots with which a range can be compared, by size: at its ends and those of the held and staged runs, and
     /// those of the heads that were seen.
     fn known_roots(&self, place: Target, range: &Range<'_>) -> Vec<KnownRoot> {
         let mut known = Vec::new();
@@ -336,7 +338,7 @@ impl Log {
         if place == Target::Held {
             let mut proofs = self.run.proofs(&self.keys, &[]);
             let to = range.to.min(self.run.end());
-            // Without peaks, the range is computed from ours: they cannot differ where it begins.
+            // Without peaks, the range is computed from the peaks held here: the two cannot differ where it begins.
             let from = range.is_alone().then_some(range.from);
             for size in from.into_iter().chain((to > range.from).then_some(to)) {
                 let head = signed.filter(|head| head.size >= size);
@@ -396,7 +398,7 @@ impl Log {
             // A fast-forward that its writer has declared is as large as what the log retains.
             let declared = checked.head.base >= start;
             let waits = self.staged_bytes().saturating_add(checked.fresh_cost);
-            // It takes the place of what its writer has not: that may wait for entries that nobody has any more.
+            // It takes the place of runs that no head declares: those may wait for entries that no holder has any more.
             let yields = declared && self.staged.iter().any(|staged| staged.yields_to(start));
             let full = place == Target::New && self.staged.len() >= STAGED_MAX && !yields;
             if full || (!declared && waits > allowance.staged_bytes_max) {
@@ -404,7 +406,7 @@ impl Log {
             }
             return Ok(());
         }
-        // Behind an entry that is late, all are.
+        // After a deferred entry, all are deferred.
         let late = if self.ready < self.run.end() {
             Some((self.run.end(), checked.fresh_cost))
         } else {
@@ -435,7 +437,7 @@ impl Log {
         if head.verifies(&self.id, &self.key) { Ok(true) } else { Err(refused) }
     }
 
-    /// Takes in what was verified and differs in nothing from what is held.
+    /// Takes in entries that were verified and do not differ from the held run.
     fn take(&mut self, place: Target, checked: Checked<'_>, allowance: &Allowance) -> Received {
         let Checked {
             from,
@@ -503,22 +505,22 @@ impl Log {
         }
     }
 
-    /// Whether nothing below a size beyond what is here is needed, whatever comes behind it.
+    /// Whether nothing below a size beyond the held run is needed, whatever comes after it.
     const fn is_floor(&self, size: u64) -> bool {
         size <= self.floor && size < self.valid_below && size > self.run.end()
     }
 
-    /// Takes over from somebody who holds nothing below `from` any more, and nothing behind it either.
+    /// Takes a position over from a holder that has no entries below `from` any more, and none after it either.
     fn take_position(&mut self, from: u64, left: Vec<Hash>, proof: Proof, allowance: &Allowance) -> Received {
         if self.has_unsigned() {
-            // What was appended here would be lost.
+            // The entries that were appended here would be lost.
             self.see(proof.head);
             return Received::Conflict;
         }
         self.replace_run(Run::starting_at(self.opening.kind, from, left, None));
         (self.ready, self.late_bytes) = (from, 0);
         self.replace_proof(proof);
-        // What waited may lie below it, or follow on it: where it touches it was compared already.
+        // Waiting entries may lie below it, or follow on it: where they touch it they were compared already.
         self.absorb_staged(allowance);
         Received::FastForwarded { from, to: self.run.end() }
     }
@@ -527,8 +529,8 @@ impl Log {
     fn take_head(&mut self, to: u64, proof: Proof) -> Received {
         let head = proof.head;
         let held = self.head().copied();
-        // At the tip, a head states the base of the last entry. One that does not would spoil what is sent from here.
-        // Where nothing is left of the entries, nothing is sent either.
+        // At the tip, a head states the base of the last entry. One that does not would spoil the ranges sent from
+        // here. Where nothing is left of the entries, nothing is sent either.
         let unknown = self.run.is_empty() && self.run.front().0.is_none();
         let sound = head.size != self.run.end() || unknown || head.base == self.run.last().base;
         if let Some(held) = held
@@ -545,12 +547,12 @@ impl Log {
         }
         let later = head.size > held.map_or(0, |held| held.size);
         if to == self.run.end() && later && sound {
-            // It ties what is held to a later head.
+            // It ties the held run to a later head.
             self.replace_proof(proof);
             return Received::Head;
         }
         if head.size < self.run.end() && later && head.base == self.base_at(head.size) {
-            // The writer signed elsewhere what was appended here, as far as it goes.
+            // The writer signed elsewhere the entries that were appended here, as far as the head goes.
             self.replace_proof(Proof { head, beyond: Vec::new() });
             return Received::Head;
         }
@@ -575,7 +577,7 @@ impl Log {
         self.proof = Some(proof);
     }
 
-    /// What shows that the writer signed both what is known here and what came.
+    /// The evidence that the writer signed both the root that is known here and the range that came.
     fn evidence_at(&self, known: &KnownRoot, checked: &Checked<'_>) -> Option<Evidence> {
         let size = known.size;
         let ours = match known.head? {

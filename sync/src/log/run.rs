@@ -1,12 +1,12 @@
 //! [`Run`]: consecutive verified entries of a log, with as much of the tree as it takes to prove any of them.
 //!
-//! Entries are kept in blocks of 64, as the bytes that came from the wire. Of the tree, the full nodes over whole blocks
-//! are kept and those below are hashed again when somebody asks for them: one hash for each entry would take four
-//! times what is kept beside the payloads now (32 bytes a block and 64 for its nodes; 1.5 bytes an entry, before the
-//! slack of growing tables).
+//! Entries are kept in blocks of 64, as the bytes that came from the wire. Of the tree, the full nodes over whole
+//! blocks are kept and those below are hashed again when a proof needs them: one hash for each entry would take four
+//! times the memory that is kept beside the payloads now (32 bytes a block and 64 for its nodes; 1.5 bytes an entry,
+//! before the slack of growing tables).
 //!
-//! A run may begin anywhere. What came before it is present as the peaks of the tree at its start, so a proof of what
-//! is left never needs what was dropped.
+//! A run may begin anywhere. The entries before it are present as the peaks of the tree at its start, so a proof of the
+//! rest never needs the entries that were dropped.
 //!
 //! The invariant: `start ≤ end`, the peaks are those of the tree over `[0, end)`, and the blocks hold exactly
 //! `[start, end)`.
@@ -29,7 +29,7 @@ const BLOCK: u64 = 1 << LEVEL;
 
 #[derive(Clone, Debug)]
 struct Block {
-    /// What the first entry's header depends on.
+    /// The predecessor on which the first entry's header depends.
     before: Before,
     bytes: Box<[u8]>,
 }
@@ -43,11 +43,12 @@ pub(crate) struct Run {
     start_peaks: Vec<Hash>,
     /// Whole blocks. The first may lack its front.
     blocks: VecDeque<Block>,
-    /// The entries behind the last whole block.
+    /// The entries after the last whole block.
     tail: Vec<u8>,
     tail_before: Before,
-    /// Where in the tail the last entry begins, and what it is written behind; `None` where that is not known. What was
-    /// appended last is read more often than anything else, and needs no walk through the tail.
+    /// Where in the tail the last entry begins, and the predecessor after which it is encoded; `None` where that is not
+    /// known. The entry that was appended last is read more often than anything else, and needs no walk through the
+    /// tail.
     last_from: Option<(usize, Before)>,
     /// By level from `LEVEL` up: the full nodes that end above `start`.
     levels: Vec<VecDeque<Hash>>,
@@ -68,7 +69,7 @@ pub(crate) struct Crossing {
     pub(crate) before: Before,
 }
 
-/// What checking a piece of the wire has found out, so that appending it need not hash again.
+/// The results of checking a piece of the wire, so that appending it need not hash again.
 #[derive(Debug)]
 pub(crate) struct Grown {
     /// Where each whole block ends.
@@ -82,7 +83,7 @@ pub(crate) struct Grown {
 }
 
 impl Grown {
-    /// Room for exactly what `[from, to)` completes, so that memory follows the input.
+    /// Room for exactly the nodes that `[from, to)` completes, so that memory follows the input.
     pub(crate) fn with_room(from: u64, to: u64, peaks: Peaks, last: Before) -> Self {
         let room = |level: u32| usize::try_from((to >> level).saturating_sub(from >> level)).unwrap_or(0);
         let nodes = (LEVEL..u64::BITS).map(room).sum();
@@ -95,7 +96,7 @@ impl Grown {
         }
     }
 
-    /// Takes the next entry in, which ends at `at`. Only what lies behind the entry `known` is noted.
+    /// Takes the next entry in, which ends at `at`. Nothing is noted for the entries below `known`.
     #[inline]
     pub(crate) fn push(&mut self, keys: &LogKeys, entry: &Entry<'_>, at: usize, known: u64) {
         self.last = Before { base: entry.base, hlc: entry.hlc };
@@ -125,7 +126,7 @@ impl Run {
         Self::starting_at(kind, 0, Vec::new(), Some(Before::default()))
     }
 
-    /// An empty run behind `start` entries whose peaks these are.
+    /// An empty run after `start` entries whose peaks these are.
     pub(crate) fn starting_at(kind: LogKind, start: u64, peaks: Vec<Hash>, before: Option<Before>) -> Self {
         let last = before.unwrap_or_default();
         Self {
@@ -152,7 +153,7 @@ impl Run {
         self.peaks.size()
     }
 
-    /// Base and stamp of the entry before the start, where they came along, and the peaks of what lies before.
+    /// Base and stamp of the entry before the start, where they came along, and the peaks of the entries before.
     pub(crate) const fn front(&self) -> (Option<Before>, &Vec<Hash>) {
         (self.before, &self.start_peaks)
     }
@@ -213,8 +214,8 @@ impl Run {
         }
     }
 
-    /// Appends what was checked: `bytes` are the entries from [`end`](Self::end) on, `offset` is the position in the
-    /// piece at which they begin, and `before` what the first of them is written behind there.
+    /// Appends entries that were checked: `bytes` are the entries from [`end`](Self::end) on, `offset` is the position
+    /// in the piece at which they begin, and `before` the predecessor after which the first of them is encoded there.
     pub(crate) fn grow(&mut self, bytes: &[u8], offset: usize, before: Before, grown: Grown) {
         let end = grown.peaks.size();
         let from = self.end();
@@ -317,14 +318,15 @@ impl Run {
         }
     }
 
-    /// Drops the entries below `seq`, which is at most [`end`](Self::end). What is left proves as before.
+    /// Drops the entries below `seq`, which is at most [`end`](Self::end). The rest proves as before.
     pub(crate) fn drop_below(&mut self, keys: &LogKeys, seq: u64) {
         if seq <= self.start || seq > self.end() {
             return;
         }
         let Some(peaks) = self.proofs(keys, &[]).peaks(seq) else { return };
         let before = self.before(seq);
-        // What the first block loses of its front. The rest of it is written behind the entry that goes, as it was.
+        // The bytes that the first block loses at its front. Its rest stays encoded after the entry that goes, as it
+        // was.
         let skip = if seq == self.end() {
             0
         } else {
@@ -392,7 +394,7 @@ impl Run {
         let Some(entry) = self.entry(seq) else { return };
         let entry = payload.map_or_else(|| entry.erased(keys), |payload| entry.restored(payload));
         let mut bytes = Vec::new();
-        // Where nothing is known of the entry before, it is written behind nothing.
+        // Where nothing is known of the entry before, it is encoded after nothing.
         self.before(seq).unwrap_or_default().write(&entry, &mut bytes);
         let mut entries = self.entries(seq, self.end());
         let from = entries.position();
@@ -446,8 +448,8 @@ impl<'a> Entries<'a> {
         if self.seq.is_multiple_of(BLOCK) && self.seq > self.run.start { 0 } else { self.reader.position() }
     }
 
-    /// The bytes of as many whole entries, at least one, as fit `room` bytes, from where this stands to the end of
-    /// its block; with how many they are. Moves behind them.
+    /// The bytes of as many whole entries, at least one, as fit `room` bytes, from this position to the end of its
+    /// block; with their number. Moves past them.
     pub(crate) fn take_bytes(&mut self, room: usize) -> (&'a [u8], u64) {
         if self.seq < self.end && self.seq.is_multiple_of(BLOCK) {
             self.enter(self.seq);
@@ -482,7 +484,7 @@ impl<'a> Iterator for Entries<'a> {
         if self.seq.is_multiple_of(BLOCK) && self.seq > self.run.start {
             self.enter(self.seq);
         }
-        // What is kept was checked when it came.
+        // The kept bytes were checked when they came.
         let entry = self.before.read(self.seq, self.run.kind, &mut self.reader).ok()?;
         self.seq += 1;
         Some(entry)
@@ -494,7 +496,7 @@ impl<'a> Iterator for Entries<'a> {
 pub(crate) struct Proofs<'a> {
     run: &'a Run,
     keys: &'a LogKeys,
-    /// The cover of what lies behind the run, in the tree of a larger size.
+    /// The cover of the entries after the run, in the tree of a larger size.
     beyond: &'a [(Subtree, Hash)],
     block: Option<(u64, Vec<Hash>)>,
 }
@@ -534,7 +536,7 @@ impl Proofs<'_> {
         leaves.get(usize::try_from(seq.checked_sub(first)?).ok()?).copied()
     }
 
-    /// The hash of any subtree of a tree that the run and what is beyond it make up.
+    /// The hash of any subtree of a tree that the run and the cover beyond it make up.
     pub(crate) fn subtree(&mut self, subtree: Subtree) -> Option<Hash> {
         if subtree.start >= self.run.end() {
             let at = self.beyond.iter().find(|(there, _)| *there == subtree);

@@ -18,7 +18,7 @@ pub struct ForkSearch {
     evidence: Evidence,
 }
 
-/// What to do next.
+/// The next step of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SearchStep {
     /// Ask the other holder for this, and hand the answer to [`ForkSearch::handle`] or [`ForkSearch::handle_gone`].
@@ -34,7 +34,7 @@ impl ForkSearch {
         Self { low: log.start().max(1), end: log.signed_size().saturating_add(1), evidence }
     }
 
-    /// What to do next. The same until an answer is handled.
+    /// The next step. The same until an answer is handled.
     #[must_use]
     pub fn step(&self) -> SearchStep {
         let high = self.evidence.size().min(self.end);

@@ -57,7 +57,7 @@ impl Subtree {
     }
 }
 
-/// The greatest power of two below `n`, for `n ≥ 2`: how many leaves are on the left.
+/// The greatest power of two below `n`, for `n ≥ 2`: the number of leaves on the left.
 const fn split(n: u64) -> u64 {
     1 << (n - 1).ilog2()
 }
@@ -67,7 +67,7 @@ pub(crate) fn peaks(size: u64) -> impl DoubleEndedIterator<Item = Node> {
     (0..u64::BITS)
         .rev()
         .filter(move |level| size >> level & 1 == 1)
-        // The bits above the peak's own count what is on its left.
+        // The bits above the peak's own count the leaves on its left.
         .map(move |level| Node { level, index: (size >> level) - 1 })
 }
 
@@ -137,8 +137,8 @@ fn fold_subtree<'a>(
     Some(keys.node(&left, &rest))
 }
 
-/// Whether `hashes` show that a tree of `size` leaves with `root` continues one of `from` leaves with `from_root`:
-/// the peaks of the first, then what covers the rest (the hashes of RFC 9162 §2.1.4, from left to right).
+/// Whether `hashes` show that a tree of `size` leaves with `root` continues one of `from` leaves with `from_root`: the
+/// peaks of the first, then the cover of the rest (the hashes of RFC 9162 §2.1.4, from left to right).
 pub(crate) fn consistent(
     keys: &LogKeys,
     (from, from_root): (u64, &Hash),

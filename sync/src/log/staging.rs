@@ -1,14 +1,15 @@
-//! What waits: verified entries that do not follow on what is held.
+//! Staging: verified entries wait here that do not connect to the held run.
 //!
-//! A staged run is kept until the gap before it is filled, or until it holds the entry that raises the base to its start
-//! or above. Then nothing before it is needed any more, and it replaces what is held (a *fast-forward*). So a cut transfer leaves
-//! the old copy, never half of a new one.
+//! A staged run is kept until the gap before it is filled, or until it holds the entry that raises the base to its
+//! start or above. Then nothing before the staged run is needed any more, and it replaces the held run (a
+//! *fast-forward*). So a cut transfer leaves the old copy, never half of a new one.
 //!
-//! An entry whose base is below that of the entry before can only begin a staged run, never extend anything: what such a
-//! run replaces is no longer needed by then, so all copies end alike whether they saw the fall or not.
+//! An entry whose base is below that of the entry before can only begin a staged run, never extend anything: the
+//! entries that such a run replaces are no longer needed by then, so all copies end alike whether they saw the fall or
+//! not.
 //!
-//! The invariant: staged runs are ascending and disjoint, begin behind what is held, and those that touch what they could
-//! join differ from it in nothing.
+//! The invariant: staged runs are ascending and disjoint, begin after the held run, and do not differ from the runs
+//! that they touch and could join.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::boxed::Box;
@@ -40,13 +41,13 @@ impl Staged {
     }
 
     /// Whether its writer has signed that nothing before it is needed. Then it is as large as what the log retains, and
-    /// no limit of what waits applies.
+    /// no limit of staged bytes applies.
     pub(super) const fn is_declared(&self) -> bool {
         self.proof.head.base >= self.run.start()
     }
 
-    /// Whether it gives way to a fast-forward to `from` that its writer has declared: it lies before that, or waits for what may be
-    /// gone by then.
+    /// Whether it gives way to a fast-forward to `from` that its writer has declared: it lies before that, or waits for
+    /// entries that may be gone by then.
     pub(super) const fn yields_to(&self, from: u64) -> bool {
         self.run.end() <= from || !self.is_declared()
     }
@@ -70,15 +71,16 @@ impl Staged {
 }
 
 impl Log {
-    /// What the entries that wait behind gaps [cost](super::Entry::cost), but for jumps that their writer has declared.
+    /// The [cost](super::Entry::cost) of the entries that wait after gaps, but for fast-forwards that their writer has
+    /// declared.
     pub(crate) fn staged_bytes(&self) -> usize {
         let waiting = self.staged.iter().filter(|staged| !staged.is_declared());
         waiting.map(|staged| staged.cost).sum()
     }
 
-    /// Gives out the entries that wait behind gaps, as ranges of about `bytes_max` bytes that
-    /// [`LogSet::replay`](crate::LogSet::replay) takes in this order: what was stored before may be no more, and what
-    /// follows on them comes without them.
+    /// Gives out the entries that wait after gaps, as ranges of about `bytes_max` bytes that
+    /// [`LogSet::replay`](crate::LogSet::replay) takes in this order: entries that were stored before may be gone, and
+    /// entries that follow come without them.
     pub fn staged_ranges(&self, bytes_max: usize, sink: &mut impl FnMut(&[u8])) {
         for Staged { run, proof, .. } in &self.staged {
             let (mut from, mut form) = (run.start(), RangeForm::Alone);
@@ -101,7 +103,7 @@ impl Log {
         self.staged.clear();
     }
 
-    /// Takes the staged runs behind this one that it reaches into it. They were compared when it came.
+    /// Takes in the staged runs after this one that it reaches. They were compared when it came.
     pub(super) fn join_staged(&mut self, index: usize) {
         let next = index.saturating_add(1);
         while let (Some(one), Some(other)) = (self.staged.get(index), self.staged.get(next)) {
@@ -123,7 +125,7 @@ impl Log {
         }
     }
 
-    /// Moves staged runs to what is held where they now follow on it or replace it. Says what came of it.
+    /// Moves staged runs to the held run where they now follow on it or replace it. Returns the outcome.
     pub(crate) fn absorb_staged(&mut self, allowance: &Allowance) -> Option<Received> {
         let mut absorbed = None;
         let forked = self.valid_below < u64::MAX;
@@ -166,14 +168,14 @@ impl Log {
             };
             if (replaces && !fast_forwards) || late > allowance.late_bytes_max {
                 if from < end {
-                    // What it shares with what is held need not wait twice.
+                    // The entries that it shares with the held run need not wait twice.
                     staged.drop_below(&self.keys, end);
                 }
                 index = index.saturating_add(1);
                 continue;
             }
             if replaces && self.has_unsigned() {
-                // What was appended here would be lost.
+                // The entries that were appended here would be lost.
                 absorbed = absorbed.or(Some(Received::Conflict));
                 index = index.saturating_add(1);
                 continue;

@@ -1,4 +1,4 @@
-//! What a [`LogSet`](super::LogSet) tells its caller.
+//! The changes that a [`LogSet`](super::LogSet) reports to its caller.
 
 use crate::identity::LogId;
 
@@ -7,14 +7,14 @@ use crate::identity::LogId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// Entries `[from, to)` became applicable. They follow on what was told before, or on what was
-    /// [dropped](Self::Dropped).
+    /// Entries `[from, to)` became applicable. They follow on the entries that were acknowledged before, or on those
+    /// that were [dropped](Self::Dropped).
     Applicable {
         /// Of which log.
         log: LogId,
         /// The first of them.
         from: u64,
-        /// Behind the last of them.
+        /// The number after the last of them.
         to: u64,
     },
     /// The base rose: entries below no longer count. They can be read until the next change is polled.
@@ -33,8 +33,8 @@ pub enum Change {
         /// The new base.
         below: u64,
     },
-    /// Another part of the log took the place of what was told: nothing of that counts any more. What is applicable
-    /// begins at `from`.
+    /// Another part of the log took the place of the acknowledged one: nothing of the old part counts any more. The
+    /// applicable entries begin at `from`.
     Replaced {
         /// Of which log.
         log: LogId,
@@ -46,8 +46,8 @@ pub enum Change {
         /// Which log.
         log: LogId,
     },
-    /// An event log is forked: its events from `valid_below` on do not count, here or anywhere. Of a local writer's log,
-    /// unsigned entries that lie below go as well, and [`Replaced`](Self::Replaced) follows; see
+    /// An event log is forked: its events from `valid_below` on do not count, here or anywhere. Of a local writer's
+    /// log, unsigned entries that lie below go as well, and [`Replaced`](Self::Replaced) follows; see
     /// [`LogSet::acknowledged_entries`](super::LogSet::acknowledged_entries).
     Cut {
         /// Which log.

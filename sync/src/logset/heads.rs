@@ -1,11 +1,11 @@
 //! The heads of a set's logs as a set to be reconciled: one id for each log, that stands for all that counts of it.
 //!
-//! The key of an item is its topic and its log, so a topic, and a topic with all below it, are ranges. Its id is a keyed
-//! hash of size, root (which covers the base) and evidence: two replicas that hold the same entries but not the same evidence differ. Ids
-//! are made anew when the set is read, for the logs that changed since.
+//! The key of an item is its topic and its log, so a topic, and a topic with all below it, are ranges. Its id is a
+//! keyed hash of size, root (which covers the base) and evidence: two replicas that hold the same entries but not the
+//! same evidence differ. Ids are made anew when the set is read, for the logs that changed since.
 //!
-//! What does not live here: how the difference is found (that is [`reconcile`](crate::reconcile)), and what is sent
-//! because of it (that is `offer`).
+//! Not here: the search for the difference (that is [`reconcile`](crate::reconcile)), and the transfer that follows
+//! from it (that is `offer`).
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -18,18 +18,18 @@ use crate::identity::{LogId, MeshId, Topic};
 use crate::log::{Evidence, Log};
 use crate::reconcile::{KeyRange, MessageError, Options, ReconcileSet, Reconciliation, Status, Step};
 
-/// What came of one message of a reconciliation of heads.
+/// The outcome of one message of a reconciliation of heads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct HeadStep {
     /// To be sent to the peer, if anything.
     pub message: Option<Vec<u8>>,
-    /// Logs of this set whose head the peer does not have; what to send of them is said by [`LogSet::plan`], once the
-    /// peer has made its offers.
+    /// Logs of this set whose head the peer does not have; [`LogSet::plan`] says which of their entries to send, once
+    /// the peer has made its offers.
     pub differ: Vec<LogId>,
     /// How many heads the peer has that this set does not.
     pub lacking: usize,
-    /// What happens next.
+    /// The next step.
     pub status: Status,
 }
 
@@ -67,7 +67,7 @@ impl Heads {
         self.stale.insert(*log);
     }
 
-    /// Gives a log whose id has changed the next turn.
+    /// Gives a log whose id has changed the next version.
     fn version_of(&mut self, slot: &mut Slot, log: LogId) {
         self.versions.remove(&slot.head.version);
         self.version = self.version.saturating_add(1);
@@ -146,10 +146,10 @@ impl LogSet {
     /// either holds, the same signed entries that count, the same base and the same evidence.
     ///
     /// One difference can stay: a log that its writer's next incarnation has taken over as a whole
-    /// ([`retire`](Self::retire)), and of which a holder keeps only the position. Who has not held it and was not told of
-    /// the retirement, as a relay that reads no payloads never is, cannot know that the entries before are not needed, and
-    /// goes without. Each pass names that log again and costs its opening and one proof, until another holder gives the
-    /// entries or the host retires it.
+    /// ([`retire`](Self::retire)), and of which a holder keeps only the position. A side that has not held the log and
+    /// does not know of the retirement, such as a relay, which reads no payloads, cannot know that the entries before
+    /// are not needed, and goes without. Each round names that log again and costs its opening and one proof, until
+    /// another holder gives the entries or the host retires it.
     #[must_use]
     pub fn heads_root(&mut self) -> [u8; 32] {
         self.fresh_heads().root()
@@ -236,29 +236,29 @@ impl LogSet {
         self.heads.version
     }
 
-    /// The logs whose heads changed after a turn, each once and the longest unchanged first, with the turn of its last
-    /// change and how much of it counted before that.
+    /// The logs whose heads changed after a version, each once and the longest unchanged first, with the version of its
+    /// last change and how much of it counted before that.
     pub fn heads_changed(&mut self, after: u64) -> impl Iterator<Item = (u64, LogId, u64)> + '_ {
         self.fresh_heads();
         let changed = self.heads.versions.range(after.saturating_add(1)..);
         changed.filter_map(|(version, id)| self.slots.get(id).map(|slot| (*version, *id, slot.head.before)))
     }
 
-    /// Remembers, for each log that changes behind a turn, how much of it counted then: see
+    /// Remembers, for each log that changes after a version, how much of it counted then: see
     /// [`size_at_version`](Self::size_at_version).
     pub fn mark_version(&mut self, version: u64) {
         self.heads.marked = self.heads.marked.max(version);
     }
 
-    /// How much of a log counted at a turn that was [marked](Self::mark_version). Too much, if the log has changed behind
-    /// many marks since.
+    /// How much of a log counted at a version that was [marked](Self::mark_version). Too much, if the log has changed
+    /// after many marks since.
     #[must_use]
     pub fn size_at_version(&self, log: &LogId, version: u64) -> Option<u64> {
         self.slots.get(log).map(|slot| slot.head.size_at(version))
     }
 
-    /// A hash over the heads within some ranges of the order, which do not overlap: what [`heads_root`](Self::heads_root)
-    /// is for all. A pass over them.
+    /// A hash over the heads within some ranges of the order, which do not overlap, as [`heads_root`](Self::heads_root)
+    /// is one over all heads. It visits each of the heads within once.
     #[must_use]
     pub fn heads_root_within(&mut self, ranges: &[KeyRange]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.heads.key);

@@ -1,7 +1,7 @@
-//! What a [`LogSet`](super::LogSet) is willing to hold.
+//! The limits of a [`LogSet`](super::LogSet).
 
-/// Limits of one replica or relay. They delay what is applied or refuse to hold it, and never decide what is valid:
-/// two sets with different limits differ in what they hold, not in what it means.
+/// Limits of one replica or relay. They delay entries or refuse to hold them, and never decide what is valid: two sets
+/// with different limits differ in their entries, not in the meaning of those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -15,15 +15,15 @@ pub struct Limits {
     pub late_bytes_per_log_max: usize,
     /// Bytes of deferred entries in all. 8 MiB.
     pub late_bytes_max: usize,
-    /// Bytes of entries behind gaps in one log. 4 MiB.
+    /// Bytes of entries after gaps in one log. 4 MiB.
     pub staged_bytes_per_log_max: usize,
-    /// Bytes of entries behind gaps in all. 32 MiB.
+    /// Bytes of entries after gaps in all. 32 MiB.
     pub staged_bytes_max: usize,
-    /// For how long the entries of an invalid log are kept for its owner, in milliseconds. 30 days.
+    /// For how long the entries of an invalidated log are kept for its writer, in milliseconds. 30 days.
     pub invalid_keep_ms: u64,
     /// This process's own randomness, which the host should set: without it, a member can choose logs whose heads crowd
-    /// one place of a table in memory. It is hashed with the mesh, so nobody else can. 0. A replica takes it from what it is
-    /// opened with, whatever this says.
+    /// one place of a table in memory. It is hashed with the mesh, so nobody else can. 0. A replica takes it from the
+    /// configuration with which it is opened, whatever this says.
     pub seed: u64,
 }
 
@@ -43,7 +43,7 @@ impl Default for Limits {
     }
 }
 
-/// What the host says to a log that it has not held yet.
+/// The host's answer to a log that it has not held yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// Hold it.

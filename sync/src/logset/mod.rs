@@ -1,13 +1,13 @@
 //! [`LogSet`]: the logs that one replica or relay holds.
 //!
-//! It decides what is held (admission, quotas, what may wait), keeps the verdicts about forked logs, and tells its
-//! caller what became applicable and what ceased to count. Payloads are opaque to it, so a relay, which does not
-//! interpret them, needs nothing else.
+//! It decides which logs and entries are held (admission, quotas, limits of waiting entries), keeps the verdicts about
+//! forked logs, and reports to its caller which entries became applicable and which ceased to count. Payloads are
+//! opaque to it, so a relay, which does not interpret them, needs nothing else.
 //!
-//! What does not live here: proofs (those are the [`Log`]'s), what payloads mean, and who the peers are.
+//! Not here: proofs (those are the [`Log`]'s), the meaning of payloads, and the peers.
 //!
-//! The invariants: what two sets hold of the same logs means the same to both, whatever came in which order; limits
-//! and clocks only delay; an error changes nothing.
+//! The invariants: entries of the same logs mean the same in any two sets, in whatever order they came; limits and
+//! clocks only delay; an error changes nothing.
 
 mod change;
 mod heads;
@@ -48,11 +48,11 @@ pub struct LogSet {
     heads: Heads,
     /// Each agent's key, admitted once, and how many of its logs are held.
     agents: BTreeMap<AgentId, (AgentKey, usize)>,
-    /// Logs with something untold, each once, in the order in which they changed: by a number that rises, so that one can
-    /// be taken out without a look at the others.
+    /// Logs with a change that was not polled yet, each once, in the order in which they changed: by a number that
+    /// rises, so that one can be taken out without a look at the others.
     changed: BTreeMap<u64, LogId>,
     changes: u64,
-    /// The log whose change was polled last: what it was told of may go.
+    /// The log whose change was polled last: the entries of that change may go.
     polled: Option<LogId>,
     waiting: BTreeSet<(Hlc, LogId)>,
     invalid: BTreeSet<(Timestamp, LogId)>,
@@ -90,7 +90,7 @@ impl LogSet {
         &self.mesh
     }
 
-    /// What the set is willing to hold.
+    /// The set's limits.
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
@@ -116,7 +116,7 @@ impl LogSet {
         self.open_named(&opening.clone().named(&self.mesh), admit)
     }
 
-    /// [`open`](Self::open) for a log whose name in this mesh is known.
+    /// [`open`](Self::open) for a log whose id in this mesh is known.
     ///
     /// # Errors
     ///
@@ -258,7 +258,7 @@ impl LogSet {
         from.take_while(move |(there, _)| there.is_within(topic)).filter_map(|(_, id)| self.log(id))
     }
 
-    /// What shows that a log is forked, if it is.
+    /// The evidence that a log is forked, if it is.
     #[must_use]
     pub fn evidence(&self, log: &LogId) -> Option<&Evidence> {
         self.slots.get(log)?.evidence.as_ref()
@@ -271,16 +271,17 @@ impl LogSet {
         Some(if slot.is_invalid() { (0, 0) } else { slot.applicable() })
     }
 
-    /// The entries `[from, to)` of a log as they were when the consumer was last told of them: what has to be undone
-    /// after [`Change::Replaced`], [`Change::Invalidated`] and [`Change::Cut`]. To be read until the next change is polled.
+    /// The entries `[from, to)` of a log as the consumer has last acknowledged them: those that have to be undone after
+    /// [`Change::Replaced`], [`Change::Invalidated`] and [`Change::Cut`]. To be read until the next change is polled.
     ///
-    /// After [`Change::Cut`] that is the place to find what a local writer had appended and not signed, if a signed
-    /// history takes its place: it is gone afterwards, and its owner has to write it again in its next incarnation.
+    /// After [`Change::Cut`] they include the entries that a local writer had appended and not signed, if a signed
+    /// history takes their place: these are gone afterwards, and their writer has to reissue them in its next
+    /// incarnation.
     pub fn acknowledged_entries(&self, log: &LogId, from: u64, to: u64) -> impl Iterator<Item = Entry<'_>> {
         self.log(log).into_iter().flat_map(move |log| log.replaced_entries(from, to))
     }
 
-    /// What is held, in numbers. Looks at every log.
+    /// The contents of the set, in numbers. Looks at every log.
     #[must_use]
     pub fn stats(&self) -> SetStats {
         SetStats {
@@ -295,7 +296,7 @@ impl LogSet {
     ///
     /// # Errors
     ///
-    /// [`SetError::Forked`] if the writer has to go on in its next incarnation, else what is wrong with the entry.
+    /// [`SetError::Forked`] if the writer has to go on in its next incarnation, else the fault in the entry.
     pub fn append(&mut self, log: &LogId, entry: &NewEntry<'_>) -> Result<u64, SetError> {
         let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
         if let Some(valid_below) = slot.valid_below() {
@@ -323,7 +324,7 @@ impl LogSet {
         self.sign_head_at(log, u64::MAX, signer, now)
     }
 
-    /// Signs what a local writer has appended below `size`, if what is behind must not leave yet.
+    /// Signs the entries that a local writer has appended below `size`, if later ones must not leave yet.
     ///
     /// # Errors
     ///
@@ -347,7 +348,7 @@ impl LogSet {
         Ok(head)
     }
 
-    /// What is held of a log and signed.
+    /// The entries of a log that are held and signed.
     #[must_use]
     pub fn have(&self, log: &LogId) -> Option<Have> {
         let log = self.log(log)?;
@@ -355,7 +356,8 @@ impl LogSet {
         Some(Have { start: log.start(), size, base: log.base_at(size) })
     }
 
-    /// What to ask a peer for that has this of a log: the first thing that is missing here. `None` if nothing is.
+    /// The request to make of a peer that has this of a log: the first range that is missing here. `None` if nothing
+    /// is.
     #[must_use]
     pub fn want(&self, log: &LogId, have: &Have) -> Option<Want> {
         let slot = self.slots.get(log)?;
@@ -363,7 +365,7 @@ impl LogSet {
         slot.log.want(&Have { size: have.size.min(valid_below), ..*have })
     }
 
-    /// What there is for somebody who wants entries of a log, in about `bytes_max` bytes.
+    /// The answer to a peer that wants entries of a log, in about `bytes_max` bytes.
     #[must_use]
     pub fn answer(&self, log: &LogId, want: &Want, bytes_max: usize) -> Answer {
         let mut bytes = Vec::new();
@@ -398,9 +400,9 @@ impl LogSet {
         end.map_or(Written::Nothing, |end| Written::Range { end })
     }
 
-    /// Drops what a local writer has appended and not signed: what to do after [`Change::SelfForked`] without evidence,
-    /// when somebody else's copy goes on otherwise. The writer may then take that copy over and go on in the same log.
-    /// The consumer is told anew what is applicable ([`Change::Replaced`]).
+    /// Drops the entries that a local writer has appended and not signed: the remedy after [`Change::SelfForked`]
+    /// without evidence, when another holder's copy goes on otherwise. The writer may then take that copy over and go
+    /// on in the same log. The consumer is shown anew which entries are applicable ([`Change::Replaced`]).
     ///
     /// # Errors
     ///
@@ -429,7 +431,7 @@ impl LogSet {
         now: Timestamp,
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
-        // What is wrong with the log is said before what is wrong with the bytes.
+        // A fault of the log is reported before a fault in the bytes.
         self.check_open(log)?;
         let range = Range::parse(range).map_err(ReceiveError::from)?;
         self.receive_range(log, &range, now, budget)
@@ -450,8 +452,8 @@ impl LogSet {
         self.receive_with(log, range, now, None, budget)
     }
 
-    /// Whether more of a log is taken in: it is held, and all that is valid of it is not here. If it is forked, the size at
-    /// which that shows, else the greatest number.
+    /// Whether more of a log is taken in: it is held, and all that is valid of it is not here. If it is forked, the size
+    /// at which that shows, else the greatest number.
     fn check_open(&self, log: &LogId) -> Result<u64, SetError> {
         let slot = self.slots.get(log).ok_or(SetError::Unknown)?;
         let Some(evidence) = &slot.evidence else { return Ok(u64::MAX) };
@@ -463,7 +465,7 @@ impl LogSet {
         }
     }
 
-    /// [`receive_range`](Self::receive_range), with another allowance than what the limits say.
+    /// [`receive_range`](Self::receive_range), with another allowance than that of the limits.
     fn receive_with(
         &mut self,
         log: &LogId,
@@ -475,7 +477,7 @@ impl LogSet {
         let forked_at = self.check_open(log)?;
         let waiting = self.slots.get(log).and_then(|slot| slot.waiting);
         if waiting.is_some_and(|hlc| hlc <= latest(&self.limits, now)) {
-            // Time has passed for what waited here.
+            // Time has passed for the entries that waited here.
             self.wait(log, now);
             self.note(log);
         }
@@ -498,7 +500,7 @@ impl LogSet {
     }
 
     /// Takes in evidence of a fork that came from anywhere. Opens the log if it is not held and the host wants it. True
-    /// if it says more than what was known.
+    /// if it says more than the known evidence.
     ///
     /// # Errors
     ///
@@ -525,7 +527,7 @@ impl LogSet {
         budget: &mut VerifyBudget,
         admit: impl FnOnce(&LogOpening) -> Admission,
     ) -> Result<bool, SetError> {
-        // What is known already costs nothing.
+        // Evidence that is known already costs nothing.
         let named = found.opening();
         if self.evidence(named.id()).is_some_and(|known| known.as_bytes() == found.as_bytes()) {
             return Ok(false);
@@ -536,7 +538,7 @@ impl LogSet {
         Ok(self.judge(&log, evidence, now))
     }
 
-    /// Joins evidence with what is known of a log.
+    /// Joins evidence with the known evidence about a log.
     fn judge(&mut self, log: &LogId, evidence: Evidence, now: Timestamp) -> bool {
         let Some(slot) = self.slots.get_mut(log) else { return false };
         if slot.evidence.as_ref().is_some_and(|known| *known <= evidence) {
@@ -544,13 +546,13 @@ impl LogSet {
         }
         slot.evidence = Some(evidence);
         slot.self_forked = slot.local;
-        // What waits may belong to either history.
+        // The waiting entries may belong to either history.
         slot.log.drop_staged();
         slot.log.set_valid_below(slot.valid_below().unwrap_or(u64::MAX));
         slot.log.raise_floor(slot.floor());
         slot.drop_tail();
         slot.forget_beyond();
-        // Better evidence does not begin the time anew, but what it invalidates has to go as well.
+        // Better evidence does not begin the time anew, but the entries that it takes out have to go as well.
         let until = now.saturating_add_millis(self.limits.invalid_keep_ms);
         let until = *slot.invalid_until.get_or_insert(until);
         self.invalid.insert((until, *log));
@@ -560,7 +562,7 @@ impl LogSet {
     }
 
     /// Records that a later incarnation of the writer has taken a log over up to `below`: that is its base now, as if
-    /// the writer had raised it. Never falls. What the writer wrote from there on still counts.
+    /// the writer had raised it. Never falls. The writer's entries from there on still count.
     ///
     /// # Errors
     ///
@@ -575,8 +577,8 @@ impl LogSet {
         Ok(())
     }
 
-    /// Lets a copy of a log begin at or below `below`, wherever its base is: a later incarnation of the writer answers for
-    /// what was before. What is held stays.
+    /// Lets a copy of a log begin at or below `below`, wherever its base is: a later incarnation of the writer answers
+    /// for the entries before. The held entries stay.
     ///
     /// # Errors
     ///
@@ -609,7 +611,7 @@ impl LogSet {
         Ok(slot.log.restore(seq, payload)?)
     }
 
-    /// What has changed for a fold over the logs. Poll until there is nothing, after anything that changes the set. The
+    /// The next change for a fold over the logs. Poll until there is none, after anything that changes the set. The
     /// entries that a change speaks of can be read until the next is polled.
     pub fn poll_change(&mut self) -> Option<Change> {
         if let Some(slot) = self.polled.take().and_then(|log| self.slots.get_mut(&log)) {
@@ -640,7 +642,8 @@ impl LogSet {
         applies.into_iter().chain(expires).min()
     }
 
-    /// Takes in that time has passed: what was deferred may become applicable, and the entries of invalid logs expire.
+    /// Takes in that time has passed: deferred entries may become applicable, and the entries of invalidated logs
+    /// expire.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         let latest = latest(&self.limits, now);
         while let Some((hlc, log)) = self.waiting.first().copied() {
@@ -665,13 +668,13 @@ impl LogSet {
         }
     }
 
-    /// Makes a log's entries ready as far as time allows, and notes what it waits for and holds back.
+    /// Makes a log's entries ready as far as time allows, and counts its deferred and staged entries.
     fn wait(&mut self, log: &LogId, now: Timestamp) {
         self.now = self.now.max(now);
         let Some(slot) = self.slots.get_mut(log) else { return };
         let allowance = allowance(&self.limits, (self.late, self.staged), slot, now);
         let mut evidence = None;
-        // First what is held: what it no longer holds back is room for what waits.
+        // The held run comes first: its entries that are no longer deferred make room for the waiting ones.
         slot.log.make_ready(allowance.latest);
         match slot.log.absorb_staged(&allowance) {
             Some(Received::FastForwarded { .. }) => slot.fast_forwarded(),
@@ -685,7 +688,7 @@ impl LogSet {
         }
     }
 
-    /// Notes what a log waits for and holds back.
+    /// Counts a log's deferred and staged entries.
     fn count(&mut self, log: &LogId, latest: Hlc) {
         let Some(slot) = self.slots.get_mut(log) else { return };
         let waiting = slot.log.wait(latest);
@@ -715,7 +718,7 @@ impl LogSet {
     }
 }
 
-/// What one log may hold back, given what all do.
+/// The limits of one log's deferred and staged entries, given those of all logs.
 fn allowance(limits: &Limits, (late, staged): (usize, usize), slot: &Slot, now: Timestamp) -> Allowance {
     let room = |per_log: usize, max: usize, others: usize| per_log.min(max.saturating_sub(others));
     Allowance {

@@ -1,12 +1,13 @@
-//! What two sets have to send each other once they know in which logs they differ.
+//! The moves by which two sets become equal: the parts to send each other once they know in which logs they differ.
 //!
-//! Reconciliation finds the heads that differ; for each of them, its holder says what it has in an [`Offer`]. From its
-//! own logs and the other's offers each side works out the same [`Plan`], its own half of it to be done: no further
-//! question is asked where both sizes are known, and a log that the other did not offer is one that it does not hold.
+//! Reconciliation finds the heads that differ; for each of them, the holder of the log describes its copy in an
+//! [`Offer`]. From its own logs and the other's offers each side works out the same plan of [`Move`]s, its own half of
+//! it to be done: no further question is asked where both sizes are known, and a log that the other did not offer is
+//! one that it does not hold.
 //!
 //! A log of which one side keeps only the position, because all of it was retired, is sent as a proof without entries.
-//! Whoever knows of the retirement takes that for the log; a relay that does not stays without it, and is sent the same
-//! in the next round.
+//! A side that knows of the retirement takes the proof for the log; a relay that does not know of it stays without the
+//! log, and is sent the same in the next round.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -20,14 +21,14 @@ use crate::log::{LOG_SIZE_MAX, RangeForm, Want};
 
 const KIND: u8 = 0x2f;
 
-/// What a holder has of one log whose head differs.
+/// A holder's description of one log whose head differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// Which log.
     pub log: LogId,
     /// The first entry that is there.
     pub start: u64,
-    /// Behind the last that is there and signed.
+    /// The number after the last entry that is there and signed.
     pub size: u64,
     /// The first 8 bytes of the root at that size. They tell equal copies from different ones, and prove nothing.
     pub root: [u8; 8],
@@ -45,7 +46,8 @@ pub enum Move {
     /// Send this range, whatever it is cut to; an empty one for its proof.
     Send(LogId, Want),
     /// Both know that the log is forked, and their histories part earlier than where that was seen: ask the other as a
-    /// [`ForkSearch`](crate::ForkSearch) says. Only one of the two is told to, unless the offers do not tell them apart.
+    /// [`ForkSearch`](crate::ForkSearch) says. Only one of the two sides has to ask, unless the offers do not tell them
+    /// apart.
     Search(LogId),
     /// The other is about to send this. Ask for it if it does not come.
     Expect(LogId, Want),
@@ -65,11 +67,11 @@ impl Offer {
         bytes
     }
 
-    /// Reads what [`encode`](Self::encode) wrote.
+    /// Reads the bytes that [`encode`](Self::encode) wrote.
     ///
     /// # Errors
     ///
-    /// What is wrong with the bytes.
+    /// The fault in the bytes.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != KIND {
@@ -105,14 +107,14 @@ const fn first(hash: &[u8; 32]) -> [u8; 8] {
 }
 
 impl LogSet {
-    /// What this set has of a log.
+    /// This set's offer of a log.
     #[must_use]
     pub fn offer(&self, log: &LogId) -> Option<Offer> {
         self.slots.get(log).map(Offer::of)
     }
 
-    /// What to do after reconciliation has named `ours`, the logs of this set whose heads the other lacks, and the
-    /// other has made its offers, all of them. In the order of the logs' ids.
+    /// The moves to make after reconciliation has named `ours`, the logs of this set whose heads the other lacks, and
+    /// the other has made its offers, all of them. In the order of the logs' ids.
     #[must_use]
     pub fn plan(&self, ours: &[LogId], theirs: &[Offer]) -> Vec<Move> {
         let theirs: BTreeMap<LogId, &Offer> = theirs.iter().map(|offer| (offer.log, offer)).collect();
@@ -132,7 +134,7 @@ impl LogSet {
     }
 }
 
-/// Works out what to do about one log that is held here.
+/// Works out the moves for one log that is held here.
 fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
     let ours = Offer::of(slot);
     let id = ours.log;
@@ -142,16 +144,16 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
     let known = theirs.and_then(|offer| offer.evidence);
     let size = theirs.map_or(0, |offer| offer.size);
     let parted = theirs.is_some_and(|offer| offer.size == ours.size && offer.root != ours.root);
-    // The heads differ, even where the offers do not say why: who can sign can find two histories, or two pieces of
-    // evidence, that agree in 8 bytes.
+    // The heads differ, even where the offers do not say why: a writer that signs can find two histories, or two pieces
+    // of evidence, that agree in 8 bytes.
     if ours.evidence.is_some() && (ours.evidence != known || !parted) {
         moves.push(Move::Evidence(id));
     }
-    // Of an invalid log there is nothing to say but that.
+    // An invalidated log needs no other move.
     if slot.log.opening().kind == LogKind::State && (ours.evidence.is_some() || known.is_some()) {
         return;
     }
-    // Behind a fork that one side does not know of yet, what it holds does not count. Entries wait for the next round.
+    // After a fork that one side does not know of yet, its entries do not count. Entries wait for the next round.
     let unaware = if ours.evidence.is_none() { ours.size } else { size };
     if ours.evidence.is_some() != known.is_some() && unaware > 0 {
         return;
@@ -171,14 +173,14 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
                 // Two histories of one length: the proof shows it.
                 moves.push(Move::Send(id, Want { from: size, to: size, form: RangeForm::Alone }));
             } else if ours.root <= offer.root {
-                // That is known; what has to be found is where they part.
+                // The fork is known; the place where the histories part has to be found.
                 moves.push(Move::Search(id));
             }
         }
     }
 }
 
-/// How somebody who holds nothing has to be sent a range.
+/// The form in which a side that holds nothing has to be sent a range.
 const fn form_from(start: u64) -> RangeForm {
     if start == 0 { RangeForm::Follow } else { RangeForm::Alone }
 }
@@ -264,7 +266,7 @@ mod tests {
         }
         assert_eq!(here.log(&only_there).unwrap().size(), 3);
         assert!(here.evidence(&forked).is_some() && there.evidence(&forked).is_some());
-        // What each expected is what the other had planned to send.
+        // Each expects the ranges that the other had planned to send.
         let sent = |plan: &[Move]| plan.iter().filter(|step| matches!(step, Move::Send(..))).count();
         let expected = |plan: &[Move]| plan.iter().filter(|step| matches!(step, Move::Expect(..))).count();
         assert_eq!((sent(&here_plan), expected(&there_plan)), (3, 2));

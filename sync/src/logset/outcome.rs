@@ -1,4 +1,4 @@
-//! What a set says to its caller: why something was refused, what there is to send, and its numbers.
+//! The answers of a set to its caller: the reason of a refusal, the ranges there are to send, and its numbers.
 
 use alloc::vec::Vec;
 
@@ -53,17 +53,17 @@ pub enum SetError {
     Keep(#[from] KeepError),
 }
 
-/// What there is to send to somebody who wants entries.
+/// The answer to a peer that wants entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// A range that ends at `end`; less than was wanted if the bytes did not suffice.
     Range {
-        /// What [`LogSet::receive`](super::LogSet::receive) takes.
+        /// The range that [`LogSet::receive`](super::LogSet::receive) takes.
         bytes: Vec<u8>,
-        /// Behind its last entry.
+        /// The number after its last entry.
         end: u64,
     },
-    /// What was wanted is no longer here.
+    /// The wanted entries are no longer here.
     Gone(Gone),
     /// Nothing that was wanted is here.
     Nothing,
@@ -74,13 +74,13 @@ pub enum Answer {
 pub(crate) enum Written {
     /// A range was written, and ends here.
     Range { end: u64 },
-    /// What was wanted is no longer here.
+    /// The wanted entries are no longer here.
     Gone(Gone),
     /// Nothing that was wanted is here.
     Nothing,
 }
 
-/// What a set holds, in numbers.
+/// The contents of a set, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SetStats {
@@ -88,8 +88,8 @@ pub struct SetStats {
     pub logs: usize,
     /// Bytes of their entries, hashes and tables.
     pub bytes: usize,
-    /// Payload bytes of entries that wait behind gaps, and 16 for each; but for jumps that their writer has declared by
-    /// the base of a signed head, which are as large as what the log retains.
+    /// Payload bytes of entries that wait after gaps, and 16 for each; but for fast-forwards that their writer has
+    /// declared by the base of a signed head, which are as large as what the log retains.
     pub staged_bytes: usize,
     /// Payload bytes of deferred entries, and 16 for each.
     pub late_bytes: usize,

@@ -1,13 +1,13 @@
-//! [`Replay`]: how a set comes back from what was stored of it.
+//! [`Replay`]: the return of a set from storage.
 //!
-//! Storage is believed about what was decided (what is held, where a copy begins, what the host said), and about
+//! Storage is believed about decisions (which logs are held, where a copy begins, the host's answers), and about
 //! nothing that a writer has to sign: ranges, heads and evidence are checked as if a peer had sent them. Limits do not
-//! apply, for what comes back was within them when it came.
+//! apply, for the entries that come back were within them when they came.
 //!
-//! What does not live here: the form in which anything is stored.
+//! Not here: the form in which anything is stored.
 //!
-//! The invariant: what is replayed in the order in which it happened ends as it was, and what is held already may come
-//! again.
+//! The invariant: records that are replayed in the order in which they were written lead to the same set, and a record
+//! that the set has taken in already may come again.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use consilience_base::Timestamp;
@@ -25,13 +25,13 @@ use crate::log::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
-    /// The set refuses it. A range that follows on what was not stored is of this kind, and peers have it.
+    /// The set refuses it. A range that follows on entries that were not stored is of this kind, and peers have it.
     #[error(transparent)]
     Set(#[from] SetError),
     /// The head is not one of a log that is held.
     #[error(transparent)]
     Head(#[from] HeadError),
-    /// The entry of a local writer does not follow on what is held, or is another one than what is held: it has not
+    /// The entry of a local writer does not follow on the held ones, or differs from the one that is held: it has not
     /// come back, and the writer must go on in its next incarnation.
     #[error("entry {seq} of a local writer does not follow on what is held")]
     Own {
@@ -51,7 +51,7 @@ pub struct Replay<'a> {
 }
 
 impl LogSet {
-    /// Takes in what was stored of a set.
+    /// Takes in the stored records of a set.
     pub const fn replay(&mut self, now: Timestamp) -> Replay<'_> {
         Replay { set: self, now }
     }
@@ -74,14 +74,14 @@ impl LogSet {
         self.slots.get(log).map_or(0, |slot| slot.retired)
     }
 
-    /// Below which entry the caller was told that nothing counts; 0 if it was not told so. It stays so, even if the
-    /// entry that raised the base turns out not to count.
+    /// The number below which the caller has acknowledged that nothing counts; 0 if it has not. It stays so, even if
+    /// the entry that raised the base turns out not to count.
     #[must_use]
     pub fn given_up_below(&self, log: &LogId) -> u64 {
         self.slots.get(log).map_or(0, |slot| slot.given_up())
     }
 
-    /// Until when the entries of a forked log are kept for its owner.
+    /// Until when the entries of a forked log are kept for its writer.
     #[must_use]
     pub fn kept_until(&self, log: &LogId) -> Option<Timestamp> {
         self.slots.get(log)?.invalid_until
@@ -95,8 +95,8 @@ impl Replay<'_> {
         self.set
     }
 
-    /// Notes that a log has changed since the last mark, and how much of it counted then: what `heads_changed` and
-    /// `size_at_version` say of it. Harmless if nothing of it is held.
+    /// Notes that a log has changed since the last mark, and how much of it counted then: `heads_changed` and
+    /// `size_at_version` return that. Harmless if nothing of the log is held.
     pub fn changed(&mut self, log: &LogId, before: u64) {
         self.set.change_again(log, before);
     }
@@ -157,7 +157,7 @@ impl Replay<'_> {
     ///
     /// # Errors
     ///
-    /// [`ReplayError::Own`] if it does not follow on what is held or differs from it.
+    /// [`ReplayError::Own`] if it does not follow on the held entries or differs from them.
     pub fn append(&mut self, log: &LogId, seq: u64, entry: &[u8]) -> Result<bool, ReplayError> {
         let slot = self.set.slots.get_mut(log).ok_or(SetError::Unknown)?;
         let entry = Entry::decode(entry, seq, slot.log.opening().kind)?;
@@ -175,7 +175,7 @@ impl Replay<'_> {
         Ok(true)
     }
 
-    /// Remembers a head beyond what is held, so that a local writer does not go on behind it.
+    /// Remembers a head beyond the held entries, so that a local writer does not go on after it.
     ///
     /// # Errors
     ///
@@ -213,7 +213,7 @@ impl Replay<'_> {
         }
     }
 
-    /// What [`LogSet::retire`] was told.
+    /// Repeats an earlier call of [`LogSet::retire`].
     ///
     /// # Errors
     ///
@@ -222,8 +222,8 @@ impl Replay<'_> {
         Ok(self.set.retire(log, below)?)
     }
 
-    /// What [`Log::ready`](crate::Log::ready) and [`LogSet::given_up_below`] were, once the entries are back. Entries do
-    /// not cease to be ready when a clock falls, and a writer's own always are.
+    /// Takes in the earlier values of [`Log::ready`](crate::Log::ready) and [`LogSet::given_up_below`], once the entries
+    /// are back. Entries do not cease to be ready when a clock falls, and a writer's own always are.
     ///
     /// # Errors
     ///
@@ -250,7 +250,8 @@ impl Replay<'_> {
 }
 
 impl ReplayError {
-    /// Whether it only says that nothing of this is needed, or that what it follows on is no longer here: peers have it.
+    /// Whether it only says that nothing of this is needed, or that the entries on which it follows are no longer here:
+    /// peers have them.
     #[must_use]
     pub const fn is_stale(&self) -> bool {
         use crate::log::ReceiveError;

@@ -1,6 +1,7 @@
-//! One log in a set: the copy, its verdict, and what of it the caller was told.
+//! One log in a set: the copy, its verdict, and the changes that the caller has acknowledged.
 //!
-//! The invariant: [`Slot::next_change`] compares what is with what was told, and nothing else remembers changes.
+//! The invariant: [`Slot::next_change`] compares the present state with the acknowledged one, and nothing else
+//! remembers changes.
 
 use alloc::vec::Vec;
 
@@ -14,10 +15,10 @@ use crate::log::{Evidence, Log};
 /// Entries that may lie below the base before they are dropped: dropping rewrites the front of a block.
 const DROP_LAG: u64 = 8;
 
-/// Marked turns that a log remembers its size at.
+/// Marked versions at which a log remembers its size.
 const ANCHORS_MAX: usize = 8;
 
-/// What the caller knows.
+/// The state of the log that the caller has acknowledged.
 #[derive(Clone, Copy, Debug, Default)]
 struct Acknowledged {
     /// Applicable entries `[base, end)`.
@@ -30,7 +31,7 @@ struct Acknowledged {
     deferred: Option<u64>,
 }
 
-/// The head of a log in the set of heads, and what is remembered of earlier ones.
+/// The head of a log in the set of heads, and some facts about earlier heads.
 #[derive(Clone, Debug, Default)]
 pub(super) struct HeadHistory {
     /// Its id, as last made.
@@ -40,7 +41,8 @@ pub(super) struct HeadHistory {
     /// How much of the log counted when the id was made, and when the one before was.
     pub(super) counted: u64,
     pub(super) before: u64,
-    /// For some versions that were marked, how much of it counted then: noted when it changed for the first time after one.
+    /// For some versions that were marked, how much of it counted then: noted when it changed for the first time after
+    /// one.
     anchors: Vec<(u64, u64)>,
 }
 
@@ -70,11 +72,11 @@ pub(super) struct Slot {
     pub(super) local: bool,
     pub(super) evidence: Option<Evidence>,
     pub(super) head: HeadHistory,
-    /// When the entries of an invalid log are dropped.
+    /// When the entries of an invalidated log are dropped.
     pub(super) invalid_until: Option<Timestamp>,
     /// The base that the writer's next incarnation recorded.
     pub(super) retired: u64,
-    /// Counts how often something took the place of what was held.
+    /// Counts how often the held run was replaced.
     pub(super) generation: u32,
     /// A local writer must not go on.
     pub(super) self_forked: bool,
@@ -82,7 +84,7 @@ pub(super) struct Slot {
     pub(super) waiting: Option<Hlc>,
     /// Its place in the queue of changed logs.
     pub(super) queued: Option<u64>,
-    /// What it counts in the set's totals.
+    /// Its share of the set's totals.
     pub(super) late: usize,
     pub(super) staged: usize,
     acknowledged: Acknowledged,
@@ -135,14 +137,14 @@ impl Slot {
         self.evidence.as_ref().map(Evidence::valid_below)
     }
 
-    /// Entries below are needed by nobody, whatever the entries that came say: the writer's next incarnation has said so,
-    /// or the evidence that the log is forked shows a head that does.
+    /// Entries below are needed by nobody, whatever the entries that came say: the writer's next incarnation has said
+    /// so, or the evidence that the log is forked shows a head that does.
     pub(super) fn floor(&self) -> u64 {
         self.retired.max(self.evidence.as_ref().map_or(0, Evidence::base))
     }
 
-    /// How much of it counts for others, and the root over that. Nothing, where the root is not known: a size alone would
-    /// make two histories one.
+    /// How much of it counts for others, and the root over that. Nothing, where the root is not known: a size alone
+    /// would make two histories one.
     pub(super) fn counted(&self) -> (u64, Option<Hash>) {
         let size = self.log.signed_size().min(self.valid_below().unwrap_or(u64::MAX));
         match self.log.root_at(size) {
@@ -155,36 +157,37 @@ impl Slot {
     pub(super) fn applicable(&self) -> (u64, u64) {
         let mut end = self.log.ready().min(self.valid_below().unwrap_or(u64::MAX));
         if self.evidence.is_some() {
-            // What a fork leaves is what was signed.
+            // A fork leaves only signed entries.
             end = end.min(self.log.signed_size());
         }
-        // What was told to be below the base stays so, even if the entry that raised it turns out not to count.
+        // Entries that were acknowledged to be below the base stay so, even if the entry that raised it turns out not
+        // to count.
         let acknowledged = self.acknowledged.base.max(self.floor());
         let base = self.log.base_at(end).max(self.log.start()).max(acknowledged).min(end);
         (base, end)
     }
 
-    /// Below which number entries were given up for the caller, where nothing else that is held says so.
+    /// The number below which entries were given up for the caller, where nothing else that is held says so.
     pub(super) fn given_up(&self) -> u64 {
         self.acknowledged.base
     }
 
-    /// Takes that from an earlier run of the program. Nothing was told yet.
+    /// Takes that number from an earlier run of the program. Nothing was acknowledged yet.
     pub(super) fn give_up(&mut self, below: u64) {
         let below = below.min(self.log.size());
         self.acknowledged.base = self.acknowledged.base.max(below);
         self.acknowledged.end = self.acknowledged.end.max(self.acknowledged.base);
     }
 
-    /// Notes that another part of the log took the place of what was held. A local writer does not go on from there: what
-    /// it wrote itself cannot be compared with what came, and has to be written again in its next incarnation.
+    /// Notes that another part of the log took the place of the held one. A local writer does not go on from there: its
+    /// own entries cannot be compared with the new part, and have to be reissued in its next incarnation.
     pub(super) const fn fast_forwarded(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.self_forked = self.self_forked || self.local;
     }
 
-    /// Forgets a copy of a forked event log that begins behind everything that counts: nothing about it can be compared
-    /// with what others hold, so what counts has to be fetched as if nothing had been held.
+    /// Forgets a copy of a forked event log that begins after everything that counts: nothing about it can be compared
+    /// with the copies of others, so the entries that count have to be fetched as if nothing had been held.
     pub(super) fn forget_beyond(&mut self) {
         if !self.is_invalid() && self.valid_below().is_some_and(|below| below <= self.log.start()) {
             self.log.forget();
@@ -192,19 +195,19 @@ impl Slot {
         }
     }
 
-    /// Notes that what was held above `kept` is gone, and what may follow instead need not be the same. What only that
-    /// had raised the base to is not below the base any more.
+    /// Notes that the entries above `kept` are gone, and that other entries may follow instead. Where only the lost
+    /// entries had raised the base, it falls again.
     fn replaced(&mut self, kept: u64) {
         self.generation = self.generation.wrapping_add(1);
         let base = self.acknowledged.base.min(self.log.base_at(kept));
         if self.acknowledged.base == self.acknowledged.end {
-            // Nothing is told of that would have to be replaced.
+            // No acknowledged entry would have to be replaced.
             self.acknowledged.end = base;
         }
         self.acknowledged.base = base;
     }
 
-    /// Drops what a local writer has appended and not signed. Gives the first number that is free again.
+    /// Drops the entries that a local writer has appended and not signed. Returns the first number that is free again.
     pub(super) fn discard_unsigned(&mut self) -> u64 {
         let size = self.log.size();
         let kept = self.log.discard_unsigned();
@@ -215,7 +218,7 @@ impl Slot {
     }
 
     /// Drops the unsigned tail of a forked event log, if some of it lies where signed entries count: nobody will ever
-    /// sign it, and it would stand in the way of those. A tail that lies behind all that counts stays for its owner.
+    /// sign it, and it would stand in the way of those. A tail that lies after all that counts stays for its writer.
     pub(super) fn drop_tail(&mut self) {
         let below = self.valid_below().unwrap_or(0);
         if !self.is_invalid() && self.log.has_unsigned() && self.log.signed_size() < below {
@@ -223,13 +226,13 @@ impl Slot {
         }
     }
 
-    /// Lets a local writer go on whose log has no other signed history.
+    /// Lets a local writer go on if its log has no other signed history.
     pub(super) const fn allow_again(&mut self) {
         self.self_forked = self.evidence.is_some();
         self.acknowledged.self_forked = self.self_forked;
     }
 
-    /// Whether the caller has still to be told that what it knows of was replaced or does not count.
+    /// Whether the caller has still to learn that acknowledged entries were replaced or do not count.
     fn owes(&self) -> bool {
         if self.is_invalid() {
             return !self.acknowledged.invalid;
@@ -237,27 +240,28 @@ impl Slot {
         self.generation != self.acknowledged.generation || self.valid_below() != self.acknowledged.valid_below
     }
 
-    /// Drops what the caller was told of and nobody needs.
+    /// Drops the acknowledged entries that nobody needs.
     pub(super) fn drop_acknowledged(&mut self) {
         if !self.owes() {
             self.log.drop_replaced();
         }
         let mut below = self.acknowledged.base.min(self.applicable().0);
         if self.local {
-            // Others still need what only an unsigned entry has given up.
+            // Others still need entries that only an unsigned entry has given up.
             let signed = self.log.signed_size();
             let base = self.log.base_at(self.log.ready().min(signed));
-            // What is not signed has no proof: a log that began behind its head could never be compared.
+            // Unsigned entries have no proof: a log that began after its head could never be compared.
             below = below.min(base.max(self.retired.min(signed)));
         }
         let lag = if self.retired >= below || below == self.log.size() { 0 } else { DROP_LAG };
-        // Of a forked log others may need what counts, and no base that is known to one of them is known to all.
+        // Others may need the entries of a forked log that count, and no base that is known to one of them is known to
+        // all.
         if self.evidence.is_none() && below >= self.log.start() + lag {
             self.log.drop_all_below(below);
         }
     }
 
-    /// The next thing that the caller has not been told.
+    /// The next change that the caller has not acknowledged.
     pub(super) fn next_change(&mut self) -> Option<Change> {
         let log = *self.log.id();
         if self.self_forked && !self.acknowledged.self_forked {
@@ -285,7 +289,7 @@ impl Slot {
             self.acknowledged.base = base;
             self.acknowledged.end = base;
             if nothing {
-                // Then what follows is read from what is held.
+                // The entries that follow are read from the held run.
                 self.log.drop_replaced();
             } else {
                 return Some(Change::Replaced { log, from: base });

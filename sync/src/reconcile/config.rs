@@ -1,4 +1,4 @@
-//! What the host chooses before a reconciliation, and what it is told by each step and at the end.
+//! The host's choices before a reconciliation, and the results of each step and at the end.
 
 use alloc::vec::Vec;
 
@@ -18,26 +18,26 @@ pub enum Mode {
     Ranges,
 }
 
-/// What a reconciliation is about, on this side.
+/// The subject of a reconciliation, on this side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// 32 bytes that both sides know and neither chose alone: a hash of a nonce of each, drawn for this session (and
     /// hashed with a counter for each further round). Fingerprints and their bound depend on it.
     pub salt: [u8; 32],
-    /// On the side that opens: what to reconcile. On the other: what the peer may ask about.
+    /// On the side that opens: the range to reconcile. On the other: the range that the peer may ask about.
     pub scope: KeyRange,
     /// How to look for differences.
     pub mode: Mode,
     /// The opening side: the two sets were equal when last compared, so open with the root alone.
     pub equal_last_time: bool,
     /// Whether the side that finds a difference also names the ids it is about to push, 8 bytes each. Without it that
-    /// side still learns everything, but the other learns what it lacks only by receiving it.
+    /// side still learns everything, but the other learns of the items that it lacks only by receiving them.
     pub announce: bool,
-    /// What it may cost.
+    /// The limits of its cost.
     pub limits: Limits,
 }
 
-/// What came of one message.
+/// The outcome of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Step {
@@ -47,17 +47,17 @@ pub struct Step {
     pub push: Vec<[u8; 32]>,
     /// Short ids of items that this set lacks. The peer learns that it has to push them, if it does not know.
     pub want: Vec<ShortId>,
-    /// What happens next.
+    /// The next step.
     pub status: Status,
 }
 
-/// What happens next.
+/// The next step of a reconciliation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Status {
     /// The peer's next message is to be handled.
     #[default]
     Waiting,
-    /// The granted work is used up, or the step already holds 65,536 ids: take what it holds,
+    /// The granted work is used up, or the step already holds 65,536 ids: take the ids that it holds,
     /// [`grant`](super::Reconciliation::grant) more and [`resume`](super::Reconciliation::resume), or drop the
     /// reconciliation.
     NeedsBudget,
@@ -80,7 +80,7 @@ pub enum Outcome {
     PeerStopped(StopReason),
 }
 
-/// Why a reconciliation was ended early. What was learnt before stays true.
+/// Why a reconciliation was ended early. The results before stay true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
@@ -114,7 +114,7 @@ impl StopReason {
     }
 }
 
-/// What a reconciliation found and cost, as this side saw it.
+/// The results and costs of a reconciliation, as this side saw them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {

@@ -12,7 +12,7 @@ pub enum MessageError {
     /// A varint is longer than it has to be, or does not fit its type. The peer misbehaved; nothing changed.
     #[error("a varint is over-long or out of range")]
     Varint,
-    /// There are bytes behind the end. The peer misbehaved; nothing changed.
+    /// There are bytes after the end. The peer misbehaved; nothing changed.
     #[error("bytes are left over behind the end")]
     Trailing,
     /// The message is of no known kind. The peer is newer or misbehaved; nothing changed.
@@ -21,7 +21,7 @@ pub enum MessageError {
     /// Bounds are not ascending, or a field is not in its only form. The peer misbehaved; nothing changed.
     #[error("the message is not in canonical form")]
     NotCanonical,
-    /// The message, or what it counts, is above the limits this side set. Nothing changed.
+    /// The message, or a number in it, is above the limits this side set. Nothing changed.
     #[error("the message is beyond the limits")]
     Limit,
     /// The message is not the next one of this conversation: an old one, a later one, one of our own, or one of a kind

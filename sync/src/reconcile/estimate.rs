@@ -8,7 +8,7 @@
 //! A byte tells a count modulo 256, so an estimate of more than some 60,000 is not to be had from 136 cells.
 
 /// A guess, at least `|delta|`; `None` if the counts say no more than "very many". `counts` are those of the first
-/// cells in order, `delta` is their number of items less ours.
+/// cells in order, `delta` is the peer's number of items less this side's.
 pub(super) fn differences(counts: &[i8], delta: i64) -> Option<u64> {
     let least = delta.unsigned_abs();
     if least > 1 << 24 {

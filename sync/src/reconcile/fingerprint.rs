@@ -8,8 +8,9 @@
 //! drawn afterwards. A sum of keyed hashes that are linear in the item, which is cheaper still, does not have this
 //! property: sets whose limbs have equal sums collide under every salt.
 //!
-//! Products divide, so prefix products made in one pass give the fingerprint of any range for one inversion. The
-//! invariant: an empty range is told from all others by its count, which stands beside every fingerprint.
+//! Products divide, so prefix products made in one visit of all items give the fingerprint of any range for one
+//! inversion. The invariant: an empty range is distinguished from all others by its count, which stands beside every
+//! fingerprint.
 
 use alloc::vec::Vec;
 
@@ -21,7 +22,7 @@ pub(super) const PRIME: u64 = (1 << 61) - 1;
 /// Items between two marks: 0.25 bytes an item, and at most this many items are hashed at either end of a range.
 const STRIDE: usize = 32;
 
-/// The salts of one pass of one session.
+/// The salts of one round of one session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Salts([u64; 6]);
 
@@ -145,7 +146,7 @@ impl Grid {
 }
 
 impl Marks {
-    /// One pass over the items with ranks from `first` to below `last`.
+    /// Visits once the items with ranks from `first` to below `last`.
     pub(super) fn new(set: &ReconcileSet, salts: &Salts, first: usize, last: usize) -> Self {
         let len = last.saturating_sub(first);
         let mut products = Vec::with_capacity(len / STRIDE + 1);

@@ -83,7 +83,7 @@ impl ShortIndex {
         }
     }
 
-    /// Removes an item that is in the table, closing the gap behind it.
+    /// Removes an item that is in the table, closing the gap after it.
     pub(super) fn remove(&mut self, short: u64, handle: u32, short_of: impl Fn(u32) -> u64) {
         let mask = self.places.len().wrapping_sub(1);
         let wanted = Self::place(short, handle);
@@ -103,7 +103,7 @@ impl ShortIndex {
                 break;
             }
             let home = self.home(short_of(handle_of(place)));
-            // It may move into the gap unless its home lies behind the gap.
+            // It may move into the gap unless its home lies after the gap.
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
                 self.places[gap] = place;
                 gap = at;

@@ -1,6 +1,6 @@
-//! What a reconciliation may cost this side.
+//! The limits of a reconciliation's cost on this side.
 //!
-//! The invariant: limits only refuse, delay or end; none of them changes what two sets are found to differ in.
+//! The invariant: limits only refuse, delay or end; none of them changes the difference that is found.
 
 /// Bounds on one reconciliation. The defaults suit a peer that has been authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]

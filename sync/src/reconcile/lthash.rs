@@ -1,9 +1,9 @@
 //! A hash of a set that follows insertions and removals: LtHash16 with 1,024 lanes (Bellare and Micciancio 1997;
 //! Lewi, Kim, Maykov and Weis 2019).
 //!
-//! An id is lifted to 2,048 bytes by BLAKE3 in its extended-output mode and added lane by lane modulo 2^16. Finding
-//! two different sets with one sum is as hard as a short-integer-solution problem in 1,024 dimensions, which is what
-//! separates it from an XOR of hashes (linear algebra) and from one 256-bit sum (generalised birthday).
+//! An id is lifted to 2,048 bytes by BLAKE3 in its extended-output mode and added lane by lane modulo 2^16. Finding two
+//! different sets with one sum is as hard as a short-integer-solution problem in 1,024 dimensions, which separates it
+//! from an XOR of hashes (linear algebra) and from one 256-bit sum (generalised birthday).
 //!
 //! The invariant: the sum is that of the ids of the set, less the changes that wait in `dirty`.
 

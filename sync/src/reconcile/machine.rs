@@ -1,8 +1,9 @@
-//! [`Reconciliation`]: one side of a conversation that finds what two sets do not share.
+//! [`Reconciliation`]: one side of a conversation that finds the difference of two sets.
 //!
 //! The two sides take turns, one message each, and a message carries its number: an old, repeated or reflected one is
 //! refused without effect. Here are the turns, the sketch and the limits; ranges are answered in `ranging`. The
-//! invariant: a message is checked in full before anything changes, and every message received lets at most one be sent.
+//! invariant: a message is checked in full before anything changes, and every message received lets at most one be
+//! sent.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -23,8 +24,8 @@ use super::task::Task;
 /// One side of a reconciliation. Both sides run the same machine: one [`start`](Self::start)s it, the other
 /// [`accept`](Self::accept)s, and each handles the other's messages until its status is [`Status::Done`].
 ///
-/// It borrows nothing: the set may change between messages. What was compared before a change may then be missed, which
-/// the roots show, and another round repairs.
+/// It borrows nothing: the set may change between messages. Differences in ranges compared before a change may then be
+/// missed, which the roots show, and another round repairs.
 #[derive(Clone, Debug)]
 pub struct Reconciliation {
     pub(super) config: Options,
@@ -35,10 +36,10 @@ pub struct Reconciliation {
     /// The number of the next message of the conversation, from whichever side.
     pub(super) number: u64,
     pub(super) turn: Turn,
-    /// Ranges to be answered, the lowest last: a stack, so that what a message brought is answered before what waited
-    /// longer, and little waits.
+    /// Ranges to be answered, the lowest last: a stack, so that the ranges of a message are answered before those that
+    /// waited longer, and little waits.
     pub(super) tasks: Vec<Task>,
-    /// What they take in memory.
+    /// The memory that they take.
     pub(super) waiting_bytes: usize,
     pub(super) asks: VecDeque<u64>,
     pub(super) tells: VecDeque<u64>,
@@ -50,7 +51,7 @@ pub struct Reconciliation {
     pub(super) report: Report,
 }
 
-/// Whose turn it is to say what, while ranges go back and forth.
+/// The state of the alternation, while ranges go back and forth.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turn {
     /// The peer has more to say on earlier ranges.
@@ -75,7 +76,7 @@ pub(super) enum Phase {
     Serving(u32),
     /// Receives cells.
     Decoding,
-    /// Ranges go back and forth, or what a sketch gave is being told.
+    /// Ranges go back and forth, or the findings of a sketch are being announced.
     Ranging,
     /// An answer is due and waits for budget.
     Paused,
@@ -157,7 +158,7 @@ impl Reconciliation {
             self.stop(&mut step, StopReason::Limit);
             return Ok(step);
         }
-        // All but range messages, which say so themselves, are waited for with an answer.
+        // All messages but those of ranges, which say so themselves, are waited for with an answer.
         self.turn.question = true;
         match message {
             Message::Open(open) => self.handle_open(set, open, &mut step),
@@ -203,7 +204,7 @@ impl Reconciliation {
         size_of::<Self>().saturating_add(self.waiting_bytes).saturating_add(ids).saturating_add(cells)
     }
 
-    /// What it has found and cost so far.
+    /// Its findings and costs so far.
     #[must_use]
     pub const fn report(&self) -> &Report {
         &self.report
@@ -295,7 +296,7 @@ impl Reconciliation {
         }
     }
 
-    /// The peer's first cells: the whole difference, or what to estimate it from.
+    /// The peer's first cells: the whole difference, or the basis of an estimate of it.
     fn handle_sketch(
         &mut self,
         set: &ReconcileSet,
@@ -358,7 +359,7 @@ impl Reconciliation {
     ) {
         let start = self.peeler.cells.len();
         if changed && start > 0 {
-            // The cells before were compared with another set of ours.
+            // The cells before were compared with another set of this side.
             self.go_to_ranges(set, their_len, None, step);
             return;
         }
@@ -392,7 +393,7 @@ impl Reconciliation {
         }
     }
 
-    /// Hands out what the sketch gave, and tells the peer.
+    /// Hands out the findings of the sketch, and announces them to the peer.
     fn take_findings(&mut self, set: &ReconcileSet, step: &mut Step) {
         for found in core::mem::take(&mut self.peeler).found {
             if found.theirs {
@@ -438,7 +439,7 @@ impl Reconciliation {
         self.turn.question = ranges.more || !ranges.entries.is_empty();
         self.report.ranges |= !ranges.entries.is_empty();
         if ranges.more && ranges.entries.is_empty() && ranges.asks.is_empty() && ranges.tells.is_empty() {
-            // More is promised by who says something now.
+            // A side that promises more has to say something now.
             self.stop(step, StopReason::Stalled);
             return;
         }
@@ -449,7 +450,7 @@ impl Reconciliation {
             }
         }
         for short in distinct(ranges.tells) {
-            // What arrived meanwhile by another way is not wanted any more.
+            // Items that arrived meanwhile by another way are not wanted any more.
             if set.resolve(ShortId(short)).next().is_none() {
                 self.want(short, step);
             }
@@ -549,7 +550,7 @@ fn distinct(mut shorts: Vec<u64>) -> Vec<u64> {
     shorts
 }
 
-/// Their number of items less ours.
+/// The peer's number of items less this side's.
 fn difference(theirs: u64, ours: usize) -> i64 {
     let theirs = i64::try_from(theirs).unwrap_or(i64::MAX);
     theirs.saturating_sub(i64::try_from(ours).unwrap_or(i64::MAX))

@@ -1,7 +1,7 @@
 //! The messages: their bytes, and the checks that need nothing but the bytes and the limits.
 //!
-//! `docs/wire/reconcile.md` gives the layout. The invariant: what decodes encodes to the very bytes it came from, and
-//! nothing is allocated that the message does not pay for.
+//! `docs/wire/reconcile.md` gives the layout. The invariant: a message that decodes encodes to the very bytes it came
+//! from, and nothing is allocated that the message does not pay for.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -32,7 +32,7 @@ const FULL_UP: u8 = 2;
 /// The longest opening message's head besides bounds and cells.
 pub(super) const HEAD_BYTES_MAX: usize = 16;
 
-/// What a message says. Its number in the conversation stands before it.
+/// The content of a message. Its number in the conversation stands before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
     Open(Open),
@@ -49,7 +49,7 @@ pub(super) enum Message {
     /// The roots are equal.
     Same,
     Ranges(Ranges),
-    /// The sender ends here; the number says why.
+    /// The sender ends here; the number gives the reason.
     Stop {
         reason: u8,
     },
@@ -63,7 +63,7 @@ pub(super) struct Open {
     pub(super) body: OpenBody,
 }
 
-/// What equality is decided by.
+/// The means by which equality is decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Summary {
     /// The whole set: its root.
@@ -78,15 +78,15 @@ pub(super) enum OpenBody {
     RootAlone,
     /// The answer is to come in ranges.
     RangesOnly,
-    /// The first cells, and the counts of some behind them; how many cells the sender has in all.
+    /// The first cells, and the counts of some after them; how many cells the sender has in all.
     Sketch { available: u32, cells: Vec<Cell>, counts: Vec<u8> },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ranges {
-    /// The sender has more to say on what was asked before.
+    /// The sender has more to say on earlier questions.
     pub(super) more: bool,
-    /// It has so much waiting that the receiver is to answer, and to leave what is older for later.
+    /// It has so much waiting that the receiver is to answer, and to leave older tasks for later.
     pub(super) full: bool,
     /// Short ids the sender lacks and asks for.
     pub(super) asks: Vec<u64>,
@@ -102,7 +102,7 @@ pub(super) struct Claim {
     pub(super) body: Body,
 }
 
-/// What is said about a range.
+/// The statement about a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Body {
     /// How many items, and their fingerprint. A range that differs is answered.
@@ -120,7 +120,7 @@ const FINGERPRINT: u8 = 1;
 const LIST: u8 = 2;
 const ASK: u8 = 3;
 const FULL: u8 = 4;
-/// A suffix this long or longer has its length behind the tag.
+/// A suffix this long or longer has its length after the tag.
 const SUFFIX_LONG: u8 = 31;
 
 /// Writes a message's kind and number.
@@ -132,7 +132,7 @@ fn head(kind: u8, number: u64) -> Vec<u8> {
 }
 
 impl Message {
-    /// `scope` is what the bounds of ranges are relative to.
+    /// `scope` is the range to which the bounds of ranges are relative.
     pub(super) fn encode(&self, number: u64, scope: &KeyRange) -> Vec<u8> {
         match self {
             Self::Open(open) => {
@@ -169,7 +169,7 @@ impl Message {
         }
     }
 
-    /// The message's number and what it says.
+    /// The message's number and content.
     pub(super) fn decode(
         bytes: &[u8],
         scope: &KeyRange,
@@ -301,7 +301,7 @@ pub(super) fn encode_ranges(
     out
 }
 
-/// Writes entries in order. A bound is written as what it does not share with the one before it.
+/// Writes claims in order. A bound is written as the suffix that it does not share with the one before it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClaimEncoder {
     bytes: Vec<u8>,
@@ -377,7 +377,7 @@ impl ClaimEncoder {
         true
     }
 
-    /// Writes a tag and a bound as what it does not share with `from`. No bound is the end of the scope.
+    /// Writes a tag, and of a bound the suffix that it does not share with `from`. No bound is the end of the scope.
     fn bound(&mut self, kind: u8, bound: Option<&[u8]>, from: &[u8]) {
         let tag = kind << 5;
         let Some(bound) = bound else {
@@ -403,7 +403,7 @@ impl Ranges {
     fn decode(reader: &mut Reader<'_>, scope: &KeyRange, limits: &Limits) -> Result<Self, MessageError> {
         let flags = reader.byte()?;
         let (more, full) = (flags & MORE_TO_SAY != 0, flags & FULL_UP != 0);
-        // Who has so much waiting has more to say.
+        // A side that has so much waiting has more to say.
         if flags & !(MORE_TO_SAY | FULL_UP) != 0 || (full && !more) {
             return Err(MessageError::NotCanonical);
         }
@@ -417,7 +417,7 @@ impl Ranges {
         while !reader.is_empty() {
             let tag = reader.byte()?;
             let upper = read_bound(reader, tag, &lower)?;
-            // The end has a form of its own, and nothing lies behind it.
+            // The end has a form of its own, and nothing lies after it.
             if upper.is_some() && scope.upper.is_some() && upper >= scope.upper {
                 return Err(MessageError::NotCanonical);
             }
@@ -497,7 +497,7 @@ fn read_bound(reader: &mut Reader<'_>, tag: u8, from: &[u8]) -> Result<Option<Ve
     }
 }
 
-/// How many bytes a fingerprint takes behind its bound.
+/// How many bytes a fingerprint takes after its bound.
 pub(super) const fn fingerprint_bytes(count: u64) -> usize {
     varint_bytes(count).saturating_add(8)
 }

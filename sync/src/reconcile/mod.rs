@@ -1,8 +1,8 @@
-//! Set reconciliation: finding what two sets of ids do not share, at a cost that follows the difference.
+//! Set reconciliation: finding the difference of two sets of ids, at a cost that follows the difference.
 //!
-//! What lives here is generic: an ordered set of 32-byte ids under order keys ([`ReconcileSet`]), and one state
-//! machine for both sides of a conversation ([`Reconciliation`]). It performs no IO; messages come in and go out as
-//! bytes. What the ids stand for, and how items travel, is the caller's business.
+//! This module is generic: an ordered set of 32-byte ids under order keys ([`ReconcileSet`]), and one state machine for
+//! both sides of a conversation ([`Reconciliation`]). It performs no IO; messages come in and go out as bytes. The
+//! meaning of the ids, and the transfer of the items, are the caller's business.
 //!
 //! **How it works.** *Equality* is decided by a collision-resistant root alone (LtHash, Lewi et al. 2019). *Small
 //! differences* are read out of a rateless sketch (Yang et al. 2024), whose first cells each set keeps up to date. One
@@ -10,9 +10,9 @@
 //! cells as that takes. *Differences that the sketch does not reach*, and parts of the order, are found by splitting
 //! ranges and comparing salted fingerprints (Meyer 2023). `docs/wire/reconcile.md` has the bytes.
 //!
-//! **What a side learns.** `push`: ids of its own that the other lacks. `want`: short ids (8 bytes) of items that it
-//! lacks itself; the whole id comes with the item. With [`Options::announce`] both sides learn both, otherwise the
-//! side that was asked learns what it lacks by receiving it.
+//! **Results for each side.** `push`: ids of its own that the other lacks. `want`: short ids (8 bytes) of items that it
+//! lacks itself; the whole id comes with the item. With [`Options::announce`] both sides learn both, otherwise the side
+//! that was asked learns of the items that it lacks by receiving them.
 //!
 //! **Rounds.** Short ids can collide, sets change while messages travel, and peers lie. None of that is an error: when
 //! the items have been exchanged the roots are compared again, and as long as they differ another round is made, with a
@@ -63,8 +63,8 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
-//! The invariant: hints (short ids, sketches, fingerprints) decide what is looked at and sent; only roots decide what
-//! is equal. So whatever a peer says costs bytes, within the limits, and never correctness.
+//! The invariant: hints (short ids, sketches, fingerprints) decide which items are looked at and sent; only roots
+//! decide which sets are equal. So whatever a peer says costs bytes, within the limits, and never correctness.
 
 mod config;
 mod error;

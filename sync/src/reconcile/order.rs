@@ -1,8 +1,8 @@
 //! The order of the items: blocks of handles, sorted by `key ‖ id`.
 //!
 //! A handle stands beside the first four bytes of its item's place in the order, so that a search mostly stays within
-//! one block and touches the arena only at its end. What the handles name is the arena's business. The invariant: no
-//! block is empty, and the blocks in turn are the whole order.
+//! one block and touches the arena only at its end. The meaning of handles is the arena's business. The invariant: no
+//! block is empty, and the blocks one after another are the whole order.
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
@@ -96,7 +96,7 @@ impl Order {
         }
     }
 
-    /// Removes what stands at the place.
+    /// Removes the item at the place.
     pub(super) fn remove(&mut self, place: Position) {
         let mut at = place;
         if self.blocks.get(at.block).is_some_and(|block| at.at >= block.len()) {
@@ -133,7 +133,7 @@ impl Order {
         usize::try_from(before).unwrap_or(usize::MAX) + place.at
     }
 
-    /// How many items stand before a bound that is at or behind a place of known rank: cheap if it is close.
+    /// How many items stand before a bound that is at or after a place of known rank: cheap if it is close.
     pub(super) fn rank_from(&self, slots: &Slots, place: Position, rank: usize, bound: &[u8]) -> usize {
         let mut before = rank;
         let mut from = place.at;
@@ -177,7 +177,7 @@ impl Order {
         self.end()
     }
 
-    /// The place behind the last item.
+    /// The place after the last item.
     pub(super) fn end(&self) -> Position {
         match self.blocks.last() {
             Some(last) => Position { block: self.blocks.len() - 1, at: last.len() },

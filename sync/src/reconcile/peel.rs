@@ -1,6 +1,6 @@
 //! Reading a difference out of cells: peeling (Goodrich and Mitzenmacher 2011; Yang et al. 2024).
 //!
-//! What is found is a hint until the roots agree: cells come from the peer, and short ids may collide. The invariant:
+//! The findings are hints until the roots agree: cells come from the peer, and short ids may collide. The invariant:
 //! the work is bounded by the number of cells received, whatever they hold.
 
 use alloc::vec::Vec;
@@ -39,16 +39,16 @@ pub(super) struct Found {
 /// The difference of two sketches, peeled as far as it goes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Peeler {
-    /// Theirs less ours, less what was found. Only the low byte of a count means anything.
+    /// The peer's cells less this side's, less the findings. Only the low byte of a count means anything.
     pub(super) cells: Vec<Cell>,
-    /// The counts before anything was peeled: what an estimate is made from.
+    /// The counts before anything was peeled, from which an estimate is made.
     pub(super) counts: Vec<i8>,
     pub(super) found: Vec<Found>,
 }
 
 impl Peeler {
     /// Takes in the next cells of both sides and peels on. `has` tells whether this side holds the short id. Returns
-    /// whether everything was found, and adds what was visited to `work`.
+    /// whether everything was found, and adds the cells and items visited to `work`.
     pub(super) fn extend(
         &mut self,
         theirs: impl ExactSizeIterator<Item = Cell>,
@@ -67,7 +67,7 @@ impl Peeler {
                 count: i32::from(count),
             });
         }
-        // What was found before is in the new cells too.
+        // Items that were found before are in the new cells too.
         for Found { short, theirs } in self.found.iter().copied() {
             let check = check(short);
             let count = if theirs { -1 } else { 1 };
@@ -90,9 +90,9 @@ impl Peeler {
                 _ => continue,
             };
             let short = cell.sum;
-            // The check, and knowing which items are ours, leave one chance in 2^32 for a sum of several. An id that
-            // is said to be ours and is not, or the reverse, is a lie or a collision: leaving it in stalls the
-            // peeling, and ranges take over.
+            // The check, and knowing which items are held here, leave one chance in 2^32 for a sum of several. An id
+            // that is said to be held here and is not, or the reverse, is a lie or a collision: leaving it in stalls
+            // the peeling, and ranges take over.
             if check(short) != cell.check || has(short) == theirs {
                 continue;
             }
@@ -108,7 +108,7 @@ impl Peeler {
         self.is_complete()
     }
 
-    /// Takes an item out of its cells, and says whether `at` was one of them. If it was not, nothing changed.
+    /// Takes an item out of its cells, and returns whether `at` was one of them. If it was not, nothing changed.
     fn take_out(
         &mut self,
         short: u64,
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_item_that_is_found_twice_is_no_difference() {
-        // Cells that say: one item twice from them, once from us, in whatever way it comes about.
+        // Cells that hold one item twice from the peer and once from this side, in whatever way it comes about.
         let mut peeler = Peeler::default();
         let short = mix(9);
         peeler.found = [true, true].map(|theirs| Found { short, theirs }).into();

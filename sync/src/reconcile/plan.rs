@@ -3,7 +3,7 @@
 
 /// Cells of an opening: differences of up to about a dozen are decoded from these.
 pub(super) const OPENING_CELLS: usize = 24;
-/// Behind them only the counts, a byte each, up to this cell: they sharpen the estimate from 29 % to 12 %.
+/// After them only the counts, a byte each, up to this cell: they sharpen the estimate from 29 % to 12 %.
 pub(super) const OPENING_COUNTS: usize = 136;
 
 /// Ranges of up to this many own items are listed.
@@ -28,13 +28,13 @@ pub(super) fn first_cells(guess: Option<u64>, available: usize) -> Option<usize>
     if let Some(cells) = cells_for(guess, available) {
         return Some(cells);
     }
-    // The guess is off by an eighth, often. Where it is not far beyond what cells reach, some cells tell: they cost
-    // 50 kB, and ranges for so many differences cost megabytes.
+    // The guess is off by an eighth, often. Where it is not far beyond the reach of the cells, some cells decide: they
+    // cost 50 kB, and ranges for so many differences cost megabytes.
     let reach = reached_by(available);
     (guess <= reach.saturating_add(reach / 2)).then(|| available.min(TRIAL_CELLS))
 }
 
-/// The largest difference that so many cells decode: 1.35 cells each is what large differences need.
+/// The largest difference that so many cells decode: large differences need 1.35 cells each.
 fn reached_by(cells: usize) -> u64 {
     (cells as u64).saturating_mul(64) / 86
 }

@@ -39,7 +39,7 @@ impl KeyRange {
         if prefix.len() > BOUND_BYTES_MAX {
             return None;
         }
-        // The first string behind all that begin so: the last byte that can rise does, what follows it goes.
+        // The first string after all that begin so: the last byte that can rise does, and the bytes after it go.
         let kept = prefix.iter().rposition(|&byte| byte < u8::MAX);
         let upper = kept.map(|at| {
             let mut upper = prefix[..=at].to_vec();
@@ -72,7 +72,7 @@ impl KeyRange {
         &self.lower
     }
 
-    /// The first place behind, if there is an end.
+    /// The first place after the range, if there is an end.
     #[must_use]
     pub fn upper(&self) -> Option<&[u8]> {
         self.upper.as_deref()

@@ -1,8 +1,8 @@
 //! Answering ranges (Meyer 2023): compare, split, list, match.
 //!
-//! What waits is a stack of [`Task`]s with the lowest range on top; a message is filled from it until it is full, and the
-//! rest waits for the next turn. So small messages cost turns in proportion to the bytes, and nothing is said twice.
-//! The invariant: a task that is put back covers exactly what has not been said of its range.
+//! The waiting work is a stack of [`Task`]s with the lowest range on top; a message is filled from it until it is full,
+//! and the rest waits for the next message. So small messages cost turns in proportion to the bytes, and nothing is
+//! said twice. The invariant: a task that is put back covers exactly the part of its range that has not been said.
 
 use alloc::vec::Vec;
 
@@ -25,12 +25,12 @@ struct Filling {
     room: usize,
     ids_left: usize,
     ranges_left: usize,
-    /// Ids pushed without being told, which no message bounds.
+    /// Ids pushed that were not announced, which no message bounds.
     pushes_left: usize,
 }
 
-/// A side whose tasks take more than this part of what may wait asks for no more than answers. The rest is for the
-/// ranges that these are split into.
+/// A side whose tasks take more than this part of the memory for tasks asks for no more than answers. The rest is for
+/// the ranges that these are split into.
 const FULL_SHARE: usize = 2;
 
 /// Ids handed out in one step at most, where no message bounds them.
@@ -46,7 +46,7 @@ impl Filling {
         self.room.saturating_sub(self.writer.len() + ids)
     }
 
-    /// How many more short ids may be asked or told.
+    /// How many more short ids may be asked for or announced.
     fn shorts_left(&self) -> usize {
         (self.room_left() / 8).min(self.ids_left)
     }
@@ -93,11 +93,11 @@ impl Located {
 }
 
 impl Reconciliation {
-    /// Fills a message with what waits, and sends it if there is anything to say or the peer waits for an answer.
+    /// Fills a message with the waiting work, and sends it if there is anything to say or the peer waits for an answer.
     ///
-    /// The lowest `waited` tasks are older than the peer's last message. Two sides that both go on with what is old can give
-    /// one another ranges faster than they answer them. So while the peer has much waiting, no more is said of them than
-    /// a message needs to say anything.
+    /// The lowest `waited` tasks are older than the peer's last message. Two sides that both go on with old tasks can
+    /// give one another ranges faster than they answer them. So while the peer has much waiting, no more is said of
+    /// them than a message needs to say anything.
     pub(super) fn compose(&mut self, set: &ReconcileSet, waited: usize, step: &mut Step) {
         let limits = &self.config.limits;
         // Counts before the ids take at most 3 bytes each in a message of 1 MiB.
@@ -143,7 +143,7 @@ impl Reconciliation {
         self.send_filled(&filling, step);
     }
 
-    /// Moves what waits to be asked and told into the message.
+    /// Moves the short ids that wait to be asked for and announced into the message.
     fn drain_ids(&mut self, filling: &mut Filling) {
         while filling.shorts_left() > 0 {
             if let Some(short) = self.asks.pop_front() {
@@ -183,7 +183,7 @@ impl Reconciliation {
         }
     }
 
-    /// Says what there is to say about one task. What did not fit comes back.
+    /// Answers one task. The part that did not fit comes back.
     fn answer(
         &mut self,
         set: &ReconcileSet,
@@ -285,7 +285,7 @@ impl Reconciliation {
         self.fingerprints(set, range, &at, children, filling)
     }
 
-    /// Writes the fingerprints of so many parts of a range. What does not fit is to be split again.
+    /// Writes the fingerprints of so many parts of a range. The part that does not fit is to be split again.
     fn fingerprints(
         &mut self,
         set: &ReconcileSet,
@@ -464,7 +464,7 @@ impl Reconciliation {
         stopped.map(|rest| Task::MatchFull { range, rest, ids, asked })
     }
 
-    /// Pushes our items of a range that the peer lacks. Returns what is left of the range when the message is full,
+    /// Pushes this side's items of a range that the peer lacks. Returns the rest of the range when the message is full,
     /// and whether anything was pushed.
     fn match_items(
         &mut self,
@@ -501,7 +501,7 @@ impl Reconciliation {
     }
 }
 
-/// `len * part / parts`, which may be above what a `usize` of 32 bits holds in between.
+/// `len * part / parts`, whose product may be above the greatest `usize` of 32 bits.
 fn share(len: usize, part: usize, parts: usize) -> usize {
     usize::try_from(len as u64 * part as u64 / parts as u64).unwrap_or(len)
 }

@@ -28,7 +28,7 @@ pub enum InsertError {
     Full,
 }
 
-/// An ordered set of 32-byte ids, each under an order key, that keeps what a reconciliation needs up to date: a
+/// An ordered set of 32-byte ids, each under an order key, that keeps the aids of a reconciliation up to date: a
 /// collision-resistant root, the first cells of a sketch, and the way back from a short id to the items that have it.
 ///
 /// Items are ordered by the bytes `key ‖ id`. A set of plain ids gives every item the empty key and pays nothing for
@@ -36,7 +36,7 @@ pub enum InsertError {
 /// and fingerprints look at ids alone. One id is held under one key.
 ///
 /// Two sets can be compared only if they were made with the same `key`. It keys the short ids and the root, and should
-/// be secret from whoever may choose ids but is not a member.
+/// be secret from anybody who may choose ids but is not a member.
 ///
 /// An insertion finds its place in the order, walks some 20 cells at a million ids, and notes the id for the root.
 /// Reading the root lifts the ids that changed since, 2 KiB of BLAKE3 output each, and hashes 2 KiB. Memory and time:
@@ -54,8 +54,8 @@ pub struct ReconcileSet {
 }
 
 impl ReconcileSet {
-    /// An empty set. `key` is the same on all sides (derived from what they share, such as the id of a mesh); `seed`
-    /// is this process's own randomness, and only spreads a table in memory.
+    /// An empty set. `key` is the same on all sides (derived from something they share, such as the id of a mesh);
+    /// `seed` is this process's own randomness, and only spreads a table in memory.
     #[must_use]
     pub fn new(key: &[u8; 32], seed: u64) -> Self {
         Self {
@@ -214,13 +214,13 @@ impl ReconcileSet {
         self.order.from(place).map(|handle| (self.slots.key(handle), self.slots.id(handle)))
     }
 
-    /// The first place at or behind a bound, and its rank.
+    /// The first place at or after a bound, and its rank.
     pub(super) fn locate(&self, bound: &[u8]) -> (Position, usize) {
         let place = self.order.lower_bound(&self.slots, bound);
         (place, self.order.rank_of(place))
     }
 
-    /// The rank of a bound that is at or behind a place of known rank.
+    /// The rank of a bound that is at or after a place of known rank.
     pub(super) fn rank_from(&self, place: Position, rank: usize, bound: &[u8]) -> usize {
         self.order.rank_from(&self.slots, place, rank, bound)
     }

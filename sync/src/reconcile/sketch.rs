@@ -28,8 +28,8 @@ impl Cell {
     }
 }
 
-/// Cells kept for a set of up to so many items: at most one for two items beyond the smallest sets, so that they cost at
-/// most 8 bytes an item, and one byte at a million. Each step is a pass over the items.
+/// Cells kept for a set of up to so many items: at most one for two items beyond the smallest sets, so that they cost
+/// at most 8 bytes an item, and one byte at a million. Each step visits all items once.
 const STEPS: [(usize, usize); 4] = [(4_096, 256), (65_536, 2_048), (524_288, 16_384), (usize::MAX, 65_536)];
 
 #[derive(Clone, Debug)]

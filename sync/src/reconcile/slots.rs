@@ -1,8 +1,8 @@
 //! Where ids and order keys are kept: an arena whose places never move, so that the order and the index can name an
 //! item in four bytes.
 //!
-//! What an item means, and how items are ordered or found, is elsewhere. The invariant: a handle stays good until it
-//! is released, and is given out again only after that.
+//! Not here: the meaning of items, their order, and the search for them. The invariant: a handle stays good until it is
+//! released, and is given out again only after that.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;

@@ -57,8 +57,8 @@ impl Reconciliation {
         out
     }
 
-    /// From the bytes of [`to_bytes`](Self::to_bytes) and the configuration it was made with. The set should hold
-    /// what it held; if it does not, differences may be missed, which the roots show.
+    /// From the bytes of [`to_bytes`](Self::to_bytes) and the configuration it was made with. The set should hold the
+    /// same items as then; if it does not, differences may be missed, which the roots show.
     ///
     /// # Errors
     /// If the bytes are not such a state.
@@ -98,7 +98,7 @@ impl Reconciliation {
                 Task::Match { range, rest, .. } | Task::MatchFull { range, rest, .. } => range.contains(rest),
                 _ => true,
             };
-            // What is answered lies within the scope, as it does in messages.
+            // The ranges to be answered lie within the scope, as they do in messages.
             if !rest_inside || !this.scope.contains(task.range()) {
                 return Err(MessageError::NotCanonical);
             }

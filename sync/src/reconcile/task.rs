@@ -1,7 +1,7 @@
-//! [`Task`]: what waits to be said about one range.
+//! [`Task`]: the work that waits on one range.
 //!
-//! Ranges are answered in `ranging`. The invariant: a task says by itself what it takes in memory, so that whoever keeps
-//! tasks can bound them.
+//! Ranges are answered in `ranging`. The invariant: a task states the memory that it takes, so that the keeper of tasks
+//! can bound them.
 
 use alloc::vec::Vec;
 
