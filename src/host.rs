@@ -1,7 +1,8 @@
 //! [`Host`]: callbacks instead of polling, for hosts that prefer them.
 //!
-//! [`drive`] does everything that polling would: it stores what has to be stored, sends what may leave, and tells what
-//! happened. The callbacks get no way to the replica, so none of them can change what is being worked on.
+//! [`drive`] does everything that polling would: it has records stored, sends the frames that may leave, and reports
+//! notices and session events. The callbacks get no way to the replica, so none of them can change the state that is
+//! being worked on.
 
 use alloc::vec::Vec;
 
@@ -11,32 +12,32 @@ use consilience_sync::session::{SessionEvent, SessionId};
 use crate::journal::Record;
 use crate::{Notice, Replica};
 
-/// What a host does for its replica.
+/// The work of a host for its replica.
 pub trait Host {
     /// Why something could not be done.
     type Error;
 
-    /// Sends a frame to a session's peer: whole, as one message or behind the last one on a stream. A transport that loses
-    /// it costs time and nothing else.
+    /// Sends a frame to a session's peer: whole, as one message or after the last one on a stream. A transport that
+    /// loses it costs time and nothing else.
     ///
     /// # Errors
     ///
-    /// Only what the host wants [`drive`] to end with. A connection that is gone is a reason to
+    /// Only an error with which the host wants [`drive`] to end. A connection that is gone is a reason to
     /// [disconnect](Replica::disconnect) afterwards.
     fn send(&mut self, session: SessionId, frame: &[u8]) -> Result<Sent, Self::Error>;
 
-    /// Appends a record to what is stored, and makes it durable before it returns.
+    /// Appends a record to those that are stored, and makes it durable before it returns.
     ///
     /// # Errors
     ///
     /// If it is not durable. It counts as not stored then, and nothing that depends on it leaves.
     fn persist(&mut self, record: &Record) -> Result<(), Self::Error>;
 
-    /// Is told what happened.
+    /// Receives a notice or a session event.
     fn notify(&mut self, told: Notification);
 }
 
-/// What became of a frame.
+/// The outcome of sending a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// It is on its way, or lost.
@@ -45,24 +46,24 @@ pub enum Sent {
     Full,
 }
 
-/// What a host is told.
+/// One thing that [`drive`] reports to a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Notification {
-    /// Something about what is shared.
+    /// Something about the shared data.
     Notice(Notice),
     /// Something in a session.
     Session(SessionId, SessionEvent),
 }
 
-/// Does everything that there is to do now: lets the replica take in that time has passed, stores, sends and tells. Gives
-/// when to call it again at the latest; call it as well after each write, after each
+/// Does everything that there is to do now: lets the replica take in that time has passed, stores, sends and reports.
+/// Gives the latest time for the next call; call `drive` as well after each write, after each
 /// [input](Replica::handle_input), and when a connection that was full has room again.
 ///
 /// # Errors
 ///
 /// The first error of a callback. Call it again: a record that was not stored is polled once only, so after an error of
-/// [`persist`](Host::persist) the replica has to be opened anew from what is stored.
+/// [`persist`](Host::persist) the replica has to be opened anew from its storage.
 pub fn drive<H: Host>(
     replica: &mut Replica,
     host: &mut H,
@@ -84,7 +85,7 @@ pub fn drive<H: Host>(
             }
         }
     }
-    // What sending has signed.
+    // The records of the heads that sending has signed.
     persist(replica, host)?;
     while let Some(notice) = replica.poll_notice() {
         host.notify(Notification::Notice(notice));

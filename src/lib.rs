@@ -1,13 +1,13 @@
 //! Shared state for a mesh of agents, without IO.
 //!
 //! Agents write while offline, sleep for days, meet over any network and distrust the relays between them, and still
-//! come to the same conclusion. This crate is what a host program links. It reads no clock, opens no socket and
+//! come to the same conclusion. A host program links this crate. The crate reads no clock, opens no socket and
 //! starts no thread: the host gives bytes and the time, and takes bytes away.
 //!
 //! The centre is the [`Replica`]: the signed logs that one process holds, and the state that they mean. Local writers
-//! commit transactions on collections (maps, sets, decaying couplings) and append events; what they wrote travels as
+//! commit transactions on collections (maps, sets, decaying couplings) and append events; their writes travel as
 //! entries of signed logs, which anybody may carry and nobody can forge; and replicas that hold the same entries are in
-//! the same state, in whatever order things came.
+//! the same state, in whatever order the entries came.
 //!
 //! ```
 //! use consilience::crdts::Timestamp;
@@ -57,14 +57,15 @@
 //!
 //! - [`Replica`]: topics, writers, transactions, events, reads, notices, sessions, bundles.
 //! - [`Host`] and [`drive`]: callbacks, for hosts that prefer them to polling.
-//! - [`journal`]: what a host stores; with the feature `file-store`, `store` keeps it in a folder.
+//! - [`journal`]: the records and snapshots that a host stores; with the feature `file-store`, `store` keeps them in a
+//!   folder.
 //! - [`crdts`]: the collections on their own, with deltas, for peers that trust each other.
 //! - [`sync`]: signed logs and set reconciliation over opaque payloads; all that a relay needs.
 //!
 //! # Peers
 //!
-//! A session takes frames in and gives frames out, over whatever carries bytes. What either writes from then on comes to the
-//! other.
+//! A session takes frames in and gives frames out, over any transport of bytes. From then on, the writes of either side
+//! come to the other.
 //!
 //! ```
 //! use consilience::crdts::Timestamp;
@@ -111,12 +112,13 @@
 //!
 //! # What holds
 //!
-//! - A removal ends what its writer had seen, and nothing that came later or elsewhere; of concurrent writes of one key the
-//!   one with the greatest stamp is read, and all can be seen. A write that saw another beats it, whatever the clocks said.
-//! - Whoever restores an old backup, loses its storage or runs twice harms at most itself: a log with two histories is
-//!   found out and does not count from where they part (a state log as a whole), and its writer writes again what it
-//!   still has, events too ([`Opened`], [`Notice::Forked`]).
-//! - What is stored follows what is live: writers list older entries again, a little with each entry, and give up the
+//! - A removal ends the writes that its writer had seen, and none that came later or elsewhere; of concurrent writes of
+//!   one key the one with the greatest stamp is read, and all can be seen. A write that saw another beats it, whatever
+//!   the clocks said.
+//! - An agent that restores an old backup, loses its storage or runs twice harms at most itself: a log with two
+//!   histories is found out and does not count from the point where they part (a state log as a whole), and its writer
+//!   writes again the content that it still has, events too ([`Opened`], [`Notice::Forked`]).
+//! - The stored bytes follow the live ones: writers list older entries again, a little with each entry, and give up the
 //!   rest ([`Config::with_compaction`], [`Replica::stats`]).
 //!
 //! # Time
@@ -124,8 +126,8 @@
 //! `now` is the wall clock, and may be wrong or jump. Entries whose stamps are too far ahead of it wait
 //! ([`sync::Limits::max_drift_ms`], [`Notice::Deferred`]), so a host whose own clock is ahead hears of it from others only.
 //! A jump forwards looks like a long silence: sessions end and have to be connected again; one backwards they do not
-//! notice. What [`Replica::poll_timeout`] says is by that clock as well: a host whose clock may be set looks again at
-//! least once a minute.
+//! notice. The times that [`Replica::poll_timeout`] gives are by that clock as well: a host whose clock may be set
+//! looks again at least once a minute.
 //!
 //! # Limits
 //!
@@ -134,7 +136,7 @@
 //!
 //! # Features
 //!
-//! | feature | default | what it adds |
+//! | feature | default | adds |
 //! |---|---|---|
 //! | `std` | yes | conversions from the standard library's types; all else is `no_std` with `alloc` |
 //! | `file-store` | no | `store`, a ready place for the journal: files in a folder |

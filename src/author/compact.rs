@@ -1,5 +1,5 @@
-//! Compaction: once a log's entries weigh more than twice what they list, each append lists some of the oldest again and
-//! raises the base, so that stored bytes follow live bytes and no entry is large.
+//! Compaction: once a log's entries weigh more than twice their live content, each append lists some of the oldest
+//! again and raises the base, so that stored bytes follow live bytes and no entry is large.
 //!
 //! What does not live here: appending. A [`Compaction`] says which entries to make.
 //!
@@ -19,7 +19,7 @@ use crate::payload::{
 
 /// At least so many bytes are listed again at a time.
 const COMPACTION_BYTES_MIN: usize = 256;
-/// What several entries are made of has at most so many bytes in each.
+/// Content that is spread over several entries has at most so many bytes in each.
 pub(crate) const CHUNK_BYTES: usize = 32 << 10;
 
 /// When older entries are listed again.
@@ -36,7 +36,7 @@ impl Default for CompactionPolicy {
 }
 
 impl CompactionPolicy {
-    /// Whether entries that weigh so much have to be listed again, given what of them is live.
+    /// Whether entries that weigh so much have to be listed again, given their live bytes.
     const fn is_due(self, stored: u64, live: u64) -> bool {
         let per_live = if self.per_live == 0 { 1 } else { self.per_live };
         stored > live.saturating_mul(per_live as u64) && stored > self.slack as u64
@@ -46,7 +46,7 @@ impl CompactionPolicy {
 /// One thing that an entry says and that has to be said again when it goes.
 pub(crate) enum Kept {
     Relist(CollectionId, Relisted),
-    /// What was written while the clock was ahead, and so cannot be carried.
+    /// A value that was written while the clock was ahead, and so cannot be relisted.
     Write(CollectionId, Box<[u8]>, Box<[u8]>),
     End(CollectionId, Ref),
     Couple(CollectionId, Box<[u8]>, bool, u64),
@@ -85,7 +85,7 @@ impl Kept {
     }
 }
 
-/// What an append has to do so that older entries can go.
+/// The work that an append has to do so that older entries can go.
 #[derive(Debug, Default)]
 pub(crate) struct Compaction {
     /// Entries to append before it, with the base that the log has.
@@ -96,8 +96,8 @@ pub(crate) struct Compaction {
     pub(crate) relisted: u64,
 }
 
-/// Adds to a draft what its entry should list again. Where one old entry has more than fits, entries of their own come
-/// before it.
+/// Adds to a draft the content that its entry should list again. Where one old entry has more than fits, entries of
+/// their own come before it.
 pub(crate) fn compact(
     (set, fold): (&LogSet, &Fold),
     policy: CompactionPolicy,
@@ -142,7 +142,7 @@ pub(crate) fn compact(
     compaction
 }
 
-/// What has to be kept of an own entry.
+/// The content of an own entry that has to be kept.
 fn kept(
     (set, fold): (&LogSet, &Fold),
     topic: &Topic,
@@ -154,7 +154,7 @@ fn kept(
     let Some(state) = fold.topic(topic) else { return Vec::new() };
     let Some((index, member)) = state.member(log) else { return Vec::new() };
     let mut reading = Reading { set, state, member, index, entry, draft, now, id: None, kept: Vec::new() };
-    // What is malformed says nothing.
+    // A malformed payload says nothing.
     if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
         said.retires().for_each(|(incarnation, _)| reading.take_retire(incarnation));
         said.items().for_each(|item| reading.take(item));
@@ -162,7 +162,7 @@ fn kept(
     reading.kept
 }
 
-/// Packs what is to be said into as few entries as fit, what is retired into the last.
+/// Packs the content to be said into as few entries as hold it, the retirements into the last.
 pub(crate) fn pack(kept: Vec<Kept>) -> Vec<Draft> {
     let mut drafts = Vec::new();
     let mut draft = Draft::default();
@@ -206,7 +206,7 @@ pub(crate) fn stated(
     }
 }
 
-/// An own entry that is about to go, and what was found to be kept of it.
+/// An own entry that is about to go, and the content that was found to be kept of it.
 struct Reading<'a> {
     set: &'a LogSet,
     state: &'a TopicState,

@@ -1,10 +1,11 @@
-//! [`Author`]: how local writers make entries: in which log, with which stamp, and what they list again with them.
+//! [`Author`]: how local writers make entries: in which log, with which stamp, and which content they list again with
+//! them.
 //!
-//! What an entry of a transaction ends is worked out in `transaction`, and what it lists again, so that what is older can
-//! go, in `compact`.
+//! The dots that a transaction's entry ends are worked out in `transaction`, and those that it lists again, so that
+//! older entries can go, in `compact`.
 //!
-//! What does not live here: signing and storing (the `LogStore`'s), and what writers do about forks of their logs and about
-//! their earlier incarnations (`repair`).
+//! What does not live here: signing and storing (the `LogStore`'s), and how writers deal with forks of their logs and
+//! with their earlier incarnations (`repair`).
 //!
 //! The invariant: a writer appends only to a log that nobody else can have continued otherwise, as far as is known here.
 
@@ -48,7 +49,7 @@ impl Random {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnLog {
     pub(crate) log: LogId,
-    /// The state log that it leaves for that, since its last stamps lie ahead of the clock: what is live in it has to be
+    /// The state log that it leaves for that, since its last stamps lie ahead of the clock: its live content has to be
     /// stamped anew.
     pub(crate) ahead: Option<LogId>,
 }
@@ -70,7 +71,7 @@ impl Author {
         Self { logs: BTreeMap::new(), random, clock: Hlc::ZERO, policy, relisted: 0 }
     }
 
-    /// Adds a writer, who goes on with the latest of its logs in each topic, unless it has left them.
+    /// Adds a writer, which goes on with the latest of its logs in each topic, unless it has left them.
     pub(crate) fn add(&mut self, set: &LogSet, left: &BTreeSet<LogId>, agent: AgentId) {
         let mut logs = OwnLogs::new();
         for log in set.logs().filter(|log| log.opening().agent == agent) {

@@ -1,4 +1,4 @@
-//! What the writes of a transaction end, and which instants its couplings state.
+//! The dots that the writes of a transaction end, and the instants that its couplings state.
 //!
 //! The invariant: nothing here changes anything but the draft.
 
@@ -11,8 +11,8 @@ use consilience_sync::{LogId, LogSet, Topic};
 use crate::fold::{Fold, Table};
 use crate::payload::{CollectionId, Draft, Ref};
 
-/// Finds what the writes of a draft end: the live dots under their keys that are not of the writer's own log. Removals
-/// that would end nothing go.
+/// Finds the dots that the writes of a draft end: the live ones under their keys that are not of the writer's own log.
+/// Removals that would end nothing go.
 pub(crate) fn end_seen(set: &LogSet, fold: &Fold, topic: &Topic, log: Option<&LogId>, draft: &mut Draft) {
     let state = fold.topic(topic);
     draft.retain_writes(|id, key, is_removal, ends: &mut BTreeSet<Ref>| {
@@ -32,7 +32,8 @@ pub(crate) fn end_seen(set: &LogSet, fold: &Fold, topic: &Topic, log: Option<&Lo
     });
 }
 
-/// Works out the instant that a writer states for a key, from what is there and what its draft has stated already.
+/// Works out the instant that a writer states for a key, from the state and from the statements that its draft has made
+/// already.
 ///
 /// # Errors
 ///
@@ -53,7 +54,7 @@ pub(crate) fn coupled(
     if let Some(held) = held.filter(|_| stated == (0, 0)) {
         return work(held, key);
     }
-    // A row of its own, with what was stated put over what is there.
+    // A row of its own, with the stated instants put over those in the state.
     let mut row = Coupling::new(schema);
     for actor in held.iter().flat_map(|held| held.contributors(key)) {
         let (strengthened, weakened) = held.map_or((0, 0), |held| held.instants(&actor, key));

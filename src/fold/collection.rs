@@ -1,4 +1,4 @@
-//! [`Collection`]: one collection of a topic, with the table of what its entries say.
+//! [`Collection`]: one collection of a topic, with the table of its dots or contributions.
 
 use alloc::boxed::Box;
 

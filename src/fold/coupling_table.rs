@@ -1,9 +1,9 @@
-//! The contributions of one coupling: what each log states, and the greatest of each agent's.
+//! The contributions to one coupling: those that each log states, and the greatest of each agent's.
 //!
 //! A log's contribution to a key is the one that it stated last; an agent's is the greatest of its logs'. The readable
 //! side is a [`Coupling`] whose contributors are agents.
 //!
-//! The invariant: under every key and agent, `sums` holds the greatest instants of what `parts` holds.
+//! The invariant: under every key and agent, `sums` holds the greatest of the instants in `parts`.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -36,7 +36,7 @@ impl CouplingTable {
         &self.sums
     }
 
-    /// Takes in what an entry states; true if the log had stated nothing there yet.
+    /// Takes in the statement of an entry; true if the log had stated nothing there yet.
     pub(crate) fn state(
         &mut self,
         key: &[u8],
@@ -51,7 +51,7 @@ impl CouplingTable {
         new
     }
 
-    /// Takes back what an entry stated, unless the log has stated it again since; true if it did.
+    /// Takes back the statement of an entry, unless the log has made a later one; true if it was taken back.
     pub(crate) fn retract(
         &mut self,
         key: &[u8],

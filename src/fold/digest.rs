@@ -16,7 +16,7 @@ impl TopicState {
     }
 
     /// BLAKE3 over the collections that hold anything, in the order of their ids: of maps and sets every live dot with
-    /// its log, counter, stamp, key and value; of couplings their canonical bytes. A pass over everything.
+    /// its log, counter, stamp, key and value; of couplings their canonical bytes. Looks at everything.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
         for collection in self.sorted() {

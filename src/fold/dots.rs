@@ -1,10 +1,10 @@
 //! The dots of one map or set: which are listed, which of them are named, and so which are live.
 //!
 //! Most logs are the only one that answers for their dots. Such a dot is *plain*: it is in `live`, or in `hidden` if a
-//! removal names it, and that is all that is kept of it. Dots that several incarnations of an agent answer for are
-//! *shared*: every listing of them is kept, with what it says.
+//! removal names it, and nothing else is kept of it. Dots that several incarnations of an agent answer for are
+//! *shared*: every listing of them is kept, with its content.
 //!
-//! What does not live here: entries, who counts, and who answers for what (that is `topic`).
+//! What does not live here: entries, which logs count, and for which dots they answer (that is `topic`).
 //!
 //! The invariant: a plain dot is in exactly one of `live` and `hidden`; a shared dot is in `live` or not there at all.
 
@@ -29,7 +29,7 @@ pub(crate) struct LocalDot {
     pub(crate) counter: u64,
 }
 
-/// What a listing says of a dot.
+/// The content of a listing of a dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
     pub(crate) key: Box<[u8]>,
@@ -59,7 +59,7 @@ pub(crate) struct Dots {
     shared: BTreeMap<LocalDot, Vec<Listing>>,
     /// The shared dots that a log lists for a key.
     by_key: BTreeMap<(LogIndex, Box<[u8]>), BTreeSet<LocalDot>>,
-    /// What removals name, with how many retained entries do.
+    /// The dots that removals name, with how many retained entries name them.
     named: BTreeMap<([u8; 8], u64), Names>,
 }
 
@@ -130,7 +130,7 @@ impl Dots {
         self.moved(place).map_or(seq_of(place.counter), |(at, _)| at)
     }
 
-    /// Lists a plain dot, hidden if it is named. What was said of it before is replaced.
+    /// Lists a plain dot, hidden if it is named. An earlier listing of it is replaced.
     pub(crate) fn list_plain(
         &mut self,
         place: LocalDot,
@@ -141,7 +141,7 @@ impl Dots {
         hidden: bool,
     ) {
         if let Some(tag) = tag {
-            // Only what is carried can be listed already.
+            // Only a dot that is relisted can be listed already.
             self.unlist_plain(place, &dot);
             self.moved.insert(place, (at, tag));
         }
@@ -150,9 +150,9 @@ impl Dots {
         store.insert(key, value, dot, stamp);
     }
 
-    /// Lists a plain dot that an entry mints, in the place of what its log lists for the key: the common case of ending
-    /// that and listing this, with one search. Tells of the length of each value that was live and is not any more.
-    /// False, and nothing changed, if it is not that case.
+    /// Lists a plain dot that an entry mints, in the place of the dot that its log lists for the key: the common case
+    /// of ending that one and listing this one, with one search. Tells of the length of each value that was live and is
+    /// not any more. False, and nothing changed, if it is not that case.
     pub(crate) fn set_plain(
         &mut self,
         place: LocalDot,
@@ -265,7 +265,7 @@ impl Dots {
         listed.flat_map(|(_, places)| places.iter().copied())
     }
 
-    /// Puts a shared dot into what is live, or takes it out.
+    /// Puts a shared dot into `live`, or takes it out.
     pub(crate) fn show_shared(&mut self, dot: Dot, item: Option<&Listed>) {
         match (self.live.entry_of(&dot), item) {
             (Some(entry), Some(item))

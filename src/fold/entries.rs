@@ -1,10 +1,10 @@
-//! What entries say of the state of a topic: taking their operations in, and back.
+//! The effect of entries on the state of a topic: their operations are taken in, and back.
 //!
 //! Every change of a table is made here: a dot listed or not any more, a removal counted or taken back. Which entries
 //! are taken in is decided in `topic`.
 //!
-//! The invariant: what [`revert`](TopicState::revert) takes back is what [`apply`](TopicState::apply) made, unless a later
-//! entry of the log has replaced it.
+//! The invariant: [`revert`](TopicState::revert) takes back the changes that [`apply`](TopicState::apply) made, unless
+//! a later entry of the log has replaced them.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -29,7 +29,7 @@ struct At<'a> {
 }
 
 impl TopicState {
-    /// Takes in what an entry says.
+    /// Takes in the transaction of an entry.
     pub(super) fn apply(&mut self, set: &LogSet, log: LogIndex, entry: &Entry<'_>, said: &Transaction<'_>) {
         let mut at = At { set, log, entry, collection: 0, tag: None };
         for item in said.items() {
@@ -40,7 +40,7 @@ impl TopicState {
         }
     }
 
-    /// Takes back what an entry says.
+    /// Takes back the transaction of an entry.
     pub(super) fn revert(&mut self, set: &LogSet, log: LogIndex, entry: &Entry<'_>, said: &Transaction<'_>) {
         let mut at = At { set, log, entry, collection: 0, tag: None };
         for item in said.items() {
@@ -81,7 +81,7 @@ impl TopicState {
                 let Table::CouplingTable(couples) = &mut self.collections[at.collection].table else {
                     return;
                 };
-                // What nobody could have made at the entry's own stamp does not count.
+                // An instant that nobody could have made at the entry's own stamp does not count.
                 if !couples.sums().schema().admits(instant, at.entry.hlc.time()) {
                     return;
                 }
@@ -127,7 +127,8 @@ impl TopicState {
         }
     }
 
-    /// Whose dot an entry carries, if it may: an earlier one of its own log, or one of a lower incarnation.
+    /// The place of the dot that an entry relists, if it may: an earlier one of its own log, or one of a lower
+    /// incarnation.
     fn relisted_dot(
         &mut self,
         at: &At<'_>,
@@ -256,7 +257,7 @@ impl TopicState {
         member.live = member.live.saturating_sub(cost);
     }
 
-    /// A set or a removal ends what its log lists for the key.
+    /// A set or a removal ends the dots that its log lists for the key.
     fn end_key(&mut self, at: &At<'_>, key: &[u8]) {
         let member = self.at(at.log);
         let mut own = Vec::new();
@@ -290,7 +291,8 @@ impl TopicState {
         }
     }
 
-    /// What a log whose front is missing says of a key ends its dots there that are missing, wherever they are listed.
+    /// A statement on a key in a log whose first entries are missing ends the log's dots there that are missing,
+    /// wherever they are listed.
     fn end_missing(&mut self, at: &At<'_>, key: &[u8], comes: bool) {
         let (log, collection) = (at.log, at.collection);
         let member = self.at_mut(log);
@@ -470,7 +472,8 @@ impl TopicState {
         }
     }
 
-    /// Whether a shared dot is live: somebody answers for it, everybody who does lists it alike, and nobody names it.
+    /// Whether a shared dot is live: some log answers for it, every log that does lists it alike, and no removal names
+    /// it.
     fn refresh(&mut self, collection: usize, place: LocalDot) {
         let Some(dots) = self.dots(collection) else { return };
         let origin = self.at(place.origin);
@@ -507,7 +510,7 @@ impl TopicState {
         }
     }
 
-    /// Notes that what is read under the key of a plain dot is about to change.
+    /// Notes that reads under the key of a plain dot are about to change.
     fn touch_dot(&mut self, collection: usize, dot: &Dot) {
         if let Some(watch) = &mut self.watch {
             let at = &self.collections[collection];
@@ -518,7 +521,7 @@ impl TopicState {
         }
     }
 
-    /// Notes that what is read under a key is about to change.
+    /// Notes that reads under a key are about to change.
     fn touch(&mut self, collection: usize, key: &[u8]) {
         if let Some(watch) = &mut self.watch {
             watch.touch(collection, key, &self.collections[collection]);

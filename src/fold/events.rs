@@ -1,6 +1,6 @@
 //! [`EventIndex`]: the applicable events of a topic, by log and merged by stamp.
 //!
-//! What does not live here: the events themselves (those are in their logs), and what they mean. The invariant: the
+//! What does not live here: the events themselves (those are in their logs), and their meaning. The invariant: the
 //! index has exactly the events that are applicable.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -120,7 +120,7 @@ impl EventIndex {
         &self.cited
     }
 
-    /// BLAKE3 over the logs that have events, by id: where they begin and end, and the root. A pass over the logs.
+    /// BLAKE3 over the logs that have events, by id: where they begin and end, and the root. Looks at every log.
     pub(crate) fn digest(&self, set: &LogSet) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("consilience events digest v1");
         for (log, place) in &self.places {

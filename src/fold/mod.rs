@@ -1,10 +1,10 @@
-//! The fold: what entries add up to: the state of state logs, and the index of event logs.
+//! The fold: the sum of the entries, that is the state of state logs and the index of event logs.
 //!
 //! `live = listed − named` (the rules are in `topic`, and in the model in `tests/model/`), kept incrementally from the
 //! changes that a [`LogSet`] reports. Nothing else is remembered, so the state is a function of the entries that are
 //! retained and applicable, and [`Fold::anew`] gives the same from scratch.
 //!
-//! What does not live here: which entries are applicable (the `LogSet`'s), and what local writers write.
+//! What does not live here: which entries are applicable (the `LogSet`'s), and the writes of local writers.
 
 mod collection;
 mod coupling_table;
@@ -40,7 +40,7 @@ pub(crate) struct Fold {
     seed: u64,
 }
 
-/// What the caller has to know of changes that were taken in.
+/// The news for the caller of changes that were taken in.
 #[derive(Debug, Default)]
 pub(crate) struct Folded {
     /// Entries that say nothing here: the log, the entry's number, and why.
@@ -54,7 +54,7 @@ impl Fold {
         Self { topics: BTreeMap::new(), events: BTreeMap::new(), seed }
     }
 
-    /// The state, without events, that what is applicable in a set adds up to, from scratch.
+    /// The state, without events, to which the applicable entries of a set add up, made from scratch.
     pub(crate) fn anew(set: &LogSet, seed: u64) -> Self {
         let mut fold = Self::new(seed);
         let mut folded = Folded::default();
@@ -96,7 +96,7 @@ impl Fold {
         self.events.remove(topic);
     }
 
-    /// A hash of the state of a topic: equal where two replicas mean the same. A pass over all of it.
+    /// A hash of the state of a topic: equal where two replicas mean the same. Looks at all of it.
     pub(crate) fn digest(&self, set: &LogSet, topic: &Topic) -> [u8; 32] {
         let state = self.topic(topic).map_or_else(TopicState::digest_of_nothing, TopicState::digest);
         let none = EventIndex::default();
@@ -106,7 +106,7 @@ impl Fold {
         *hasher.finalize().as_bytes()
     }
 
-    /// Whether the states are what the retained entries add up to: they are made anew and compared.
+    /// Whether the states are those to which the retained entries add up: they are made anew and compared.
     pub(crate) fn verify(&self, set: &LogSet) -> bool {
         let anew = Self::anew(set, 1);
         let empty = TopicState::digest_of_nothing();
@@ -115,7 +115,7 @@ impl Fold {
         topics.into_iter().all(|topic| digest(self, topic) == digest(&anew, topic))
     }
 
-    /// Takes in a change of a log, and appends to `folded` what the caller has to know of it.
+    /// Takes in a change of a log, and appends to `folded` the news of it for the caller.
     pub(crate) fn take(&mut self, set: &LogSet, change: &Change, folded: &mut Folded) {
         let Some(log) = set.log(change.log()) else { return };
         let (id, topic) = (log.id(), &log.opening().topic);

@@ -1,10 +1,10 @@
 //! The state of one topic, kept up to date entry by entry.
 //!
 //! The rules are those of the model in `tests/model/`: a log *counts* unless a counting log of the same agent has
-//! retired it in its whole size; a counting log answers for its own dots, and for those of lower incarnations below
-//! what it retired of them; a dot is live if somebody answers for it, everybody who does lists it alike, and nobody
-//! names it. Everything here is a table over the logs that count, changed by what an entry says when it comes
-//! and taken back when it goes (both in `entries`).
+//! retired it in its whole size; a counting log answers for its own dots, and for those of lower incarnations below the
+//! numbers up to which it retired them; a dot is live if some log answers for it, every log that does lists it alike,
+//! and no removal names it. Everything here is a table over the logs that count, changed by the transaction of an entry
+//! when the entry comes, and back when it goes (both in `entries`).
 //!
 //! The invariant: the tables are a function of the entries that are applied, in whatever order they came.
 
@@ -22,7 +22,7 @@ use super::dots::{Dots, LogIndex};
 use super::watch::Watch;
 use crate::payload::{CollectionId, CollectionKind, Transaction, counter};
 
-/// What is known of one log of the topic.
+/// One log of the topic, as far as it is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) id: LogId,
@@ -38,18 +38,18 @@ pub(crate) struct Member {
     base: u64,
     /// Its own entries below are gone though their writer had not given them up: it does not answer for their dots.
     pub(super) hollow: u64,
-    /// Of a log whose front is missing: how many retained entries set or remove a key. That ends its own earlier dots,
-    /// which it could not say by leaving them out.
+    /// Of a log whose first entries are missing: how many retained entries set or remove a key. That ends its own
+    /// earlier dots, which it could not say by leaving them out.
     pub(super) ends: BTreeMap<(usize, Box<[u8]>), u32>,
     /// Whether other logs list its dots or answer for them.
     pub(super) shared: bool,
     /// Which other logs that count answer for its dots, and up to where.
     pub(super) claims: BTreeMap<LogIndex, u64>,
-    /// What its retained entries retire: of which log, up to where, how often.
+    /// The retirements in its retained entries: of which log, up to where, how often.
     pub(crate) retires: BTreeMap<LogIndex, BTreeMap<u64, u32>>,
     /// Bytes of payloads that are retained, and a little for each entry.
     pub(crate) stored: u64,
-    /// About how many of them list what is live.
+    /// About how many of them list live dots.
     pub(crate) live: u64,
 }
 
@@ -59,7 +59,7 @@ impl Member {
         self.claims.values().copied().max().unwrap_or(0)
     }
 
-    /// What its retained entries retire, whether it counts or not: of which log, up to where.
+    /// The retirements in its retained entries, whether it counts or not: of which log, up to where.
     pub(crate) fn own_claims(&self) -> BTreeMap<LogIndex, u64> {
         let most = |belows: &BTreeMap<u64, u32>| belows.last_key_value().map_or(0, |(below, _)| *below);
         let all = self.retires.iter().map(|(target, belows)| (*target, most(belows)));
@@ -70,7 +70,7 @@ impl Member {
 /// About how many bytes an entry takes beside its payload.
 pub(crate) const ENTRY_COST: u64 = 6;
 
-/// What it counts to list a key and a value.
+/// The bytes that count for listing a key and a value.
 pub(crate) const fn listing_cost(key: usize, value: usize) -> u64 {
     (key + value) as u64 + 24
 }
@@ -221,9 +221,9 @@ impl TopicState {
         self.last
     }
 
-    // What happens to logs.
+    // Changes of logs.
 
-    /// Takes in entries that follow on what is applied of a log, or begin it anew.
+    /// Takes in entries that follow on the applied ones of a log, or begin it anew.
     pub(crate) fn extend(&mut self, set: &LogSet, held: &Log, (from, to): (u64, u64), folded: &mut Folded) {
         let (id, opening) = (*held.id(), held.opening());
         let log = self.index_of(id, &opening.agent, opening.incarnation);
@@ -231,7 +231,7 @@ impl TopicState {
             let member = self.at_mut(log);
             (member.from, member.to) = (from, from);
         }
-        // What is missing below although its writer has not given it up.
+        // The entries below that are missing although their writer has not given them up.
         let last = held.entry(to.saturating_sub(1)).map_or(from, |last| last.base);
         self.at_mut(log).base = last;
         self.find_hollow(log);
@@ -303,7 +303,7 @@ impl TopicState {
     }
 
     fn forget(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>, folded: &mut Folded) {
-        // Whether it says anything was told when it came.
+        // Whether it says anything was reported when it came.
         if (self.at(log).counts || !self.at(log).retires.is_empty())
             && let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default())
         {
@@ -316,7 +316,7 @@ impl TopicState {
         member.stored = member.stored.saturating_sub(u64::from(entry.payload_len) + ENTRY_COST);
     }
 
-    /// Notes what an entry retires, or that it is gone; and decides what follows from that.
+    /// Notes what an entry retires, or that it is gone; and decides the consequences.
     fn note_retires(
         &mut self,
         set: &LogSet,
@@ -364,7 +364,7 @@ impl TopicState {
         !member.invalid && member.claimed() < member.to
     }
 
-    /// Decides whether a log counts. What follows from that for others is decided as well.
+    /// Decides whether a log counts. The consequences for other logs are decided as well.
     fn decide(&mut self, set: &LogSet, log: LogIndex, folded: &mut Folded) {
         if self.has_to_count(log) != self.at(log).counts {
             self.decide_all(set, [(self.at(log).incarnation, log)].into(), folded);

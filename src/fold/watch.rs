@@ -1,4 +1,4 @@
-//! What changed since the host last looked: keys whose winner may be another one, each once, with what it was.
+//! The changes since the host last looked: keys whose winner may be another one, each once, with the winner before.
 //!
 //! The invariant: at most one note for each key, made before its first change.
 
@@ -9,7 +9,7 @@ use consilience_crdts::{Dot, Hlc};
 
 use super::collection::{Collection, Table};
 
-/// What stood under a key: its winning dot.
+/// The content of a key before: its winning dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Winner {
     pub(crate) value: Box<[u8]>,
@@ -34,7 +34,7 @@ impl Watch {
         self.touched.entry((index, key.into())).or_insert_with(|| winner(collection, key));
     }
 
-    /// The next key that was touched: its collection, itself, and what stood there.
+    /// The next key that was touched: its collection, itself, and the winner before.
     pub(crate) fn pop(&mut self) -> Option<(usize, Box<[u8]>, Option<Winner>)> {
         self.touched.pop_first().map(|((index, key), was)| (index, key, was))
     }

@@ -1,7 +1,7 @@
-//! What the host is told: keys that changed, events that came, and what went wrong with logs.
+//! The notices for the host: keys that changed, events that came, and troubles with logs.
 //!
-//! Changes of keys are coalesced: however often a key changed since the last poll, one notice says what it was and
-//! what it is. The invariant: what is queued is bounded by the keys that changed and the logs that are held.
+//! Changes of keys are coalesced: however often a key changed since the last poll, one notice has its value before and
+//! its value now. The invariant: the queue is bounded by the keys that changed and the logs that are held.
 
 mod surface;
 
@@ -45,17 +45,17 @@ pub enum Notice {
     Changed {
         /// Where.
         topic: Topic,
-        /// What kind of collection it is.
+        /// The kind of the collection.
         kind: CollectionKind,
         /// Its name.
         collection: String,
         /// The key, or the element.
         key: Vec<u8>,
-        /// What it was; `None` if it was not there.
+        /// The value before; `None` if it was not there.
         old: Option<Vec<u8>>,
-        /// What it is; `None` if it is gone.
+        /// The value now; `None` if it is gone.
         new: Option<Vec<u8>>,
-        /// Who wrote what it is.
+        /// The author of the value now.
         author: Option<AgentId>,
     },
     /// The contributions to a key of a coupling changed.
@@ -75,28 +75,30 @@ pub enum Notice {
         log: LogId,
         /// The first of them.
         from: u64,
-        /// Behind the last of them.
+        /// The number after the last of them.
         to: u64,
     },
-    /// A log is forked: of a state log nothing counts, of an event log what is below the number. Its writer signed two
-    /// histories: it was cloned, its storage was put back from a backup without [`Opened::Restored`](crate::Opened), or it
-    /// lies. There is nothing to do: a local writer has written again, in its next incarnation, what this replica holds of
-    /// the log. Names of events that were written again are new.
+    /// A log is forked: of a state log nothing counts, of an event log the events below the number. Its writer signed
+    /// two histories: it was cloned, its storage was put back from a backup without
+    /// [`Opened::Restored`](crate::Opened), or it lies. There is nothing to do: a local writer has written again, in
+    /// its next incarnation, the content that this replica holds of the log. Names of events that were written again
+    /// are new.
     Forked {
         /// Which log.
         log: LogOpening,
-        /// What counts lies below.
+        /// The events that count lie below.
         valid_below: u64,
     },
     /// An own log has another history elsewhere: its storage was cloned or put back from a backup, or two processes have the
-    /// key. The writer goes on in its next incarnation. See to it that each key has one storage; open what was put back
-    /// with [`Opened::Restored`](crate::Opened).
+    /// key. The writer goes on in its next incarnation. See to it that each key has one storage; after it was put back
+    /// from a backup, open it with [`Opened::Restored`](crate::Opened).
     SelfForked {
         /// Which log.
         log: LogOpening,
     },
-    /// A local writer's clock had been ahead: it goes on in its next incarnation, with what is live stamped anew. Nothing is
-    /// left to do, but for events, which keep their stamps and wait at others: append again what matters.
+    /// A local writer's clock had been ahead: it goes on in its next incarnation, with its live content stamped anew.
+    /// Nothing is left to do, but for events, which keep their stamps and wait at others: append those again that
+    /// matter.
     Restamped {
         /// Which writer.
         agent: AgentId,
@@ -112,14 +114,14 @@ pub enum Notice {
     },
     /// An entry is no transaction: it says nothing, here and everywhere.
     Malformed {
-        /// Whose.
+        /// The log of the entry.
         log: LogOpening,
         /// Which.
         seq: u64,
     },
     /// An entry is of a later version of this library: it counts after an upgrade.
     NeedsUpgrade {
-        /// Whose.
+        /// The log of the entry.
         log: LogOpening,
         /// Which.
         seq: u64,
@@ -287,7 +289,7 @@ fn touched_key(fold: &mut Fold, topic: &Topic) -> Option<(usize, Box<[u8]>, Opti
     fold.topic_mut(topic).watch.as_mut()?.pop()
 }
 
-/// What became of a key, if it is news that may be shown.
+/// The notice of a key's change, if that is news that may be shown.
 fn key_notice(
     (fold, surface): (&Fold, &Surface),
     topic: &Topic,

@@ -1,6 +1,6 @@
-//! [`Surface`]: the host's word on what is shown.
+//! [`Surface`]: the host's word on which content is shown.
 //!
-//! The invariant: what is not shown is merged, stored and passed on all the same.
+//! The invariant: content that is not shown is merged, stored and passed on all the same.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -22,7 +22,7 @@ pub struct Surfaced<'a> {
     pub key: &'a [u8],
     /// The value, or the event's payload.
     pub value: &'a [u8],
-    /// Who wrote it.
+    /// Its author.
     pub author: AgentId,
     /// When.
     pub stamp: Hlc,
@@ -30,7 +30,7 @@ pub struct Surfaced<'a> {
 
 type Filter = Box<dyn Fn(&Surfaced<'_>) -> bool + Send>;
 
-/// What may be shown: everything, unless the host has a filter.
+/// The content that may be shown: everything, unless the host has a filter.
 #[derive(Default)]
 pub(crate) struct Surface {
     filter: Option<Filter>,

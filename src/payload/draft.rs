@@ -11,7 +11,7 @@ use consilience_sync::{ENTRY_BYTES_MAX, Incarnation};
 use super::read::LOGS_MAX;
 use super::{CollectionId, CollectionKind, Ref, VERSION, index_of, put_bytes, seq_of};
 
-/// What an operation may grow by when it is carried.
+/// The bytes by which an operation may grow when it is relisted.
 const CARRY_ROOM: usize = 128;
 
 /// The transaction does not fit an entry.
@@ -34,7 +34,7 @@ pub(crate) struct Relisted {
     pub(crate) value: Box<[u8]>,
 }
 
-/// A value, or that there is none any more; and what that ends.
+/// A value, or that there is none any more; and the dots that this ends.
 type Write = (Option<Box<[u8]>>, BTreeSet<Ref>);
 
 #[derive(Clone, Debug, Default)]
@@ -42,7 +42,7 @@ struct Section {
     /// Listed again, before anything else happens.
     relisted: Vec<Relisted>,
     ended: BTreeSet<Ref>,
-    /// By key: the value, or `None` where it is removed; and what is ended by that.
+    /// By key: the value, or `None` where it is removed; and the dots that this ends.
     writes: BTreeMap<Box<[u8]>, Write>,
     couples: BTreeMap<(Box<[u8]>, bool), u64>,
 }
@@ -65,7 +65,7 @@ impl Draft {
         self.sections.entry(id.clone()).or_default()
     }
 
-    /// Sets a key (with a value) or removes it. What a key ends is added up over the transaction.
+    /// Sets a key (with a value) or removes it. The dots that a key ends are added up over the transaction.
     pub(crate) fn write(&mut self, id: &CollectionId, key: &[u8], value: Option<&[u8]>, ends: BTreeSet<Ref>) {
         self.bytes += key.len() + value.map_or(0, <[u8]>::len) + 6;
         self.section(id).writes.insert(key.into(), (value.map(Into::into), ends));
@@ -98,12 +98,13 @@ impl Draft {
         self.sections.get(id).is_some_and(|section| section.writes.contains_key(key))
     }
 
-    /// What this transaction writes under a key: a value, or that it is removed.
+    /// The write of this transaction under a key: a value, or that the key is removed.
     pub(crate) fn written(&self, id: &CollectionId, key: &[u8]) -> Option<Option<&[u8]>> {
         self.sections.get(id)?.writes.get(key).map(|(value, _)| value.as_deref())
     }
 
-    /// Looks at every write, with whether it removes and what it ends, and drops those for which `keep` does not hold.
+    /// Looks at every write, with whether it removes and the dots that it ends, and drops those for which `keep` does
+    /// not hold.
     pub(crate) fn retain_writes(
         &mut self,
         mut keep: impl FnMut(&CollectionId, &[u8], bool, &mut BTreeSet<Ref>) -> bool,
@@ -114,7 +115,7 @@ impl Draft {
         self.sections.retain(|_, section| !section.is_empty());
     }
 
-    /// Whether it fits an entry, with some room for being carried one day.
+    /// Whether it fits an entry, with some room for being relisted one day.
     pub(crate) fn check_size(&self) -> Result<(), EntryTooLarge> {
         // Most are small. Nothing is spelt in more than twice its estimate, a name in 15 bytes and its log in 8.
         let refs = self.refs().count();
@@ -138,7 +139,7 @@ impl Draft {
 
     /// About how many bytes it has so far, logs that are named not counted.
     pub(crate) fn bytes(&self) -> usize {
-        // What writes end is found when they are committed.
+        // The dots that writes end are found when they are committed.
         let ends = self.sections.values().flat_map(|section| section.writes.values());
         self.bytes + ends.map(|(_, ends)| 12 * ends.len()).sum::<usize>()
     }

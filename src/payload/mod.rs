@@ -1,9 +1,9 @@
-//! What an entry of a state log says: one transaction, as bytes.
+//! The content of an entry of a state log: one transaction, as bytes.
 //!
 //! The form is checked once, which gives a [`Transaction`] that hands out borrowed operations as often as one likes; and
-//! written by a [`Draft`]. `docs/wire/payload.md` has it to the byte. What the operations mean is in `fold`.
+//! written by a [`Draft`]. `docs/wire/payload.md` has it to the byte. The meaning of the operations is in `fold`.
 //!
-//! The invariant: bytes that become a transaction are the only spelling of what they say. Bytes that are refused make
+//! The invariant: bytes that become a transaction are the only spelling of their content. Bytes that are refused make
 //! their entry inert, for everybody alike; those of a later version are kept until they can be read.
 
 mod draft;
@@ -24,7 +24,7 @@ const VERSION: u8 = 1;
 /// The most bytes in the name of a collection.
 pub const NAME_BYTES_MAX: usize = 64;
 
-/// What a collection is. With its name, and the schema of a coupling, it says which collection it is.
+/// The kind of a collection. With the name, and the schema of a coupling, it says which collection it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CollectionKind {
     /// Keys to values; the last writer wins.
@@ -99,7 +99,7 @@ impl CollectionId {
 }
 
 /// A dot of another log, as a removal names it. The tag is the first 4 bytes of the leaf hash of the entry that minted
-/// it: nobody can name what does not exist yet.
+/// it: nobody can name a dot that does not exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ref {
     /// The first 8 bytes of the log's id.

@@ -37,9 +37,9 @@ pub(crate) enum Statement<'a> {
 /// An operation on a collection.
 #[derive(Clone, Debug)]
 pub(crate) enum Op<'a> {
-    /// Mints a dot for a key, or an element, and ends what the writer saw of it.
+    /// Mints a dot for a key, or an element, and ends the dots that the writer saw of it.
     Set { key: &'a [u8], value: &'a [u8], ends: Refs<'a> },
-    /// Ends what the writer saw of a key or element.
+    /// Ends the dots that the writer saw of a key or element.
     Remove { key: &'a [u8], ends: Refs<'a> },
     /// Lists a dot again: an own one, or one of a lower incarnation.
     Relist {
@@ -145,7 +145,7 @@ impl<'a> Transaction<'a> {
     }
 }
 
-/// What a checked payload says of collections, in order.
+/// The statements of a checked payload on collections, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Items<'a> {
     aliases: &'a [[u8; 8]],
@@ -211,7 +211,7 @@ impl Used {
     }
 }
 
-/// Checks everything behind what is retired.
+/// Checks everything after the retirements.
 fn check_items<'a>(reader: &mut Reader<'a>, aliases: &'a [[u8; 8]]) -> Result<(), DecodeError> {
     let mut used = Used::none_of(aliases.len());
     let mut ops = 0_usize;

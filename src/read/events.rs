@@ -17,7 +17,7 @@ use crate::notice::Surfaced;
 pub struct Missing {
     /// The first 8 bytes of the log's id.
     pub log: [u8; 8],
-    /// How many of its entries were seen by whoever cited it.
+    /// How many of its entries the citing writer had seen.
     pub size: u64,
 }
 
@@ -39,11 +39,11 @@ impl core::fmt::Debug for EventsView<'_> {
 pub struct Event<'a> {
     /// Its name.
     pub name: EventRef,
-    /// Who wrote it.
+    /// Its author.
     pub author: AgentId,
     /// When.
     pub stamp: Hlc,
-    /// What it says; `None` if that was erased.
+    /// Its payload; `None` if that was erased.
     pub payload: Option<&'a [u8]>,
 }
 
@@ -110,8 +110,8 @@ impl<'a> EventsView<'a> {
         self.of_log(&name.log, name.seq, name.seq.saturating_add(1)).next()
     }
 
-    /// What events of the topic cite and this replica does not have: as long as there is anything, answers may be here
-    /// without what they answer. Looks at every log.
+    /// The entries that events of the topic cite and that this replica does not have: as long as there are any, answers
+    /// may be here without the events that they answer. Looks at every log.
     #[must_use]
     pub fn missing(&self) -> Vec<Missing> {
         let mut missing: BTreeMap<[u8; 8], u64> =
@@ -125,7 +125,7 @@ impl<'a> EventsView<'a> {
         missing.into_iter().map(|(log, size)| Missing { log, size }).collect()
     }
 
-    /// What an event cites.
+    /// The citations of an event.
     #[must_use]
     pub fn citations(&self, name: &EventRef) -> Vec<Citation> {
         let entry = self.shown.set.log(&name.log).and_then(|log| log.entry(name.seq));

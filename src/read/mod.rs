@@ -1,6 +1,7 @@
-//! Reads: what is live in a topic, with who wrote it and when.
+//! Reads: the live content of a topic, with authors and stamps.
 //!
-//! What the host's filter does not show is passed over here, and merged all the same. Nothing here changes anything.
+//! Content that the host's filter does not show is skipped here, and merged all the same. Nothing here changes
+//! anything.
 
 mod events;
 
@@ -24,7 +25,7 @@ pub struct Live<'a> {
     pub key: &'a [u8],
     /// The value; empty in a set.
     pub value: &'a [u8],
-    /// Who wrote it.
+    /// Its author.
     pub author: AgentId,
     /// When.
     pub stamp: Hlc,
@@ -41,7 +42,7 @@ impl Live<'_> {
     }
 }
 
-/// What views look at.
+/// The things at which views look.
 #[derive(Clone, Copy)]
 pub(crate) struct Shown<'a> {
     pub(crate) set: &'a LogSet,
@@ -97,7 +98,7 @@ impl<'a> TopicView<'a> {
         EventsView { shown: self.shown, index: self.events }
     }
 
-    /// The collections that anybody wrote to: what they are, and their names.
+    /// The collections that anybody wrote to: their kinds, and their names.
     pub fn collections(
         &self,
     ) -> impl Iterator<Item = (CollectionKind, &'a str, Option<CouplingSchema>)> + use<'a> {
@@ -185,7 +186,7 @@ impl<'a> MapView<'a> {
         self.len() == 0
     }
 
-    /// The value of a key, with who wrote it and when: of concurrent writes the one with the greatest stamp.
+    /// The value of a key, with its author and stamp: of concurrent writes the one with the greatest stamp.
     #[must_use]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Live<'a>> {
         self.rows.and_then(|rows| rows.get(key.as_ref()))
@@ -253,7 +254,7 @@ impl<'a> SetView<'a> {
         self.get(element).is_some()
     }
 
-    /// An element, with who added it last and when.
+    /// An element, with the author and stamp of its last addition.
     #[must_use]
     pub fn get(&self, element: impl AsRef<[u8]>) -> Option<Live<'a>> {
         self.rows.and_then(|rows| rows.get(element.as_ref()))
@@ -278,7 +279,7 @@ pub struct CouplingRead<'a> {
 }
 
 impl<'a> CouplingRead<'a> {
-    /// What one agent contributes: its own view of the relation. `None` if nobody wrote to the coupling.
+    /// The contributions of one agent: its own view of the relation. `None` if nobody wrote to the coupling.
     #[must_use]
     pub fn by(&self, agent: AgentId) -> Option<CouplingView<'a>> {
         self.held.map(|held| held.by(&actor_of(&agent)))
@@ -302,7 +303,7 @@ impl<'a> CouplingRead<'a> {
         self.sum().map_or(Units::ZERO, |sum| sum.value(key.as_ref(), now))
     }
 
-    /// What each contributor has under a key at `now`.
+    /// The amount that each contributor has under a key at `now`.
     #[must_use]
     pub fn contributions(&self, key: &[u8], now: Timestamp) -> Option<CouplingContributions<'a>> {
         self.held.map(|held| held.contributions(key, now))

@@ -1,4 +1,4 @@
-//! Reissuing events: what a fork took out of an own event log is appended again, in the next incarnation.
+//! Reissuing events: the events that a fork took out of an own event log are appended again, in the next incarnation.
 //!
 //! The invariant: the events of one log are appended again in their order, once it is known from where on its histories
 //! differ, or after [`SEARCH_MS`].
@@ -12,8 +12,8 @@ use consilience_sync::{AgentId, Change, Citation, Entry, Evidence, Log, LogId, L
 use super::Source;
 use crate::fold::Fold;
 
-/// How long sessions may search for where two histories of an own log part, in milliseconds, before what this took out of it
-/// is appended again.
+/// How long, in milliseconds, sessions may search for the number at which two histories of an own log part, before the
+/// events that the fork took out are appended again.
 const SEARCH_MS: u64 = 5_000;
 
 /// An own event that does not count any more where it is.
@@ -39,7 +39,7 @@ impl PartialEq<Entry<'_>> for ReissuedEvent {
 }
 
 impl ReissuedEvent {
-    /// None of one whose payload was erased.
+    /// None of an event whose payload was erased.
     fn of(entry: &Entry<'_>) -> Option<Self> {
         let citations = entry.citations().collect();
         Some(Self { hlc: entry.hlc, citations, payload: entry.payload()?.into() })
@@ -49,7 +49,7 @@ impl ReissuedEvent {
 /// Own events that are to be appended again.
 #[derive(Debug, Default)]
 pub(super) struct EventReissues {
-    /// By log: not yet compared with what came in their places.
+    /// By log: events not yet compared with those that came in their places.
     pending: BTreeMap<LogId, Pending>,
     /// Those of these logs are to be appended again, and when at the latest.
     due: BTreeSet<LogId>,
@@ -59,7 +59,7 @@ pub(super) struct EventReissues {
 }
 
 impl EventReissues {
-    /// When what is due is appended again, if it waits for a search.
+    /// When the events that are due are appended again, if they wait for a search.
     pub(super) const fn due_at(&self) -> Option<Timestamp> {
         self.due_at
     }
@@ -103,8 +103,9 @@ impl EventReissues {
         pending.append(&mut taken);
     }
 
-    /// Compares pending events with those that came in their places, up to a number: a backup has much that was signed
-    /// after it was made. Those from the first that differs on are to be appended again, but for what was given up.
+    /// Compares pending events with those that came in their places, up to a number: many entries of a backup were
+    /// signed after it was made. Those from the first that differs on are to be appended again, but for those that were
+    /// given up.
     fn compare(&mut self, set: &LogSet, log: &LogId, to: u64, source: Source, now: Timestamp) {
         let Some(Pending { kept, events: pending }) = self.pending.get_mut(log) else { return };
         let Some(held) = set.log(log) else { return };
@@ -115,15 +116,15 @@ impl EventReissues {
         let shared = pending.iter().take_while(|event| known(event)).count();
         pending.drain(..shared);
         let valid_below = set.evidence(log).map_or(u64::MAX, Evidence::valid_below);
-        // What came says the same, and nobody is known to have more.
+        // The events that came say the same, and nobody is known to have more.
         let complete = to > *kept && held.furthest_head().is_none_or(|head| head.size <= to);
         if complete || pending.first().is_none_or(|(seq, _)| *seq < to || to >= valid_below) {
             self.reissue_soon(log, source, now);
         }
     }
 
-    /// Has pending events appended again, once it is known where the histories part: sessions search for that, and what
-    /// turned out to be displaced as well would have to come first.
+    /// Has pending events appended again, once it is known where the histories part: sessions search for that, and
+    /// events that turn out to be taken out as well would have to come first.
     fn reissue_soon(&mut self, log: &LogId, source: Source, now: Timestamp) {
         self.due.insert(*log);
         if source == Source::Session {
@@ -131,7 +132,7 @@ impl EventReissues {
         }
     }
 
-    /// Queues what is due of some logs.
+    /// Queues the events of some logs that are due.
     pub(super) fn release(&mut self, set: &LogSet, which: impl Fn(&LogOpening) -> bool) {
         for log in core::mem::take(&mut self.due) {
             let Some(opening) = set.log(&log).map(Log::opening) else { continue };
@@ -148,7 +149,7 @@ impl EventReissues {
         }
     }
 
-    /// All that is queued, to be appended now; what cannot be is [put back](Self::put_back).
+    /// All events that are queued, to be appended now; those that cannot be are [put back](Self::put_back).
     pub(super) fn take_queue(&mut self) -> BTreeMap<(AgentId, Topic), Vec<ReissuedEvent>> {
         core::mem::take(&mut self.queue)
     }
@@ -157,7 +158,7 @@ impl EventReissues {
         self.queue.insert(whose, events);
     }
 
-    /// Forgets what there is of a topic, whose logs these were.
+    /// Forgets everything of a topic, whose logs these were.
     pub(super) fn forget_topic(&mut self, topic: &Topic, logs: &[LogId]) {
         for log in logs {
             self.pending.remove(log);

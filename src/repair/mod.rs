@@ -1,12 +1,12 @@
-//! [`Repair`]: what an agent does about forks of its own logs, and about the logs of its earlier incarnations.
+//! [`Repair`]: how an agent deals with forks of its own logs, and with the logs of its earlier incarnations.
 //!
-//! It watches the changes of the log store before the fold takes them in, and keeps what has to be said again: what a
-//! fork invalidated of a state log (`reissue`) or took out of an event log (`events`). What earlier incarnations left is worked out
-//! anew each time (`take_over`).
+//! It watches the changes of the log store before the fold takes them in, and keeps the content that has to be said
+//! again: that of a state log which a fork invalidated (`reissue`), and events that a fork took out of an event log
+//! (`events`). The remains of earlier incarnations are worked out anew each time (`take_over`).
 //!
 //! What does not live here: appending. The replica asks for one step after the other, and makes the entries.
 //!
-//! The invariant: what was taken from an own log and is not said again yet is in one of the queues here.
+//! The invariant: content that was taken from an own log and is not said again yet is in one of the queues here.
 
 mod events;
 mod reissue;
@@ -29,7 +29,7 @@ use events::EventReissues;
 /// The note of the log store that names logs that local writers have left: they go on in their next incarnation.
 const LEFT: u8 = 1;
 
-/// Who brought what is taken in.
+/// The source of the entries that are taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A session, whose peer may know more.
@@ -38,18 +38,20 @@ pub(crate) enum Source {
     Host,
 }
 
-/// What a replica knows of forks and earlier incarnations of its own writers' logs, and has to do about them.
+/// A replica's knowledge of forks and earlier incarnations of its own writers' logs, and the work that is left to do
+/// about them.
 #[derive(Debug)]
 pub(crate) struct Repair {
     /// The latest time that was passed in.
     now: Timestamp,
     /// Own logs that writers do not go on with.
     left: BTreeSet<LogId>,
-    /// Whether a peer was met since the start, so that what earlier incarnations left is known well enough to take it over.
+    /// Whether a peer was met since the start, so that the remains of earlier incarnations are known well enough to
+    /// take them over.
     met: bool,
     /// Own logs of which another history turned up, not looked at yet.
     forked: Vec<LogId>,
-    /// What own state logs listed, to be written again.
+    /// The content of own state logs that is to be written again.
     state: BTreeMap<(AgentId, Topic), Vec<Reissued>>,
     events: EventReissues,
     /// Since when a log does not count because it was retired.
@@ -119,7 +121,7 @@ impl Repair {
         self.met = true;
     }
 
-    /// Whether what earlier incarnations left may be taken over.
+    /// Whether the remains of earlier incarnations may be taken over.
     pub(crate) const fn has_met(&self) -> bool {
         self.met
     }
@@ -145,7 +147,7 @@ impl Repair {
         }
     }
 
-    /// Queues what an own log lists from an entry on; with `wrong`, because its stamps were.
+    /// Queues the content of an own log from an entry on; with `wrong`, because the log's stamps were wrong.
     pub(crate) fn queue_reissue(
         &mut self,
         (set, fold): (&LogSet, &Fold),
@@ -164,7 +166,7 @@ impl Repair {
         let below = member.claimed();
         let (here, gone) = (member.to, !member.counts && !member.invalid);
         if !member.invalid && (here == 0 || gone && here < below) {
-            // Not all of it is here, and what comes may begin where it was taken over.
+            // Not all of the log is here, and the entries that come may begin where the log was taken over.
             store.allow_start(log, below);
         }
         if gone && here > 0 {
@@ -196,21 +198,22 @@ impl Repair {
         }
     }
 
-    /// The next own log of which another history turned up, if there is one: what was not signed yet is taken back, to be
-    /// written again in the next incarnation; what was signed stays, unless it is invalid.
+    /// The next own log of which another history turned up, if there is one: entries not signed yet are taken back, to
+    /// be written again in the next incarnation; signed ones stay, unless the log is invalidated.
     pub(crate) fn leave_forked(
         &mut self,
         (store, fold): (&mut LogStore, &Fold),
         author: &mut Author,
     ) -> bool {
-        // What a change speaks of is there until the next is polled, so the logs change only after all were.
+        // The entries of which a change speaks are there until the next change is polled, so the logs change only after
+        // all were polled.
         if self.forked.is_empty() {
             return false;
         }
         let log = self.forked.remove(0);
         let Some(opening) = store.logs().log(&log).map(|log| log.opening().clone()) else { return true };
         if store.logs().evidence(&log).is_none() {
-            // What a backup had is a part of what its writer went on with; anything else is known only here.
+            // The entries of a backup are among those with which its writer went on; any others are known only here.
             if opening.kind == LogKind::State && !self.left.contains(&log) {
                 let signed = store.logs().log(&log).map_or(0, Log::signed_size);
                 self.queue_reissue((store.logs(), fold), &log, signed, false);
@@ -228,13 +231,14 @@ impl Repair {
         self.state.keys().find(|whose| !but.contains(*whose)).cloned()
     }
 
-    /// Whether a log has later stamps than what is to be written again of a writer's state in a topic, which keeps its own.
+    /// Whether a log has later stamps than the content of a writer's state in a topic that is to be written again,
+    /// which keeps its own stamps.
     pub(crate) fn is_older(&self, whose: &(AgentId, Topic), last: consilience_crdts::Hlc) -> bool {
         let stamps = self.state.get(whose).into_iter().flatten();
         stamps.filter_map(|one| one.stamp).any(|stamp| stamp <= last)
     }
 
-    /// What is to be written again of a writer's state in a topic.
+    /// The content of a writer's state in a topic that is to be written again.
     pub(crate) fn take_state(&mut self, whose: &(AgentId, Topic)) -> Option<Reissue> {
         self.state.remove(whose).map(Reissue::new)
     }
@@ -264,7 +268,7 @@ impl Repair {
         self.events.put_back(whose, events);
     }
 
-    /// Forgets what there is of a topic, whose logs these were.
+    /// Forgets everything of a topic, whose logs these were.
     pub(crate) fn forget_topic(&mut self, topic: &Topic, logs: &[LogId]) {
         for log in logs {
             self.retired.remove(log);

@@ -1,7 +1,8 @@
-//! Reissuing state: what a state log listed is written anew, in the next incarnation, when a fork has invalidated the log or its
-//! stamps were wrong.
+//! Reissuing state: the content of a state log is written anew, in the next incarnation, when a fork has invalidated
+//! the log or its stamps were wrong.
 //!
-//! The invariant: what others wrote since is newer, so what is written again keeps its stamps, unless these were wrong.
+//! The invariant: the later writes of others are newer, so content that is written again keeps its stamps, unless these
+//! were wrong.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -17,7 +18,8 @@ use crate::payload::{CollectionId, Draft, Op, Ref, Statement, Transaction, seq_o
 /// Something that an invalid log listed.
 #[derive(Clone, Debug)]
 pub(crate) struct Reissued {
-    /// Of the entry that says it again: what others wrote since is newer. None if the stamps were wrong; then it is now.
+    /// Of the entry that says it again: the later writes of others are newer. None if the stamps were wrong; then it is
+    /// now.
     pub(super) stamp: Option<Hlc>,
     what: What,
 }
@@ -30,8 +32,8 @@ enum What {
     Retire { incarnation: Incarnation, below: u64 },
 }
 
-/// Notes what an own log lists from an entry on that is about to be invalid, or has to be written anew, at stamps of now
-/// if its own are wrong.
+/// The content from an entry on of an own log that is about to be invalidated, or has to be written anew, at stamps of
+/// now if the log's own are wrong.
 pub(super) fn reissues(
     (set, fold): (&LogSet, &Fold),
     log: &LogId,
@@ -42,7 +44,8 @@ pub(super) fn reissues(
     let opening = held.opening().clone();
     let state = fold.topic(&opening.topic).filter(|_| opening.kind == LogKind::State)?;
     let (index, member) = state.member(log)?;
-    // Of a log of which nothing stays also what it took over: what it retired counts again then, or is not there any more.
+    // Of a log of which nothing stays also the dots that it took over: the logs that it retired count again then, or
+    // are not there any more.
     let whole = first == 0 && !wrong;
     let mut reissued = Vec::new();
     for collection in &state.collections {
@@ -65,7 +68,7 @@ pub(super) fn reissues(
             }
         }
     }
-    // Of what it names and states, everything that still matters; when it was said does not.
+    // Everything that still matters of the dots that the log names and of its statements; their time does not matter.
     let stamp = (!wrong).then_some(held.last_hlc());
     let mut kept = Vec::new();
     let (from, to) = (member.from.max(first), member.to);
@@ -100,7 +103,8 @@ pub(super) fn reissues(
     (!reissued.is_empty()).then_some(((opening.agent, opening.topic), reissued))
 }
 
-/// What is to be written again in one log, entry by entry: what each says depends on the state after the one before.
+/// The content that is to be written again in one log, entry by entry: that of each depends on the state after the one
+/// before.
 #[derive(Debug)]
 pub(crate) struct Reissue {
     /// In ascending order of stamps.
@@ -108,7 +112,7 @@ pub(crate) struct Reissue {
     at: usize,
 }
 
-/// One entry that says again what was said before.
+/// One entry that says content again.
 #[derive(Debug)]
 pub(crate) struct ReissueEntry {
     pub(crate) draft: Draft,
@@ -122,7 +126,7 @@ impl Reissue {
         Self { reissued, at: 0 }
     }
 
-    /// The whole, to be written from its beginning another time: what was written already will be written once more.
+    /// The whole, to be written from its beginning another time: entries written already will be written once more.
     pub(crate) fn into_all(self) -> Vec<Reissued> {
         self.reissued
     }
@@ -158,7 +162,7 @@ fn put(
 ) {
     match what {
         What::Write { id, key, value } => {
-            // What the old log still has of it is ended; what others wrote meanwhile is not.
+            // The dots that the agent's logs still have there are ended; those that others wrote meanwhile are not.
             let mut ends = BTreeSet::new();
             if let Some(state) = fold.topic(topic)
                 && let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)

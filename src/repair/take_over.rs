@@ -1,6 +1,7 @@
-//! Taking over: a later incarnation lists what an earlier one left, and retires it.
+//! Taking over: a later incarnation lists the dots that an earlier one left, and retires it.
 //!
-//! The invariant: whoever retires a log says of it, before or with that, everything that is live or still needed.
+//! The invariant: a log that retires another says of that one, before or with the retirement, everything that is live
+//! or still needed.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -12,7 +13,7 @@ use crate::author::{Kept, stated};
 use crate::fold::{Fold, LocalDot, Member, Table, TopicState};
 use crate::payload::{CollectionId, Op, Ref, Relisted, Statement, Transaction, seq_of};
 
-/// What earlier incarnations left and a log has not taken over.
+/// The remains of earlier incarnations that a log has not taken over.
 pub(crate) fn left_behind(
     (set, fold): (&LogSet, &Fold),
     (topic, log): (&Topic, &LogId),
@@ -49,7 +50,7 @@ pub(crate) fn left_behind(
     for member in tails {
         repeat((set, state), member, now, &mut kept);
     }
-    // A log's last word counts, so it must not fall back behind what it said itself.
+    // A log's last statement counts, so it must not fall below the log's own earlier ones.
     if let Some((own, member)) = own {
         kept.retain(|kept| match kept {
             Kept::Couple(id, key, weakens, instant) => {
@@ -62,8 +63,8 @@ pub(crate) fn left_behind(
     kept
 }
 
-/// Lists the live dots of what is taken over that the own log does not list yet, and names those that it lists and
-/// that are not live. Those later than the entry's stamp would not count: what they hold is written anew.
+/// Lists the live dots of the logs taken over that the own log does not list yet, and names those that it lists and
+/// that are not live. Those later than the entry's stamp would not count: their values are written anew.
 fn relist_taken_over(
     set: &LogSet,
     state: &TopicState,

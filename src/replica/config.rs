@@ -1,4 +1,4 @@
-//! [`Config`]: what a replica is opened with.
+//! [`Config`]: the settings with which a replica is opened.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -8,7 +8,7 @@ use consilience_sync::{Admission, Admit, Limits, LogOpening, MeshId};
 
 use crate::author::CompactionPolicy;
 
-/// What a replica is opened with.
+/// The settings with which a replica is opened.
 pub struct Config {
     pub(crate) mesh: MeshId,
     pub(crate) entropy: [u8; 32],
@@ -33,15 +33,15 @@ impl Config {
         }
     }
 
-    /// With other limits on what is held.
+    /// With other limits on the logs that are held.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Writers carry older entries along once a log's entries weigh more than `per_live` times what they list, and more
-    /// than `slack` bytes. 2 and 1,024 by default: fewer stored bytes cost more carried ones. At least 1 and 0.
+    /// Writers list older entries again once a log's entries weigh more than `per_live` times their live content, and
+    /// more than `slack` bytes. 2 and 1,024 by default: fewer stored bytes cost more relisted ones. At least 1 and 0.
     #[must_use]
     pub const fn with_compaction(mut self, per_live: u32, slack: u32) -> Self {
         self.compaction = CompactionPolicy { per_live, slack };
@@ -55,8 +55,8 @@ impl Config {
         self
     }
 
-    /// With a say in which peers may come in, and to which topics. Everybody who knows the mesh, and to all, by default.
-    /// What a [`Peer`] is called is only to be relied on if it is [bound](Peer::bound).
+    /// With a say in which peers may come in, and to which topics. By default, all that know the mesh, and to all
+    /// topics. The name of a [`Peer`] is only to be relied on if the peer is [bound](Peer::bound).
     #[must_use]
     pub fn with_gate(mut self, gate: impl FnMut(&Peer) -> Option<Scope> + Send + 'static) -> Self {
         self.gate = Some(Box::new(gate));

@@ -35,7 +35,7 @@ pub enum AppendEventError {
     /// The writer is not one of this replica's.
     #[error("the writer is not one of this replica's; add it first")]
     UnknownWriter,
-    /// What is cited is not here.
+    /// The cited entries are not here.
     #[error("what is cited is not here")]
     UnknownCitation,
     /// The writer's log cannot be opened.

@@ -1,4 +1,4 @@
-//! What local writers append to event logs.
+//! The events that local writers append to their logs.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -31,7 +31,7 @@ impl Replica {
     }
 
     /// As [`append_event`](Self::append_event), for an event that answers others: it cites their logs as they were up
-    /// to them, with the root, so that nobody can change what was answered.
+    /// to them, with the root, so that nobody can change the events that were answered.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl Replica {
             return Err(AppendEventError::UnknownWriter);
         }
         self.settle(now, Source::Host);
-        // What it appends comes behind them.
+        // The new event comes after those that are appended again.
         self.reissue_events(|opening| opening.agent == writer.0 && opening.topic == topic);
         let log = self.own_log(&writer.0, &topic, LogKind::Event, now)?;
         let base = self.store.logs().log(&log).map_or(0, |log| log.base().max(below.min(log.size())));

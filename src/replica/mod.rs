@@ -1,9 +1,9 @@
 //! [`Replica`]: the logs that one process holds, and the state that they mean.
 //!
-//! A face over owners: the log store (what is held, stored and signed), the sessions, the fold (what entries mean), the
-//! author (how own entries are made), the repair (what is done about own forks), the notices and what may be shown. Each
-//! call works on these and then *settles*: what the store's logs have changed is folded, and what that asks for is done
-//! (`settle`).
+//! A face over owners: the log store (the entries that are held, stored and signed), the sessions, the fold (the
+//! meaning of entries), the author (how own entries are made), the repair (how own forks are dealt with), the notices
+//! and the surface (which content may be shown). Each call works on these and then *settles*: the changes of the
+//! store's logs are folded, and the steps that follow from them are done (`settle`).
 //!
 //! The invariants: the state is a function of the retained entries; nothing derived from an own entry leaves before its
 //! record was confirmed; an error changes nothing.
@@ -37,7 +37,7 @@ use crate::notice::{Blocked, Notice, Notices, Subscription, SubscriptionError, S
 use crate::read::{Shown, TopicView};
 use crate::repair::{Repair, Source};
 
-/// What a topic, or all of them, take.
+/// The size of a topic, or of all of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReplicaStats {
@@ -45,7 +45,7 @@ pub struct ReplicaStats {
     pub logs: usize,
     /// Bytes of the payloads of state logs that are retained, and a little for each entry.
     pub stored: u64,
-    /// About how many of them list what is live.
+    /// About how many of them list live dots.
     pub live: u64,
     /// Bytes that local writers wrote again since the replica was opened, so that older entries could go.
     pub relisted: u64,
@@ -90,13 +90,13 @@ impl Replica {
         self.store.logs()
     }
 
-    /// Tells the replica that there is nobody else: local writers need not wait for a peer before they take over what
-    /// their earlier incarnations left.
+    /// Tells the replica that there is nobody else: local writers need not wait for a peer before they take over the
+    /// remains of their earlier incarnations.
     pub const fn declare_alone(&mut self) {
         self.repair.meet();
     }
 
-    /// What all topics take, or one.
+    /// The size of all topics, or of one.
     #[must_use]
     pub fn stats(&self, topic: Option<&Topic>) -> ReplicaStats {
         let mut stats = ReplicaStats { relisted: self.author.relisted(), ..ReplicaStats::default() };
@@ -109,20 +109,20 @@ impl Replica {
         stats
     }
 
-    /// A hash of the state of a topic: equal where two replicas mean the same. A pass over all of it.
+    /// A hash of the state of a topic: equal where two replicas mean the same. Looks at all of it.
     #[must_use]
     pub fn digest(&self, topic: &Topic) -> [u8; 32] {
         self.fold.digest(self.logs(), topic)
     }
 
-    /// Whether the state is what the retained entries add up to: it is made anew from them and compared. For tests and
-    /// audits; as long as opening takes.
+    /// Whether the state is the one to which the retained entries add up: it is made anew from them and compared. For
+    /// tests and audits; as long as opening takes.
     #[must_use]
     pub fn verify(&self) -> bool {
         self.fold.verify(self.logs())
     }
 
-    /// What is in a topic. A topic that nobody wrote to is empty.
+    /// The content of a topic. A topic that nobody wrote to is empty.
     ///
     /// # Errors
     ///
@@ -139,14 +139,14 @@ impl Replica {
         topics.filter(move |topic| last.replace(*topic) != Some(*topic))
     }
 
-    /// Sets what is kept from being read and reported; it is merged, stored and passed on all the same, so that all
-    /// replicas stay equal.
+    /// Sets the filter that keeps content from being read and reported; such content is merged, stored and passed on
+    /// all the same, so that all replicas stay equal.
     pub fn set_filter(&mut self, filter: impl Fn(&Surfaced<'_>) -> bool + Send + 'static) {
         self.surface.set(filter);
     }
 
-    /// Asks to be told of what changes from now on in a topic (`team/planning`), in a topic and all below it (`team/*`),
-    /// or in all (`*`).
+    /// Asks for notices of the changes from now on in a topic (`team/planning`), in a topic and all below it
+    /// (`team/*`), or in all (`*`).
     ///
     /// # Errors
     ///
@@ -160,8 +160,8 @@ impl Replica {
         self.notices.unsubscribe(&mut self.fold, subscription)
     }
 
-    /// What happened, one thing at a time. Poll until there is nothing, after anything that changes the replica. Of other
-    /// things than keys at most 65,536 wait, and the oldest go first.
+    /// The next notice. Poll until there is none, after anything that changes the replica. Of notices on other things
+    /// than keys at most 65,536 wait, and the oldest go first.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.poll(&mut self.fold, &self.surface)
     }

@@ -1,6 +1,6 @@
-//! Sessions: what the replica does for them, and its face for the host.
+//! Sessions: the replica's work for them, and its face for the host.
 //!
-//! What peers say to each other is `consilience_sync::session`'s; here it meets storage, the fold and local keys.
+//! The messages of peers are `consilience_sync::session`'s; here they meet storage, the fold and local keys.
 
 use alloc::vec::Vec;
 use core::task::Waker;
@@ -27,8 +27,8 @@ impl Replica {
     /// come over the connection go to [`handle_input`](Self::handle_input), and those of
     /// [`poll_transmit`](Self::poll_transmit) go out over it.
     ///
-    /// What local writers wrote while their clock was ahead is stamped anew first: nobody would take it before its time.
-    /// Events cannot be: they wait, and peers say so ([`Notice::Deferred`](crate::Notice)).
+    /// State that local writers wrote while their clock was ahead is stamped anew first: nobody would take it before
+    /// its time. Events cannot be: they wait, and peers say so ([`Notice::Deferred`](crate::Notice)).
     ///
     /// # Errors
     ///
@@ -47,19 +47,19 @@ impl Replica {
     }
 
     /// Ends a session. [`poll_transmit`](Self::poll_transmit) has one more frame that tells the peer; a connection may
-    /// also just be dropped. What still comes over it is refused with [`InputError::Unknown`]. What the peer does not have
-    /// yet it gets from the next session, or from others: a host that is about to stop for long first waits until
-    /// [`peer_has_all`](Self::peer_has_all), for as long as it cares to.
+    /// also just be dropped. Frames that still come over it are refused with [`InputError::Unknown`]. The peer gets the
+    /// entries that it does not have yet from the next session, or from others: a host that is about to stop for long
+    /// first waits until [`peer_has_all`](Self::peer_has_all), for as long as it cares to.
     pub fn disconnect(&mut self, session: SessionId) {
         self.sessions.disconnect(session);
     }
 
-    /// Takes in what came over a session's connection: one frame, or several one after the other. Streams are cut into
-    /// frames by a [`FrameDecoder`](consilience_sync::session::FrameDecoder).
+    /// Takes in the bytes that came over a session's connection: one frame, or several one after the other. Streams are
+    /// cut into frames by a [`FrameDecoder`](consilience_sync::session::FrameDecoder).
     ///
     /// # Errors
     ///
-    /// Why a frame was not taken in; see [`InputError`]. It changed nothing, and those behind it were not looked at.
+    /// Why a frame was not taken in; see [`InputError`]. It changed nothing, and those after it were not looked at.
     pub fn handle_input(
         &mut self,
         session: SessionId,
@@ -76,7 +76,7 @@ impl Replica {
     /// Appends the next frame that a session has to send to `out`; false if there is none now. Call it when the
     /// connection has room, and send every frame whole: over a stream one after the other, else one in each message.
     ///
-    /// What was not taken away stays in the logs: nothing piles up for a peer that does not listen.
+    /// Entries that were not taken away stay in the logs: nothing piles up for a peer that does not listen.
     pub fn poll_transmit(&mut self, session: SessionId, now: Timestamp, out: &mut Vec<u8>) -> bool {
         let sent = self.sessions.poll_transmit(&mut self.store, session, now, out);
         self.end_rounds();
@@ -84,7 +84,7 @@ impl Replica {
         sent
     }
 
-    /// What happened in the sessions, one thing at a time. At most 4,096 wait, and the oldest go first: a host that polls
+    /// The next session event. At most 4,096 wait, and the oldest go first: a host that polls
     /// less often may look at [`sessions`](Self::sessions) for which of its connections are still of use.
     pub fn poll_event(&mut self) -> Option<(SessionId, SessionEvent)> {
         self.sessions.poll_event()
@@ -102,27 +102,27 @@ impl Replica {
         self.sessions.ids_to_send().collect()
     }
 
-    /// Who is on the other side, once the handshake is done.
+    /// The peer on the other side, once the handshake is done.
     #[must_use]
     pub fn peer(&self, session: SessionId) -> Option<Peer> {
         self.sessions.peer(session)
     }
 
-    /// What a session is about: the topics that both sides want. `None` before both have said so.
+    /// The scope of a session: the topics that both sides want. `None` before both have said so.
     #[must_use]
     pub fn scope(&self, session: SessionId) -> Option<&Scope> {
         self.sessions.scope(session)
     }
 
-    /// Whether a session's peer has all that it wants of what is here, as far as this side knows: it was sent, and the peer
-    /// has taken it in, which does not say that it is stored there. False before the two were
+    /// Whether a session's peer has all that it wants of the entries here, as far as this side knows: they were sent,
+    /// and the peer has taken them in, which does not say that they are stored there. False before the two were
     /// [in sync](SessionEvent::InSync), while they compare, and as long as own entries wait to be stored or signed.
     #[must_use]
     pub fn peer_has_all(&mut self, session: SessionId) -> bool {
         self.store.has_signed_all() && self.sessions.peer_has_all(&mut self.store, session)
     }
 
-    /// Changes what a session is about. False if there is no such session.
+    /// Changes the scope of a session. False if there is no such session.
     pub fn set_scope(&mut self, session: SessionId, scope: Scope) -> bool {
         self.sessions.set_scope(session, scope)
     }
@@ -130,7 +130,7 @@ impl Replica {
     /// Is woken when a session may have something new to send, or an event: after input, when time has passed, when
     /// something was written and confirmed. There is one waker, which takes the place of the last; where several tasks
     /// share a replica, it has to wake all of them. It is called from within the replica's methods, so it must not wait
-    /// for a lock that whoever calls them holds.
+    /// for a lock that their caller holds.
     pub fn set_waker(&mut self, waker: Waker) {
         self.sessions.set_waker(waker);
     }
@@ -153,7 +153,8 @@ impl Replica {
         self.sessions.memory(session)
     }
 
-    /// What is held of each log: with it a peer exports only what is missing here. See [`LogStore::summary`].
+    /// How much is held of each log: with this summary a peer exports only the entries that are missing here. See
+    /// [`LogStore::summary`].
     #[must_use]
     pub fn summary(&self) -> Vec<u8> {
         self.store.summary()
@@ -174,11 +175,11 @@ impl Replica {
         self.store.export_bundle(wanted, since, now)
     }
 
-    /// Takes in a bundle, whoever carried it. Entries that are not proven are refused; the others count.
+    /// Takes in a bundle, from any carrier. Entries that are not proven are refused; the others count.
     ///
     /// # Errors
     ///
-    /// If the bytes are no bundle of this mesh. What came before the fault was taken in.
+    /// If the bytes are no bundle of this mesh. The parts before the fault were taken in.
     pub fn import_bundle(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
         let imported = self.store.import_bundle(bundle, now);
         self.repair.meet();
@@ -186,7 +187,7 @@ impl Replica {
         imported
     }
 
-    /// Does what the end of rounds asks for, once what was taken in of them is folded.
+    /// Takes the steps that follow the end of a round, once the entries that came in it are folded.
     fn end_rounds(&mut self) {
         if let Some(rounds) = self.sessions.poll_rounds() {
             self.repair.meet();

@@ -1,8 +1,8 @@
-//! What has to be stored, and how a replica comes back from it.
+//! The content that has to be stored, and how a replica comes back from it.
 //!
 //! Everything that must not be forgotten becomes an item of a record; the host stores records and confirms them. Own
-//! entries are signed only below what was confirmed, and nothing unsigned leaves, so nothing that could be lost was
-//! ever told to anybody.
+//! entries are signed only as far as their records were confirmed, and nothing unsigned leaves, so nothing that could
+//! be lost was ever sent to anybody.
 //!
 //! That this replica and a peer were equal is stored as well, though nothing depends on it: a process that sleeps is mostly
 //! stopped, and then has the least time to compare everything.
@@ -37,7 +37,7 @@ impl Replica {
     ///
     /// # Errors
     ///
-    /// If what was stored is damaged where it had been confirmed; see [`ReplicaError`].
+    /// If the stored bytes are damaged where they had been confirmed; see [`ReplicaError`].
     pub fn open(config: Config, opened: Opened<'_>, now: Timestamp) -> Result<Self, ReplicaError> {
         let renew = matches!(opened, Opened::InMemory | Opened::Restored(_));
         let mut random = Random::new(&config.entropy);
@@ -67,8 +67,8 @@ impl Replica {
         Ok(replica)
     }
 
-    /// What was cut off the end of the records when the replica was opened, and up to which byte they are good: the host
-    /// has to cut its file there before it appends to it. A file store does that by itself.
+    /// The end of the records that was cut off when the replica was opened, and up to which byte they are good: the
+    /// host has to cut its file there before it appends to it. A file store does that by itself.
     #[must_use]
     pub const fn cut(&self) -> Option<Cut> {
         self.recovery.cut
@@ -80,7 +80,7 @@ impl Replica {
         self.recovery.good_to
     }
 
-    /// The next record to be stored: append its bytes to what is stored, make that durable, and
+    /// The next record to be stored: append its bytes to those that are stored, make them durable, and
     /// [confirm](Self::confirm) it.
     pub fn poll_record(&mut self) -> Option<Record> {
         self.store.poll_record()
@@ -108,13 +108,14 @@ impl Replica {
     /// [confirm it](Self::confirm_snapshot), and drop those.
     #[must_use]
     pub fn snapshot(&mut self) -> Snapshot {
-        // What is in memory only would not be in it.
+        // Events that are in memory only would not be in it.
         self.reissue_events(|_| true);
         let set = self.store.logs();
         let own: Vec<LogId> = if self.store.has_storage() {
             Vec::new()
         } else {
-            // What was sent since is in no record, so whoever opens this must not go on in these logs.
+            // Entries that were sent since are in no record, so a replica opened from this must not go on in these
+            // logs.
             set.logs().map(|log| *log.id()).filter(|log| set.is_local(log)).collect()
         };
         let note = self.repair.note(&own);

@@ -1,7 +1,7 @@
-//! Settling: the steps that follow whatever changes the logs, one after the other, until none has anything left to do.
+//! Settling: the steps that follow each change of the logs, one after the other, until none has anything left to do.
 //!
 //! ```text
-//! fold     what the logs have changed, with what that says of logs that were taken over
+//! fold     the changes of the logs, with their consequences for logs that were taken over
 //! leave    own logs of which another history turned up
 //! reissue  own state that was invalidated or wrongly stamped; own events that a fork took out
 //! ```
@@ -29,15 +29,16 @@ use crate::repair::{Reissue, ReissuedEvent, Source, is_there, left_behind};
 pub(super) enum Stamp {
     /// The clock's.
     Now(Timestamp),
-    /// That of what it says again, or the next after the log's last: so it keeps its place if nothing later is in the log.
+    /// That of the content that it says again, or the next after the log's last: so the content keeps its place if
+    /// nothing later is in the log.
     Again(Hlc),
 }
 
 impl Replica {
-    /// Folds what has changed, and does what that asks for.
+    /// Folds the changes, and takes the steps that follow from them.
     pub(super) fn settle(&mut self, now: Timestamp, source: Source) {
         self.repair.advance(now);
-        // What cannot be written now comes before the writer's next entry.
+        // State that cannot be written now comes before the writer's next entry.
         let mut tried: BTreeSet<(AgentId, Topic)> = BTreeSet::new();
         loop {
             self.fold_changes(source);
@@ -56,8 +57,8 @@ impl Replica {
         }
     }
 
-    /// Folds all changes of the logs, those included that logs cause which were taken over, and notes what is to be told
-    /// and repaired.
+    /// Folds all changes of the logs, those included that logs cause which were taken over, and notes the news to be
+    /// reported and the forks to be repaired.
     pub(super) fn fold_changes(&mut self, source: Source) {
         let mut folded = Folded::default();
         loop {
@@ -97,8 +98,8 @@ impl Replica {
         self.fold.take(set, change, folded);
     }
 
-    /// The log that a writer goes on with in a topic. If that is another one because its clock had been ahead, what is live
-    /// is queued to be stamped anew.
+    /// The log that a writer goes on with in a topic. If that is another one because its clock had been ahead, the live
+    /// content is queued to be stamped anew.
     pub(super) fn own_log(
         &mut self,
         agent: &AgentId,
@@ -154,10 +155,11 @@ impl Replica {
         Ok(record)
     }
 
-    /// Writes again what a writer's state logs listed in a topic.
+    /// Writes the content of a writer's state logs in a topic again.
     fn reissue_state(&mut self, whose: &(AgentId, Topic), now: Timestamp) -> Result<(), CommitError> {
         let (agent, topic) = whose;
-        // What others wrote since is newer, so what is written again keeps its stamps: in a log without later ones.
+        // The later writes of others are newer, so content that is written again keeps its stamps: in a log without
+        // later ones.
         if let Some(log) = self.author.log(agent, topic, LogKind::State) {
             let last = self.store.logs().log(&log).map_or(Hlc::ZERO, Log::last_hlc);
             if self.repair.is_older(whose, last) {
@@ -168,8 +170,8 @@ impl Replica {
         self.prepare(agent, topic, &log, now).map(|_| ())
     }
 
-    /// What comes before a writer's next entry: writing again what its own logs listed, and taking over what earlier
-    /// incarnations left. Whether there was any of it.
+    /// The work before a writer's next entry: writing the content of its own logs again, and taking over the remains of
+    /// earlier incarnations. Whether there was any of it.
     pub(super) fn prepare(
         &mut self,
         agent: &AgentId,

@@ -1,6 +1,6 @@
-//! [`Transaction`]: what a writer does to a topic's collections at once.
+//! [`Transaction`]: the changes that a writer makes to a topic's collections at once.
 //!
-//! Writes are collected and become one entry when they are committed, all of them or none. What they end is what is
+//! Writes are collected and become one entry when they are committed, all of them or none. They end the dots that are
 //! live then. The invariant: nothing of the replica changes before the commit.
 
 use alloc::collections::BTreeSet;
@@ -101,8 +101,8 @@ impl<'a> Transaction<'a> {
     }
 
     /// Makes it one entry of the writer's log: readable here at once, and sent once its record is
-    /// [confirmed](Replica::confirm). Returns that record, or `None` if there was nothing to write: removals of what is
-    /// not there have no effect.
+    /// [confirmed](Replica::confirm). Returns that record, or `None` if there was nothing to write: removals of keys
+    /// that are not there have no effect.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// What a key will be: as written here, else as it is.
+    /// The value that a key will have: as written here, else as it is.
     fn read(&self, id: Option<&CollectionId>, key: &[u8]) -> Option<Vec<u8>> {
         let id = id?;
         if let Some(written) = self.draft.written(id, key) {
@@ -155,7 +155,7 @@ impl MapTx<'_, '_> {
     ///
     /// # Errors
     ///
-    /// What is too long.
+    /// If the collection's name, the key or the value is too long; see [`WriteError`].
     pub fn set(&mut self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Result<(), WriteError> {
         self.tx.write(self.id.as_ref(), key.as_ref(), Some(value.as_ref()))
     }
@@ -164,7 +164,7 @@ impl MapTx<'_, '_> {
     ///
     /// # Errors
     ///
-    /// What is too long, or cannot be written.
+    /// If the collection's name, the key or the value is too long, or the value cannot be written; see [`WriteError`].
     pub fn set_as<T: serde::Serialize + ?Sized>(
         &mut self,
         key: impl AsRef<[u8]>,
@@ -183,7 +183,7 @@ impl MapTx<'_, '_> {
         self.tx.write(self.id.as_ref(), key.as_ref(), None)
     }
 
-    /// What the key will be after this transaction.
+    /// The value that the key will have after this transaction.
     #[must_use]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Vec<u8>> {
         self.tx.read(self.id.as_ref(), key.as_ref())
@@ -232,7 +232,7 @@ pub struct CouplingTx<'t, 'a> {
 }
 
 impl CouplingTx<'_, '_> {
-    /// Adds to what the writer contributes to a key; see [`Coupling::strengthen`].
+    /// Adds to the writer's contribution to a key; see [`Coupling::strengthen`].
     ///
     /// # Errors
     ///
@@ -262,7 +262,7 @@ impl CouplingTx<'_, '_> {
         self.take(key.as_ref(), None, false)
     }
 
-    /// Takes from what the writer itself contributes; see [`Coupling::weaken_own`].
+    /// Takes from the writer's own contribution; see [`Coupling::weaken_own`].
     ///
     /// # Errors
     ///
@@ -286,7 +286,7 @@ impl CouplingTx<'_, '_> {
         self.put(key, true, instant)
     }
 
-    /// Works out an instant from what is there and what this transaction has stated already.
+    /// Works out an instant from the state and from the statements that this transaction has made already.
     fn scratch(
         &self,
         key: &[u8],
@@ -326,7 +326,7 @@ impl Replica {
         let log = self.own_log(agent, topic, LogKind::State, now)?;
         let prepared = self.prepare(agent, topic, &log, now)?;
         if prepared || present != Some(log) {
-            // What was written again meanwhile may be ended by this, and dots of an earlier log are not its own.
+            // Dots that were written again meanwhile may be ended by this, and those of an earlier log are not its own.
             end_seen(self.store.logs(), &self.fold, topic, Some(&log), &mut draft);
         }
         let logs_and_state = (self.store.logs(), &self.fold);

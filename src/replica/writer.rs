@@ -29,7 +29,7 @@ pub enum WriterError {
 
 impl Replica {
     /// Adds a local writer, which goes on with its logs if they are stored here. After a restart add every writer again, even
-    /// those that have nothing more to say: what they had stored and not signed leaves only then.
+    /// those that have nothing more to say: entries that they had stored and not signed leave only then.
     ///
     /// # Errors
     ///
@@ -45,8 +45,8 @@ impl Replica {
         self.author.writers().map(Writer)
     }
 
-    /// Has those writers go on in their next incarnation, with what is live stamped anew, whose last stamps others would
-    /// not take yet.
+    /// Has those writers whose last stamps others would not take yet go on in their next incarnation, with their live
+    /// content stamped anew.
     pub(super) fn restamp_ahead(&mut self, now: Timestamp) {
         let ahead = self.author.ahead(self.store.logs(), now);
         for (agent, topic) in &ahead {

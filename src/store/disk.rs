@@ -12,56 +12,56 @@ pub trait Disk: core::fmt::Debug + Send {
     ///
     /// # Errors
     ///
-    /// What the system says; so for all others.
+    /// The system's error; so for all others.
     fn lock(&mut self) -> io::Result<bool>;
 
     /// The names of all files.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn list(&mut self) -> io::Result<Vec<String>>;
 
     /// All bytes of a file.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn read(&mut self, name: &str) -> io::Result<Vec<u8>>;
 
     /// Makes an empty file, or empties the one that is there.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn create(&mut self, name: &str) -> io::Result<()>;
 
-    /// Writes behind the end of a file.
+    /// Writes after the end of a file.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
     /// Makes the bytes of a file durable.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn sync_file(&mut self, name: &str) -> io::Result<()>;
 
     /// Makes durable which files there are.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn sync_folder(&mut self) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The system's error.
     fn remove(&mut self, name: &str) -> io::Result<()>;
 }
 

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The pointer with the greater generation counts; the other is the one before, and the next to be written. It names the
-//! snapshot (0: none) and the first journal file that is needed. A journal file names the one that it goes on behind,
-//! and how much of that is good.
+//! snapshot (0: none) and the first journal file that is needed. A journal file names the one after which it goes on
+//! (`behind`), and how much of that is good.
 //!
 //! The invariant: a form is read as it was written, or not at all.
 
@@ -25,7 +25,7 @@ pub(super) struct Pointer {
     pub(super) first: u64,
 }
 
-/// What a journal file goes on behind.
+/// The file after which a journal file goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Behind {
     /// The number of that file, 0 if there is none.

@@ -1,7 +1,7 @@
 //! [`FileStore`]: a ready place for a replica's records and snapshots, in a folder of files. Feature `file-store`.
 //!
-//! It shows what is asked of any storage: append, sync, then confirm; a snapshot takes the place of records in one step;
-//! after a failed write or sync nothing is trusted until it was opened anew.
+//! It shows the demands on any storage: append, sync, then confirm; a snapshot takes the place of records in one step;
+//! after a failed write or sync nothing is trusted until the store was opened anew.
 //!
 //! ```no_run
 //! use consilience::crdts::Timestamp;
@@ -35,14 +35,14 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
-//! Nothing is ever written behind bytes that an earlier run left: each run begins a journal file that names the one
+//! Nothing is ever written after bytes that an earlier run left: each run begins a journal file that names the one
 //! before and how much of it is good. So a torn end is cut in the moment in which something takes its place, and not
 //! before somebody could act on it.
 //!
-//! What it cannot see: the newest journal file gone as a whole looks like a run that stored nothing. Its writers then sign
-//! a second history, which is found out and healed ([`Notice::SelfForked`](crate::Notice)).
+//! One loss it cannot see: if the newest journal file is gone as a whole, that looks like a run that stored nothing.
+//! Its writers then sign a second history, which is found out and healed ([`Notice::SelfForked`](crate::Notice)).
 //!
-//! The invariant: between any two effects, what is on the disk is the old state or the new one.
+//! The invariant: between any two effects, the disk has the old state or the new one.
 
 mod disk;
 mod files;
@@ -57,7 +57,7 @@ use crate::journal::{Area, Damage, JournalCorrupt, Record, RecordId, Snapshot, c
 use disk::Folder;
 use files::{Behind, HEAD, Pointer};
 
-/// Why the store did not do what it was asked to.
+/// Why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -68,28 +68,28 @@ pub enum StoreError {
     /// anew.
     #[error("the system failed to {doing} {name}: {source}; once that is mended, open the store anew")]
     Io {
-        /// What was to be done.
+        /// The operation that failed.
         doing: &'static str,
         /// To which file.
         name: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A write or a sync failed before. Open the store anew. Nothing changed.
     #[error("a write or a sync failed before: open the store anew")]
     Poisoned,
-    /// The disk has lost or changed what was durable. Nothing changed. Bring a good copy of the folder, or open
+    /// The disk has lost or changed durable bytes. Nothing changed. Bring a good copy of the folder, or open
     /// another one as a restored replica.
     #[error("{name} is damaged or missing: bring a good copy of the folder")]
     Damaged {
         /// Which file.
         name: String,
     },
-    /// The disk has lost or changed what was durable, within the records or the snapshot. Nothing changed.
+    /// The disk has lost or changed durable bytes, within the records or the snapshot. Nothing changed.
     #[error(transparent)]
     Corrupt(#[from] JournalCorrupt),
-    /// The host appends a record that does not follow on the last one, or a snapshot covers what was never written.
-    /// Nothing changed.
+    /// The host appends a record that does not follow on the last one, or a snapshot covers records that were never
+    /// written. Nothing changed.
     #[error("record {} was expected here: append records in their order, each once", expected.as_u64())]
     OutOfOrder {
         /// The one that follows.
@@ -97,7 +97,7 @@ pub enum StoreError {
     },
 }
 
-/// What a folder had.
+/// The content of a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Loaded {
@@ -108,8 +108,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// What to open a replica with: what the folder had, or nothing if it is new. Of a folder that was put back from a
-    /// backup say [`Opened::Restored`] instead.
+    /// The way to open a replica: with the content of the folder, or with nothing if the folder is new. Of a folder
+    /// that was put back from a backup say [`Opened::Restored`] instead.
     #[must_use]
     pub fn opened(&self) -> Opened<'_> {
         if self.snapshot.is_none() && self.records.is_empty() {
@@ -155,7 +155,7 @@ fn damaged(name: String) -> StoreError {
     StoreError::Damaged { name }
 }
 
-/// What the folder had, before anything is done to it.
+/// The content of the folder, before anything is done to it.
 struct Found {
     pointer: Pointer,
     files: Vec<File>,
@@ -169,7 +169,7 @@ impl FileStore {
     ///
     /// # Errors
     ///
-    /// [`StoreError::InUse`], if the system fails, or if the disk has lost what was durable.
+    /// [`StoreError::InUse`], if the system fails, or if the disk has lost durable bytes.
     pub fn open(folder: &Path) -> Result<(Self, Loaded), StoreError> {
         let name = folder.display().to_string();
         let disk = failed(Folder::new(folder), "open", &name)?;
@@ -209,7 +209,7 @@ impl FileStore {
         Ok((store, stored))
     }
 
-    /// Makes durable what an earlier run may only have written, before anybody relies on it.
+    /// Makes the bytes durable that an earlier run may only have written, before anybody relies on them.
     fn sync_found(&mut self) -> Result<(), StoreError> {
         let mut names: Vec<String> = self.files.iter().map(|file| files::journal(file.number)).collect();
         names.push(self.pointer.name());
@@ -222,8 +222,8 @@ impl FileStore {
         failed(self.disk.sync_folder(), "sync", "the folder")
     }
 
-    /// Removes what is no longer needed. The torn journal file of a run that ended stays until something takes its
-    /// place.
+    /// Removes the files that are no longer needed. The torn journal file of a run that ended stays until something
+    /// takes its place.
     fn clean(&mut self, names: &[String]) -> Result<(), StoreError> {
         let Pointer { snapshot, first, .. } = self.pointer;
         for name in names {
@@ -236,7 +236,7 @@ impl FileStore {
         Ok(())
     }
 
-    /// Writes a record behind the last one. It is not durable before [`sync`](Self::sync).
+    /// Writes a record after the last one. It is not durable before [`sync`](Self::sync).
     ///
     /// # Errors
     ///
@@ -245,7 +245,7 @@ impl FileStore {
         self.check()?;
         let expected = self.last.saturating_add(1);
         let id = record.id().as_u64();
-        // What a snapshot covers may come late, or not at all.
+        // Records that a snapshot covers may come late, or not at all.
         if id != expected && id > self.covers {
             return Err(StoreError::OutOfOrder { expected: RecordId::from_u64(expected) });
         }
@@ -267,8 +267,8 @@ impl FileStore {
         Ok(())
     }
 
-    /// Begins a journal file behind the last one. Durable before there is a record in it, so that a record without a head
-    /// is damage.
+    /// Begins a journal file after the last one. Durable before there is a record in it, so that a record without a
+    /// head is damage.
     fn begin_file(&mut self) -> Result<(), StoreError> {
         self.number = self.number.saturating_add(1);
         let name = files::journal(self.number);
@@ -282,7 +282,7 @@ impl FileStore {
         Ok(())
     }
 
-    /// Makes everything durable that was appended. Gives the last record that is: what the host then
+    /// Makes everything durable that was appended. Gives the last record that is: the one that the host then
     /// [confirms](crate::journal::Journal::confirm). `None` if there never was one.
     ///
     /// # Errors
@@ -330,7 +330,7 @@ impl FileStore {
         failed(self.disk.sync_file(&name), "sync", &name)?;
         failed(self.disk.sync_folder(), "sync", "the folder")?;
 
-        // Records that it does not cover are still needed, and with the first of them all files behind.
+        // Records that it does not cover are still needed, and with the first of them all files after it.
         let needed = self.files.iter().position(|file| file.last > covers).unwrap_or(self.files.len());
         let first = self.files.get(needed).map_or(number.saturating_add(1), |file| file.number);
         let pointer =
@@ -397,7 +397,7 @@ fn begin(disk: &mut dyn Disk, _: &[String]) -> Result<Found, StoreError> {
     Ok(Found { pointer, files: Vec::new(), stored: Loaded::default(), covers: 0, last: 0 })
 }
 
-/// Reads what a pointer names.
+/// Reads the files that a pointer names.
 fn find(disk: &mut dyn Disk, pointer: Pointer, names: &[String]) -> Result<Found, StoreError> {
     let (mut snapshot, mut covered) = (None, 0);
     if pointer.snapshot > 0 {
@@ -427,7 +427,7 @@ struct JournalFile {
     /// `None` if the run that began it ended before that was durable: there are no records then.
     behind: Option<Behind>,
     records: Vec<u8>,
-    /// It has a record: so it took the place of what was torn before.
+    /// It has a record: so it took the place of the bytes that were torn before.
     counts: bool,
 }
 
@@ -443,14 +443,14 @@ impl JournalFile {
     }
 }
 
-/// The files that count, in order; their records, then what is torn, so that it is known that something was; and the
-/// last record.
+/// The files that count, in order; their records, then the torn bytes, so that it is known that there were some; and
+/// the last record.
 fn chain(
     mut journals: Vec<JournalFile>,
     pointer: Pointer,
     covers: u64,
 ) -> Result<(Vec<File>, Vec<u8>, u64), StoreError> {
-    // Torn ends behind the last file that counts.
+    // Torn ends after the last file that counts.
     let counting = journals.iter().rposition(|journal| journal.counts).map_or(0, |at| at.saturating_add(1));
     let torn: Vec<u8> = journals.split_off(counting).into_iter().flat_map(|torn| torn.records).collect();
 
@@ -497,7 +497,7 @@ fn chain(
         let last = inside.max().unwrap_or(covers);
         files.push(File { number: *number, len: (end - start) as u64, last });
     }
-    // Nothing that counts may begin behind a cut: a file took the place of just what was torn.
+    // Nothing that counts may begin after a cut: a file took the place of just the torn bytes.
     let behind_cut = starts.iter().find(|(_, start)| *start > good_to);
     if let Some((_, start)) = behind_cut {
         return Err(JournalCorrupt { part: Area::Records, offset: *start, damage: Damage::Lost }.into());

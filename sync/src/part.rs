@@ -1,5 +1,5 @@
-//! [`Part`]: the one spelling of what proves itself: a log's opening, a signed head, a range of entries, evidence of a
-//! fork. Sessions, bundles and journals (a relay's too) carry parts among what is their own.
+//! [`Part`]: the one spelling of things that prove themselves: a log's opening, a signed head, a range of entries,
+//! evidence of a fork. Sessions, bundles and journals (a relay's too) carry parts among items of their own.
 //!
 //! ```text
 //! 1  opening    LogOpening::encode
@@ -9,13 +9,13 @@
 //! 5  evidence   Evidence::as_bytes
 //! ```
 //!
-//! A container says before each part, as before what is its own, how long it is; its own kinds begin at
-//! [`Part::KINDS`]. Where somebody may have made two logs of one alias, and what was lost by that would not come again, a
-//! range has its log's id: in journals.
+//! A container says before each part, as before each item of its own, how long it is; the container's own kinds begin
+//! at [`Part::KINDS`]. Where somebody may have made two logs of one alias, and entries lost by that would not come
+//! again, a range has its log's id: in journals.
 //!
 //! What does not live here: whether a part is true.
 //!
-//! The invariant: a part has one spelling, and what decodes encodes to the same bytes.
+//! The invariant: a part has one spelling, and bytes that decode encode to the same bytes.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -56,7 +56,7 @@ impl<'a> Part<'a> {
     /// Kinds below are parts'; a container's own begin here.
     pub const KINDS: u8 = 16;
 
-    /// Its kind, and what stands between that and its content.
+    /// Its kind, and the bytes between that and its content.
     const fn head(&self) -> (u8, &[u8]) {
         match self {
             Self::Opening(_) => (OPENING, &[]),
@@ -99,7 +99,7 @@ impl<'a> Part<'a> {
         Self::read_rest(*kind, rest)
     }
 
-    /// Reads what follows the kind.
+    /// Reads the bytes after the kind.
     pub(crate) fn read_rest(kind: u8, rest: &'a [u8]) -> Result<Option<Self>, DecodeError> {
         let mut reader = Reader::new(rest);
         let rest = |reader: &mut Reader<'a>| reader.take(reader.remaining());

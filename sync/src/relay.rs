@@ -1,7 +1,7 @@
 //! [`Relay`]: a log store with sessions, and no fold.
 //!
-//! A relay checks everything that it holds and interprets none of it. It stores what it holds as a replica does: records,
-//! and snapshots in their place.
+//! A relay checks everything that it holds and interprets none of it. It stores the logs that it holds as a replica
+//! does: records, and snapshots in their place.
 //!
 //! The invariant: a relay is a [`LogStore`] and [`Sessions`]; nothing of it is stored in another form.
 
@@ -46,7 +46,7 @@ impl Relay {
     ///
     /// # Errors
     ///
-    /// If what was stored is damaged where it had been confirmed, or belongs elsewhere.
+    /// If the stored bytes are damaged where they had been confirmed, or belong elsewhere.
     pub fn open(
         mesh: MeshId,
         limits: Limits,
@@ -81,7 +81,7 @@ impl Relay {
         self
     }
 
-    /// What was cut off the end of the records when the relay was opened: the host has to cut its file there before it
+    /// The end of the records that was cut off when the relay was opened: the host has to cut its file there before it
     /// appends to it. A file store does that by itself.
     #[must_use]
     pub const fn cut(&self) -> Option<Cut> {
@@ -94,7 +94,7 @@ impl Relay {
         self.recovery.good_to
     }
 
-    /// The next record to be stored: append its bytes to what is stored, make that durable, and
+    /// The next record to be stored: append its bytes to those that are stored, make them durable, and
     /// [confirm](Self::confirm) it.
     pub fn poll_record(&mut self) -> Option<Record> {
         self.store.poll_record()
@@ -143,25 +143,25 @@ impl Relay {
         self.sessions.ids()
     }
 
-    /// Who is on the other side, once the handshake is done.
+    /// The peer on the other side, once the handshake is done.
     #[must_use]
     pub fn peer(&self, session: SessionId) -> Option<Peer> {
         self.sessions.peer(session)
     }
 
-    /// What a session is about; see [`Sessions::scope`].
+    /// The scope of a session; see [`Sessions::scope`].
     #[must_use]
     pub fn scope(&self, session: SessionId) -> Option<&Scope> {
         self.sessions.scope(session)
     }
 
-    /// Whether the peer has all that it wants of what is here; see [`Sessions::peer_has_all`].
+    /// Whether the peer has all that it wants of the entries here; see [`Sessions::peer_has_all`].
     #[must_use]
     pub fn peer_has_all(&mut self, session: SessionId) -> bool {
         self.sessions.peer_has_all(&mut self.store, session)
     }
 
-    /// Lets the host decide who may come in; see [`Sessions::set_gate`].
+    /// Lets the host decide which peers may come in; see [`Sessions::set_gate`].
     pub fn set_gate(&mut self, gate: impl FnMut(&Peer) -> Option<Scope> + Send + 'static) {
         self.sessions.set_gate(gate);
     }
@@ -193,7 +193,7 @@ impl Relay {
         self.sessions.connect(self.agent, options, now)
     }
 
-    /// Takes in what came; see [`Sessions::handle_input`].
+    /// Takes in the bytes that came; see [`Sessions::handle_input`].
     ///
     /// # Errors
     ///
@@ -216,7 +216,7 @@ impl Relay {
         sent
     }
 
-    /// What happened; see [`Sessions::poll_event`].
+    /// The next session event; see [`Sessions::poll_event`].
     pub fn poll_event(&mut self) -> Option<(SessionId, SessionEvent)> {
         self.sessions.poll_event()
     }
@@ -234,7 +234,7 @@ impl Relay {
         self.sessions.handle_timeout(now);
     }
 
-    /// Nobody folds what is here; entries that were given up go once their changes were polled.
+    /// Nobody folds the logs here; entries that were given up go once their changes were polled.
     fn pass_over_changes(&mut self) {
         while self.store.poll_change().is_some() {}
         self.store.seal();

@@ -1,4 +1,4 @@
-//! [`JournalCorrupt`]: what is wrong with bytes from storage.
+//! [`JournalCorrupt`]: damage to bytes from storage.
 //!
 //! The invariant: damage is named with the byte where it begins, and nothing of such storage is taken in.
 
@@ -14,12 +14,12 @@ pub enum Area {
     Records,
 }
 
-/// What is wrong with bytes from storage.
+/// The kind of damage to bytes from storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {
-    /// They are not what was written, or something is missing before them. Bring a good copy of the storage; or open
-    /// without any, as a restored replica.
+    /// They differ from the bytes that were written, or something is missing before them. Bring a good copy of the
+    /// storage; or open without any, as a restored replica.
     Lost,
     /// They were written for another mesh: the host opened the wrong storage.
     OtherMesh,
@@ -27,14 +27,14 @@ pub enum Damage {
     Version,
 }
 
-/// Storage has lost or changed what it had confirmed, or belongs elsewhere. Nothing was taken in.
+/// Storage has lost or changed bytes that it had confirmed, or belongs elsewhere. Nothing was taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalCorrupt {
     /// In which of the two.
     pub part: Area,
     /// The byte with which the fault begins.
     pub offset: usize,
-    /// What it is.
+    /// The kind of damage.
     pub damage: Damage,
 }
 
@@ -55,7 +55,7 @@ impl core::fmt::Display for JournalCorrupt {
 
 impl core::error::Error for JournalCorrupt {}
 
-/// What an item says that is whole and cannot be read.
+/// The damage of an item that is whole and cannot be read.
 pub(super) const fn damage_of(error: DecodeError) -> Damage {
     match error {
         DecodeError::Kind => Damage::Version,

@@ -1,9 +1,9 @@
-//! Framing: where a record begins and ends, and whether it is what was written.
+//! Framing: where a record begins and ends, and whether it is as it was written.
 //!
 //! ```text
 //! magic      f5 63 4a e7
-//! stuffed    a 00 behind each f5 63 4a, so that the magic stands nowhere but at a beginning:
-//!   len        varint, of what follows, before it was stuffed
+//! stuffed    a 00 after each f5 63 4a, so that the magic stands nowhere but at a beginning:
+//!   len        varint, of the bytes that follow, before they were stuffed
 //!   id         varint
 //!   confirmed  varint, below the id
 //!   body
@@ -13,7 +13,7 @@
 //!
 //! A record ends where the next magic begins, so a stream is cut into pieces in one pass and each is hashed once: a
 //! length on its own would let crafted bytes be hashed over and over, and a payload that looks like a record would be
-//! taken for one. The check tells damage; the seal, behind a good check, another mesh.
+//! taken for one. The check tells damage; the seal, after a good check, another mesh.
 //!
 //! The invariant: a record has one spelling, and no sequence of bodies contains the magic.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -25,11 +25,11 @@ use crate::MeshId;
 use crate::codec::{Reader, put_varint};
 
 const MAGIC: [u8; 4] = [0xf5, 0x63, 0x4a, 0xe7];
-/// Its first three bytes, behind which everything else has a zero. No end of them is a beginning of them.
+/// Its first three bytes, after which everything else has a zero. No end of them is a beginning of them.
 const STEM: [u8; 3] = [0xf5, 0x63, 0x4a];
 const ESCAPE: u8 = 0;
 
-/// What tells whether bytes are what was written, and by the same mesh.
+/// The keys that tell whether bytes are as they were written, and by the same mesh.
 #[derive(Clone)]
 pub(crate) struct Key {
     check: [u8; 32],
@@ -42,7 +42,7 @@ impl core::fmt::Debug for Key {
     }
 }
 
-/// What the two halves of a check say.
+/// The verdict of the two halves of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Good,
@@ -58,7 +58,7 @@ impl Key {
         Self { check: blake3::derive_key(Self::CHECK, &[]), seal: Some(seal) }
     }
 
-    /// For whoever stores records and does not know the mesh: every seal is good.
+    /// For a program that stores records and does not know the mesh: every seal is good.
     pub(crate) fn without_mesh() -> Self {
         Self { check: blake3::derive_key(Self::CHECK, &[]), seal: None }
     }
@@ -71,7 +71,7 @@ impl Key {
         bytes.extend_from_slice(&self.check_of(digest.as_bytes(), seal));
     }
 
-    /// What stands before seal and check, and what these say of it.
+    /// The bytes before seal and check, and the verdict of these two.
     pub(crate) fn open<'a>(&self, bytes: &'a [u8]) -> (&'a [u8], Verdict) {
         let Some((sealed, check)) = bytes.split_last_chunk::<8>() else { return (&[], Verdict::Damaged) };
         let Some((content, seal)) = sealed.split_last_chunk::<8>() else { return (&[], Verdict::Damaged) };
@@ -151,7 +151,7 @@ fn find_magic(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
-/// A record that is what was written.
+/// A record that is as it was written.
 #[derive(Clone, Debug)]
 pub(crate) struct Whole<'a> {
     pub(crate) id: u64,
@@ -209,7 +209,7 @@ pub(crate) fn segments<'a>(key: &Key, bytes: &'a [u8]) -> impl Iterator<Item = (
     })
 }
 
-/// Takes the zeros out behind the stems, up to where one is missing. Also says behind how many plain bytes each stood.
+/// Takes the zeros out after the stems, up to where one is missing. Also says after how many plain bytes each stood.
 fn unstuff(bytes: &[u8]) -> (Cow<'_, [u8]>, Vec<usize>) {
     let Some(mut at) = find_stem(bytes) else { return (Cow::Borrowed(bytes), Vec::new()) };
     let (mut plain, mut escapes) = (Vec::with_capacity(bytes.len()), Vec::new());

@@ -1,6 +1,7 @@
-//! [`inspect`]: for whoever stores records and snapshots and does not know the mesh.
+//! [`inspect`]: for a program that stores records and snapshots and does not know the mesh.
 //!
-//! The invariant: what is said here of bytes is said by [`recover`](super::recover) as well, but for whose mesh they are.
+//! The invariant: the verdict here on bytes is that of [`recover`](super::recover) as well, but for the mesh that they
+//! belong to.
 
 use alloc::vec::Vec;
 
@@ -10,7 +11,7 @@ use super::record::RecordId;
 use super::recover::{Cut, examine};
 use super::snapshot;
 
-/// A record that is what was written.
+/// A record that is as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// Its number.
@@ -29,7 +30,7 @@ pub struct Inspection {
     pub last: RecordId,
     /// Up to which byte they are good.
     pub good_to: usize,
-    /// What has to be cut off, if anything.
+    /// The end that has to be cut off, if there is one.
     pub cut: Option<Cut>,
 }
 
@@ -59,7 +60,7 @@ pub fn has_record(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 ///
-/// If it is not what was written.
+/// If it is not as it was written.
 pub fn covers(snapshot: &[u8]) -> Result<RecordId, JournalCorrupt> {
     snapshot::covers(&Key::without_mesh(), snapshot).map(RecordId::from_u64)
 }

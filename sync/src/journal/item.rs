@@ -1,6 +1,6 @@
 //! [`JournalItem`]: one thing that a record or a snapshot holds.
 //!
-//! What lives here is the spelling. The invariant: an item has one, and what decodes encodes to the same bytes.
+//! The spelling lives here. The invariant: an item has one spelling, and bytes that decode encode to the same bytes.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -10,7 +10,7 @@ use crate::part::{LogRef, Part};
 use crate::{DecodeError, Hash, LogFront, LogId};
 use consilience_base::{Hlc, Timestamp};
 
-// What proves itself is a part; these are the journal's own.
+// Items that prove themselves are parts; these are the journal's own.
 const OPENING_LOCAL: u8 = Part::KINDS;
 const APPEND: u8 = 17;
 const ERASED: u8 = 18;
@@ -18,7 +18,7 @@ const RESTORED: u8 = 19;
 const FORGOTTEN: u8 = 20;
 const RETIRED: u8 = 21;
 const NOTE: u8 = 22;
-/// Only of use in snapshots, where what led to them is no longer there.
+/// Only of use in snapshots, where the records that led to them are no longer there.
 const FRONT: u8 = 32;
 const FRONT_AFTER: u8 = 33;
 const KEPT: u8 = 34;
@@ -49,7 +49,7 @@ pub enum JournalItem<'a> {
     Range {
         /// Of which log.
         log: LogId,
-        /// What [`LogSet::receive`](crate::LogSet::receive) took.
+        /// The bytes that [`LogSet::receive`](crate::LogSet::receive) took.
         bytes: &'a [u8],
     },
     /// Evidence of a fork.
@@ -90,7 +90,7 @@ pub enum JournalItem<'a> {
     Note {
         /// Which kind of fact.
         kind: u8,
-        /// What there is to know.
+        /// The content of the fact.
         bytes: &'a [u8],
     },
     /// In snapshots: where the copy of a log begins.
@@ -100,23 +100,23 @@ pub enum JournalItem<'a> {
         /// Where.
         front: LogFront,
     },
-    /// In snapshots: a signed head beyond what is held, or before it where only unsigned entries are left.
+    /// In snapshots: a signed head beyond the entries held, or before them where only unsigned entries are left.
     Head {
         /// [`SignedHead::encode`](crate::SignedHead::encode).
         bytes: &'a [u8],
     },
-    /// In snapshots: evidence, and until when the entries of the forked log are kept for its owner.
+    /// In snapshots: evidence, and until when the entries of the forked log are kept for its writer.
     Kept {
         /// Until when.
         until: Timestamp,
         /// [`Evidence::as_bytes`](crate::Evidence::as_bytes).
         evidence: &'a [u8],
     },
-    /// In snapshots: which entries were ready, and which of them were told to be gone.
+    /// In snapshots: which entries were ready, and which of them were reported as gone.
     Ready {
         /// Of which log.
         log: LogId,
-        /// Behind the last that is ready.
+        /// The number after the last that is ready.
         ready: u64,
         /// The first that may still count.
         given_up: u64,
@@ -135,7 +135,7 @@ impl<'a> JournalItem<'a> {
         matches!(self, Self::Append { .. })
     }
 
-    /// Appends its bytes, behind how many they are.
+    /// Appends its bytes, after their length.
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
         if let Some(part) = self.part() {
             return part.put(bytes);
@@ -160,7 +160,7 @@ impl<'a> JournalItem<'a> {
         }
     }
 
-    /// What it is as a part, if it proves itself.
+    /// The item as a part, if it proves itself.
     const fn part(&self) -> Option<Part<'a>> {
         Some(match self {
             Self::Opening { local: false, bytes } => Part::Opening(bytes),

@@ -1,4 +1,4 @@
-//! What a replica must not forget, as bytes for the host's storage, and the way back.
+//! The content that a replica must not forget, as bytes for the host's storage, and the way back.
 //!
 //! The host appends the bytes of each [`Record`] to its storage, syncs, and confirms. A [`Snapshot`] takes the place of
 //! all records up to an id. On opening, the host hands back the snapshot, if it has one, and the bytes of all records in
@@ -10,9 +10,9 @@
 //! storage -> recover -> Recovered::items -> apply; Recovered::journal goes on
 //! ```
 //!
-//! What does not live here: IO, and what the replica's own notes mean. The bytes are in `docs/JOURNAL.md`.
+//! What does not live here: IO, and the meaning of the replica's own notes. The bytes are in `docs/JOURNAL.md`.
 //!
-//! The invariants: nothing that was confirmed goes unnoticed when it is gone; what was never confirmed may be cut; and
+//! The invariants: no confirmed record is gone unnoticed; records that were never confirmed may be cut; and
 //! reading takes time in proportion to the bytes, whatever they are.
 
 mod damage;

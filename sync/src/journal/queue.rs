@@ -1,6 +1,7 @@
-//! [`Journal`]: what has to be written, and how far it is durable.
+//! [`Journal`]: the records that have to be written, and how far they are durable.
 //!
-//! The invariant: ids rise by one, records leave in that order, and only what left and was not confirmed is waited for.
+//! The invariant: ids rise by one, records leave in that order, and only records that left and were not confirmed are
+//! waited for.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -51,7 +52,7 @@ impl Journal {
         Self::behind(Key::new(mesh), RecordId::NONE)
     }
 
-    /// Goes on behind what was recovered, all of which is durable.
+    /// Goes on after the records that were recovered, all of which are durable.
     pub(super) const fn behind(key: Key, last: RecordId) -> Self {
         Self {
             key,
@@ -136,7 +137,7 @@ impl Journal {
         self.polled
     }
 
-    /// The last record that was sealed: what a snapshot of now covers.
+    /// The last record that was sealed: the one up to which a snapshot of now covers.
     #[must_use]
     pub fn last_sealed(&self) -> RecordId {
         RecordId::from_u64(self.polled.as_u64().saturating_add(self.sealed.len() as u64))

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 pub struct RecordId(u64);
 
 impl RecordId {
-    /// Before the first record: what a snapshot covers that was made before anything was written.
+    /// Before the first record: a snapshot that was made before anything was written covers up to here.
     pub const NONE: Self = Self(0);
 
     /// From its number.
@@ -54,7 +54,7 @@ impl Record {
         self.own
     }
 
-    /// What to append, whole and behind the record before.
+    /// The bytes to append, whole and after the record before.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes

@@ -1,10 +1,11 @@
-//! [`recover`]: from what storage gives back to the items that count.
+//! [`recover`]: from the bytes that storage gives back to the items that count.
 //!
-//! Ids rise by one from what the snapshot covers. Where they do not, or bytes are no record, something is missing; a
-//! later record knows whether it had been confirmed. If so, storage lost what it had promised to keep. If not, it is a
-//! torn write, and everything from there on goes: later records may build on it, and were not confirmed either.
+//! Ids rise by one from the last one that the snapshot covers. Where they do not, or bytes are no record, something is
+//! missing; a later record knows whether it had been confirmed. If so, storage lost bytes that it had promised to keep.
+//! If not, it is a torn write, and everything from there on goes: later records may build on it, and were not confirmed
+//! either.
 //!
-//! The invariant: every byte is looked at a fixed number of times, and what is given out has been checked.
+//! The invariant: every byte is looked at a fixed number of times, and every item given out has been checked.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -28,7 +29,7 @@ pub struct Cut {
     pub first: RecordId,
 }
 
-/// What [`examine`] has found.
+/// The findings of [`examine`].
 #[derive(Debug)]
 pub(crate) struct Examined<'a> {
     pub(crate) records: Vec<Whole<'a>>,
@@ -37,7 +38,7 @@ pub(crate) struct Examined<'a> {
     pub(crate) cut: Option<Cut>,
 }
 
-/// Checks and orders records behind a snapshot that covers those up to `covers`.
+/// Checks and orders records after a snapshot that covers those up to `covers`.
 pub(crate) fn examine<'a>(key: &Key, bytes: &'a [u8], covers: u64) -> Result<Examined<'a>, JournalCorrupt> {
     let corrupt = |offset, damage| JournalCorrupt { part: Area::Records, offset, damage };
     let mut found = Examined { records: Vec::new(), last: covers, good_to: 0, cut: None };
@@ -89,7 +90,7 @@ impl Examined<'_> {
     }
 }
 
-/// What storage had. Borrows from its bytes.
+/// The content of storage. Borrows from its bytes.
 #[derive(Debug)]
 pub struct Recovered<'a> {
     key: Key,
@@ -101,9 +102,9 @@ pub struct Recovered<'a> {
     cut: Option<Cut>,
 }
 
-/// Checks what storage gives back: the snapshot, if there is one, and all records in the order in which they were
-/// written. Records that the snapshot covers may be there or not. All of it has to be durable: what was merely written
-/// when a program ended has to be synced before it is handed in.
+/// Checks the bytes that storage gives back: the snapshot, if there is one, and all records in the order in which they
+/// were written. Records that the snapshot covers may be there or not. All of it has to be durable: bytes that were
+/// merely written when a program ended have to be synced before they are handed in.
 ///
 /// Cut bytes ([`Recovered::cut`]) may have held a record that was confirmed and that no later record vouches for. So
 /// local writers go on in their next incarnation then.
@@ -156,7 +157,7 @@ impl Recovered<'_> {
         self.records.iter().map(|(id, body)| (*id, &**body)).flat_map(of_record)
     }
 
-    /// What the snapshot covers.
+    /// The last record that the snapshot covers.
     #[must_use]
     pub const fn covers(&self) -> RecordId {
         self.covers
@@ -174,7 +175,7 @@ impl Recovered<'_> {
         self.good_to
     }
 
-    /// What was cut off, if anything.
+    /// The end that was cut off, if any.
     #[must_use]
     pub const fn cut(&self) -> Option<Cut> {
         self.cut
@@ -186,7 +187,7 @@ impl Recovered<'_> {
         self.last.as_u64() == 0 && self.snapshot.is_empty() && self.cut.is_none()
     }
 
-    /// The journal that goes on behind.
+    /// The journal that goes on after the recovered records.
     #[must_use]
     pub fn journal(&self) -> Journal {
         Journal::behind(self.key.clone(), self.last)

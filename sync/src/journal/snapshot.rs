@@ -9,7 +9,8 @@
 //! seal, check   8 bytes each, as those of a record, of everything before
 //! ```
 //!
-//! The invariant: what [`write_set`] writes and [`apply`] takes back is the same set to every peer and to every fold.
+//! The invariant: the set that [`write_set`] writes and the one that [`apply`] makes of it are the same to every peer
+//! and to every fold.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -41,7 +42,7 @@ impl Snapshot {
         self.covers
     }
 
-    /// What to store.
+    /// The bytes to store.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -63,7 +64,7 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// For everything up to record `covers`: [`Journal::last_sealed`](super::Journal::last_sealed). What is younger may
+    /// For everything up to record `covers`: [`Journal::last_sealed`](super::Journal::last_sealed). Younger content may
     /// be in it as well.
     #[must_use]
     pub fn new(mesh: &MeshId, covers: RecordId) -> Self {
@@ -88,7 +89,7 @@ impl SnapshotWriter {
     }
 }
 
-/// What a snapshot covers, and its items, all checked.
+/// The last record that a snapshot covers, and the snapshot's items, all checked.
 pub(super) fn open<'a>(key: &Key, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), JournalCorrupt> {
     let corrupt = |offset, damage| JournalCorrupt { part: Area::Snapshot, offset, damage };
     let (covers, items) = header(key, bytes)?;
@@ -97,7 +98,7 @@ pub(super) fn open<'a>(key: &Key, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), Jo
     Ok((covers, items))
 }
 
-/// What a snapshot covers, for whoever stores it and does not know the mesh.
+/// The last record that a snapshot covers, for a program that stores it and does not know the mesh.
 pub(super) fn covers(key: &Key, bytes: &[u8]) -> Result<u64, JournalCorrupt> {
     Ok(header(key, bytes)?.0)
 }
@@ -121,7 +122,7 @@ fn header<'a>(key: &Key, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), JournalCorr
     Ok((covers, content.get(reader.position()..).unwrap_or_default()))
 }
 
-/// Gives out what brings a set back: all its logs, each in the order in which [`apply`] has to take it.
+/// Gives out the items that bring a set back: all its logs, each in the order in which [`apply`] has to take it.
 pub fn write_set(set: &LogSet, sink: &mut impl FnMut(&JournalItem<'_>)) {
     for log in set.logs() {
         write_log(set, log, sink);
@@ -161,13 +162,13 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) 
         sink(&JournalItem::SelfForked { log });
     }
     held.staged_ranges(CHUNK, &mut |bytes| sink(&JournalItem::Range { log, bytes }));
-    // Last, since what came before it was not compared with it.
+    // Last, since the entries before it were not compared with it.
     if let Some(beyond) = held.furthest_head().filter(|head| head.size > held.size()) {
         sink(&JournalItem::Head { bytes: &head(beyond) });
     }
 }
 
-/// What is signed, in chunks. The last proves the head, and is there without entries if none are left.
+/// The signed entries, in several ranges. The last proves the head, and is there without entries if none are left.
 fn write_ranges(held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) {
     let (log, to) = (*held.id(), held.signed_size());
     let mut from = held.start();
@@ -181,19 +182,19 @@ fn write_ranges(held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) {
     }
 }
 
-/// What became of an item.
+/// The outcome of applying an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Applied {
     /// It is in the set.
     Taken,
-    /// The set needs nothing of it, or lacks what it follows on and gets both from peers. Nothing changed.
+    /// The set needs nothing of it, or lacks the entries that it follows on and gets both from peers. Nothing changed.
     Stale(ReplayError),
     /// A note: not for the set.
     Note,
 }
 
-/// Why an item could not be put back, though its bytes are what was written. Nothing changed.
+/// Why an item could not be put back, though its bytes are as they were written. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
@@ -205,13 +206,13 @@ pub enum ApplyError {
     Replay(#[from] ReplayError),
 }
 
-/// Puts an item back into a set: those of a snapshot first, then those of the records, in their order. What the set
-/// holds already may come again. Signatures are checked, limits are not.
+/// Puts an item back into a set: those of a snapshot first, then those of the records, in their order. Content that the
+/// set holds already may come again. Signatures are checked, limits are not.
 ///
 /// # Errors
 ///
-/// [`ReplayError::Own`] if what a local writer wrote has not come back: it must go on in its next incarnation. Others
-/// are about one log, and peers bring what is missing of it.
+/// [`ReplayError::Own`] if entries of a local writer have not come back: the writer must go on in its next incarnation.
+/// Other errors are about one log, and peers bring the log's missing entries.
 pub fn apply(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Applied, ApplyError> {
     match replay(item, set, now) {
         Err(ApplyError::Replay(error)) if error.is_stale() => Ok(Applied::Stale(error)),

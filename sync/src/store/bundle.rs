@@ -1,7 +1,7 @@
 //! Bundles: entries in a file that is carried by hand, or by anything that carries bytes.
 //!
 //! A bundle has, for each log, its opening, evidence of a fork if there is any, and ranges with their proofs: the same
-//! that sessions send, so nobody has to trust who carried it. Layout: `docs/wire/bundle.md`.
+//! that sessions send, so nobody has to trust the carrier. Layout: `docs/wire/bundle.md`.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ const SUMMARY: u8 = 0x31;
 /// A range has at most about so many bytes.
 const RANGE_BYTES: usize = 48 << 10;
 
-/// Why a bundle was not read, or not to its end. What came before the fault was taken in: each part proves itself.
+/// Why a bundle was not read, or not to its end. The parts before the fault were taken in: each part proves itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
@@ -33,7 +33,7 @@ pub enum BundleError {
     Opening(#[from] OpeningError),
 }
 
-/// What came of a bundle.
+/// The outcome of a bundle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Imported {
@@ -48,7 +48,7 @@ pub struct Imported {
 }
 
 impl LogStore {
-    /// What is held of each log: what a peer needs to export only what is missing here.
+    /// How much is held of each log: a peer needs this to export only the entries that are missing here.
     #[must_use]
     pub fn summary(&self) -> Vec<u8> {
         let mut bytes = alloc::vec![SUMMARY];
@@ -62,8 +62,8 @@ impl LogStore {
         bytes
     }
 
-    /// Entries of some topics, as bytes to be carried: all of them, or what is missing where a
-    /// [summary](Self::summary) was made. Signs what may leave first.
+    /// Entries of some topics, as bytes to be carried: all of them, or those that are missing where a
+    /// [summary](Self::summary) was made. First signs the entries that may leave.
     ///
     /// # Errors
     ///
@@ -115,11 +115,11 @@ impl LogStore {
         }
     }
 
-    /// Takes in a bundle, whoever carried it. Entries that are not proven are refused; the others count.
+    /// Takes in a bundle, from any carrier. Entries that are not proven are refused; the others count.
     ///
     /// # Errors
     ///
-    /// If the bytes are no bundle of this mesh. What came before the fault was taken in.
+    /// If the bytes are no bundle of this mesh. The parts before the fault were taken in.
     pub fn import_bundle(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
         let mut imported = Imported::default();
         let mut reader = Reader::new(bundle);
@@ -209,10 +209,10 @@ impl LogStore {
     }
 }
 
-/// What a summary says of one log.
+/// The content of a summary on one log.
 #[derive(Clone, Copy, Debug)]
 struct Summarized {
-    /// Behind what is held and signed.
+    /// The number after the last entry that is held and signed.
     size: u64,
     /// The first bytes of the root there.
     root: [u8; 16],

@@ -1,7 +1,7 @@
 //! [`LogStore`]: the logs that a replica or a relay holds, and all that has to be stored of them.
 //!
-//! A log set, a journal, the keys of local agents and the host's word on which logs are held, behind one face: whatever
-//! changes durable state goes through here, and leaves what it changed in the journal. Sessions and bundles work on a
+//! A log set, a journal, the keys of local agents and the host's word on which logs are held, behind one face: every
+//! change of durable state goes through here, and leaves its items in the journal. Sessions and bundles work on a
 //! store; a replica folds its logs afterwards ([`LogStore::poll_change`]), and a relay does not fold.
 //!
 //! What does not live here: the meaning of payloads, peers, and files (the host's).
@@ -32,7 +32,7 @@ use crate::logset::{Admission, Change, Limits, LogSet, OpenError, SetError};
 /// The host's word on which logs of peers are held.
 pub type Admit = Box<dyn FnMut(&LogOpening) -> Admission + Send>;
 
-/// Logs, and the journal of what is stored of them. See the module.
+/// Logs, and the journal of their stored content. See the module.
 pub struct LogStore {
     set: LogSet,
     journal: Journal,
@@ -116,7 +116,7 @@ impl LogStore {
         &self.set
     }
 
-    /// The logs, for what looks at them and makes their heads up to date meanwhile.
+    /// The logs, for callers that look at them and make their heads up to date meanwhile.
     pub(crate) const fn logs_mut(&mut self) -> &mut LogSet {
         &mut self.set
     }
@@ -193,8 +193,7 @@ impl LogStore {
     }
 
     /// Takes evidence of a fork in, and notes it; see
-    /// [`LogSet::receive_unchecked`]. True if it says more than what was
-    /// known.
+    /// [`LogSet::receive_unchecked`]. True if it says more than was known.
     ///
     /// # Errors
     ///
@@ -217,7 +216,7 @@ impl LogStore {
     /// log is not held.
     pub fn retire(&mut self, log: &LogId, below: u64) {
         self.record(&JournalItem::Retired { log: *log, below });
-        // What is not held needs no base.
+        // A log that is not held needs no base.
         let _ = self.set.retire(log, below);
     }
 
@@ -243,8 +242,8 @@ impl LogStore {
         logs
     }
 
-    /// The next change of the logs for a fold; see [`LogSet::poll_change`]. Who does not fold polls as well, until there is
-    /// none: entries that were given up go only then.
+    /// The next change of the logs for a fold; see [`LogSet::poll_change`]. A host that does not fold polls as well,
+    /// until there is none: entries that were given up go only then.
     pub fn poll_change(&mut self) -> Option<Change> {
         self.set.poll_change()
     }
@@ -273,13 +272,13 @@ impl LogStore {
         self.record(&JournalItem::Note { kind, bytes });
     }
 
-    /// Ends the record that is being made, so that what is in it is stored together. Gives the last record.
+    /// Ends the record that is being made, so that its items are stored together. Gives the last record.
     pub fn seal(&mut self) -> RecordId {
         self.journal.seal();
         self.journal.last_sealed()
     }
 
-    /// The next record to be stored: the host appends its bytes to what is stored, makes that durable, and
+    /// The next record to be stored: the host appends its bytes to those that are stored, makes them durable, and
     /// [confirms](Self::confirm) it.
     pub fn poll_record(&mut self) -> Option<Record> {
         self.journal.seal();
@@ -289,8 +288,8 @@ impl LogStore {
     }
 
     /// Whether the records since the last snapshot weigh a third of that, and at least 4 KiB: then a
-    /// [snapshot](Self::snapshot) in their place keeps what is stored in proportion to what is held. Each byte is written
-    /// about four times for it.
+    /// [snapshot](Self::snapshot) in their place keeps the stored bytes in proportion to the entries held. Each byte is
+    /// written about four times for it.
     #[must_use]
     pub const fn wants_snapshot(&self) -> bool {
         self.growth.wants_snapshot()
@@ -322,8 +321,8 @@ impl LogStore {
         self.record(&JournalItem::Note { kind: opening::MARK, bytes });
     }
 
-    /// Notes how far an own log is signed, which nobody needs to know as long as the log has one history. Of a forked one,
-    /// what is not known to be signed stands in the way of what others have in its place.
+    /// Notes how far an own log is signed, which nobody needs to know as long as the log has one history. Of a forked
+    /// one, entries that are not known to be signed stand in the way of those that others have in their place.
     fn record_own_head(&mut self, log: &LogId) {
         let held = self.set.log(log).filter(|_| self.set.is_local(log));
         let head = held.and_then(|held| {

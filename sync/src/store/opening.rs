@@ -1,6 +1,6 @@
-//! How a store comes back from what was stored of it, and what takes the place of all records so far.
+//! How a store comes back from its stored bytes, and the snapshot that takes the place of all records so far.
 //!
-//! The invariant: what is stored in the order in which it happened ends as it was.
+//! The invariant: changes that are stored in the order in which they happened lead to the same store again.
 
 use alloc::vec::Vec;
 
@@ -22,7 +22,7 @@ const CHANGED: u8 = 3;
 /// So many logs that have changed since a mark are worth their notes. Sessions list no more.
 const CHANGED_MAX: usize = 512;
 
-/// What a host has of an earlier run.
+/// The bytes that a host has of an earlier run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Stored<'a> {
     /// The last snapshot, if one was made.
@@ -38,9 +38,10 @@ pub enum Opened<'a> {
     Fresh,
     /// After a stop or a crash, from the storage that it used: writers go on.
     Resumed(Stored<'a>),
-    /// From a backup or a copy, which may be older than what was sent: writers open their next incarnation, and take
-    /// over what the earlier one left once a peer was met. Say so again until the first record has been stored: it says
-    /// that those logs were left. For a relay, which writes no log, it is as [`Resumed`](Self::Resumed).
+    /// From a backup or a copy, which may be older than entries that were sent: writers open their next incarnation,
+    /// and take over the remains of the earlier one once a peer was met. Say so again until the first record has been
+    /// stored: it says that those logs were left. For a relay, which writes no log, it is as
+    /// [`Resumed`](Self::Resumed).
     Restored(Stored<'a>),
     /// Without storage: as fresh, and nothing will be stored. Records need not be polled; entries may leave at once.
     InMemory,
@@ -52,15 +53,15 @@ pub enum Opened<'a> {
 pub struct Mark {
     /// The version.
     pub version: u64,
-    /// What the layer above notes.
+    /// The content that the layer above notes.
     pub bytes: Vec<u8>,
 }
 
-/// What was found of an earlier run.
+/// The findings on an earlier run.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Recovery {
-    /// What was cut off the end of the records.
+    /// The end of the records that was cut off.
     pub cut: Option<Cut>,
     /// Up to which byte the records are good.
     pub good_to: usize,
@@ -76,11 +77,11 @@ impl LogStore {
     /// Kinds of [notes](Self::note) that are the store's own: layers above use 1 and those beyond.
     pub const NOTES_RESERVED: core::ops::RangeInclusive<u8> = MARK..=CHANGED;
 
-    /// Opens a store, and gives what was found of an earlier run.
+    /// Opens a store, and gives the findings on an earlier run.
     ///
     /// # Errors
     ///
-    /// If what was stored is damaged where it had been confirmed, or belongs elsewhere.
+    /// If the stored bytes are damaged where they had been confirmed, or belong elsewhere.
     pub fn open(
         mesh: MeshId,
         limits: Limits,
@@ -118,17 +119,17 @@ impl LogStore {
                     Ok(_) => {}
                     // An own entry did not come back: its writer must not go on as if it had.
                     Err(ApplyError::Replay(ReplayError::Own { .. })) => recovery.own_lost = true,
-                    // About one log, and peers bring what is missing of it.
+                    // About one log, and peers bring its missing entries.
                     Err(_) => {}
                 },
             }
         }
-        // What was cut off may have been confirmed, and sent.
+        // The records cut off may have been confirmed, and sent.
         recovery.own_lost |= recovery.cut.is_some();
         self.growth.records = recovered.good_to();
         self.growth.snapshot = stored.snapshot.map_or(0, <[u8]>::len);
         self.journal = recovered.journal();
-        // What came back is durable.
+        // Entries that came back are durable.
         let own = self.set.logs().filter(|log| self.set.is_local(log.id()));
         self.durable = own.map(|log| (*log.id(), log.size())).collect();
         Ok(recovery)

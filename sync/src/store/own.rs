@@ -1,4 +1,4 @@
-//! Local agents: their keys, what they append, and what of it may be signed.
+//! Local agents: their keys, the entries that they append, and how many of those may be signed.
 //!
 //! The invariant: a head covers only entries whose records were confirmed, or that no storage was asked to keep.
 
@@ -13,8 +13,8 @@ use crate::log::NewEntry;
 use crate::logset::{OpenError, SetError};
 
 impl LogStore {
-    /// Adds the key of a local agent, or replaces it. What the agent's logs have stored and not signed may be signed from
-    /// now on.
+    /// Adds the key of a local agent, or replaces it. Entries that the agent's logs have stored and not signed may be
+    /// signed from now on.
     ///
     /// # Errors
     ///
@@ -24,7 +24,7 @@ impl LogStore {
         Ok(self.insert_signer(signer))
     }
 
-    /// The same for whoever writes no log: peers check its key.
+    /// The same for an agent that writes no log: peers check its key.
     pub(crate) fn insert_signer(&mut self, signer: impl Signer + Send + 'static) -> AgentId {
         let agent = signer.agent();
         self.signers.insert(agent, Box::new(signer));
@@ -84,10 +84,10 @@ impl LogStore {
         Ok((seq, record))
     }
 
-    /// Drops what a local agent has appended and not signed; see
+    /// Drops the entries that a local agent has appended and not signed; see
     /// [`LogSet::discard_unsigned`](crate::LogSet::discard_unsigned). Nothing happens if the log is not held.
     pub fn discard_unsigned(&mut self, log: &LogId) {
-        // What is not held has nothing unsigned.
+        // A log that is not held has nothing unsigned.
         let _ = self.set.discard_unsigned(log);
         self.forget_own(log);
     }
@@ -128,15 +128,15 @@ impl LogStore {
         self.unconfirmed.is_empty() && self.durable.iter().all(|(log, durable)| signed(log, durable))
     }
 
-    /// Signs what own logs have that may leave and is not signed yet. Sessions do it before they send.
+    /// Signs the entries of own logs that may leave and are not signed yet. Sessions do it before they send.
     pub fn sign_heads(&mut self, now: Timestamp) {
         let Self { set, signers, durable, .. } = self;
-        // Sessions ask for every frame: what is signed is not looked at again.
+        // Sessions ask for every frame: signed logs are not looked at again.
         durable.retain(|log, durable| {
             let Some(held) = set.log(log).filter(|held| held.signed_size() < *durable) else { return false };
-            // Also what an earlier incarnation left unsigned: whatever is stored is how that log went on.
+            // Also entries that an earlier incarnation left unsigned: the stored entries are how that log went on.
             let Some(signer) = signers.get(&held.opening().agent) else { return true };
-            // Who cannot sign now is asked again the next time.
+            // A signer that cannot sign now is asked again the next time.
             set.sign_head_at(log, *durable, &**signer, now).is_err()
         });
     }
