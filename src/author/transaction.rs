@@ -37,7 +37,7 @@ pub(crate) fn end_seen(set: &LogSet, fold: &Fold, topic: &Topic, log: Option<&Lo
 ///
 /// # Errors
 ///
-/// Those of `work`.
+/// The errors of `work`.
 pub(crate) fn coupled(
     (fold, topic): (&Fold, &Topic),
     (id, schema): (&CollectionId, CouplingSchema),

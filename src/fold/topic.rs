@@ -36,7 +36,8 @@ pub(crate) struct Member {
     pub(crate) invalid: bool,
     /// The base as of the last entry that is applied.
     base: u64,
-    /// Its own entries below are gone though their writer had not given them up: it does not answer for their dots.
+    /// The log's own entries below this are gone though their writer had not given them up: the log does not answer for
+    /// their dots.
     pub(super) hollow: u64,
     /// Of a log whose first entries are missing: how many retained entries set or remove a key. That ends its own
     /// earlier dots, which it could not say by leaving them out.

@@ -43,11 +43,11 @@ pub enum Blocked {
 pub enum Notice {
     /// A key of a map, or an element of a set, changed. If it was written again as it was, `old` and `new` are equal.
     Changed {
-        /// Where.
+        /// The topic.
         topic: Topic,
         /// The kind of the collection.
         kind: CollectionKind,
-        /// Its name.
+        /// The collection's name.
         collection: String,
         /// The key, or the element.
         key: Vec<u8>,
@@ -60,7 +60,7 @@ pub enum Notice {
     },
     /// The contributions to a key of a coupling changed.
     Coupled {
-        /// Where.
+        /// The topic.
         topic: Topic,
         /// The name of the coupling.
         collection: String,
@@ -69,9 +69,9 @@ pub enum Notice {
     },
     /// Events came.
     Events {
-        /// Where.
+        /// The topic.
         topic: Topic,
-        /// Of which log.
+        /// The log.
         log: LogId,
         /// The first of them.
         from: u64,
@@ -84,7 +84,7 @@ pub enum Notice {
     /// its next incarnation, the content that this replica holds of the log. Names of events that were written again
     /// are new.
     Forked {
-        /// Which log.
+        /// The log.
         log: LogOpening,
         /// The events that count lie below.
         valid_below: u64,
@@ -93,21 +93,21 @@ pub enum Notice {
     /// key. The writer goes on in its next incarnation. See to it that each key has one storage; after it was put back
     /// from a backup, open it with [`Opened::Restored`](crate::Opened).
     SelfForked {
-        /// Which log.
+        /// The log.
         log: LogOpening,
     },
     /// A local writer's clock had been ahead: it goes on in its next incarnation, with its live content stamped anew.
     /// Nothing is left to do, but for events, which keep their stamps and wait at others: append those again that
     /// matter.
     Restamped {
-        /// Which writer.
+        /// The writer.
         agent: AgentId,
-        /// Where.
+        /// The topic.
         topic: Topic,
     },
     /// Entries wait for their stamps to be past: their writer's clock is ahead of this one, or this one is behind.
     Deferred {
-        /// Of which log.
+        /// The log.
         log: LogOpening,
         /// The first that waits.
         from: u64,
@@ -116,20 +116,20 @@ pub enum Notice {
     Malformed {
         /// The log of the entry.
         log: LogOpening,
-        /// Which.
+        /// The entry's number.
         seq: u64,
     },
     /// An entry is of a later version of this library: it counts after an upgrade.
     NeedsUpgrade {
         /// The log of the entry.
         log: LogOpening,
-        /// Which.
+        /// The entry's number.
         seq: u64,
     },
 }
 
 impl fmt::Display for Notice {
-    /// For a log. Keys and values are left out.
+    /// For the log of a program. Keys and values are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Changed { topic, collection, .. } => {

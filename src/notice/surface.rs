@@ -14,17 +14,17 @@ use crate::payload::CollectionKind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Surfaced<'a> {
-    /// In which topic.
+    /// The topic.
     pub topic: &'a Topic,
-    /// In which collection; `None` for an event.
+    /// The collection; `None` for an event.
     pub collection: Option<(CollectionKind, &'a str)>,
     /// The key or element; empty for an event.
     pub key: &'a [u8],
     /// The value, or the event's payload.
     pub value: &'a [u8],
-    /// Its author.
+    /// The author.
     pub author: AgentId,
-    /// When.
+    /// The stamp.
     pub stamp: Hlc,
 }
 

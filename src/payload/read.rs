@@ -17,10 +17,10 @@ pub(crate) const LOGS_MAX: usize = 4_096;
 /// Why a payload says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PayloadError {
-    /// It was written by a later version of the library.
+    /// A later version of the library wrote the payload.
     #[error("the payload is of version {0}, which this library does not read yet")]
     NeedsUpgrade(u8),
-    /// It is no payload.
+    /// The bytes are no payload.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
 }
@@ -150,10 +150,10 @@ impl<'a> Transaction<'a> {
 pub(crate) struct Items<'a> {
     aliases: &'a [[u8; 8]],
     reader: Reader<'a>,
-    /// Of the collection that is read, and how many more operations are on it.
+    /// The kind of the collection that is read, and the number of further operations on it.
     kind: CollectionKind,
     left: usize,
-    /// Of the next operation.
+    /// The index of the next operation.
     index: u16,
 }
 
@@ -186,14 +186,14 @@ const REF_BYTES_MIN: usize = 7;
 
 /// Which of the logs that a payload names were met in its operations.
 struct Used {
-    /// Of the first 64, a bit each: mostly there are no more.
+    /// The first 64 aliases, a bit each: mostly there are no more.
     first: u64,
     rest: Vec<bool>,
 }
 
 impl Used {
     fn none_of(logs: usize) -> Self {
-        // Those that do not exist count as met.
+        // Aliases that do not exist count as met.
         let first = u32::try_from(logs).ok().and_then(|logs| u64::MAX.checked_shl(logs)).unwrap_or(0);
         Self { first, rest: alloc::vec![false; logs.saturating_sub(64)] }
     }

@@ -41,7 +41,7 @@ pub struct Event<'a> {
     pub name: EventRef,
     /// Its author.
     pub author: AgentId,
-    /// When.
+    /// The stamp of its entry.
     pub stamp: Hlc,
     /// Its payload; `None` if that was erased.
     pub payload: Option<&'a [u8]>,

@@ -27,7 +27,7 @@ pub struct Live<'a> {
     pub value: &'a [u8],
     /// Its author.
     pub author: AgentId,
-    /// When.
+    /// The stamp of the write.
     pub stamp: Hlc,
 }
 

@@ -8,13 +8,13 @@ use crate::payload::EntryTooLarge;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {
-    /// That is no topic.
+    /// The path is no topic.
     #[error(transparent)]
     Topic(#[from] TopicError),
     /// The writer is not one of this replica's: [`Replica::add_writer`](super::Replica::add_writer) comes first.
     #[error("the writer is not one of this replica's; add it first")]
     UnknownWriter,
-    /// It does not fit an entry. Commit in parts.
+    /// The transaction does not fit an entry. Commit several smaller ones.
     #[error(transparent)]
     TooLarge(#[from] EntryTooLarge),
     /// The writer's log cannot be opened.
@@ -29,7 +29,7 @@ pub enum CommitError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendEventError {
-    /// That is no topic.
+    /// The path is no topic.
     #[error(transparent)]
     Topic(#[from] TopicError),
     /// The writer is not one of this replica's.

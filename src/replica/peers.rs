@@ -96,7 +96,7 @@ impl Replica {
         self.sessions.ids().collect()
     }
 
-    /// Those, and the ones that have ended and have one more frame to send.
+    /// The sessions that have not ended, and those that have and still have one frame to send.
     #[must_use]
     pub fn sessions_to_send(&self) -> Vec<SessionId> {
         self.sessions.ids_to_send().collect()

@@ -70,7 +70,7 @@ pub enum StoreError {
     Io {
         /// The operation that failed.
         doing: &'static str,
-        /// To which file.
+        /// The file.
         name: String,
         /// The system's error.
         source: io::Error,
@@ -134,7 +134,7 @@ struct File {
 pub struct FileStore {
     disk: Box<dyn Disk>,
     pointer: Pointer,
-    /// Those that count, in order.
+    /// The journal files that count, in order.
     files: Vec<File>,
     /// Whether the last of them was begun by this store.
     begun: bool,
@@ -459,7 +459,7 @@ fn chain(
     while let Some(mut journal) = journals.pop() {
         if let Some(behind) = want {
             if journal.number > behind.number {
-                // It was torn, and another took its place.
+                // The file was torn, and another took its place.
                 continue;
             }
             let len = usize::try_from(behind.len).unwrap_or(usize::MAX);

@@ -30,7 +30,7 @@ pub enum Damage {
 /// Storage has lost or changed bytes that it had confirmed, or belongs elsewhere. Nothing was taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalCorrupt {
-    /// In which of the two.
+    /// The area that is damaged.
     pub part: Area,
     /// The byte with which the fault begins.
     pub offset: usize,

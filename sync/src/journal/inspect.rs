@@ -14,7 +14,7 @@ use super::snapshot;
 /// A record that is as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Its number.
+    /// The record's number.
     pub id: RecordId,
     /// The byte after its last.
     pub end: usize,
@@ -24,7 +24,7 @@ pub struct Extent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Inspection {
-    /// Those that no snapshot covers, in order.
+    /// The records that no snapshot covers, in order.
     pub records: Vec<Extent>,
     /// The last record that is there or covered.
     pub last: RecordId,

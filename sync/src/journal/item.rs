@@ -31,23 +31,23 @@ const SELF_FORKED: u8 = 36;
 pub enum JournalItem<'a> {
     /// A log is held.
     Opening {
-        /// By a local writer.
+        /// Whether the log is local.
         local: bool,
         /// [`LogOpening::encode`](crate::LogOpening::encode).
         bytes: &'a [u8],
     },
     /// A local writer appended an entry, which is not signed yet.
     Append {
-        /// To which log.
+        /// The log.
         log: LogId,
-        /// Its number.
+        /// The entry's number.
         seq: u64,
         /// [`Entry::encode`](crate::Entry::encode).
         entry: &'a [u8],
     },
     /// A range, as it was received; or one without entries, which proves an own head.
     Range {
-        /// Of which log.
+        /// The log.
         log: LogId,
         /// The bytes that [`LogSet::receive`](crate::LogSet::receive) took.
         bytes: &'a [u8],
@@ -59,31 +59,31 @@ pub enum JournalItem<'a> {
     },
     /// The payload of an event was erased here.
     Erased {
-        /// Of which log.
+        /// The log.
         log: LogId,
-        /// Its number.
+        /// The entry's number.
         seq: u64,
     },
     /// The payload of an erased event was put back.
     Restored {
-        /// Of which log.
+        /// The log.
         log: LogId,
-        /// Its number.
+        /// The entry's number.
         seq: u64,
         /// The payload.
         payload: &'a [u8],
     },
     /// A log is no longer held.
     Forgotten {
-        /// Which one.
+        /// The log.
         log: LogId,
     },
     /// A later incarnation of the writer has taken the log over
     /// ([`LogSet::retire`](crate::LogSet::retire)).
     Retired {
-        /// Which one.
+        /// The log.
         log: LogId,
-        /// Up to where.
+        /// The number below which it was taken over.
         below: u64,
     },
     /// A fact that only the replica knows the meaning of.
@@ -95,9 +95,9 @@ pub enum JournalItem<'a> {
     },
     /// In snapshots: where the copy of a log begins.
     Front {
-        /// Of which log.
+        /// The log.
         log: LogId,
-        /// Where.
+        /// The start of the copy.
         front: LogFront,
     },
     /// In snapshots: a signed head beyond the entries held, or before them where only unsigned entries are left.
@@ -114,7 +114,7 @@ pub enum JournalItem<'a> {
     },
     /// In snapshots: which entries were ready, and which of them were reported as gone.
     Ready {
-        /// Of which log.
+        /// The log.
         log: LogId,
         /// The number after the last that is ready.
         ready: u64,
@@ -123,7 +123,7 @@ pub enum JournalItem<'a> {
     },
     /// In snapshots: a local writer must not go on in this log.
     SelfForked {
-        /// Which one.
+        /// The log.
         log: LogId,
     },
 }
@@ -178,7 +178,7 @@ impl<'a> JournalItem<'a> {
         };
         match self {
             Self::Opening { .. } => bytes.push(OPENING_LOCAL),
-            // They are parts.
+            // These items are parts.
             Self::Range { .. } | Self::Evidence { .. } | Self::Head { .. } => {}
             Self::Append { log, seq, .. } => {
                 of_log(APPEND, log, bytes);

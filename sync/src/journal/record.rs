@@ -10,7 +10,7 @@ impl RecordId {
     /// Before the first record: a snapshot that was made before anything was written covers up to here.
     pub const NONE: Self = Self(0);
 
-    /// From its number.
+    /// The id with this number.
     #[must_use]
     pub const fn from_u64(number: u64) -> Self {
         Self(number)
