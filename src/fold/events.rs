@@ -4,6 +4,7 @@
 //! index has exactly the events that are applicable.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
 use core::ops::Bound;
 
 use consilience_crdts::Hlc;

@@ -28,7 +28,7 @@ const QUEUE_MAX: usize = 65_536;
 #[non_exhaustive]
 pub enum Blocked {
     /// Own entries wait until the host confirms that their records are stored: poll the records, store them, and call
-    /// [`Replica::confirm`].
+    /// [`Replica::confirm`](crate::Replica::confirm).
     Unconfirmed {
         /// The first record that is not confirmed.
         first: RecordId,
@@ -170,7 +170,7 @@ impl fmt::Display for Notice {
     }
 }
 
-/// A subscription, to end it with [`Replica::unsubscribe`].
+/// A subscription, to end it with [`Replica::unsubscribe`](crate::Replica::unsubscribe).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subscription(u64);
 

@@ -154,7 +154,7 @@ impl Replica {
     }
 
     /// How much is held of each log: with this summary a peer exports only the entries that are missing here. See
-    /// [`LogStore::summary`].
+    /// [`LogStore::summary`](crate::sync::LogStore::summary).
     #[must_use]
     pub fn summary(&self) -> Vec<u8> {
         self.store.summary()

@@ -160,7 +160,7 @@ impl MapTx<'_, '_> {
         self.tx.write(self.id.as_ref(), key.as_ref(), Some(value.as_ref()))
     }
 
-    /// Gives a key a value that is written as postcard; [`MapView::get_as`](super::MapView::get_as) reads it.
+    /// Gives a key a value that is written as postcard; [`MapView::get_as`](crate::MapView::get_as) reads it.
     ///
     /// # Errors
     ///

@@ -13,6 +13,7 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 use consilience_base::Hlc;
 

@@ -18,6 +18,7 @@ mod replay;
 mod slot;
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 use consilience_base::{Hlc, Timestamp};
 

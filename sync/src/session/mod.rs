@@ -29,7 +29,7 @@
 //! | a handshake | 15 seconds |
 //! | faults of a peer | 16, then the session ends |
 //!
-//! The invariant: a session is in one [phase](Phase), and what belongs to a phase ends with it.
+//! The invariant: a session is in one phase, and what belongs to a phase ends with it.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod established;
