@@ -241,6 +241,51 @@ fn who_forked_both_its_logs_is_not_called_out_of_sync() {
 }
 
 #[test]
+fn who_dials_a_relay_that_knows_of_a_fork_hears_of_it_at_once() {
+    let mut net = Net::new(
+        vec![Party::replica(0, 1), Party::replica(0, 2), Party::relay(9, 5), Party::replica(1, 3)],
+        7,
+    );
+    let write = |net: &mut Net, party: usize, what: &str| {
+        let (now, node) = (net.time(), net.node(party));
+        event(node, "t", what, now);
+        let mut tx = node.replica.transact(node.writer, "t", now).unwrap();
+        tx.map("m").set(what, what).unwrap();
+        tx.commit().unwrap();
+        node.store();
+    };
+    let meet = |net: &mut Net, party: usize| {
+        let wire = net.connect(party, 2, Weather::STREAM);
+        net.run(1_000);
+        net.cut(wire);
+    };
+    write(&mut net, 0, "one");
+    let copy = net.node(0).disk();
+    let now = net.time();
+    net.parties[1] = Party::Replica(Box::new(Node::open(0, 5, copy, How::Resumed, now)));
+    // Both go on, and the relay finds out. A third has met it in between.
+    write(&mut net, 0, "two");
+    write(&mut net, 1, "three");
+    for party in [0, 3, 1] {
+        meet(&mut net, party);
+    }
+    let forked = |net: &Net, party: usize| {
+        let logs = net.parties[party].logs();
+        logs.logs().filter(|log| logs.evidence(log.id()).is_some()).count()
+    };
+    assert_eq!([0, 1, 2, 3].map(|party| forked(&net, party)), [0, 2, 2, 0]);
+    // Both hold the same entries as before, and the same evidence is all that they lack.
+    for party in [3, 0] {
+        let before = net.events.len();
+        meet(&mut net, party);
+        let events = &net.events[before..];
+        assert_eq!(forked(&net, party), 2);
+        assert!(events.iter().any(|event| event.1 == party && event.3 == SessionEvent::InSync), "{events:?}");
+        assert!(!events.iter().any(|event| event.3 == SessionEvent::OutOfSync), "{events:?}");
+    }
+}
+
+#[test]
 fn a_relay_comes_back_from_what_it_stored_and_knows_whom_it_met() {
     let mut net = Net::new(vec![Party::replica(0, 1), Party::storing_relay(9, 5, &[])], 7);
     for n in 0..100 {

@@ -4,7 +4,7 @@
 //! round. The invariant: it changes nothing but the outbox.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::super::message::{OFFERS_MAX, name_of};
@@ -51,21 +51,28 @@ pub(super) fn plan(
             }
             Move::Search(log) => searches.push(log),
             Move::Expect(log, _) if answers.len() < OFFERS_MAX => {
-                let nothing = Offer { log, start: 0, size: 0, root: [0; 8], evidence: None };
-                answers.push(set.offer(&log).unwrap_or(nothing));
+                answers.push(set.offer(&log).unwrap_or(nothing(log)));
             }
             Move::Expect(..) => {}
         }
     }
-    // Where both know of a fork, who has the smaller root searches, and may not know yet that it has to.
-    let parted = |offer: &Offer| {
-        let ours = set.offer(&offer.log).filter(|ours| ours.evidence.is_some())?;
-        let same = (ours.size, ours.evidence) == (offer.size, offer.evidence);
-        (same && ours.root > offer.root).then_some(ours)
+    let answered: BTreeSet<LogId> = answers.iter().map(|answer| answer.log).collect();
+    let forked = theirs.iter().filter(|offer| offer.evidence.is_some() && !answered.contains(&offer.log));
+    let answer = |offer: &Offer| {
+        let ours = set.offer(&offer.log).unwrap_or(nothing(offer.log));
+        // The peer sends its evidence once it knows that this side has none, or another. Where both know of a fork, who has
+        // the smaller root searches, and may not know yet that it has to.
+        let searches = ours.size == offer.size && ours.root > offer.root;
+        (ours.evidence != offer.evidence || searches).then_some(ours)
     };
     let room = OFFERS_MAX.saturating_sub(answers.len());
-    answers.extend(theirs.iter().filter_map(parted).take(room));
+    answers.extend(forked.filter_map(answer).take(room));
     (answers, searches)
+}
+
+/// What somebody offers of a log that it does not hold.
+const fn nothing(log: LogId) -> Offer {
+    Offer { log, start: 0, size: 0, root: [0; 8], evidence: None }
 }
 
 /// The logs of the scope whose heads changed after a version, up to `max` and one.
