@@ -17,6 +17,8 @@
 mod files;
 #[path = "crash/records.rs"]
 mod records;
+#[path = "crash/watch.rs"]
+mod watch;
 #[path = "crash/workload.rs"]
 mod workload;
 

@@ -1,10 +1,12 @@
-//! The file store on a simulated disk, under a replica: power is lost before or after any effect.
+//! The file store on a simulated disk, under whoever is watched: power is lost before or after any effect. The tests here
+//! are those of a replica.
 
 use consilience::store::{Disk as _, FileStore, StoreError};
 
 use crate::simulated::{Loss, Simulated};
-use crate::workload::{Aftermath, STEPS, Step, Watched};
-use crate::world::{Dice, Disk, at};
+use crate::watch::{Effect, Survive, Watch};
+use crate::workload::Watched;
+use crate::world::{Dice, Disk};
 
 /// What the store gives back of a folder.
 fn read(disk: &Simulated) -> Result<Disk, StoreError> {
@@ -13,51 +15,52 @@ fn read(disk: &Simulated) -> Result<Disk, StoreError> {
 }
 
 /// Runs the workload on a disk until an effect fails; whether one did.
-fn run(disk: &Simulated, watched: &mut Watched) -> bool {
+fn run(disk: &Simulated, watched: &mut impl Watch) -> bool {
     steps(disk, watched).is_err()
 }
 
-fn steps(disk: &Simulated, watched: &mut Watched) -> Result<(), StoreError> {
+fn steps<W: Watch>(disk: &Simulated, watched: &mut W) -> Result<(), StoreError> {
     let (mut store, _) = FileStore::open_on(Box::new(disk.handle()))?;
-    for step in STEPS {
+    for step in W::STEPS.iter().copied() {
+        let effect = watched.effect(step);
         watched.act(step);
         watched.leak();
-        match step {
-            Step::Write => {
+        match effect {
+            Effect::Write => {
                 for record in watched.poll() {
                     store.append(&record)?;
                     watched.leak();
                 }
             }
-            Step::Sync => {
+            Effect::Sync => {
                 if let Some(id) = store.sync()? {
                     watched.leak();
                     watched.confirm(id);
                 }
             }
-            Step::Snapshot => {
+            Effect::Snapshot => {
                 let snapshot = watched.snapshot();
                 store.install_snapshot(&snapshot)?;
                 watched.leak();
                 watched.confirm_snapshot(snapshot.covers());
             }
-            Step::Resume | Step::Restore => {
+            Effect::Resume | Effect::Restore => {
                 drop(store);
                 let (again, stored) = FileStore::open_on(Box::new(disk.handle()))?;
                 store = again;
                 let stored = Disk { snapshot: stored.snapshot, records: stored.records };
-                watched.open_again(&stored, matches!(step, Step::Restore));
+                watched.open_again(&stored, effect == Effect::Restore);
             }
-            _ => {}
+            Effect::Nothing => {}
         }
         watched.leak();
     }
     Ok(())
 }
 
-fn effects(seed: u64) -> usize {
+fn effects<W: Watch>(seed: u64) -> usize {
     let disk = Simulated::default();
-    assert!(!run(&disk, &mut Watched::new(seed)));
+    assert!(!run(&disk, &mut W::new(seed)));
     disk.state().effects
 }
 
@@ -71,23 +74,24 @@ fn losses(disk: &Simulated, number: usize, every: usize) -> Vec<Loss> {
 }
 
 /// The power is back, and what survived goes on through a store.
-fn survive(disk: &Simulated, after: &Aftermath, name: &str) {
+fn survive(disk: &Simulated, after: &impl Survive, name: &str) {
     let stored = read(disk).unwrap_or_else(|error| panic!("{name}: {error}"));
     after.survive(&stored, false, name);
 }
 
-#[test]
-fn power_lost_at_any_effect_of_a_file_store_loses_nothing_confirmed_and_forks_nothing() {
+/// Power is lost before or after each effect, and any part of what was not synced with it. Of a write that was torn, it
+/// is torn after each `torn` bytes.
+pub fn lost<W: Watch>(torn: usize) {
     for seed in [2, 3] {
-        for number in 0..effects(seed) {
+        for number in 0..effects::<W>(seed) {
             for done in [false, true] {
                 let disk = Simulated::default();
                 disk.state().fail = Some((number, done));
-                let mut watched = Watched::new(seed);
+                let mut watched = W::new(seed);
                 assert!(run(&disk, &mut watched), "effect {number}");
                 let (after, state) = (watched.aftermath(), disk.state().clone());
-                // Every byte where the write itself is what was torn.
-                let every = if done { 1 } else { 29 };
+                // More often where the write itself is what was torn.
+                let every = if done { torn } else { 29 * torn };
                 for loss in losses(&disk, number, every) {
                     *disk.state() = state.clone();
                     disk.lose_power(loss);
@@ -98,15 +102,14 @@ fn power_lost_at_any_effect_of_a_file_store_loses_nothing_confirmed_and_forks_no
     }
 }
 
-/// As a host does it: the store is opened, the replica comes back, writes, and the power fails again.
-#[test]
-fn power_lost_again_and_again_under_a_replica_loses_nothing_confirmed() {
-    let effects = effects(2);
+/// As a host does it: the store is opened, whoever stores comes back, goes on, and the power fails again.
+pub fn lost_again<W: Watch>() {
+    let effects = effects::<W>(2);
     for seed in 0..40_u64 {
         let mut dice = Dice::new(seed);
         let disk = Simulated::default();
         disk.state().fail = Some((dice.index(effects), dice.one_in(2)));
-        let mut watched = Watched::new(2);
+        let mut watched = W::new(2);
         assert!(run(&disk, &mut watched));
         for round in 0..4_u64 {
             let name = format!("seed {seed}, round {round}");
@@ -114,10 +117,7 @@ fn power_lost_again_and_again_under_a_replica_loses_nothing_confirmed() {
             let (store, stored) = FileStore::open_on(Box::new(disk.handle())).unwrap();
             let stored = Disk { snapshot: stored.snapshot, records: stored.records };
             watched.aftermath().survive(&stored, false, &name);
-            let restores = watched.restores;
-            watched.ms += 1_000;
-            watched.seed += 10_000;
-            watched.open_torn(&stored, restores);
+            watched.come_back(&stored);
             let done = disk.state().effects;
             disk.state().fail = Some((done + dice.index(30), dice.one_in(2)));
             let _ = go_on(store, &mut watched, &mut dice);
@@ -125,10 +125,9 @@ fn power_lost_again_and_again_under_a_replica_loses_nothing_confirmed() {
     }
 }
 
-fn go_on(mut store: FileStore, watched: &mut Watched, dice: &mut Dice) -> Result<(), StoreError> {
+fn go_on(mut store: FileStore, watched: &mut impl Watch, dice: &mut Dice) -> Result<(), StoreError> {
     for _ in 0..12 {
-        let steps = [Step::Set("a"), Step::Remove("b"), Step::Event, Step::Hear, Step::Fill(1)];
-        watched.act(steps[dice.index(5)]);
+        watched.go_on(dice);
         for record in watched.poll() {
             store.append(&record)?;
         }
@@ -151,18 +150,12 @@ fn go_on(mut store: FileStore, watched: &mut Watched, dice: &mut Dice) -> Result
     Ok(())
 }
 
-/// A flipped bit anywhere: the store or the journal says so, or what is left forks nothing.
-#[test]
-fn a_flipped_bit_in_any_file_is_told_or_forks_nothing() {
+/// A flipped bit anywhere: the store or the journal says so, or what is left survives.
+pub fn flipped<W: Watch>() {
     for until in [14, 34, 45, 60] {
         let disk = Simulated::default();
-        let mut watched = Watched::new(2);
-        let effects = {
-            let count = Simulated::default();
-            assert!(!run(&count, &mut Watched::new(2)));
-            count.state().effects
-        };
-        disk.state().fail = Some((effects * until / 60 - 1, true));
+        let mut watched = W::new(2);
+        disk.state().fail = Some((effects::<W>(2) * until / 60 - 1, true));
         run(&disk, &mut watched);
         disk.lose_power(Loss::None);
         let (after, all) = (watched.aftermath(), disk.state().clone());
@@ -184,6 +177,21 @@ fn a_flipped_bit_in_any_file_is_told_or_forks_nothing() {
             }
         }
         assert!(told > 0 && harmless > 0);
-        assert!(after.confirmed > 0 && at(0) < at(1));
+        assert!(after.has_confirmed());
     }
+}
+
+#[test]
+fn power_lost_at_any_effect_of_a_file_store_loses_nothing_confirmed_and_forks_nothing() {
+    lost::<Watched>(1);
+}
+
+#[test]
+fn power_lost_again_and_again_under_a_replica_loses_nothing_confirmed() {
+    lost_again::<Watched>();
+}
+
+#[test]
+fn a_flipped_bit_in_any_file_is_told_or_forks_nothing() {
+    flipped::<Watched>();
 }

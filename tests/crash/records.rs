@@ -1,10 +1,11 @@
-//! Records in a row of bytes, and a snapshot beside them that is replaced at once.
+//! Records in a row of bytes, and a snapshot beside them that is replaced at once, under whoever is watched. The tests
+//! here are those of a replica.
 
-use consilience::journal::{Area, Damage, recover};
-use consilience::{Opened, Replica, ReplicaError, Stored};
+use consilience::journal::{Area, Damage, RecordId, recover};
 
-use crate::workload::{Aftermath, STEPS, Step, Watched};
-use crate::world::{Dice, Disk, at, config, mesh};
+use crate::watch::{Effect, Survive as _, Watch};
+use crate::workload::Watched;
+use crate::world::{Dice, Disk, mesh};
 
 /// A record as it is on storage.
 #[derive(Clone, Debug)]
@@ -40,28 +41,31 @@ impl Storage {
     }
 }
 
+/// What is on storage, what is known, and where, between two effects.
+type Boundary<W> = (Storage, <W as Watch>::Aftermath, String);
+
 /// The workload, with what is on storage and known between any two effects. From step `fails` on no sync succeeds.
-fn boundaries(seed: u64, fails: usize) -> Vec<(Storage, Aftermath, String)> {
-    let mut watched = Watched::new(seed);
+fn boundaries<W: Watch>(seed: u64, fails: usize) -> Vec<Boundary<W>> {
+    let mut watched = W::new(seed);
     let mut storage = Storage::default();
     let mut all = Vec::new();
-    let mut note = |watched: &mut Watched, storage: &Storage, what: String| {
+    let mut note = |watched: &mut W, storage: &Storage, what: String| {
         watched.leak();
         all.push((storage.clone(), watched.aftermath(), what));
     };
-    for (number, step) in STEPS.into_iter().enumerate() {
-        let failed = number >= fails;
-        if failed && matches!(step, Step::Snapshot | Step::Resume | Step::Restore) {
+    for (number, step) in W::STEPS.iter().copied().enumerate() {
+        let (failed, effect) = (number >= fails, watched.effect(step));
+        if failed && matches!(effect, Effect::Snapshot | Effect::Resume | Effect::Restore) {
             break;
         }
         watched.act(step);
-        match step {
-            Step::Sync if failed => note(&mut watched, &storage, format!("step {number}, a sync failed")),
-            _ if failed && step_changes(step) => {
+        match effect {
+            Effect::Sync if failed => note(&mut watched, &storage, format!("step {number}, a sync failed")),
+            Effect::Nothing if failed => {
                 note(&mut watched, &storage, format!("step {number}, {step:?} unsynced"));
             }
-            Step::Write => {
-                let mark = watched.confirmed;
+            Effect::Write => {
+                let mark = watched.confirmed();
                 for record in watched.poll() {
                     storage.pending.push(Stays {
                         id: record.id().as_u64(),
@@ -71,16 +75,16 @@ fn boundaries(seed: u64, fails: usize) -> Vec<(Storage, Aftermath, String)> {
                     note(&mut watched, &storage, format!("step {number}, a record was written"));
                 }
             }
-            Step::Sync => {
+            Effect::Sync => {
                 storage.sync();
                 note(&mut watched, &storage, format!("step {number}, synced and not confirmed"));
                 let last = storage.durable.last().map(|record| record.id);
                 if let Some(last) = last {
-                    watched.confirm(consilience::journal::RecordId::from_u64(last));
+                    watched.confirm(RecordId::from_u64(last));
                 }
                 note(&mut watched, &storage, format!("step {number}, confirmed"));
             }
-            Step::Snapshot => {
+            Effect::Snapshot => {
                 let snapshot = watched.snapshot();
                 storage.sync();
                 note(&mut watched, &storage, format!("step {number}, synced for a snapshot"));
@@ -93,43 +97,38 @@ fn boundaries(seed: u64, fails: usize) -> Vec<(Storage, Aftermath, String)> {
                 storage.durable.retain(|record| record.id > covers.as_u64());
                 note(&mut watched, &storage, format!("step {number}, records are dropped"));
             }
-            Step::Resume | Step::Restore => {
+            Effect::Resume | Effect::Restore => {
                 assert!(storage.pending.is_empty());
-                watched.open_again(&storage.disk([]), matches!(step, Step::Restore));
+                watched.open_again(&storage.disk([]), effect == Effect::Restore);
                 note(&mut watched, &storage, format!("step {number}, opened again"));
             }
-            _ => note(&mut watched, &storage, format!("step {number}, {step:?}")),
+            Effect::Nothing => note(&mut watched, &storage, format!("step {number}, {step:?}")),
         }
     }
     all
-}
-
-/// Whether a step changes the replica, and not only its storage.
-const fn step_changes(step: Step) -> bool {
-    !matches!(step, Step::Write | Step::Sync)
 }
 
 fn cases() -> u64 {
     std::env::var("CONSILIENCE_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(6)
 }
 
-fn runs() -> impl Iterator<Item = (Storage, Aftermath, String)> {
+fn runs<W: Watch>() -> impl Iterator<Item = Boundary<W>> {
     // One writer carries as soon as it can, the other late.
-    [2, 3].into_iter().flat_map(|seed| boundaries(seed, usize::MAX))
+    [2, 3].into_iter().flat_map(|seed| boundaries::<W>(seed, usize::MAX))
 }
 
-#[test]
-fn what_was_not_synced_may_be_gone_or_be_there() {
-    for (storage, after, name) in runs() {
+/// Of what was not synced, all is gone, or all is there.
+pub fn all_or_none<W: Watch>() {
+    for (storage, after, name) in runs::<W>() {
         after.survive(&storage.disk([]), false, &format!("{name}: all unsynced is gone"));
         let kept = storage.pending.iter().map(|record| record.bytes.clone());
         after.survive(&storage.disk(kept), false, &format!("{name}: all is there"));
     }
 }
 
-#[test]
-fn what_was_not_synced_may_be_there_in_part_and_in_any_order() {
-    for (storage, after, name) in runs() {
+/// Of what was not synced, some is there, in any order.
+pub fn in_part<W: Watch>() {
+    for (storage, after, name) in runs::<W>() {
         if storage.pending.is_empty() {
             continue;
         }
@@ -156,9 +155,9 @@ fn what_was_not_synced_may_be_there_in_part_and_in_any_order() {
     }
 }
 
-#[test]
-fn the_last_record_may_be_torn_at_every_byte() {
-    for (storage, after, name) in runs() {
+/// The last record is torn, at every byte.
+pub fn torn<W: Watch>() {
+    for (storage, after, name) in runs::<W>() {
         let Some((last, before)) = storage.pending.split_last() else { continue };
         if !name.contains("written") {
             continue;
@@ -171,10 +170,9 @@ fn the_last_record_may_be_torn_at_every_byte() {
 }
 
 /// Damage is told exactly where a later record knows that what is damaged had been confirmed. Elsewhere it is cut, and
-/// the writer goes on in its next incarnation.
-#[test]
-fn a_flipped_bit_is_told_where_it_was_confirmed_and_cut_elsewhere() {
-    for (number, (storage, after, name)) in runs().enumerate() {
+/// a writer goes on in its next incarnation.
+pub fn flipped<W: Watch>() {
+    for (number, (storage, after, name)) in runs::<W>().enumerate() {
         let all: Vec<&Stays> = storage.all().collect();
         let mut dice = Dice::new(number as u64);
         let mut start = 0;
@@ -192,15 +190,10 @@ fn a_flipped_bit_is_told_where_it_was_confirmed_and_cut_elsewhere() {
                         assert!(vouched, "{name}: {corrupt}");
                         assert_eq!((corrupt.part, corrupt.offset), (Area::Records, start), "{name}");
                         assert_eq!(corrupt.damage, Damage::Lost, "{name}");
-                        let stored = Stored { snapshot: disk.snapshot.as_deref(), records: &disk.records };
-                        let opened = Replica::open(config(9), Opened::Resumed(stored), at(0)).map(drop);
-                        assert_eq!(opened, Err(ReplicaError::Corrupt(corrupt)));
+                        assert_eq!(W::refusal(&disk), Some(corrupt), "{name}");
                         // The good part serves as a backup.
-                        let mut backup = after.clone();
-                        backup.restores = true;
-                        backup.forget_seen();
                         disk.records.truncate(start);
-                        backup.survive(&disk, true, &name);
+                        after.as_backup().survive(&disk, true, &name);
                     }
                     Ok(recovered) => {
                         assert!(!vouched, "{name}: a record knows that it was confirmed");
@@ -228,14 +221,13 @@ fn a_flipped_bit_is_told_where_it_was_confirmed_and_cut_elsewhere() {
     }
 }
 
-/// A sync fails. A host that goes on writing must not confirm; then nothing leaves, and when the power fails nothing
-/// that left is lost.
-#[test]
-fn after_a_failed_sync_nothing_leaves_any_more() {
-    let syncs = STEPS.iter().enumerate().filter(|(_, step)| matches!(step, Step::Sync));
+/// A sync fails, and the host goes on without a confirmation until the power fails.
+pub fn failed_sync<W: Watch>() {
+    let watched = W::new(2);
+    let syncs = W::STEPS.iter().enumerate().filter(|(_, step)| watched.effect(**step) == Effect::Sync);
     for (fails, _) in syncs {
         for seed in [2, 3] {
-            for (storage, after, name) in boundaries(seed, fails) {
+            for (storage, after, name) in boundaries::<W>(seed, fails) {
                 if name.contains("failed") || name.contains("unsynced") {
                     after.survive(&storage.disk([]), false, &format!("{name}: all is gone"));
                     let kept = storage.pending.iter().map(|record| record.bytes.clone());
@@ -244,4 +236,30 @@ fn after_a_failed_sync_nothing_leaves_any_more() {
             }
         }
     }
+}
+
+#[test]
+fn what_was_not_synced_may_be_gone_or_be_there() {
+    all_or_none::<Watched>();
+}
+
+#[test]
+fn what_was_not_synced_may_be_there_in_part_and_in_any_order() {
+    in_part::<Watched>();
+}
+
+#[test]
+fn the_last_record_may_be_torn_at_every_byte() {
+    torn::<Watched>();
+}
+
+#[test]
+fn a_flipped_bit_is_told_where_it_was_confirmed_and_cut_elsewhere() {
+    flipped::<Watched>();
+}
+
+/// A host that goes on writing must not confirm; then nothing leaves, and when the power fails nothing that left is lost.
+#[test]
+fn after_a_failed_sync_nothing_leaves_any_more() {
+    failed_sync::<Watched>();
 }

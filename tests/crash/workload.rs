@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use consilience::crdts::Units;
-use consilience::journal::{Record, RecordId, Snapshot, recover};
-use consilience::{EventRef, Opened, Replica, Stored, Writer};
+use consilience::journal::{JournalCorrupt, Record, RecordId, Snapshot, recover};
+use consilience::{EventRef, Opened, Replica, ReplicaError, Stored, Writer};
 
+use crate::watch::{Effect, Survive, Watch};
 use crate::world::{Disk, How, Node, TOPIC, at, config, keys, mesh, schema, topic};
 
 /// One thing that the host does.
@@ -118,20 +119,20 @@ fn view(replica: &Replica) -> View {
 /// The replica that is watched, one that writes beside it, and one that got everything that could leave.
 #[derive(Debug)]
 pub struct Watched {
-    pub replica: Replica,
+    replica: Replica,
     writer: Writer,
     event: Option<EventRef>,
-    pub bob: Node,
-    pub peer: Node,
+    bob: Node,
+    peer: Node,
     /// What could be read when a record was the last.
-    pub views: BTreeMap<u64, View>,
+    views: BTreeMap<u64, View>,
     /// The last record that was confirmed.
-    pub confirmed: u64,
+    confirmed: u64,
     /// It was opened as from a backup, and that is not stored yet.
-    pub restores: bool,
-    pub ms: u64,
+    restores: bool,
+    ms: u64,
     opened: u64,
-    pub seed: u64,
+    seed: u64,
 }
 
 fn open(seed: u64, opened: Opened<'_>, ms: u64) -> (Replica, Writer) {
@@ -141,7 +142,33 @@ fn open(seed: u64, opened: Opened<'_>, ms: u64) -> (Replica, Writer) {
 }
 
 impl Watched {
-    pub fn new(seed: u64) -> Self {
+    /// Comes back from what is stored, perhaps without what was torn.
+    fn open_torn(&mut self, disk: &Disk, restores: bool) {
+        self.opened += 1;
+        let stored = Stored { snapshot: disk.snapshot.as_deref(), records: &disk.records };
+        let opened = if restores { Opened::Restored(stored) } else { Opened::Resumed(stored) };
+        (self.replica, self.writer) = open(self.seed + 100 * self.opened, opened, self.ms);
+        self.restores = restores;
+        let recovered = recover(&mesh(), disk.snapshot.as_deref(), &disk.records).unwrap();
+        // What came back is durable, and what did not come back never happened.
+        self.confirmed = recovered.last().as_u64();
+        self.views.retain(|id, _| *id <= self.confirmed);
+    }
+
+    fn set(&mut self, key: &str, value: &str) {
+        let mut tx = self.replica.transact(self.writer, TOPIC, at(self.ms)).unwrap();
+        tx.map("tasks").set(key, value).unwrap();
+        tx.commit().unwrap();
+    }
+}
+
+impl Watch for Watched {
+    type Step = Step;
+    type Aftermath = Aftermath;
+    const STEPS: &'static [Step] = &STEPS;
+    const GOES_ON: &'static [Step] = &[Set("a"), Remove("b"), Event, Hear, Fill(1)];
+
+    fn new(seed: u64) -> Self {
         let (replica, writer) = open(seed, Opened::Fresh, 0);
         let mut views = BTreeMap::new();
         views.insert(0, view(&replica));
@@ -161,27 +188,37 @@ impl Watched {
         }
     }
 
-    /// Comes back from what is stored.
-    pub fn open_again(&mut self, disk: &Disk, restores: bool) {
+    fn effect(&self, step: Step) -> Effect {
+        match step {
+            Write => Effect::Write,
+            Sync => Effect::Sync,
+            Snapshot => Effect::Snapshot,
+            Resume => Effect::Resume,
+            Restore => Effect::Restore,
+            _ => Effect::Nothing,
+        }
+    }
+
+    fn open_again(&mut self, disk: &Disk, restores: bool) {
         self.open_torn(disk, restores);
         assert!(self.replica.cut().is_none());
     }
 
-    /// The same, perhaps without what was torn.
-    pub fn open_torn(&mut self, disk: &Disk, restores: bool) {
-        self.opened += 1;
-        let stored = Stored { snapshot: disk.snapshot.as_deref(), records: &disk.records };
-        let opened = if restores { Opened::Restored(stored) } else { Opened::Resumed(stored) };
-        (self.replica, self.writer) = open(self.seed + 100 * self.opened, opened, self.ms);
-        self.restores = restores;
-        let recovered = recover(&mesh(), disk.snapshot.as_deref(), &disk.records).unwrap();
-        // What came back is durable, and what did not come back never happened.
-        self.confirmed = recovered.last().as_u64();
-        self.views.retain(|id, _| *id <= self.confirmed);
+    fn come_back(&mut self, disk: &Disk) {
+        self.ms += 1_000;
+        self.seed += 10_000;
+        self.open_torn(disk, self.restores);
     }
 
-    /// What changes the replica and not its storage.
-    pub fn act(&mut self, step: Step) {
+    fn refusal(disk: &Disk) -> Option<JournalCorrupt> {
+        let stored = Stored { snapshot: disk.snapshot.as_deref(), records: &disk.records };
+        match Replica::open(config(9), Opened::Resumed(stored), at(0)) {
+            Err(ReplicaError::Corrupt(corrupt)) => Some(corrupt),
+            _ => None,
+        }
+    }
+
+    fn act(&mut self, step: Step) {
         self.ms += 10;
         let now = at(self.ms);
         let value = format!("at {}", self.ms);
@@ -225,48 +262,45 @@ impl Watched {
         assert!(self.replica.verify());
     }
 
-    fn set(&mut self, key: &str, value: &str) {
-        let mut tx = self.replica.transact(self.writer, TOPIC, at(self.ms)).unwrap();
-        tx.map("tasks").set(key, value).unwrap();
-        tx.commit().unwrap();
-    }
-
-    /// All records that wait. What can be read now is what they say in the end.
-    pub fn poll(&mut self) -> Vec<Record> {
+    fn poll(&mut self) -> Vec<Record> {
         let records: Vec<Record> = std::iter::from_fn(|| self.replica.poll_record()).collect();
         if let Some(last) = records.last() {
+            // What can be read now is what they say in the end.
             self.views.insert(last.id().as_u64(), view(&self.replica));
         }
         records
     }
 
-    pub fn snapshot(&mut self) -> Snapshot {
+    fn snapshot(&mut self) -> Snapshot {
         let snapshot = self.replica.snapshot();
         self.views.insert(snapshot.covers().as_u64(), view(&self.replica));
         snapshot
     }
 
-    pub fn confirm(&mut self, id: RecordId) {
+    fn confirmed(&self) -> u64 {
+        self.confirmed
+    }
+
+    fn confirm(&mut self, id: RecordId) {
         self.replica.confirm(id).unwrap();
         self.confirmed = self.confirmed.max(id.as_u64());
         self.restores = false;
     }
 
-    pub fn confirm_snapshot(&mut self, covers: RecordId) {
+    fn confirm_snapshot(&mut self, covers: RecordId) {
         self.replica.confirm_snapshot(covers).unwrap();
         self.confirmed = self.confirmed.max(covers.as_u64());
         self.restores = false;
     }
 
-    /// Everything that may leave, leaves.
-    pub fn leak(&mut self) {
+    fn leak(&mut self) {
         let now = at(self.ms);
         let since = self.peer.replica.summary();
         let bundle = self.replica.export_bundle(|_| true, Some(&since), now).unwrap();
         assert_eq!(self.peer.take(&bundle, now).refused, 0);
     }
 
-    pub fn aftermath(&self) -> Aftermath {
+    fn aftermath(&self) -> Aftermath {
         Aftermath {
             views: self.views.clone(),
             confirmed: self.confirmed,
@@ -283,9 +317,9 @@ impl Watched {
 /// What is known where the power failed.
 #[derive(Clone, Debug)]
 pub struct Aftermath {
-    pub views: BTreeMap<u64, View>,
-    pub confirmed: u64,
-    pub restores: bool,
+    views: BTreeMap<u64, View>,
+    confirmed: u64,
+    restores: bool,
     bob: Disk,
     peer: Disk,
     ms: u64,
@@ -294,15 +328,18 @@ pub struct Aftermath {
     seen: RefCell<Vec<(bool, Disk)>>,
 }
 
-impl Aftermath {
-    /// Asks everything anew: what was known of it changed.
-    pub fn forget_seen(&mut self) {
-        self.seen = RefCell::default();
+impl Survive for Aftermath {
+    fn as_backup(&self) -> Self {
+        // What survived already did so otherwise.
+        Self { restores: true, seen: RefCell::default(), ..self.clone() }
     }
 
-    /// The replica comes back from what storage has, says what it should, goes on, and forks nothing. `damaged`: storage
-    /// may have lost what was confirmed.
-    pub fn survive(&self, disk: &Disk, damaged: bool, name: &str) {
+    fn has_confirmed(&self) -> bool {
+        self.confirmed > 0
+    }
+
+    /// It says what it should, goes on, and forks nothing.
+    fn survive(&self, disk: &Disk, damaged: bool, name: &str) {
         let recovered = recover(&mesh(), disk.snapshot.as_deref(), &disk.records)
             .unwrap_or_else(|error| panic!("{name}: {error:?}"));
         let last = recovered.last().as_u64();

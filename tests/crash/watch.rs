@@ -1,0 +1,76 @@
+//! The face by which the crash matrix knows whoever stores: a replica, or a relay. What each does and what has to hold of
+//! it after a crash live with it ([`workload`](crate::workload), [`relay`](crate::relay)); what storage does to records
+//! lives in [`records`](crate::records) and in `files`.
+
+use std::fmt::Debug;
+
+use consilience::journal::{JournalCorrupt, Record, RecordId, Snapshot};
+
+use crate::world::{Dice, Disk};
+
+/// What a step asks of storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing: something changes in memory.
+    Nothing,
+    /// Takes the records that wait.
+    Write,
+    /// Makes them durable, after which they are confirmed.
+    Sync,
+    /// Puts a snapshot in the place of the records.
+    Snapshot,
+    /// The program ends and comes back from what is stored.
+    Resume,
+    /// The same, as if from a backup.
+    Restore,
+}
+
+/// One that stores while it is watched.
+pub trait Watch: Debug {
+    /// One thing that its host does.
+    type Step: Copy + Debug + 'static;
+    /// What is known where the power failed.
+    type Aftermath: Survive;
+    /// All that it does.
+    const STEPS: &'static [Self::Step];
+    /// What it goes on with after the power was back; each step changes what is in memory.
+    const GOES_ON: &'static [Self::Step];
+
+    fn new(seed: u64) -> Self;
+    /// What a step that is next will ask of storage.
+    fn effect(&self, step: Self::Step) -> Effect;
+    /// What changes in memory and not in storage.
+    fn act(&mut self, step: Self::Step);
+    /// Everything that may leave, leaves.
+    fn leak(&mut self);
+    /// All records that wait.
+    fn poll(&mut self) -> Vec<Record>;
+    /// The last record that was confirmed.
+    fn confirmed(&self) -> u64;
+    fn confirm(&mut self, id: RecordId);
+    fn snapshot(&mut self) -> Snapshot;
+    fn confirm_snapshot(&mut self, covers: RecordId);
+    /// Comes back from what is stored, of which nothing is torn.
+    fn open_again(&mut self, disk: &Disk, restores: bool);
+    /// Comes back after the power failed, perhaps without what was torn.
+    fn come_back(&mut self, disk: &Disk);
+    /// Why it does not open on what is stored.
+    fn refusal(disk: &Disk) -> Option<JournalCorrupt>;
+    fn aftermath(&self) -> Self::Aftermath;
+
+    /// Does one of the steps that change what is in memory.
+    fn go_on(&mut self, dice: &mut Dice) {
+        self.act(Self::GOES_ON[dice.index(Self::GOES_ON.len())]);
+    }
+}
+
+/// What is known where the power failed, and what has to hold after it.
+pub trait Survive: Clone + Debug {
+    /// Whoever stored comes back from what storage has, is what it should be, and goes on. `damaged`: storage may have
+    /// lost what was confirmed.
+    fn survive(&self, disk: &Disk, damaged: bool, name: &str);
+    /// The same where storage is opened as a backup from now on.
+    fn as_backup(&self) -> Self;
+    /// Whether anything was confirmed.
+    fn has_confirmed(&self) -> bool;
+}
