@@ -1,5 +1,5 @@
-//! Replicas on storage that loses power between any two effects: nothing confirmed is lost, nothing honest forks, and
-//! what comes back is what the durable records say. Once with records in a row of bytes, once through the file store on
+//! Replicas and relays on storage that loses power between any two effects: nothing confirmed is lost, nothing honest
+//! forks, and what comes back is what the durable records say. Once with records in a row of bytes, once through the file store on
 //! a simulated disk.
 //!
 //! `CONSILIENCE_CASES` sets the number of random subsets tried at each effect; a failure names the effect.
@@ -17,6 +17,8 @@
 mod files;
 #[path = "crash/records.rs"]
 mod records;
+#[path = "crash/relay.rs"]
+mod relay;
 #[path = "crash/watch.rs"]
 mod watch;
 #[path = "crash/workload.rs"]
@@ -24,4 +26,5 @@ mod workload;
 
 #[cfg(feature = "file-store")]
 use consilience_test_support::disk as simulated;
+use consilience_test_support::meetings;
 use consilience_test_support::replicas as world;

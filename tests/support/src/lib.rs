@@ -9,6 +9,7 @@
 //! | `histories` | `sync` | random histories of honest and cloned writers over a bad network |
 //! | `foe` | `sync` | a speaker of the session protocol that may lie |
 //! | `replicas`, `oracle` | `replica` | replicas with storage in memory, and the list of commits that judges them |
+//! | `meetings` | `replica` | a session in memory between a replica and a relay |
 //! | `hand` | `replica` | a member that writes payloads and bundles byte by byte |
 //! | `disk` | `disk` | a disk in memory that knows what is durable |
 //!
@@ -35,6 +36,8 @@ pub mod hand;
 pub mod histories;
 #[cfg(feature = "sync")]
 pub mod logsets;
+#[cfg(feature = "replica")]
+pub mod meetings;
 #[cfg(feature = "replica")]
 pub mod oracle;
 #[cfg(feature = "replica")]
