@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
 
+#[path = "growth/relay.rs"]
+mod relay;
+
 use consilience::crdts::{KEY_BYTES_MAX, Timestamp, VALUE_BYTES_MAX};
 use consilience::sync::{ENTRY_BYTES_MAX, Keypair, MeshId, Topic};
 use consilience::{CommitError, Config, Opened, Replica, WriteError, Writer};

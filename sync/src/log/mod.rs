@@ -517,12 +517,18 @@ impl Log {
         Ok(())
     }
 
-    /// Drops entries whatever the base says: for logs that are retired or invalidated.
-    pub(crate) fn drop_all_below(&mut self, seq: u64) {
+    /// Drops entries whatever the base says: for logs that are retired or invalidated. Gives how many bytes they took.
+    pub(crate) fn drop_all_below(&mut self, seq: u64) -> u64 {
         let seq = seq.min(self.run.end());
-        self.run.drop_below(&self.keys, seq);
+        let dropped = self.run.drop_below(&self.keys, seq);
         self.ready = self.ready.max(seq);
         self.count_late();
+        dropped as u64
+    }
+
+    /// How many bytes the entries take that are here.
+    pub(crate) fn entry_bytes(&self) -> u64 {
+        self.run.entry_bytes() as u64
     }
 
     /// Drops the entries from `size` on: those after the first difference of a forked event log.

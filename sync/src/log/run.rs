@@ -171,6 +171,11 @@ impl Run {
         self.last
     }
 
+    /// The bytes of the entries that are held.
+    pub(crate) fn entry_bytes(&self) -> usize {
+        self.blocks.iter().map(|block| block.bytes.len()).sum::<usize>() + self.tail.len()
+    }
+
     /// The bytes that are held: entries, hashes, and the tables that find them.
     pub(crate) fn memory(&self) -> usize {
         let blocks = self.blocks.iter().map(|block| block.bytes.len()).sum::<usize>();
@@ -318,12 +323,13 @@ impl Run {
         }
     }
 
-    /// Drops the entries below `seq`, which is at most [`end`](Self::end). The rest proves as before.
-    pub(crate) fn drop_below(&mut self, keys: &LogKeys, seq: u64) {
+    /// Drops the entries below `seq`, which is at most [`end`](Self::end). The rest proves as before. Gives how many bytes
+    /// the dropped entries took.
+    pub(crate) fn drop_below(&mut self, keys: &LogKeys, seq: u64) -> usize {
         if seq <= self.start || seq > self.end() {
-            return;
+            return 0;
         }
-        let Some(peaks) = self.proofs(keys, &[]).peaks(seq) else { return };
+        let Some(peaks) = self.proofs(keys, &[]).peaks(seq) else { return 0 };
         let before = self.before(seq);
         // The bytes that the first block loses at its front. Its rest stays encoded after the entry that goes, as it
         // was.
@@ -333,8 +339,10 @@ impl Run {
             let entries = self.entries(seq, self.end());
             entries.position()
         };
-        self.blocks.drain(..self.number(seq).min(self.blocks.len()));
+        let whole = self.blocks.drain(..self.number(seq).min(self.blocks.len()));
+        let mut dropped = whole.map(|block| block.bytes.len()).sum::<usize>() + skip;
         if seq == self.end() {
+            dropped += self.entry_bytes();
             self.blocks.clear();
             self.tail.clear();
             self.last_from = None;
@@ -362,6 +370,7 @@ impl Run {
         self.start = seq;
         self.start_peaks = peaks;
         self.before = before;
+        dropped
     }
 
     /// Drops the entries from `size` on, which is not below [`start`](Self::start).

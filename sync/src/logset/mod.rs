@@ -59,6 +59,8 @@ pub struct LogSet {
     invalid: BTreeSet<(Timestamp, LogId)>,
     late: usize,
     staged: usize,
+    /// About how many bytes of entries that nobody needs were dropped so far.
+    freed: u64,
     /// The latest time that was passed in.
     now: Timestamp,
 }
@@ -81,6 +83,7 @@ impl LogSet {
             invalid: BTreeSet::new(),
             late: 0,
             staged: 0,
+            freed: 0,
             now: Timestamp::EPOCH,
         }
     }
@@ -216,6 +219,7 @@ impl LogSet {
         }
         self.late -= slot.late;
         self.staged -= slot.staged;
+        self.freed += slot.log.entry_bytes();
         true
     }
 
@@ -291,6 +295,12 @@ impl LogSet {
             staged_bytes: self.staged,
             late_bytes: self.late,
         }
+    }
+
+    /// About how many bytes of entries were dropped so far, because nobody needs them: what is stored has them until the
+    /// next snapshot.
+    pub(crate) const fn freed_bytes(&self) -> u64 {
+        self.freed
     }
 
     /// Appends to a local writer's log.
@@ -616,7 +626,7 @@ impl LogSet {
     /// entries that a change speaks of can be read until the next is polled.
     pub fn poll_change(&mut self) -> Option<Change> {
         if let Some(slot) = self.polled.take().and_then(|log| self.slots.get_mut(&log)) {
-            slot.drop_acknowledged();
+            self.freed += slot.drop_acknowledged();
         }
         while let Some(log) = self.changed.first_key_value().map(|(_, log)| *log) {
             if let Some(slot) = self.slots.get_mut(&log) {
@@ -625,7 +635,7 @@ impl LogSet {
                     return Some(change);
                 }
                 slot.queued = None;
-                slot.drop_acknowledged();
+                self.freed += slot.drop_acknowledged();
             }
             self.changed.pop_first();
         }
@@ -661,8 +671,15 @@ impl LogSet {
             self.invalid.pop_first();
             let Some(slot) = self.slots.get_mut(&log) else { continue };
             match slot.valid_below() {
-                Some(0) => slot.log.forget(),
-                Some(valid_below) => slot.log.truncate(valid_below),
+                Some(0) => {
+                    self.freed += slot.log.entry_bytes();
+                    slot.log.forget();
+                }
+                Some(valid_below) => {
+                    let held = slot.log.entry_bytes();
+                    slot.log.truncate(valid_below);
+                    self.freed += held.saturating_sub(slot.log.entry_bytes());
+                }
                 None => {}
             }
             self.wait(&log, now);

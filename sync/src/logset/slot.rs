@@ -240,8 +240,8 @@ impl Slot {
         self.generation != self.acknowledged.generation || self.valid_below() != self.acknowledged.valid_below
     }
 
-    /// Drops the acknowledged entries that nobody needs.
-    pub(super) fn drop_acknowledged(&mut self) {
+    /// Drops the acknowledged entries that nobody needs. Gives how many bytes they took.
+    pub(super) fn drop_acknowledged(&mut self) -> u64 {
         if !self.owes() {
             self.log.drop_replaced();
         }
@@ -256,9 +256,10 @@ impl Slot {
         let lag = if self.retired >= below || below == self.log.size() { 0 } else { DROP_LAG };
         // Others may need the entries of a forked log that count, and no base that is known to one of them is known to
         // all.
-        if self.evidence.is_none() && below >= self.log.start() + lag {
-            self.log.drop_all_below(below);
+        if self.evidence.is_some() || below < self.log.start() + lag {
+            return 0;
         }
+        self.log.drop_all_below(below)
     }
 
     /// The next change that the caller has not acknowledged.

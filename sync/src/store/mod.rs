@@ -58,23 +58,27 @@ struct Growth {
     records: usize,
     /// Of that snapshot.
     snapshot: usize,
-    /// Of the records that a snapshot covers which is not confirmed yet, and of that.
-    made: Option<(usize, usize)>,
+    /// How many bytes of entries had been [dropped](LogSet::freed_bytes) by then.
+    freed: u64,
+    /// The same of a snapshot that is not confirmed yet; its records are those that it covers.
+    made: Option<(usize, usize, u64)>,
 }
 
 impl Growth {
     /// Records of fewer bytes are not worth a snapshot.
     const RECORDS_MIN: usize = 4 << 10;
 
-    const fn wants_snapshot(self) -> bool {
-        self.records >= Self::RECORDS_MIN && self.records >= self.snapshot / 3
+    const fn wants_snapshot(self, freed: u64) -> bool {
+        let third = self.snapshot / 3;
+        let least = if third > Self::RECORDS_MIN { third } else { Self::RECORDS_MIN };
+        self.records >= least || freed.saturating_sub(self.freed) >= least as u64
     }
 
     /// Notes that the last snapshot made is durable.
     const fn confirm(&mut self) {
-        if let Some((records, snapshot)) = self.made.take() {
+        if let Some((records, snapshot, freed)) = self.made.take() {
             self.records = self.records.saturating_sub(records);
-            self.snapshot = snapshot;
+            (self.snapshot, self.freed) = (snapshot, freed);
         }
     }
 }
@@ -287,12 +291,13 @@ impl LogStore {
         record
     }
 
-    /// Whether the records since the last snapshot weigh a third of that, and at least 4 KiB: then a
-    /// [snapshot](Self::snapshot) in their place keeps the stored bytes in proportion to the entries held. Each byte is
-    /// written about four times for it.
+    /// Whether the records since the last snapshot, or the entries that were dropped since, weigh a third of that, and at
+    /// least 4 KiB: then a [snapshot](Self::snapshot) in their place keeps the stored bytes in proportion to the entries
+    /// held. Each byte is written about four times for it; more often where entries are dropped without others in their
+    /// place.
     #[must_use]
     pub const fn wants_snapshot(&self) -> bool {
-        self.growth.wants_snapshot()
+        self.growth.wants_snapshot(self.set.freed_bytes())
     }
 
     /// The host has a record and all before it on durable storage. Own entries in them may be signed now.

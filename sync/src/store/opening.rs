@@ -155,7 +155,7 @@ impl LogStore {
         }
         write_marks(&mut self.set, marks, &mut |item| writer.push(item));
         let snapshot = writer.finish();
-        self.growth.made = Some((self.growth.records, snapshot.as_bytes().len()));
+        self.growth.made = Some((self.growth.records, snapshot.as_bytes().len(), self.set.freed_bytes()));
         snapshot
     }
 
