@@ -4,7 +4,8 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use super::message::Name;
+use super::message::RootPrefix;
+use super::scope::ScopeName;
 use crate::identity::AgentId;
 
 /// Roots that are remembered.
@@ -19,8 +20,8 @@ const PEERS_MAX: usize = 256;
 pub(crate) struct Checkpoint {
     pub(crate) peer: AgentId,
     /// The scope that they were equal in.
-    pub(crate) scope: Name,
-    pub(crate) root: Name,
+    pub(crate) scope: ScopeName,
+    pub(crate) root: RootPrefix,
 }
 
 impl Checkpoint {
@@ -47,15 +48,15 @@ impl Checkpoint {
 /// The roots at which this side was equal with somebody, and what had changed by then.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
-    roots: VecDeque<(Name, u64)>,
+    roots: VecDeque<(RootPrefix, u64)>,
     peers: BTreeMap<AgentId, Met>,
 }
 
 /// The last time that this side and a peer were equal.
 #[derive(Clone, Copy, Debug)]
 struct Met {
-    scope: Name,
-    root: Name,
+    scope: ScopeName,
+    root: RootPrefix,
     /// Whether the store has marked it, or need not.
     marked: bool,
 }
@@ -90,7 +91,7 @@ impl Memory {
     }
 
     /// The version of this side when it had a root.
-    fn version_of(&self, root: Name) -> Option<u64> {
+    fn version_of(&self, root: RootPrefix) -> Option<u64> {
         self.roots.iter().find(|(there, _)| *there == root).map(|(_, version)| *version)
     }
 
@@ -111,7 +112,7 @@ pub(crate) struct Checkpoints<'a> {
     pub(crate) memory: &'a mut Memory,
     pub(crate) peer: AgentId,
     /// What the session is about now.
-    pub(crate) scope: Name,
+    pub(crate) scope: ScopeName,
 }
 
 impl Checkpoints<'_> {
@@ -123,13 +124,13 @@ impl Checkpoints<'_> {
 
     /// The root at which this side and the peer were equal last, if it is of the same scope: of what lay outside it says
     /// nothing.
-    pub(crate) fn last_with_peer(&self) -> Option<Name> {
+    pub(crate) fn last_with_peer(&self) -> Option<RootPrefix> {
         let met = self.memory.peers.get(&self.peer)?;
         (met.scope == self.scope).then_some(met.root)
     }
 
     /// The version of this side when it had a root.
-    pub(crate) fn version_of(&self, root: Name) -> Option<u64> {
+    pub(crate) fn version_of(&self, root: RootPrefix) -> Option<u64> {
         self.memory.version_of(root)
     }
 }

@@ -1,8 +1,7 @@
 //! [`Interests`]: the topics that each side wants, and those that both do.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use super::message::Name;
-use super::scope::Scope;
+use super::scope::{Scope, ScopeName};
 
 /// What each side wants. The invariant: `both` is what both want, by what is known of the peer.
 #[derive(Debug)]
@@ -11,7 +10,7 @@ pub(super) struct Interests {
     /// The peer's, if it has said so.
     theirs: Option<Scope>,
     both: Scope,
-    both_name: Name,
+    both_name: ScopeName,
     /// Whether the peer has to be told what this side wants.
     unreported: bool,
 }
@@ -24,7 +23,7 @@ impl Interests {
             ours,
             theirs: there.then(Scope::everything),
             both: Scope::from_filters([]),
-            both_name: Name::default(),
+            both_name: ScopeName::default(),
         };
         interests.meet();
         interests
@@ -64,7 +63,7 @@ impl Interests {
     }
 
     /// The name of that.
-    pub(super) const fn both_name(&self) -> Name {
+    pub(super) const fn both_name(&self) -> ScopeName {
         self.both_name
     }
 

@@ -28,22 +28,25 @@ const UNWANTED: u8 = Part::KINDS + 7;
 const REFUSED: u8 = Part::KINDS + 8;
 const DONE: u8 = Part::KINDS + 9;
 
-/// A log, by the first bytes of its id. Two logs with one name are 2^64 ids away, or both of one writer that looked for
+/// A log, by the first bytes of its id. Two logs with one alias are 2^64 ids away, or both of one writer that looked for
 /// them: then neither is found by it.
-pub(crate) type Name = [u8; 8];
+pub(crate) type Alias = [u8; 8];
 
-pub(crate) fn name_of(log: &LogId) -> Name {
+pub(crate) fn alias_of(log: &LogId) -> Alias {
     log.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-/// An id for a log of which nothing is known here but its name.
-pub(crate) fn placeholder(name: Name) -> LogId {
+/// An id for a log of which nothing is known here but its alias.
+pub(crate) fn placeholder(alias: Alias) -> LogId {
     let mut id = [0; 32];
     if let Some(first) = id.first_chunk_mut() {
-        *first = name;
+        *first = alias;
     }
     LogId::from_bytes(id)
 }
+
+/// The first bytes of a root: enough to name one that both sides had.
+pub(crate) type RootPrefix = [u8; 8];
 
 /// Which logs some offers are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,11 +87,11 @@ pub(crate) enum Message<'a> {
     /// What the sender wants.
     Subscribe(Scope),
     /// The root of what the sender has; and the beginning of the root at which the two were equal before.
-    Root { round: u64, root: [u8; 32], since: Option<Name> },
+    Root { round: u64, root: [u8; 32], since: Option<RootPrefix> },
     /// The roots are equal.
     Same { round: u64 },
-    /// A frame of a reconciliation of one range of the scope.
-    Compare { round: u64, part: usize, frame: &'a [u8] },
+    /// A message of the reconciliation of one range of the scope.
+    Compare { round: u64, scope_range: usize, message: &'a [u8] },
     /// What the sender has of some logs. Of logs that are not held here, the id is a placeholder.
     Offers { round: u64, extent: Extent, offers: Vec<Offer> },
     /// A log's opening.
@@ -96,15 +99,15 @@ pub(crate) enum Message<'a> {
     /// Evidence of a fork.
     Evidence(&'a [u8]),
     /// Entries.
-    Range { name: Name, bytes: &'a [u8] },
+    Range { alias: Alias, bytes: &'a [u8] },
     /// The sender asks for entries.
-    Want { name: Name, want: Want },
+    Want { alias: Alias, want: Want },
     /// The sender does not have any more what was asked for.
-    Gone { name: Name, gone: Gone },
+    Gone { alias: Alias, gone: Gone },
     /// The sender does not hold this log and does not want it.
-    Unwanted { name: Name },
+    Unwanted { alias: Alias },
     /// The sender could not take a range in; so much it has.
-    Refused { name: Name, have: u64 },
+    Refused { alias: Alias, have: u64 },
     /// The sender has sent all that the round gave it to send; whether that brought it anything, and whether more
     /// differs than the round had room for.
     Done { round: u64, gained: bool, more: bool },
@@ -114,8 +117,8 @@ pub(crate) enum Message<'a> {
 
 impl<'a> Message<'a> {
     /// Appends what stands before the bytes of a range.
-    pub(crate) fn put_range_head(name: &Name, out: &mut Vec<u8>) {
-        Part::Range(LogRef::Alias(*name), &[]).write(out);
+    pub(crate) fn put_range_head(alias: &Alias, out: &mut Vec<u8>) {
+        Part::Range(LogRef::Alias(*alias), &[]).write(out);
     }
 
     /// Appends the message: its kind and the rest.
@@ -131,10 +134,10 @@ impl<'a> Message<'a> {
                 body.extend(since.iter().flatten());
             }
             Self::Same { round } => numbered(body, SAME, *round),
-            Self::Compare { round, part, frame } => {
+            Self::Compare { round, scope_range, message } => {
                 numbered(body, COMPARE, *round);
-                put_varint(body, *part as u64);
-                body.extend_from_slice(frame);
+                put_varint(body, *scope_range as u64);
+                body.extend_from_slice(message);
             }
             Self::Offers { round, extent, offers } => {
                 numbered(body, OFFERS, *round);
@@ -143,12 +146,12 @@ impl<'a> Message<'a> {
             }
             Self::Open(bytes) => Part::Opening(bytes).write(body),
             Self::Evidence(bytes) => Part::Evidence(bytes).write(body),
-            Self::Range { name, bytes } => Part::Range(LogRef::Alias(*name), bytes).write(body),
-            Self::Want { name, want } => about(body, WANT, name, &want.encode()),
-            Self::Gone { name, gone } => about(body, GONE, name, &gone.encode()),
-            Self::Unwanted { name } => about(body, UNWANTED, name, &[]),
-            Self::Refused { name, have } => {
-                about(body, REFUSED, name, &[]);
+            Self::Range { alias, bytes } => Part::Range(LogRef::Alias(*alias), bytes).write(body),
+            Self::Want { alias, want } => about(body, WANT, alias, &want.encode()),
+            Self::Gone { alias, gone } => about(body, GONE, alias, &gone.encode()),
+            Self::Unwanted { alias } => about(body, UNWANTED, alias, &[]),
+            Self::Refused { alias, have } => {
+                about(body, REFUSED, alias, &[]);
                 put_varint(body, *have);
             }
             Self::Done { round, gained, more } => {
@@ -172,9 +175,9 @@ impl<'a> Message<'a> {
             SAME => Self::Same { round: reader.varint()? },
             COMPARE => {
                 let round = reader.varint()?;
-                let part = reader.varint_max(Scope::FILTERS_MAX as u64)?;
-                let part = usize::try_from(part).map_err(|_| DecodeError::Limit)?;
-                Self::Compare { round, part, frame: rest(&mut reader)? }
+                let scope_range = reader.varint_max(Scope::FILTERS_MAX as u64)?;
+                let scope_range = usize::try_from(scope_range).map_err(|_| DecodeError::Limit)?;
+                Self::Compare { round, scope_range, message: rest(&mut reader)? }
             }
             OFFERS => {
                 let (round, extent) = (reader.varint()?, Extent::from_code(reader.byte()?)?);
@@ -187,10 +190,10 @@ impl<'a> Message<'a> {
                 }
                 Self::Offers { round, extent, offers }
             }
-            WANT => Self::Want { name: reader.array()?, want: Want::decode(rest(&mut reader)?)? },
-            GONE => Self::Gone { name: reader.array()?, gone: Gone::decode(rest(&mut reader)?)? },
-            UNWANTED => Self::Unwanted { name: reader.array()? },
-            REFUSED => Self::Refused { name: reader.array()?, have: reader.varint_max(LOG_SIZE_MAX)? },
+            WANT => Self::Want { alias: reader.array()?, want: Want::decode(rest(&mut reader)?)? },
+            GONE => Self::Gone { alias: reader.array()?, gone: Gone::decode(rest(&mut reader)?)? },
+            UNWANTED => Self::Unwanted { alias: reader.array()? },
+            REFUSED => Self::Refused { alias: reader.array()?, have: reader.varint_max(LOG_SIZE_MAX)? },
             DONE => {
                 let round = reader.varint()?;
                 let flags = reader.byte()?;
@@ -211,7 +214,7 @@ impl<'a> Message<'a> {
         match Part::read_rest(kind, bytes) {
             Ok(Some(Part::Opening(bytes))) => Ok(Self::Open(bytes)),
             Ok(Some(Part::Evidence(bytes))) => Ok(Self::Evidence(bytes)),
-            Ok(Some(Part::Range(LogRef::Alias(name), bytes))) => Ok(Self::Range { name, bytes }),
+            Ok(Some(Part::Range(LogRef::Alias(alias), bytes))) => Ok(Self::Range { alias, bytes }),
             // Heads come in ranges, and a range names its log by its alias.
             Ok(Some(_)) => Err(DecodeError::Kind),
             Ok(None) => Ok(Self::Unknown),
@@ -231,15 +234,15 @@ fn numbered(body: &mut Vec<u8>, kind: u8, number: u64) {
     put_varint(body, number);
 }
 
-fn about(body: &mut Vec<u8>, kind: u8, name: &Name, bytes: &[u8]) {
+fn about(body: &mut Vec<u8>, kind: u8, alias: &Alias, bytes: &[u8]) {
     body.push(kind);
-    body.extend_from_slice(name);
+    body.extend_from_slice(alias);
     body.extend_from_slice(bytes);
 }
 
 /// An offer takes 18 bytes or a few more.
 fn put_offer(body: &mut Vec<u8>, offer: &Offer) {
-    body.extend_from_slice(&name_of(&offer.log));
+    body.extend_from_slice(&alias_of(&offer.log));
     // Sizes have 44 bits.
     put_varint(body, offer.start << 1 | u64::from(offer.evidence.is_some()));
     put_varint(body, offer.size.saturating_sub(offer.start));
@@ -276,7 +279,7 @@ mod tests {
             Message::Root { round: 300, root: [1; 32], since: None },
             Message::Root { round: 1, root: [1; 32], since: Some([2; 8]) },
             Message::Same { round: 1 },
-            Message::Compare { round: 1, part: 64, frame: b"frame" },
+            Message::Compare { round: 1, scope_range: 64, message: b"message" },
             Message::Offers {
                 round: 2,
                 extent: Extent::Answer,
@@ -284,11 +287,11 @@ mod tests {
             },
             Message::Open(b"opening"),
             Message::Evidence(b"evidence"),
-            Message::Range { name: [1; 8], bytes: b"range" },
-            Message::Want { name: [1; 8], want },
-            Message::Gone { name: [1; 8], gone: Gone { below: 4 } },
-            Message::Unwanted { name: [1; 8] },
-            Message::Refused { name: [1; 8], have: 7 },
+            Message::Range { alias: [1; 8], bytes: b"range" },
+            Message::Want { alias: [1; 8], want },
+            Message::Gone { alias: [1; 8], gone: Gone { below: 4 } },
+            Message::Unwanted { alias: [1; 8] },
+            Message::Refused { alias: [1; 8], have: 7 },
             Message::Done { round: 3, gained: true, more: false },
             Message::Done { round: 4, gained: false, more: true },
         ] {

@@ -187,11 +187,11 @@ impl Exchange {
             }
             Message::Same { round } => {
                 let outcome = self.in_round(cx, |rounds, field| rounds.same(round, field));
-                self.follow(outcome, cx);
+                self.end_round(outcome, cx);
             }
-            Message::Compare { round, part, frame } => {
+            Message::Compare { round, scope_range, message } => {
                 self.touch_round(cx.ms);
-                self.in_round(cx, |rounds, field| rounds.compare(round, part, frame, field))
+                self.in_round(cx, |rounds, field| rounds.compare(round, scope_range, message, field))
                     .map_err(Fault::Reconcile)?;
             }
             Message::Offers { round, extent, offers } => {
@@ -204,24 +204,24 @@ impl Exchange {
             }
             Message::Done { round, gained, more } => {
                 let outcome = self.rounds.done(round, gained, more);
-                self.follow(outcome, cx);
+                self.end_round(outcome, cx);
             }
             Message::Unknown => {}
             Message::Open(bytes) => return self.take_opening(bytes, cx),
             Message::Evidence(bytes) => return self.take_evidence(bytes, cx),
-            Message::Range { name, bytes } => {
+            Message::Range { alias, bytes } => {
                 self.touch_round(cx.ms);
-                return self.take_range(name, bytes, cx);
+                return self.take_range(alias, bytes, cx);
             }
-            Message::Want { name, want } => self.take_want(name, want, cx),
-            Message::Gone { name, gone } => self.take_gone(name, gone, cx),
-            Message::Unwanted { name } => {
-                if let Some(log) = cx.store.logs().find(&name) {
+            Message::Want { alias, want } => self.take_want(alias, want, cx),
+            Message::Gone { alias, gone } => self.take_gone(alias, gone, cx),
+            Message::Unwanted { alias } => {
+                if let Some(log) = cx.store.logs().find(&alias) {
                     self.outbox.unwanted(&log);
                 }
             }
-            Message::Refused { name, have } => {
-                if let Some(log) = cx.store.logs().find(&name) {
+            Message::Refused { alias, have } => {
+                if let Some(log) = cx.store.logs().find(&alias) {
                     self.outbox.peer_has_only(&log, have);
                 }
             }
@@ -258,8 +258,8 @@ impl Exchange {
         }
     }
 
-    /// Does what the end of a round asks for.
-    fn follow(&mut self, outcome: RoundOutcome, cx: &mut Context<'_>) {
+    /// Does what the end of a round asks for, if it has ended.
+    fn end_round(&mut self, outcome: RoundOutcome, cx: &mut Context<'_>) {
         let heartbeat = cx.ms.saturating_add(self.heartbeat_ms);
         match outcome {
             RoundOutcome::Going => return,
@@ -330,7 +330,7 @@ impl Exchange {
         }
         let start = out.len();
         let outcome = self.in_round(cx, |rounds, field| rounds.compose(field, out));
-        self.follow(outcome, cx);
+        self.end_round(outcome, cx);
         if out.len() > start {
             self.touch_round(cx.ms);
             return;

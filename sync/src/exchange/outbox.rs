@@ -9,7 +9,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use super::message::{Message, name_of};
+use super::message::{Message, alias_of};
 use super::scope::Scope;
 use crate::identity::LogId;
 use crate::log::{RangeForm, Want};
@@ -306,7 +306,7 @@ impl Outbox {
             return false;
         }
         let start = out.len();
-        Message::put_range_head(&name_of(log), out);
+        Message::put_range_head(&alias_of(log), out);
         match set.write_answer(log, &want, RANGE_BYTES, out) {
             Written::Range { end } => {
                 let known = self.peer_state_mut(log);
@@ -319,7 +319,7 @@ impl Outbox {
             }
             Written::Gone(gone) => {
                 out.truncate(start);
-                Message::Gone { name: name_of(log), gone }.put(out);
+                Message::Gone { alias: alias_of(log), gone }.put(out);
                 if !proof {
                     item.range = Some(Want { from: gone.below, to: u64::MAX, form: RangeForm::Alone });
                 }

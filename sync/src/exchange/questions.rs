@@ -6,7 +6,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use super::message::{Message, Name, name_of};
+use super::message::{Alias, Message, alias_of};
 use crate::identity::LogId;
 use crate::log::{RangeForm, Want};
 
@@ -16,9 +16,9 @@ const WAITING_MAX: usize = 64;
 /// Questions and refusals.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
-    wants: BTreeMap<Name, Want>,
-    refused: BTreeMap<Name, u64>,
-    unwanted: BTreeSet<Name>,
+    wants: BTreeMap<Alias, Want>,
+    refused: BTreeMap<Alias, u64>,
+    unwanted: BTreeSet<Alias>,
     /// What was asked for of a log, and when: not asked for again as long as nothing has come.
     asked: BTreeMap<LogId, (Want, u64)>,
 }
@@ -39,7 +39,7 @@ impl Questions {
 
     /// Asks for entries, however often.
     pub(super) fn want(&mut self, log: &LogId, want: Want) {
-        put(&mut self.wants, name_of(log), want);
+        put(&mut self.wants, alias_of(log), want);
     }
 
     /// Notes that entries of a log have come.
@@ -56,13 +56,13 @@ impl Questions {
 
     /// Says that a range was not taken in, and how much is here.
     pub(super) fn refuse(&mut self, log: &LogId, have: u64) {
-        put(&mut self.refused, name_of(log), have);
+        put(&mut self.refused, alias_of(log), have);
     }
 
     /// Says that a log is not held and not wanted.
     pub(super) fn unwanted(&mut self, log: &LogId) {
         if self.unwanted.len() < WAITING_MAX {
-            self.unwanted.insert(name_of(log));
+            self.unwanted.insert(alias_of(log));
         }
     }
 
@@ -79,12 +79,12 @@ impl Questions {
 
     /// Writes the next of them, if there is one.
     pub(super) fn compose(&mut self, out: &mut Vec<u8>) {
-        if let Some((name, want)) = self.wants.pop_first() {
-            Message::Want { name, want }.put(out);
-        } else if let Some((name, have)) = self.refused.pop_first() {
-            Message::Refused { name, have }.put(out);
-        } else if let Some(name) = self.unwanted.pop_first() {
-            Message::Unwanted { name }.put(out);
+        if let Some((alias, want)) = self.wants.pop_first() {
+            Message::Want { alias, want }.put(out);
+        } else if let Some((alias, have)) = self.refused.pop_first() {
+            Message::Refused { alias, have }.put(out);
+        } else if let Some(alias) = self.unwanted.pop_first() {
+            Message::Unwanted { alias }.put(out);
         }
     }
 

@@ -9,6 +9,9 @@ use crate::identity::{LogId, Topic, TopicError, TopicFilter};
 use crate::logset::LogSet;
 use crate::reconcile::KeyRange;
 
+/// The same for scopes of the same topics: the first bytes of a hash.
+pub(crate) type ScopeName = [u8; 8];
+
 /// What one side of a session wants, the most wanted first: up to 64 topics and topics with all below them, or
 /// everything. A session speaks of what both sides want.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +122,7 @@ impl Scope {
     }
 
     /// The same for scopes of the same topics, in whichever order.
-    pub(crate) fn name(&self) -> [u8; 8] {
+    pub(crate) fn name(&self) -> ScopeName {
         let mut hasher = blake3::Hasher::new_derive_key("consilience session scope v1");
         for range in self.ranges() {
             for bound in [range.lower(), range.upper().unwrap_or_default()] {

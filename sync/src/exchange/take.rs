@@ -3,7 +3,7 @@
 //! The invariant: what is taken in proves itself. What does not is refused, and says at most what would help.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use super::message::Name;
+use super::message::Alias;
 use super::{Context, Exchange, Fault};
 use crate::codec::DecodeError;
 use crate::identity::{LogId, NamedOpening, OpeningError};
@@ -64,9 +64,14 @@ impl Exchange {
         }
     }
 
-    pub(super) fn take_range(&mut self, name: Name, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
+    pub(super) fn take_range(
+        &mut self,
+        alias: Alias,
+        bytes: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Result<(), Fault> {
         // Its opening was refused, or is about something else.
-        let Some(log) = cx.store.logs().find(&name).filter(|log| self.is_about(log, cx)) else {
+        let Some(log) = cx.store.logs().find(&alias).filter(|log| self.is_about(log, cx)) else {
             return Ok(());
         };
         let Ok(range) = Range::parse(bytes) else {
@@ -143,13 +148,13 @@ impl Exchange {
         self.questions.ask(log, want, ms, self.heartbeat_ms);
     }
 
-    pub(super) fn take_want(&mut self, name: Name, want: Want, cx: &Context<'_>) {
-        let Some(log) = cx.store.logs().find(&name).filter(|log| self.is_about(log, cx)) else { return };
+    pub(super) fn take_want(&mut self, alias: Alias, want: Want, cx: &Context<'_>) {
+        let Some(log) = cx.store.logs().find(&alias).filter(|log| self.is_about(log, cx)) else { return };
         self.outbox.send_range(cx.store.logs(), self.interests.both(), &log, want);
     }
 
-    pub(super) fn take_gone(&mut self, name: Name, gone: Gone, cx: &mut Context<'_>) {
-        let log = cx.store.logs().find(&name);
+    pub(super) fn take_gone(&mut self, alias: Alias, gone: Gone, cx: &mut Context<'_>) {
+        let log = cx.store.logs().find(&alias);
         if let Some((_, search)) = self.search.as_mut().filter(|(searched, _)| Some(*searched) == log) {
             search.handle_gone(gone);
             self.go_on_searching(cx);

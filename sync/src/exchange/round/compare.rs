@@ -1,7 +1,7 @@
 //! The comparison of a round: a reconciliation of each range of the scope, one after the other.
 //!
-//! What lives here: how far a comparison is, what it has found, and its frames to be sent. What does not: what reconciliation
-//! does, and when a round compares. The invariant: while a frame waits to be sent, none is taken in, for it cannot have seen
+//! What lives here: how far a comparison is, what it has found, and its messages to be sent. What does not: what reconciliation
+//! does, and when a round compares. The invariant: while a message waits to be sent, none is taken in, for it cannot have seen
 //! what it would answer.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -24,9 +24,9 @@ pub(super) struct Seed {
 }
 
 impl Seed {
-    fn config(&self, part: usize, range: &KeyRange) -> Options {
+    fn config(&self, scope_range: usize, range: &KeyRange) -> Options {
         let mut hasher = blake3::Hasher::new_keyed(&self.salt);
-        hasher.update(&self.round.to_le_bytes()).update(&(part as u64).to_le_bytes());
+        hasher.update(&self.round.to_le_bytes()).update(&(scope_range as u64).to_le_bytes());
         Options {
             salt: *hasher.finalize().as_bytes(),
             scope: range.clone(),
@@ -41,110 +41,115 @@ impl Seed {
 #[derive(Debug)]
 pub(super) struct Comparison {
     ranges: Vec<KeyRange>,
-    part: usize,
+    /// Which of them is compared.
+    at: usize,
     machine: Option<Box<Reconciliation>>,
     differ: Window,
-    frames: VecDeque<(usize, Vec<u8>)>,
+    messages: VecDeque<(usize, Vec<u8>)>,
 }
 
 impl Comparison {
     /// Of some ranges; what differs is noted as far as the window has room.
     pub(super) const fn new(ranges: Vec<KeyRange>, differ: Window) -> Self {
-        Self { ranges, part: 0, machine: None, differ, frames: VecDeque::new() }
+        Self { ranges, at: 0, machine: None, differ, messages: VecDeque::new() }
     }
 
-    /// Opens the part that is next, if there is one; for the side that listens.
-    pub(super) fn open_part(&mut self, seed: &Seed, set: &mut LogSet) {
-        if let Some(range) = self.ranges.get(self.part) {
-            let (machine, frame) = set.reconcile(seed.config(self.part, range));
+    /// Opens the scope range that is next, if there is one; for the side that listens.
+    pub(super) fn open_range(&mut self, seed: &Seed, set: &mut LogSet) {
+        if let Some(range) = self.ranges.get(self.at) {
+            let (machine, message) = set.reconcile(seed.config(self.at, range));
             self.machine = Some(Box::new(machine));
-            self.frames.push_back((self.part, frame));
+            self.messages.push_back((self.at, message));
         }
     }
 
-    /// Gets ready for a part that the other side opens.
-    fn accept_part(&mut self, part: usize, seed: &Seed) -> Result<(), MessageError> {
+    /// Gets ready for a scope range that the other side opens.
+    fn accept_range(&mut self, scope_range: usize, seed: &Seed) -> Result<(), MessageError> {
         if self.machine.is_none() {
-            let range =
-                self.ranges.get(part).filter(|_| part == self.part).ok_or(MessageError::Unexpected)?;
-            self.machine = Some(Box::new(Reconciliation::accept(seed.config(part, range))));
+            let range = self
+                .ranges
+                .get(scope_range)
+                .filter(|_| scope_range == self.at)
+                .ok_or(MessageError::Unexpected)?;
+            self.machine = Some(Box::new(Reconciliation::accept(seed.config(scope_range, range))));
         }
         Ok(())
     }
 
-    /// Takes in a frame of a part. Whether that was the last of all parts, for the side that dials; the other learns that by
-    /// what is offered then.
+    /// Takes in a message of a scope range. Whether that was the last of them all, for the side that dials; the other learns
+    /// that by what is offered then.
     ///
     /// # Errors
     ///
     /// If it cannot come now.
     pub(super) fn handle(
         &mut self,
-        (part, frame): (usize, &[u8]),
+        (scope_range, message): (usize, &[u8]),
         dials: bool,
         seed: &Seed,
         set: &mut LogSet,
     ) -> Result<bool, MessageError> {
-        if !self.frames.is_empty() {
+        if !self.messages.is_empty() {
             return Err(MessageError::Unexpected);
         }
         if dials {
-            self.accept_part(part, seed)?;
+            self.accept_range(scope_range, seed)?;
         }
-        let machine = self.machine.as_mut().filter(|_| part == self.part).ok_or(MessageError::Unexpected)?;
-        let mut step = set.handle_reconcile(machine, frame)?;
-        let mut ended = take_step(&mut step, &mut self.differ, part, &mut self.frames);
+        let machine =
+            self.machine.as_mut().filter(|_| scope_range == self.at).ok_or(MessageError::Unexpected)?;
+        let mut step = set.handle_reconcile(machine, message)?;
+        let mut ended = take_step(&mut step, &mut self.differ, scope_range, &mut self.messages);
         while step.status == Status::NeedsBudget {
             machine.grant(1 << 22);
             step = set.resume_reconcile(machine)?;
-            ended = take_step(&mut step, &mut self.differ, part, &mut self.frames);
+            ended = take_step(&mut step, &mut self.differ, scope_range, &mut self.messages);
         }
         if !ended {
             return Ok(false);
         }
         self.machine = None;
-        self.part = self.part.saturating_add(1);
+        self.at = self.at.saturating_add(1);
         if !dials {
-            self.open_part(seed, set);
+            self.open_range(seed, set);
         }
-        Ok(dials && self.part >= self.ranges.len())
+        Ok(dials && self.at >= self.ranges.len())
     }
 
-    /// The next frame to be sent, and the part that it is of.
-    pub(super) fn next_frame(&mut self) -> Option<(usize, Vec<u8>)> {
-        self.frames.pop_front()
+    /// The next message to be sent, and the scope range that it is of.
+    pub(super) fn next_message(&mut self) -> Option<(usize, Vec<u8>)> {
+        self.messages.pop_front()
     }
 
-    /// What has been found, and the frames that are still to be sent.
+    /// What has been found, and the messages that are still to be sent.
     pub(super) fn into_found(self) -> (Window, VecDeque<(usize, Vec<u8>)>) {
-        (self.differ, self.frames)
+        (self.differ, self.messages)
     }
 
     /// About how many bytes it takes in memory.
     pub(super) fn memory(&self) -> usize {
         let machine = self.machine.as_ref().map_or(0, |machine| machine.memory());
-        frame_bytes(&self.frames).saturating_add(self.differ.memory()).saturating_add(machine)
+        bytes_of(&self.messages).saturating_add(self.differ.memory()).saturating_add(machine)
     }
 }
 
-/// How many bytes frames have.
-pub(super) fn frame_bytes(frames: &VecDeque<(usize, Vec<u8>)>) -> usize {
-    frames.iter().map(|(_, frame)| frame.len()).sum()
+/// How many bytes messages have.
+pub(super) fn bytes_of(messages: &VecDeque<(usize, Vec<u8>)>) -> usize {
+    messages.iter().map(|(_, message)| message.len()).sum()
 }
 
 /// Notes what a step of a comparison brought. Whether the comparison has ended.
 fn take_step(
     step: &mut HeadStep,
     differ: &mut Window,
-    part: usize,
-    frames: &mut VecDeque<(usize, Vec<u8>)>,
+    scope_range: usize,
+    messages: &mut VecDeque<(usize, Vec<u8>)>,
 ) -> bool {
     differ.extend(step.differ.drain(..));
-    frames.extend(step.message.take().map(|frame| (part, frame)));
+    messages.extend(step.message.take().map(|message| (scope_range, message)));
     matches!(step.status, Status::Done(_))
 }
 
-/// What a comparison may take. The ranges of a frame wait for an answer while those they are split into go back and forth,
+/// What a comparison may take. The ranges of a message wait for an answer while those they are split into go back and forth,
 /// at some 250 bytes each, three or four deep: what may wait has to have room for that, or two honest sides stop.
 fn comparison_limits() -> Limits {
     Limits {

@@ -38,13 +38,13 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 use super::checkpoints::Checkpoints;
-use super::message::{Extent, Message, Name, OFFERS_MAX};
+use super::message::{Extent, Message, OFFERS_MAX, RootPrefix};
 use super::outbox::Outbox;
 use super::scope::Scope;
 use crate::identity::LogId;
 use crate::logset::{LogSet, Offer};
 use crate::reconcile::MessageError;
-use compare::{Comparison, Seed, frame_bytes};
+use compare::{Comparison, Seed, bytes_of};
 use history::{Ended, History, Roots};
 use plan::{changed_since, offer_at, plan, resolve};
 
@@ -112,7 +112,7 @@ struct Asked {
 #[derive(Clone, Copy, Debug)]
 struct Questioned {
     root: [u8; 32],
-    since: Option<Name>,
+    since: Option<RootPrefix>,
 }
 
 /// Both find out which heads differ.
@@ -128,8 +128,8 @@ struct Comparing {
 #[derive(Debug)]
 struct Offering {
     roots: Roots,
-    /// The last frames of the comparison.
-    frames: VecDeque<(usize, Vec<u8>)>,
+    /// The last messages of the comparison.
+    messages: VecDeque<(usize, Vec<u8>)>,
     offers: Vec<Offer>,
     /// More differs than this round has room for.
     more: bool,
@@ -223,14 +223,14 @@ impl Rounds {
                 Err(outcome) => return outcome,
             },
             State::Comparing(mut comparing) => {
-                if let Some((part, frame)) = comparing.comparison.next_frame() {
-                    Message::Compare { round: number, part, frame: &frame }.put(out);
+                if let Some((scope_range, message)) = comparing.comparison.next_message() {
+                    Message::Compare { round: number, scope_range, message: &message }.put(out);
                 }
                 State::Comparing(comparing)
             }
-            State::Offering(mut offering) => match offering.frames.pop_front() {
-                Some((part, frame)) => {
-                    Message::Compare { round: number, part, frame: &frame }.put(out);
+            State::Offering(mut offering) => match offering.messages.pop_front() {
+                Some((scope_range, message)) => {
+                    Message::Compare { round: number, scope_range, message: &message }.put(out);
                     State::Offering(offering)
                 }
                 None => {
@@ -293,15 +293,15 @@ impl Rounds {
             return Ok(State::Offered(Offered { roots, mark, partial, more: false }));
         }
         let mut comparison = Comparison::new(field.scope.ranges(), self.history.window());
-        comparison.open_part(&self.seed(), field.set);
-        if let Some((part, frame)) = comparison.next_frame() {
-            Message::Compare { round, part, frame: &frame }.put(out);
+        comparison.open_range(&self.seed(), field.set);
+        if let Some((scope_range, message)) = comparison.next_message() {
+            Message::Compare { round, scope_range, message: &message }.put(out);
         }
         Ok(State::Comparing(Comparing { roots, mark, comparison }))
     }
 
     /// The offers that say it all in one message, if there are few enough.
-    fn list(&self, since: Option<Name>, field: &mut Field<'_>) -> Option<(Extent, Vec<Offer>)> {
+    fn list(&self, since: Option<RootPrefix>, field: &mut Field<'_>) -> Option<(Extent, Vec<Offer>)> {
         let offers = |set: &LogSet, logs: Vec<LogId>| logs.iter().filter_map(|log| set.offer(log)).collect();
         let since = since.filter(|_| self.history.trusts_root());
         if let Some(version) = since.and_then(|since| field.checkpoints.version_of(since)) {
@@ -318,7 +318,7 @@ impl Rounds {
     }
 
     /// Takes in that the peer asks with its root.
-    pub(super) fn asked(&mut self, number: u64, root: [u8; 32], since: Option<Name>) {
+    pub(super) fn asked(&mut self, number: u64, root: [u8; 32], since: Option<RootPrefix>) {
         if !self.dials && number > self.number {
             self.start(number, State::Questioned(Questioned { root, since }));
         }
@@ -349,7 +349,7 @@ impl Rounds {
         self.round = None;
     }
 
-    /// Takes in a frame of a comparison.
+    /// Takes in a message of a comparison.
     ///
     /// # Errors
     ///
@@ -357,13 +357,13 @@ impl Rounds {
     pub(super) fn compare(
         &mut self,
         number: u64,
-        part: usize,
-        frame: &[u8],
+        scope_range: usize,
+        message: &[u8],
         field: &mut Field<'_>,
     ) -> Result<(), MessageError> {
         // One that was given up here may go on there for a while.
         let Some(round) = self.round.take_if(|_| number == self.number) else { return Ok(()) };
-        match self.compare_in(round.state, (part, frame), field) {
+        match self.compare_in(round.state, (scope_range, message), field) {
             Ok(state) => {
                 self.round = Some(Round { state, ..round });
                 Ok(())
@@ -378,12 +378,12 @@ impl Rounds {
     fn compare_in(
         &mut self,
         state: State,
-        (part, frame): (usize, &[u8]),
+        (scope_range, message): (usize, &[u8]),
         field: &mut Field<'_>,
     ) -> Result<State, MessageError> {
         let mut comparing = match state {
             State::Comparing(comparing) => comparing,
-            State::Asked(Asked { root, version, mark }) if part == 0 => {
+            State::Asked(Asked { root, version, mark }) if scope_range == 0 => {
                 field.outbox.go_live(version);
                 let comparison = Comparison::new(field.scope.ranges(), self.history.window());
                 Comparing { roots: Roots { theirs: None, ours: root }, mark, comparison }
@@ -391,13 +391,13 @@ impl Rounds {
             _ => return Err(MessageError::Unexpected),
         };
         let seed = self.seed();
-        if !comparing.comparison.handle((part, frame), self.dials, &seed, field.set)? {
+        if !comparing.comparison.handle((scope_range, message), self.dials, &seed, field.set)? {
             return Ok(State::Comparing(comparing));
         }
-        let (differ, frames) = comparing.comparison.into_found();
+        let (differ, messages) = comparing.comparison.into_found();
         let (differ, more) = self.history.moved(differ);
         let offers = differ.iter().filter_map(|log| field.set.offer(log)).collect();
-        Ok(State::Offering(Offering { roots: comparing.roots, frames, offers, more }))
+        Ok(State::Offering(Offering { roots: comparing.roots, messages, offers, more }))
     }
 
     /// Takes in what the peer has of some logs. Gives those that are forked and have to be searched.
@@ -518,7 +518,7 @@ impl Rounds {
         match self.round.as_ref().map(|round| &round.state) {
             Some(State::Comparing(comparing)) => comparing.comparison.memory(),
             Some(State::Offering(offering)) => {
-                frame_bytes(&offering.frames).saturating_add(offer_bytes(&offering.offers))
+                bytes_of(&offering.messages).saturating_add(offer_bytes(&offering.offers))
             }
             Some(State::Exchanging(exchanging)) => exchanging.answer.as_ref().map_or(0, offer_bytes),
             _ => 0,

@@ -7,7 +7,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use super::super::message::{OFFERS_MAX, name_of};
+use super::super::message::{OFFERS_MAX, alias_of};
 use super::Field;
 use crate::identity::LogId;
 use crate::log::Want;
@@ -97,10 +97,10 @@ pub(super) fn offer_at(set: &LogSet, log: &LogId, version: u64) -> Option<Offer>
     })
 }
 
-/// Puts the ids of the logs that are held here in the place of their names. What the session is not about is left out.
+/// Puts the ids of the logs that are held here in the place of their aliases. What the session is not about is left out.
 pub(super) fn resolve(field: &Field<'_>, offers: Vec<Offer>) -> Vec<Offer> {
     let set = &*field.set;
-    let known = offers.into_iter().map(|offer| match set.find(&name_of(&offer.log)) {
+    let known = offers.into_iter().map(|offer| match set.find(&alias_of(&offer.log)) {
         Some(log) => Offer { log, ..offer },
         None => offer,
     });
