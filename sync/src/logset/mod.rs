@@ -12,6 +12,7 @@
 mod change;
 mod heads;
 mod limits;
+mod local;
 mod offer;
 mod outcome;
 mod replay;
@@ -31,10 +32,10 @@ pub use outcome::{Answer, OpenError, SetError, SetStats};
 pub use replay::{Replay, ReplayError};
 
 use crate::budget::VerifyBudget;
-use crate::identity::{AgentId, AgentKey, LogId, LogOpening, MeshId, NamedOpening, Signer, Topic};
+use crate::identity::{AgentId, AgentKey, LogId, LogOpening, MeshId, NamedOpening, Topic};
 use crate::log::{
-    Allowance, AppendError, Entry, Evidence, Gone, Have, Log, NewEntry, Range, RangeForm, ReceiveError,
-    Received, SignedHead, UncheckedEvidence, Want,
+    Allowance, Entry, Evidence, Gone, Have, Log, Range, RangeForm, ReceiveError, Received, UncheckedEvidence,
+    Want,
 };
 use heads::Heads;
 use slot::Slot;
@@ -100,12 +101,6 @@ impl LogSet {
         &self.limits
     }
 
-    /// Whether a local writer may append to a log now: it is a local writer's, and no other history of it is known.
-    #[must_use]
-    pub fn is_writable(&self, log: &LogId) -> bool {
-        self.slots.get(log).is_some_and(|slot| slot.local && !slot.self_forked && slot.evidence.is_none())
-    }
-
     /// Holds a log from now on, if it is not held already, the quotas allow it, and the host wants it. `admit` is asked
     /// last, and only for logs that could be held.
     ///
@@ -151,24 +146,6 @@ impl LogSet {
             return Err(OpenError::Ignored);
         }
         self.insert(named, key, false)?;
-        Ok(id)
-    }
-
-    /// Opens a log for a local writer, whatever the quotas say; or takes a held one over.
-    ///
-    /// # Errors
-    ///
-    /// If the key is not admitted.
-    pub fn open_local(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
-        let named = opening.clone().named(&self.mesh);
-        let id = *named.id();
-        match self.slots.get_mut(&id) {
-            Some(slot) => {
-                slot.set_local();
-                self.note(&id);
-            }
-            None => self.insert(&named, None, true)?,
-        }
         Ok(id)
     }
 
@@ -303,62 +280,6 @@ impl LogSet {
         self.freed
     }
 
-    /// Appends to a local writer's log.
-    ///
-    /// # Errors
-    ///
-    /// [`SetError::Forked`] if the writer has to go on in its next incarnation, else the fault in the entry.
-    pub fn append(&mut self, log: &LogId, entry: &NewEntry<'_>) -> Result<u64, SetError> {
-        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
-        if let Some(valid_below) = slot.valid_below() {
-            return Err(SetError::Forked { valid_below });
-        }
-        if !slot.local || slot.self_forked {
-            return Err(AppendError::NotWritable.into());
-        }
-        let seq = slot.log.append(entry)?;
-        self.note(log);
-        Ok(seq)
-    }
-
-    /// Signs everything that a local writer has appended so far.
-    ///
-    /// # Errors
-    ///
-    /// [`SetError::Forked`] as for [`append`](Self::append), else why nothing was signed.
-    pub fn sign_head(
-        &mut self,
-        log: &LogId,
-        signer: &dyn Signer,
-        now: Timestamp,
-    ) -> Result<SignedHead, SetError> {
-        self.sign_head_at(log, u64::MAX, signer, now)
-    }
-
-    /// Signs the entries that a local writer has appended below `size`, if later ones must not leave yet.
-    ///
-    /// # Errors
-    ///
-    /// As [`sign_head`](Self::sign_head).
-    pub fn sign_head_at(
-        &mut self,
-        log: &LogId,
-        size: u64,
-        signer: &dyn Signer,
-        now: Timestamp,
-    ) -> Result<SignedHead, SetError> {
-        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
-        if let Some(valid_below) = slot.valid_below() {
-            return Err(SetError::Forked { valid_below });
-        }
-        if !slot.local || slot.self_forked {
-            return Err(AppendError::NotWritable.into());
-        }
-        let head = slot.log.sign_head_at(size, signer, now)?;
-        self.heads.touch(log);
-        Ok(head)
-    }
-
     /// The entries of a log that are held and signed.
     #[must_use]
     pub fn have(&self, log: &LogId) -> Option<Have> {
@@ -409,25 +330,6 @@ impl LogSet {
             .write_range(want.from, to, want.form, bytes_max, out)
             .or_else(|| log.write_range(want.from, to, RangeForm::Alone, bytes_max, out));
         end.map_or(Written::Nothing, |end| Written::Range { end })
-    }
-
-    /// Drops the entries that a local writer has appended and not signed: the remedy after [`Change::SelfForked`]
-    /// without evidence, when another holder's copy goes on otherwise. The writer may then take that copy over and go
-    /// on in the same log. The consumer is shown anew which entries are applicable ([`Change::Replaced`]).
-    ///
-    /// # Errors
-    ///
-    /// [`SetError::Unknown`].
-    pub fn discard_unsigned(&mut self, log: &LogId) -> Result<u64, SetError> {
-        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
-        let size = slot.log.size();
-        let kept = slot.discard_unsigned();
-        if kept < size {
-            slot.allow_again();
-            self.wait(log, self.now);
-            self.note(log);
-        }
-        Ok(kept)
     }
 
     /// Takes in a range of a log that is held.

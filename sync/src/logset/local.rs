@@ -1,0 +1,110 @@
+//! Logs of local writers in a set: opening, appending, signing.
+//!
+//! The invariant: a local writer appends only to a log of which no other history is known.
+
+use consilience_base::Timestamp;
+
+use super::{LogSet, OpenError, SetError};
+use crate::identity::{LogId, LogOpening, Signer};
+use crate::log::{AppendError, NewEntry, SignedHead};
+
+impl LogSet {
+    /// Whether a local writer may append to a log now: it is a local writer's, and no other history of it is known.
+    #[must_use]
+    pub fn is_writable(&self, log: &LogId) -> bool {
+        self.slots.get(log).is_some_and(|slot| slot.local && !slot.self_forked && slot.evidence.is_none())
+    }
+
+    /// Opens a log for a local writer, whatever the quotas say; or takes a held one over.
+    ///
+    /// # Errors
+    ///
+    /// If the key is not admitted.
+    pub fn open_local(&mut self, opening: &LogOpening) -> Result<LogId, OpenError> {
+        let named = opening.clone().named(&self.mesh);
+        let id = *named.id();
+        match self.slots.get_mut(&id) {
+            Some(slot) => {
+                slot.set_local();
+                self.note(&id);
+            }
+            None => self.insert(&named, None, true)?,
+        }
+        Ok(id)
+    }
+
+    /// Appends to a local writer's log.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Forked`] if the writer has to go on in its next incarnation, else the fault in the entry.
+    pub fn append(&mut self, log: &LogId, entry: &NewEntry<'_>) -> Result<u64, SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        if let Some(valid_below) = slot.valid_below() {
+            return Err(SetError::Forked { valid_below });
+        }
+        if !slot.local || slot.self_forked {
+            return Err(AppendError::NotWritable.into());
+        }
+        let seq = slot.log.append(entry)?;
+        self.note(log);
+        Ok(seq)
+    }
+
+    /// Signs everything that a local writer has appended so far.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Forked`] as for [`append`](Self::append), else why nothing was signed.
+    pub fn sign_head(
+        &mut self,
+        log: &LogId,
+        signer: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<SignedHead, SetError> {
+        self.sign_head_at(log, u64::MAX, signer, now)
+    }
+
+    /// Signs the entries that a local writer has appended below `size`, if later ones must not leave yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`sign_head`](Self::sign_head).
+    pub fn sign_head_at(
+        &mut self,
+        log: &LogId,
+        size: u64,
+        signer: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<SignedHead, SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        if let Some(valid_below) = slot.valid_below() {
+            return Err(SetError::Forked { valid_below });
+        }
+        if !slot.local || slot.self_forked {
+            return Err(AppendError::NotWritable.into());
+        }
+        let head = slot.log.sign_head_at(size, signer, now)?;
+        self.heads.touch(log);
+        Ok(head)
+    }
+
+    /// Drops the entries that a local writer has appended and not signed: the remedy after [`Change::SelfForked`]
+    /// without evidence, when another holder's copy goes on otherwise. The writer may then take that copy over and go
+    /// on in the same log. The consumer is shown anew which entries are applicable ([`Change::Replaced`]).
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Unknown`].
+    pub fn discard_unsigned(&mut self, log: &LogId) -> Result<u64, SetError> {
+        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        let size = slot.log.size();
+        let kept = slot.discard_unsigned();
+        if kept < size {
+            slot.allow_again();
+            self.wait(log, self.now);
+            self.note(log);
+        }
+        Ok(kept)
+    }
+}
