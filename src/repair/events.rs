@@ -94,7 +94,7 @@ impl EventReissues {
         let mut taken: Vec<_> =
             taken.filter_map(|entry| Some((entry.seq, ReissuedEvent::of(&entry)?))).collect();
         let there = self.pending.entry(*log).or_default();
-        there.kept = held.size();
+        there.kept = set.left_of_acknowledged(log);
         let pending = &mut there.events;
         // A fork that turns out to lie lower.
         if pending.first().is_some_and(|(first, _)| taken.last().is_some_and(|(last, _)| last < first)) {

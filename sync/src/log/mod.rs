@@ -98,6 +98,8 @@ pub struct Log {
     /// The run that was held before a fast-forward, or before entries at its end were given up, until the consumer has
     /// acknowledged the change.
     replaced: Option<Run>,
+    /// How much was left then, before more came; the greatest number if nothing was replaced since.
+    left: u64,
     /// Entries from here on do not count, as there is evidence of a fork; else the greatest number.
     valid_below: u64,
 }
@@ -157,6 +159,7 @@ impl Log {
             floor: 0,
             has_consumer: false,
             replaced: None,
+            left: u64::MAX,
             valid_below: u64::MAX,
         }
     }
@@ -293,6 +296,7 @@ impl Log {
     /// Puts a run in the place of the held one, and keeps the old one for the consumer that has acknowledged it, unless
     /// something earlier is kept for the consumer already.
     fn replace_run(&mut self, run: Run) {
+        self.left = self.left.min(run.end());
         let old = core::mem::replace(&mut self.run, run);
         if self.has_consumer {
             self.replaced.get_or_insert(old);
@@ -304,6 +308,7 @@ impl Log {
         if self.has_consumer && self.replaced.is_none() && size < self.run.end() {
             self.replaced = Some(self.run.clone());
         }
+        self.left = self.left.min(size);
         self.run.truncate(&self.keys, size);
         self.ready = self.ready.min(size);
         self.count_late();
@@ -311,6 +316,12 @@ impl Log {
 
     pub(crate) fn drop_replaced(&mut self) {
         self.replaced = None;
+        self.left = u64::MAX;
+    }
+
+    /// How much was left when something took the place of entries of which a consumer was told, before more came.
+    pub(crate) fn left(&self) -> u64 {
+        self.left.min(self.run.end())
     }
 
     /// The entries `[from, to)` as they were before something took their place.
@@ -604,7 +615,7 @@ impl Log {
             Self::empty(self.id, self.opening.clone(), self.mesh, self.keys.clone(), self.key.clone());
         let old = core::mem::replace(self, fresh);
         (self.floor, self.valid_below) = (old.floor, old.valid_below);
-        (self.has_consumer, self.replaced) = (old.has_consumer, old.replaced);
+        (self.has_consumer, self.replaced, self.left) = (old.has_consumer, old.replaced, old.left);
     }
 
     /// The [cost](Entry::cost) of the entries that are not ready.

@@ -263,6 +263,13 @@ impl LogSet {
         self.log(log).into_iter().flat_map(move |log| log.replaced_entries(from, to))
     }
 
+    /// How much of a log was left when something took the place of such entries, whatever has come since: changes of one
+    /// input are polled together. To be asked as long as these can be read.
+    #[must_use]
+    pub fn left_of_acknowledged(&self, log: &LogId) -> u64 {
+        self.log(log).map_or(0, Log::left)
+    }
+
     /// The contents of the set, in numbers. Looks at every log.
     #[must_use]
     pub fn stats(&self) -> SetStats {

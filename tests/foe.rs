@@ -1,0 +1,56 @@
+//! What several parts of a frame or a bundle do together, where each alone is well.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "tests have a standard library"
+)]
+
+use consilience_test_support::hand;
+use consilience_test_support::replicas::{How, Node, at, mesh};
+
+/// Evidence of a fork and less than what counts of the log come at once.
+#[test]
+fn an_own_event_beyond_what_comes_with_the_evidence_is_appended_again() {
+    for together in [false, true] {
+        let (mut ada, mut bob, mut eve) = (Node::fresh(0, 1), Node::fresh(1, 2), Node::fresh(2, 4));
+        let mut log = None;
+        for number in 0..6 {
+            log = Some(ada.event(&format!("e{number}"), number + 1).log);
+        }
+        let log = log.unwrap();
+        ada.tell(&mut bob, at(10));
+        let disk = ada.disk();
+        // Two clones go on, and eve sees that they differ.
+        let mut left = Node::open(0, 6, disk.clone(), How::Resumed, at(11));
+        let mut right = Node::open(0, 8, disk.clone(), How::Resumed, at(11));
+        for number in 0..4 {
+            left.event(&format!("left {number}"), 20 + number);
+            right.event(&format!("right {number}"), 20 + number);
+        }
+        left.tell(&mut eve, at(30));
+        right.store();
+        let bundle = right.replica.export_bundle(|_| true, None, at(30)).unwrap();
+        eve.take(&bundle, at(31));
+        let evidence = eve.replica.logs().evidence(&log).unwrap().clone();
+        // Of that, bob gets the evidence alone.
+        let opening = eve.replica.logs().log(&log).unwrap().opening().encode(&mesh());
+        bob.take(&hand::bundle(&mesh(), &[(1, opening.clone()), (5, evidence.as_bytes().to_vec())]), at(32));
+        assert_eq!(bob.events().len(), 6);
+        // Ada herself, after a restart, has one more that nobody has.
+        let mut ada = Node::open(0, 10, disk, How::Resumed, at(33));
+        ada.event("mine", 34);
+        if !together {
+            ada.take(&hand::bundle(&mesh(), &[(1, opening), (5, evidence.as_bytes().to_vec())]), at(35));
+        }
+        let bundle = bob.replica.export_bundle(|_| true, None, at(36)).unwrap();
+        ada.take(&bundle, at(36));
+        ada.replica.handle_timeout(at(60_000));
+        ada.store();
+        let all = ["e0", "e1", "e2", "e3", "e4", "e5", "mine"];
+        assert_eq!(ada.events(), all, "together: {together}");
+        ada.tell(&mut bob, at(60_001));
+        assert_eq!(bob.events(), all, "together: {together}");
+    }
+}
