@@ -7,6 +7,7 @@
     reason = "tests have a standard library"
 )]
 
+use consilience::BundleError;
 use consilience_test_support::hand;
 use consilience_test_support::replicas::{How, Node, at, mesh};
 
@@ -53,4 +54,16 @@ fn an_own_event_beyond_what_comes_with_the_evidence_is_appended_again() {
         ada.tell(&mut bob, at(60_001));
         assert_eq!(bob.events(), all, "together: {together}");
     }
+}
+
+/// Bytes that are no bundle say nothing of what an earlier incarnation left.
+#[test]
+fn bytes_that_are_no_bundle_are_no_peer_that_was_met() {
+    let mut ada = Node::fresh(0, 1);
+    ada.set("k", "v", at(1));
+    let mut ada = Node::open(0, 3, ada.disk(), How::Restored, at(2));
+    assert!(matches!(ada.replica.import_bundle(b"", at(3)), Err(BundleError::Decode(_))));
+    ada.set("x", "y", at(4));
+    let (log, size) = ada.own_log().unwrap();
+    assert_eq!(size, 1, "nothing is taken over before a peer was met: {log:?}");
 }

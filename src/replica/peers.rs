@@ -181,6 +181,7 @@ impl Replica {
     ///
     /// If the bytes are no bundle of this mesh. The parts before the fault were taken in.
     pub fn import_bundle(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
+        self.store.check_bundle(bundle)?;
         let imported = self.store.import_bundle(bundle, now);
         self.repair.meet();
         self.settle(now, Source::Host);

@@ -122,13 +122,7 @@ impl LogStore {
     /// If the bytes are no bundle of this mesh. The parts before the fault were taken in.
     pub fn import_bundle(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
         let mut imported = Imported::default();
-        let mut reader = Reader::new(bundle);
-        if reader.byte()? != BUNDLE {
-            return Err(DecodeError::Kind.into());
-        }
-        if reader.array()? != self.set.mesh().discovery_key().tag() {
-            return Err(OpeningError::WrongMesh.into());
-        }
+        let mut reader = self.bundle_parts(bundle)?;
         let mut budget = VerifyBudget::new();
         let mut log = None;
         let end = loop {
@@ -142,6 +136,27 @@ impl LogStore {
         };
         self.seal();
         end.map(|()| imported)
+    }
+
+    /// Checks that bytes begin as a bundle of this mesh does: others are refused whole, and say nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why they do not.
+    pub fn check_bundle(&self, bundle: &[u8]) -> Result<(), BundleError> {
+        self.bundle_parts(bundle).map(|_| ())
+    }
+
+    /// Reads what a bundle begins with; its parts follow.
+    fn bundle_parts<'b>(&self, bundle: &'b [u8]) -> Result<Reader<'b>, BundleError> {
+        let mut reader = Reader::new(bundle);
+        if reader.byte()? != BUNDLE {
+            return Err(DecodeError::Kind.into());
+        }
+        if reader.array()? != self.set.mesh().discovery_key().tag() {
+            return Err(OpeningError::WrongMesh.into());
+        }
+        Ok(reader)
     }
 
     fn import_part(
