@@ -8,8 +8,11 @@
 )]
 
 use consilience::BundleError;
+use consilience::sync::LogKind;
 use consilience_test_support::hand;
 use consilience_test_support::replicas::{How, Node, at, mesh};
+
+const DAY: u64 = 86_400_000;
 
 /// Evidence of a fork and less than what counts of the log come at once.
 #[test]
@@ -66,4 +69,35 @@ fn bytes_that_are_no_bundle_are_no_peer_that_was_met() {
     ada.set("x", "y", at(4));
     let (log, size) = ada.own_log().unwrap();
     assert_eq!(size, 1, "nothing is taken over before a peer was met: {log:?}");
+}
+
+/// Ada's replica, in which a later incarnation has taken over what an earlier one wrote.
+fn taken_over(agent: u8, bob: &mut Node) -> Node {
+    let mut ada = Node::fresh(agent, 1);
+    ada.set("k", "v", at(1));
+    ada.tell(bob, at(2));
+    let mut ada = Node::open(agent, 3, ada.disk(), How::Restored, at(3));
+    bob.tell(&mut ada, at(4));
+    ada.replica.declare_alone();
+    ada.set("x", "y", at(5));
+    ada.tell(bob, at(6));
+    ada
+}
+
+/// A clock that was wrong once ends no time that is to pass.
+#[test]
+fn what_was_taken_over_is_kept_though_the_clock_was_ahead_once() {
+    let mut bob = Node::fresh(1, 2);
+    let _ada = taken_over(0, &mut bob);
+    let kept = |bob: &Node| {
+        let state = bob.replica.logs().logs().filter(|log| log.opening().kind == LogKind::State);
+        state.map(|log| log.start()).max().unwrap()
+    };
+    bob.replica.handle_timeout(at(10));
+    assert_eq!(kept(&bob), 0);
+    // For one call.
+    let _ = bob.replica.import_bundle(b"", at(40 * DAY));
+    bob.replica.append_event(bob.writer, "other", b"x", at(40 * DAY)).unwrap();
+    bob.replica.handle_timeout(at(20));
+    assert_eq!(kept(&bob), 0);
 }

@@ -185,7 +185,7 @@ impl Replica {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.store.handle_timeout(now);
         self.settle(now, Source::Host);
-        self.repair.expire(&mut self.store, &self.fold);
+        self.repair.expire(&mut self.store, &self.fold, now);
         self.settle(now, Source::Host);
         self.sessions.handle_timeout(now);
     }
