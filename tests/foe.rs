@@ -101,3 +101,24 @@ fn what_was_taken_over_is_kept_though_the_clock_was_ahead_once() {
     bob.replica.handle_timeout(at(20));
     assert_eq!(kept(&bob), 0);
 }
+
+#[test]
+fn one_bundle_brings_where_logs_begin_that_were_taken_over() {
+    let mut missing = Vec::new();
+    for agent in 3..23 {
+        let mut bob = Node::fresh(1, 2);
+        let _ada = taken_over(agent, &mut bob);
+        bob.replica.handle_timeout(at(40 * DAY));
+        bob.store();
+        let old = bob.replica.logs().logs().filter(|log| log.opening().agent != bob.writer.id());
+        let starts: Vec<u64> = old.map(|log| log.start()).collect();
+        assert!(starts.contains(&1), "{starts:?}");
+        let mut cat = Node::fresh(2, 4);
+        let bundle = bob.replica.export_bundle(|_| true, None, at(40 * DAY)).unwrap();
+        cat.take(&bundle, at(40 * DAY));
+        if cat.replica.summary() != bob.replica.summary() {
+            missing.push(agent);
+        }
+    }
+    assert!(missing.is_empty(), "{missing:?}");
+}

@@ -45,6 +45,9 @@ pub struct Imported {
     pub entries: u64,
     /// Ranges that could not be placed or proven.
     pub refused: usize,
+    /// Heads of logs of which nothing is held: where their copies begin may be allowed only by what came after them, once
+    /// that is folded. Then the same bundle brings more.
+    pub early: usize,
 }
 
 impl LogStore {
@@ -216,6 +219,11 @@ impl LogStore {
         match range.and_then(|range| self.receive(log, &range, now, budget)) {
             Ok(Received::Extended { from, to } | Received::FastForwarded { from, to }) => {
                 imported.entries += to - from
+            }
+            Ok(Received::Head | Received::Nothing)
+                if self.set.log(log).is_some_and(|held| held.size() == 0) =>
+            {
+                imported.early += 1;
             }
             Ok(_) => {}
             Err(SetError::Receive(ReceiveError::Stale { .. }) | SetError::Forked { .. }) => {}
