@@ -182,12 +182,15 @@ impl Replica {
     /// If the bytes are no bundle of this mesh. The parts before the fault were taken in.
     pub fn import_bundle(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
         self.store.check_bundle(bundle)?;
-        let imported = self.store.import_bundle(bundle, now);
+        let mut imported = self.store.import_bundle(bundle, now);
         self.repair.meet();
         self.settle(now, Source::Host);
-        if imported.is_ok_and(|imported| imported.early > 0) {
-            // What it says itself of logs that were taken over is folded only now. What is here already costs little.
-            let _ = self.store.import_bundle(bundle, now);
+        if let Ok(first) = &mut imported
+            && first.early > 0
+        {
+            // Its own statements about logs that were taken over are folded only now. Entries that are here cost little.
+            let again = self.store.import_bundle(bundle, now)?;
+            (first.entries, first.early) = (first.entries + again.entries, again.early);
             self.settle(now, Source::Host);
         }
         imported
