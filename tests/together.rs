@@ -1,12 +1,5 @@
 //! What several parts of a frame or a bundle do together, where each alone is well.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-#![expect(
-    clippy::std_instead_of_core,
-    clippy::std_instead_of_alloc,
-    reason = "tests have a standard library"
-)]
-
 use consilience::BundleError;
 use consilience::sync::LogKind;
 use consilience_test_support::hand;
