@@ -89,9 +89,10 @@ impl LogSet {
         Ok(head)
     }
 
-    /// Drops the entries that a local writer has appended and not signed: the remedy after [`Change::SelfForked`]
-    /// without evidence, when another holder's copy goes on otherwise. The writer may then take that copy over and go
-    /// on in the same log. The consumer is shown anew which entries are applicable ([`Change::Replaced`]).
+    /// Drops the entries that a local writer has appended and not signed: the remedy after
+    /// [`Change::SelfForked`](crate::Change::SelfForked) without evidence, when another copy goes on otherwise. The
+    /// writer may then take that copy over and go on in the same log. The consumer is shown anew which entries are
+    /// applicable ([`Change::Replaced`](crate::Change::Replaced)).
     ///
     /// # Errors
     ///
