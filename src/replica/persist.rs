@@ -49,10 +49,12 @@ impl Replica {
         let mut limits = config.limits;
         limits.seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
         let retired_keep_ms = limits.invalid_keep_ms;
-        let (mut store, recovery) = LogStore::open(config.mesh, limits, config.admit, opened, now)?;
+        let (mut store, mut recovery) = LogStore::open(config.mesh, limits, config.admit, opened, now)?;
         sessions.restore(&recovery.marks);
         let mut repair = Repair::new(retired_keep_ms);
         repair.restore(&mut store, &recovery.notes, renew || recovery.own_lost);
+        // They are of use once.
+        (recovery.marks, recovery.notes) = (Vec::new(), Vec::new());
         let mut replica = Self {
             store,
             sessions,

@@ -64,12 +64,14 @@ impl Relay {
 
     fn with(
         mut store: LogStore,
-        recovery: Recovery,
+        mut recovery: Recovery,
         signer: impl Signer + Send + 'static,
         entropy: &[u8; 32],
     ) -> Self {
         let mut sessions = Sessions::new(store.logs().mesh(), entropy);
         sessions.restore(&recovery.marks);
+        // They are of use once, and a relay makes no notes.
+        (recovery.marks, recovery.notes) = (Vec::new(), Vec::new());
         let agent = store.insert_signer(signer);
         Self { store, sessions, agent, recovery }
     }

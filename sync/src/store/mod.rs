@@ -60,8 +60,9 @@ struct Growth {
     snapshot: usize,
     /// How many bytes of entries had been [dropped](LogSet::freed_bytes) by then.
     freed: u64,
-    /// The same of a snapshot that is not confirmed yet; its records are those that it covers.
-    made: Option<(usize, usize, u64)>,
+    /// The same of the last snapshot made, if it is not confirmed yet: the last record that it covers, the bytes of the
+    /// records up to that, its own, and those dropped by then.
+    made: Option<(RecordId, usize, usize, u64)>,
 }
 
 impl Growth {
@@ -74,9 +75,9 @@ impl Growth {
         self.records >= least || freed.saturating_sub(self.freed) >= least as u64
     }
 
-    /// Notes that the last snapshot made is durable.
-    const fn confirm(&mut self) {
-        if let Some((records, snapshot, freed)) = self.made.take() {
+    /// Notes that a snapshot is durable. Of one that is not the last made the figures are not known any more.
+    fn confirm(&mut self, covers: RecordId) {
+        if let Some((_, records, snapshot, freed)) = self.made.take_if(|made| made.0 == covers) {
             self.records = self.records.saturating_sub(records);
             (self.snapshot, self.freed) = (snapshot, freed);
         }

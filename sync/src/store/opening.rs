@@ -155,7 +155,8 @@ impl LogStore {
         }
         write_marks(&mut self.set, marks, &mut |item| writer.push(item));
         let snapshot = writer.finish();
-        self.growth.made = Some((self.growth.records, snapshot.as_bytes().len(), self.set.freed_bytes()));
+        let (records, bytes) = (self.growth.records, snapshot.as_bytes().len());
+        self.growth.made = Some((snapshot.covers(), records, bytes, self.set.freed_bytes()));
         snapshot
     }
 
@@ -166,7 +167,7 @@ impl LogStore {
     /// If there are no such records. Nothing changed then.
     pub fn confirm_snapshot(&mut self, snapshot: RecordId) -> Result<(), ConfirmError> {
         self.journal.confirm_snapshot(snapshot)?;
-        self.growth.confirm();
+        self.growth.confirm(snapshot);
         self.confirmed(snapshot);
         Ok(())
     }
