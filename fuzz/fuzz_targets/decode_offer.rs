@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use consilience_fuzz::offers::{Held, held, plan};
-use consilience_fuzz::reconcile::frames;
+use consilience_fuzz::reconcile::messages;
 use consilience_sync::Offer;
 use libfuzzer_sys::fuzz_target;
 
@@ -17,6 +17,6 @@ fuzz_target!(|bytes: &[u8]| {
         Some(offer)
     };
     let offers: Vec<Offer> =
-        decode(bytes).into_iter().chain(frames(bytes).into_iter().filter_map(decode)).collect();
+        decode(bytes).into_iter().chain(messages(bytes).into_iter().filter_map(decode)).collect();
     plan(&HELD, &offers);
 });
