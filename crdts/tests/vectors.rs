@@ -5,17 +5,16 @@
 //! and hold them in storage. Vectors may be added; a vector that has to change is another kind byte.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-#![expect(clippy::std_instead_of_alloc, clippy::std_instead_of_core, reason = "tests have all of std")]
+#![expect(clippy::std_instead_of_alloc, reason = "tests have all of std")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 
 use consilience_crdts::coupling::{Coupling, CouplingDelta, CouplingSchema, Units};
 use consilience_crdts::{
     ActorId, COUNTER_MAX, CausalContext, DecodeError, Dot, Hlc, KEY_BYTES_MAX, LwwMap, MapDelta, OrSet,
     SetDelta, Timestamp, VALUE_BYTES_MAX,
 };
-use consilience_test_support::vectors::{Vector, parse};
+use consilience_test_support::vectors::{Vector, compare, hex, parse};
 
 const MAPS: &str = include_str!("vectors/map.txt");
 const SETS: &str = include_str!("vectors/set.txt");
@@ -41,26 +40,6 @@ fn bob() -> ActorId {
 
 fn at(millis: u64) -> Hlc {
     Hlc::new(Timestamp::from_millis(millis), 0)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x} ").unwrap();
-        text
-    })
-}
-
-/// A file holds these vectors, all of them and no others.
-fn compare(file: &str, built: Built) {
-    let mut held: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-    for Vector { name, bytes } in parse(file) {
-        assert!(held.insert(name.clone(), bytes).is_none(), "{name} is there twice");
-    }
-    for (name, bytes) in built {
-        let golden = held.remove(name);
-        assert_eq!(golden.as_deref().map(hex), Some(hex(&bytes)), "{name}");
-    }
-    assert!(held.is_empty(), "nobody builds {:?}", held.keys());
 }
 
 fn maps() -> Built {

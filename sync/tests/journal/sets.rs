@@ -278,7 +278,7 @@ fn a_writer_that_saw_a_longer_copy_does_not_fork_after_a_restart() {
     assert_eq!(keys(1).agent(), opening.agent);
 }
 
-/// `cargo test --release --test journal -- --ignored --nocapture figures`
+/// `cargo test --release -p consilience-sync --test journal -- --ignored --nocapture figures`
 #[test]
 #[ignore = "a figure, not a check"]
 #[expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures")]

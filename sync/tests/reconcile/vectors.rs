@@ -5,7 +5,7 @@
 use core::fmt::Write as _;
 
 use consilience_sync::reconcile::{KeyRange, MessageError, Mode, Options, ReconcileSet, Reconciliation};
-use consilience_test_support::vectors::parse;
+use consilience_test_support::vectors::{golden, hex, parse};
 
 use crate::support::{Item, Side, config, id, plain, set_of};
 
@@ -65,13 +65,6 @@ fn built() -> Vec<(String, Vec<u8>)> {
     conversations.into_iter().flat_map(named).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x} ").unwrap();
-        text
-    })
-}
-
 #[test]
 fn the_frames_are_the_golden_ones() {
     let held = parse(FRAMES);
@@ -85,7 +78,7 @@ fn the_frames_are_the_golden_ones() {
 #[test]
 fn no_golden_frame_is_also_that_of_another_length() {
     // What is cut short, or has a byte behind it, is refused by the side that waits for the message.
-    let open = parse(FRAMES).into_iter().find(|vector| vector.name == "few_0").unwrap().bytes;
+    let open = golden(FRAMES, "few_0");
     let mut set = plain(2..43);
     for len in 0..open.len() {
         let mut machine = Reconciliation::accept(config(Mode::Auto, 512, 1));

@@ -2,6 +2,8 @@
 //! is `name = bytes`, over as many lines as it takes. Bytes are in hex; `6b*4000` is one byte 4,000 times. The text after
 //! a `#` is a comment.
 
+use std::collections::BTreeMap;
+
 /// One entry: what stands before the `=`, and the bytes.
 #[derive(Clone, Debug)]
 pub struct Vector {
@@ -31,6 +33,32 @@ pub fn parse(text: &str) -> Vec<Vector> {
     vectors
 }
 
+/// The bytes of the entry with that name. Panics if there is none.
+#[must_use]
+pub fn golden(text: &str, name: &str) -> Vec<u8> {
+    parse(text).into_iter().find(|vector| vector.name == name).unwrap_or_else(|| panic!("no {name}")).bytes
+}
+
+/// Bytes as a file shows them: in hex, a space after each.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x} ")).collect()
+}
+
+/// Panics unless a file holds these entries, all of them and no others, in whatever order.
+pub fn compare(text: &str, built: impl IntoIterator<Item = (impl AsRef<str>, Vec<u8>)>) {
+    let mut held = BTreeMap::new();
+    for Vector { name, bytes } in parse(text) {
+        assert!(held.insert(name.clone(), bytes).is_none(), "{name} is there twice");
+    }
+    for (name, bytes) in built {
+        let name = name.as_ref();
+        let golden: Option<Vec<u8>> = held.remove(name);
+        assert_eq!(golden.as_deref().map(hex), Some(hex(&bytes)), "{name}");
+    }
+    assert!(held.is_empty(), "nobody builds {:?}", held.keys());
+}
+
 fn bytes(token: &str) -> Option<Vec<u8>> {
     let (hex, times) = token.split_once('*').unwrap_or((token, "1"));
     if !hex.is_ascii() || hex.len() % 2 != 0 {
@@ -51,6 +79,30 @@ mod tests {
         let entries: Vec<_> =
             vectors.iter().map(|vector| (vector.name.as_str(), &vector.bytes[..])).collect();
         assert_eq!(entries, [("first", &[0, 0xff, 1, 2, 1, 2][..]), ("second", &[][..])]);
+    }
+
+    #[test]
+    fn a_file_with_the_built_entries_compares() {
+        compare("b = 01\na = 02 # two\n", [("a", vec![2]), ("b", vec![1])]);
+        assert_eq!(golden("b = 01\na = 02\n", "a"), [2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "02")]
+    fn other_bytes_do_not_compare() {
+        compare("a = 01\n", [("a", vec![2])]);
+    }
+
+    #[test]
+    #[should_panic(expected = "nobody builds")]
+    fn an_entry_that_nobody_builds_does_not_compare() {
+        compare("a = 01\nb = 02\n", [("a", vec![1])]);
+    }
+
+    #[test]
+    #[should_panic(expected = "is there twice")]
+    fn two_entries_of_one_name_do_not_compare() {
+        compare("a = 01\na = 01\n", [("a", vec![1])]);
     }
 
     #[test]
