@@ -151,7 +151,7 @@ impl fmt::Display for Notice {
             ),
             Self::Restamped { agent, topic } => write!(
                 f,
-                "{topic}: the clock of the local writer {agent} had been ahead: what it wrote is stamped anew"
+                "{topic}: the clock of the local writer {agent} had been ahead: its live content is stamped anew"
             ),
             Self::Deferred { log, .. } => write!(
                 f,

@@ -36,7 +36,7 @@ pub enum AppendEventError {
     #[error("the writer is not one of this replica's; add it first")]
     UnknownWriter,
     /// The cited entries are not here.
-    #[error("what is cited is not here")]
+    #[error("a cited entry is not here")]
     UnknownCitation,
     /// The writer's log cannot be opened.
     #[error(transparent)]

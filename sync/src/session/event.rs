@@ -88,7 +88,7 @@ pub enum EndReason {
     #[error("this host does not let the peer in")]
     NotAdmitted,
     /// The peer sent more than a few things that no honest program sends.
-    #[error("the peer keeps sending what no honest program sends")]
+    #[error("the peer keeps sending messages that no honest program sends")]
     Misbehaved,
 }
 
