@@ -59,8 +59,8 @@ pub enum Fault {
     /// Evidence that shows nothing.
     #[error("the peer sent evidence that shows no fork: {0}")]
     Evidence(EvidenceError),
-    /// A frame of a reconciliation that cannot come now.
-    #[error("the peer sent a frame of a reconciliation that cannot be: {0}")]
+    /// A message of a reconciliation that cannot come now.
+    #[error("the peer sent a message of a reconciliation that cannot be: {0}")]
     Reconcile(crate::reconcile::MessageError),
     /// More signatures than its bytes pay for.
     #[error("the peer makes this side check more signatures than its bytes pay for")]

@@ -5,7 +5,6 @@
 
 use super::message::Alias;
 use super::{Context, Exchange, Fault};
-use crate::codec::DecodeError;
 use crate::identity::{LogId, NamedOpening, OpeningError};
 use crate::log::{
     EvidenceError, ForkSearch, Gone, LOG_SIZE_MAX, Range, RangeForm, ReceiveError, Received, SearchStep,
@@ -74,10 +73,7 @@ impl Exchange {
         let Some(log) = cx.store.logs().find(&alias).filter(|log| self.is_about(log, cx)) else {
             return Ok(());
         };
-        let Ok(range) = Range::parse(bytes) else {
-            let error = ReceiveError::Decode(DecodeError::Kind);
-            return Err(Fault::Range { log, error });
-        };
+        let range = Range::parse(bytes).map_err(|error| Fault::Range { log, error: error.into() })?;
         let (to, alone) = (range.end(), range.form() == RangeForm::Alone);
         if self.answers_search(&log, &range, cx) {
             return Ok(());

@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use super::event::{EndReason, InputError, SessionEvent};
-use crate::channel::{Agreed, Channel, Message, MessageError, PacketError, Proof, Protocol};
+use crate::channel::{Agreed, Channel, MessageError, PacketError, Proof, Protocol};
 use crate::exchange::{Context, Exchange, Fault, Setup};
 use crate::logset::LogSet;
 
@@ -43,27 +43,26 @@ impl Established {
         cx: &mut Context<'_>,
         tell: &mut impl FnMut(SessionEvent),
     ) -> Result<Option<EndReason>, InputError> {
-        let taken = match self.channel.handle_packet(body, cx.ms) {
+        // The exchange needs every message, so a single one is passed over. No other protocol is spoken yet.
+        let malformed = match self.channel.handle_packet(body, cx.ms) {
+            Ok(_) => None,
             Err(PacketError::NotAuthentic) => return Err(InputError::NotAuthentic),
-            taken => taken,
+            Err(PacketError::Malformed(error)) => Some(error),
         };
         self.proof = None;
         self.exchange.received(body.len().saturating_sub(Channel::MAC_BYTES));
         cx.written = self.channel.written();
-        Ok(self.handle_messages(taken, cx, tell).err())
+        if let Some(error) = malformed {
+            return Ok(self.note_fault(error.into(), tell).err());
+        }
+        Ok(self.handle_messages(cx, tell).err())
     }
 
     fn handle_messages(
         &mut self,
-        taken: Result<Option<Message<'_>>, PacketError>,
         cx: &mut Context<'_>,
         tell: &mut impl FnMut(SessionEvent),
     ) -> Result<(), EndReason> {
-        match taken {
-            // The exchange needs every message. No other protocol is spoken yet.
-            Ok(_) | Err(PacketError::NotAuthentic) => {}
-            Err(PacketError::Malformed(error)) => return self.note_fault(error.into(), tell),
-        }
         loop {
             let fault = match self.channel.next_message() {
                 Ok(None) => return Ok(()),
