@@ -48,6 +48,11 @@ pub(super) fn refusal_of(body: &[u8]) -> Option<([u8; 16], Refusal)> {
     }
 }
 
+/// Why a hello was refused, if a refusal names it.
+fn refusal_for(body: &[u8], hello: &[u8; 16]) -> Option<Refusal> {
+    refusal_of(body).filter(|(nonce, _)| nonce == hello).map(|(_, refusal)| refusal)
+}
+
 /// It has said hello, and waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Dial {
@@ -101,7 +106,7 @@ impl Dial {
 
     /// Why the other side refuses this hello, if a refusal is of that.
     pub(crate) fn handle_refusal(&self, body: &[u8]) -> Option<Refusal> {
-        refusal_of(body).filter(|(nonce, _)| *nonce == self.nonce).map(|(_, refusal)| refusal)
+        refusal_for(body, &self.nonce)
     }
 
     /// Appends the hello, if it is due.
@@ -145,7 +150,7 @@ impl Proof {
 
     /// Why the other side refuses it, if a refusal is of the hello that this proof follows.
     pub(crate) fn handle_refusal(&self, body: &[u8]) -> Option<Refusal> {
-        refusal_of(body).filter(|(nonce, _)| *nonce == self.nonce).map(|(_, refusal)| refusal)
+        refusal_for(body, &self.nonce)
     }
 
     /// Appends the proof, if it is due.

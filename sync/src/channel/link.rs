@@ -26,11 +26,10 @@ mod send;
 )]
 mod tests;
 
-pub(crate) use self::packet::varint_bytes;
 use self::packet::{Packet, SelectiveAck, put_header};
 use self::receive::Receiver;
 use self::send::{Chunk, Sender};
-use crate::codec::{DecodeError, put_varint};
+use crate::codec::{DecodeError, put_varint, varint_bytes};
 use alloc::vec::Vec;
 
 /// The sizes that a link keeps to.
@@ -42,10 +41,10 @@ pub(crate) struct LinkOptions {
     pub(crate) window_out: usize,
     /// How many bytes are kept that arrived before their turn.
     pub(crate) window_in: usize,
+    /// How many bytes the peer keeps that arrive there before their turn.
+    pub(crate) peer_window: usize,
     /// With more bytes than this unread, nothing further is accepted.
     pub(crate) unread_max: usize,
-    /// The same of the peer's.
-    pub(crate) peer_window: usize,
     /// Whether the path has to be probed for what it carries; a transport that holds back by itself does that.
     pub(crate) controlled: bool,
 }

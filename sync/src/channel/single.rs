@@ -11,7 +11,7 @@
 
 use alloc::vec::Vec;
 
-use super::link::varint_bytes;
+use crate::codec::varint_bytes;
 use crate::codec::{DecodeError, Reader, put_varint};
 
 /// What a single packet begins with.

@@ -118,8 +118,3 @@ pub(super) fn put_header(ack: u64, held: &SelectiveAck, chunk: bool, out: &mut V
     put_varint(out, ack);
     held.encode(out);
 }
-
-/// How many bytes a varint takes.
-pub(crate) fn varint_bytes(value: u64) -> usize {
-    (1..10).find(|bytes| value >> (7_usize.saturating_mul(*bytes)) == 0).unwrap_or(10)
-}

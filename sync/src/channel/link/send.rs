@@ -9,8 +9,9 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::congestion::Congestion;
-use super::packet::{AHEAD_MAX, SelectiveAck, varint_bytes};
+use super::packet::{AHEAD_MAX, SelectiveAck};
 use super::rtt::Rtt;
+use crate::codec::varint_bytes;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
