@@ -39,7 +39,7 @@ impl Replica {
     ///
     /// If the stored bytes are damaged where they had been confirmed; see [`ReplicaError`].
     pub fn open(config: Config, opened: Opened<'_>, now: Timestamp) -> Result<Self, ReplicaError> {
-        let renew = matches!(opened, Opened::InMemory | Opened::Restored(_));
+        let in_memory = matches!(opened, Opened::InMemory);
         let mut random = Random::new(&config.entropy);
         let mut sessions = Sessions::new(&config.mesh, &random.next());
         if let Some(gate) = config.gate {
@@ -52,7 +52,7 @@ impl Replica {
         let (mut store, mut recovery) = LogStore::open(config.mesh, limits, config.admit, opened, now)?;
         sessions.restore(&recovery.marks);
         let mut repair = Repair::new(retired_keep_ms);
-        repair.restore(&mut store, &recovery.notes, renew || recovery.own_lost);
+        repair.restore(&mut store, &recovery.notes, in_memory || recovery.own_lost);
         // They are of use once.
         (recovery.marks, recovery.notes) = (Vec::new(), Vec::new());
         let mut replica = Self {

@@ -151,12 +151,6 @@ impl Recovered<'_> {
         item::items(self.snapshot).chain(self.records.iter().flat_map(|(_, body)| item::items(body)))
     }
 
-    /// The items of the records, each with its record's id.
-    pub fn record_items(&self) -> impl Iterator<Item = (RecordId, JournalItem<'_>)> {
-        let of_record = |(id, body)| item::items(body).map(move |item| (RecordId::from_u64(id), item));
-        self.records.iter().map(|(id, body)| (*id, &**body)).flat_map(of_record)
-    }
-
     /// The last record that the snapshot covers.
     #[must_use]
     pub const fn covers(&self) -> RecordId {

@@ -190,18 +190,13 @@ impl LogStore {
                 let taken = evidence.and_then(|evidence| self.receive_evidence(&evidence, now, budget));
                 imported.refused += usize::from(taken.is_err());
             }
-            Some(Part::Range(of, bytes)) => {
-                let named = |log: &LogId| match of {
-                    LogRef::Alias(alias) => log.alias() == alias,
-                    LogRef::Id(id) => *log == id,
-                };
-                match log {
-                    Some(log) if named(log) => self.import_range(log, bytes, imported, budget, now),
-                    Some(_) => imported.refused += 1,
-                    // It is not held.
-                    None => {}
-                }
-            }
+            Some(Part::Range(LogRef::Alias(alias), bytes)) => match log {
+                Some(log) if log.alias() == alias => self.import_range(log, bytes, imported, budget, now),
+                // The log is not held.
+                None if imported.logs > 0 => {}
+                // It is of another log than the one before it, or no log stands before it.
+                _ => imported.refused += 1,
+            },
             _ => return Err(DecodeError::Kind.into()),
         }
         Ok(())

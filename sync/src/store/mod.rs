@@ -75,6 +75,14 @@ impl Growth {
         self.records >= least || freed.saturating_sub(self.freed) >= least as u64
     }
 
+    /// Notes that a record was given out. One that the last snapshot made covers goes with it.
+    fn store(&mut self, record: RecordId, bytes: usize) {
+        self.records = self.records.saturating_add(bytes);
+        if let Some((_, records, ..)) = self.made.as_mut().filter(|made| record <= made.0) {
+            *records = records.saturating_add(bytes);
+        }
+    }
+
     /// Notes that a snapshot is durable. Of one that is not the last made the figures are not known any more.
     fn confirm(&mut self, covers: RecordId) {
         if let Some((_, records, snapshot, freed)) = self.made.take_if(|made| made.0 == covers) {
@@ -150,11 +158,18 @@ impl LogStore {
         self.set.open_named(named, &mut self.admit)?;
         let bytes = named.opening().encode(self.set.mesh());
         self.record(&JournalItem::Opening { local: false, bytes: &bytes });
-        if let Some(below) = self.starts.remove(&id) {
-            // It is held: it was just opened.
-            let _ = self.set.allow_start(&id, below);
-        }
+        self.allow_noted_start(&id);
         Ok(id)
+    }
+
+    /// Lets the copy of a log that is held since now begin where that was allowed before.
+    fn allow_noted_start(&mut self, log: &LogId) {
+        if self.set.log(log).is_some()
+            && let Some(below) = self.starts.remove(log)
+        {
+            // It is held.
+            let _ = self.set.allow_start(log, below);
+        }
     }
 
     /// Lets the copy of a log begin at or below `below`; see [`LogSet::allow_start`]. A log that is not held yet is allowed
@@ -210,6 +225,7 @@ impl LogStore {
         budget: &mut VerifyBudget,
     ) -> Result<bool, SetError> {
         let news = self.set.receive_unchecked(evidence, now, budget, &mut self.admit)?;
+        self.allow_noted_start(evidence.opening().id());
         if news {
             self.record_own_head(evidence.opening().id());
             self.record(&JournalItem::Evidence { bytes: evidence.as_bytes() });
@@ -220,9 +236,10 @@ impl LogStore {
     /// Records that a later incarnation has taken a log over up to `below`; see [`LogSet::retire`]. Nothing happens if the
     /// log is not held.
     pub fn retire(&mut self, log: &LogId, below: u64) {
-        self.record(&JournalItem::Retired { log: *log, below });
         // A log that is not held needs no base.
-        let _ = self.set.retire(log, below);
+        if self.set.retire(log, below).is_ok() {
+            self.record(&JournalItem::Retired { log: *log, below });
+        }
     }
 
     /// Erases the payload of one event here, for good.
@@ -271,9 +288,10 @@ impl LogStore {
         }
     }
 
-    /// Notes something that only a layer above knows the meaning of; it comes back in [`LogStore::open`]. Kinds from
-    /// [`NOTES_RESERVED`](Self::NOTES_RESERVED) on are the store's own.
+    /// Notes something that only a layer above knows the meaning of; it comes back in [`LogStore::open`]. Kinds in
+    /// [`NOTES_RESERVED`](Self::NOTES_RESERVED) are the store's own, and not for others.
     pub fn note(&mut self, kind: u8, bytes: &[u8]) {
+        debug_assert!(!Self::NOTES_RESERVED.contains(&kind), "the kind is the store's own");
         self.record(&JournalItem::Note { kind, bytes });
     }
 
@@ -288,7 +306,9 @@ impl LogStore {
     pub fn poll_record(&mut self) -> Option<Record> {
         self.journal.seal();
         let record = self.journal.poll();
-        self.growth.records += record.as_ref().map_or(0, |record| record.as_bytes().len());
+        if let Some(record) = &record {
+            self.growth.store(record.id(), record.as_bytes().len());
+        }
         record
     }
 

@@ -74,7 +74,7 @@ pub struct Recovery {
 }
 
 impl LogStore {
-    /// Kinds of [notes](Self::note) that are the store's own: layers above use 1 and those beyond.
+    /// Kinds of [notes](Self::note) that are the store's own: layers above use others.
     pub const NOTES_RESERVED: core::ops::RangeInclusive<u8> = MARK..=CHANGED;
 
     /// Opens a store, and gives the findings on an earlier run.
@@ -94,10 +94,11 @@ impl LogStore {
             Opened::Resumed(stored) | Opened::Restored(stored) => Some(stored),
         };
         let mut store = Self::with(mesh, limits, admit, !matches!(opened, Opened::InMemory));
-        let recovery = match stored {
+        let mut recovery = match stored {
             Some(stored) => store.bring_back(stored, now)?,
             None => Recovery::default(),
         };
+        recovery.own_lost |= matches!(opened, Opened::Restored(_));
         Ok((store, recovery))
     }
 
@@ -151,6 +152,7 @@ impl LogStore {
         let mut writer = SnapshotWriter::new(self.set.mesh(), self.journal.last_sealed());
         write_set(&self.set, &mut |item| writer.push(item));
         for (kind, bytes) in notes {
+            debug_assert!(!Self::NOTES_RESERVED.contains(kind), "the kind is the store's own");
             writer.push(&JournalItem::Note { kind: *kind, bytes });
         }
         write_marks(&mut self.set, marks, &mut |item| writer.push(item));

@@ -31,12 +31,6 @@ impl LogStore {
         agent
     }
 
-    /// Whether an agent's key is here.
-    #[must_use]
-    pub fn has_signer(&self, agent: &AgentId) -> bool {
-        self.signers.contains_key(agent)
-    }
-
     /// The agents whose keys are here, in ascending order.
     pub fn agents(&self) -> impl Iterator<Item = AgentId> + '_ {
         self.signers.keys().copied()
