@@ -54,15 +54,15 @@ impl Fold {
         Self { topics: BTreeMap::new(), events: BTreeMap::new(), seed }
     }
 
-    /// The state, without events, to which the applicable entries of a set add up, made from scratch.
+    /// The state and the events to which the applicable entries of a set add up, made from scratch.
     pub(crate) fn anew(set: &LogSet, seed: u64) -> Self {
         let mut fold = Self::new(seed);
         let mut folded = Folded::default();
-        for log in set.logs().filter(|log| log.opening().kind == LogKind::State) {
+        for log in set.logs() {
             if let Some((from, to)) = set.applicable(log.id())
                 && from < to
             {
-                fold.topic_mut(&log.opening().topic).extend(set, log, (from, to), &mut folded);
+                fold.take(set, &Change::Applicable { log: *log.id(), from, to }, &mut folded);
             }
         }
         fold
@@ -106,13 +106,13 @@ impl Fold {
         *hasher.finalize().as_bytes()
     }
 
-    /// Whether the states are those to which the retained entries add up: they are made anew and compared.
+    /// Whether states and events are those to which the retained entries add up: they are made anew and compared.
     pub(crate) fn verify(&self, set: &LogSet) -> bool {
         let anew = Self::anew(set, 1);
-        let empty = TopicState::digest_of_nothing();
-        let digest = |fold: &Self, topic: &Topic| fold.topic(topic).map_or(empty, TopicState::digest);
-        let topics: BTreeSet<&Topic> = self.topics().chain(anew.topics()).map(|(topic, _)| topic).collect();
-        topics.into_iter().all(|topic| digest(self, topic) == digest(&anew, topic))
+        let folds = [self, &anew];
+        let topics: BTreeSet<&Topic> =
+            folds.iter().flat_map(|fold| fold.topics.keys().chain(fold.events.keys())).collect();
+        topics.into_iter().all(|topic| self.digest(set, topic) == anew.digest(set, topic))
     }
 
     /// Takes in a change of a log, and appends to `folded` the news of it for the caller.

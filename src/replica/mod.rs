@@ -115,8 +115,8 @@ impl Replica {
         self.fold.digest(self.logs(), topic)
     }
 
-    /// Whether the state is the one to which the retained entries add up: it is made anew from them and compared. For
-    /// tests and audits; as long as opening takes.
+    /// Whether state and events are those to which the retained entries add up: they are made anew and compared. For tests
+    /// and audits; as long as opening takes.
     #[must_use]
     pub fn verify(&self) -> bool {
         self.fold.verify(self.logs())
