@@ -1,7 +1,7 @@
 //! What several parts of a frame or a bundle do together, where each alone is well.
 
 use consilience::BundleError;
-use consilience::sync::LogKind;
+use consilience::sync::{DecodeError, LogKind};
 use consilience_test_support::hand;
 use consilience_test_support::replicas::{How, Node, at, mesh};
 
@@ -106,11 +106,21 @@ fn one_bundle_brings_where_logs_begin_that_were_taken_over() {
         let old = bob.replica.logs().logs().filter(|log| log.opening().agent != bob.writer.id());
         let starts: Vec<u64> = old.map(|log| log.start()).collect();
         assert!(starts.contains(&1), "{starts:?}");
-        let mut cat = Node::fresh(2, 4);
-        let bundle = bob.replica.export_bundle(|_| true, None, at(40 * DAY)).unwrap();
-        cat.take(&bundle, at(40 * DAY));
-        if cat.replica.summary() != bob.replica.summary() {
-            missing.push(agent);
+        let mut bundle = bob.replica.export_bundle(|_| true, None, at(40 * DAY)).unwrap();
+        // Whole, and with a fault behind the last part.
+        for whole in [true, false] {
+            let mut cat = Node::fresh(2, 4);
+            if whole {
+                let imported = cat.replica.import_bundle(&bundle, at(40 * DAY)).unwrap();
+                assert_eq!((imported.refused, imported.early), (0, 0), "{agent}");
+            } else {
+                bundle.extend([1, 15]);
+                let error = cat.replica.import_bundle(&bundle, at(40 * DAY)).unwrap_err();
+                assert_eq!(error, BundleError::Decode(DecodeError::Kind));
+            }
+            if cat.replica.summary() != bob.replica.summary() {
+                missing.push((agent, whole));
+            }
         }
     }
     assert!(missing.is_empty(), "{missing:?}");
