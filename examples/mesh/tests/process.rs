@@ -97,7 +97,7 @@ impl Running {
     }
 
     fn status(&mut self) -> Value {
-        self.tell(&json!({ "do": "status", "id": 1, "couplings": false }).to_string());
+        self.tell(&json!({ "do": "status", "id": 1, "detail": "full" }).to_string());
         self.hear("status")
     }
 

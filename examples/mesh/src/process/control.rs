@@ -31,13 +31,7 @@ pub(crate) enum Command {
     /// Breaks the connection to that peer, and does not dial it any more.
     Cut { addr: String },
     /// Answered by [`Reply::Status`].
-    Status {
-        id: u64,
-        couplings: bool,
-        /// Without what takes a pass over all that is held: the digest, and bytes that are stored and live.
-        #[serde(default)]
-        brief: bool,
-    },
+    Status { id: u64, detail: Detail },
     /// Ends in an orderly way.
     Stop,
 }
@@ -79,7 +73,8 @@ pub(crate) enum Reply {
 }
 
 /// How much a status is to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Detail {
     /// What costs in proportion to what changed.
     Brief,
@@ -124,7 +119,7 @@ pub(crate) struct Status {
     pub(crate) sessions: u64,
     pub(crate) in_sync: u64,
     /// Only if asked for: of two agents, how strongly they are coupled at the latest instant of the virtual clock, and
-    /// at half-lives from there (as text with the library's own rounding, and as a number for plots).
+    /// at half-lives from there.
     pub(crate) couplings: Vec<Coupled>,
 }
 
@@ -172,14 +167,7 @@ impl Face for Controlled {
             }
             Command::Join { addr } => net.join(&addr),
             Command::Cut { addr } => net.cut(&addr, node),
-            Command::Status { id, couplings, brief } => {
-                let detail = match (couplings, brief) {
-                    (true, _) => Detail::Couplings,
-                    (false, true) => Detail::Brief,
-                    (false, false) => Detail::Full,
-                };
-                self.answers.push(Answer::Status { id, detail });
-            }
+            Command::Status { id, detail } => self.answers.push(Answer::Status { id, detail }),
             Command::Stop => return Ok(false),
         }
         Ok(true)

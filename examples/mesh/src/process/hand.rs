@@ -168,6 +168,7 @@ impl Host {
                     "{} writes what this version does not know: upgrade this program",
                     short(log.agent)
                 )),
+                Notice::Restamped { .. } | Notice::Malformed { .. } => lines.push(notice.to_string()),
                 _ => {}
             }
         }

@@ -8,15 +8,13 @@ use consilience::crdts::{CouplingSchema, Timestamp, Units};
 use consilience::store::FileStore;
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
 use consilience::sync::{AgentId, Keypair, Limits, MeshId, Signer as _};
-use consilience::{Config, Opened, Replica, Stored, TopicView, Writer};
+use consilience::{Config, Opened, Replica, TopicView, Writer};
 
 use crate::process::control::{Coupled, Detail, Status};
 use crate::process::tally::Tally;
 use crate::process::work::{AGENTS, FILES, MET, TOPIC, agents_of};
 use crate::process::{Node, folder, hex, text};
 
-/// A snapshot takes the place of the records once they weigh so much, and twice as much as the last snapshot.
-const RECORDS_MIN: u64 = 256 << 10;
 /// Entries of others come again if they are lost, so they wait so long for a sync that is needed anyway.
 const SYNC_MS: u64 = 200;
 
@@ -74,11 +72,9 @@ impl Host {
     pub(crate) fn open(dir: &Path, config: &HostConfig, now: Timestamp) -> Result<Self, String> {
         let key = folder::key(dir)?;
         let (store, stored) = FileStore::open(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        let kept = Stored { snapshot: stored.snapshot.as_deref(), records: &stored.records };
-        let opened = match (config.restored, kept.snapshot.is_some() || !kept.records.is_empty()) {
-            (_, false) => Opened::Fresh,
-            (true, true) => Opened::Restored(kept),
-            (false, true) => Opened::Resumed(kept),
+        let opened = match stored.opened() {
+            Opened::Resumed(kept) if config.restored => Opened::Restored(kept),
+            opened => opened,
         };
         let mut replica = Replica::open(config.to_config()?, opened, now)
             .map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -135,9 +131,9 @@ impl Host {
         Ok(own)
     }
 
-    /// Puts a snapshot in the place of the records when they outweigh it.
+    /// Puts a snapshot in the place of the records when that is worth it.
     fn compact(&mut self) -> Result<(), String> {
-        if self.record_bytes < RECORDS_MIN.max(2 * self.snapshot_bytes) {
+        if !self.replica.wants_snapshot() {
             return Ok(());
         }
         let snapshot = self.replica.snapshot();

@@ -233,7 +233,7 @@ fn root_of(log: &Log, logs: &LogSet) -> Root {
     let evidence = logs.evidence(log.id());
     let size = match evidence {
         None => log.signed_size(),
-        // Of a void log each may hold another part.
+        // Of an invalid log each may hold another part.
         Some(_) if log.opening().kind == LogKind::State => 0,
         Some(evidence) => log.signed_size().min(evidence.valid_below()),
     };

@@ -13,7 +13,7 @@ use crate::replay::backlog::Backlog;
 use crate::replay::links::{self, Link};
 use crate::replay::member::{Heard, Member, Running, Said, Signal, Start, State, What};
 
-/// For so long nothing may move: no process start or end, no event happen, no entry come or be signed anywhere.
+/// For so long nothing may move: no process start, no event happen, no entry come or be signed anywhere.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks no more time than this counts: if it is more, this program was not let work either.
 const LOOKED_AWAY: Duration = Duration::from_millis(250);
@@ -198,10 +198,9 @@ impl Fleet {
     /// Asks for the status of processes that are awake.
     pub(crate) fn ask(&mut self, processes: impl Iterator<Item = usize>, detail: Detail) -> u64 {
         self.asked += 1;
-        let (couplings, brief) = (detail == Detail::Couplings, detail == Detail::Brief);
         for process in processes {
             if self.members[process].state == State::Awake {
-                self.members[process].tell(Command::Status { id: self.asked, couplings, brief });
+                self.members[process].tell(Command::Status { id: self.asked, detail });
             }
         }
         self.asked

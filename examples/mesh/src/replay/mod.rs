@@ -171,9 +171,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Of equal entries everybody makes the same, which is looked at in the end.
     fn agree(&mut self) -> Result<(), String> {
-        if self.fleet.agree(&self.fleet.all(), Detail::Brief)? {
+        if self.fleet.agree(&self.fleet.all(), Detail::Full)? {
             Ok(())
         } else {
             Err("the processes do not come to hold the same".into())

@@ -90,6 +90,7 @@ pub(crate) fn generate(events: u64, agents: u64, seed: u64) -> Trace {
     trace
 }
 
+/// Numbers of a seed, the same on every machine: SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Clone, Debug)]
 pub(crate) struct Prng(u64);
 
