@@ -148,7 +148,7 @@ impl Mesh {
         let digest = |replica: &Replica| replica.digest(&consilience::sync::Topic::new(TOPIC).unwrap());
         let digests: BTreeSet<_> = self.replicas.iter().map(digest).collect();
         assert_eq!(digests.len(), 1, "all have the same state");
-        let (replica, carried) = (
+        let (replica, relisted) = (
             &self.replicas[0],
             self.replicas.iter().map(|replica| replica.stats(None).relisted).sum::<u64>(),
         );
@@ -166,7 +166,7 @@ impl Mesh {
             "value": (stats.stored as f64 / stats.live as f64 * 100.0).round() / 100.0,
             "stored": stats.stored, "live": stats.live, "bodies": bodies, "keys": stats.keys,
             "payloads": payloads, "entries": retained, "logs": stats.logs, "memory": memory_of_logs(replica),
-            "carried": carried, "written": self.written, "bundles": self.bundles,
+            "relisted": relisted, "written": self.written, "bundles": self.bundles,
         });
         for (label, value) in labels {
             line[*label] = json!(value);

@@ -22,7 +22,7 @@ const TARGETS: [Target; 9] = [
     ("decode_evidence", &["evidence"], "malformed_log", &["evidence"]),
     ("decode_head_opening", &["log"], "malformed_log", &["opening", "head", "have", "want", "gone"]),
     ("decode_offer", &["log"], "malformed_log", &["offer"]),
-    ("decode_frame", &["reconcile"], "malformed_log", &[]),
+    ("decode_message", &["reconcile"], "malformed_log", &[]),
 ];
 
 fn main() -> io::Result<()> {
@@ -47,7 +47,7 @@ fn main() -> io::Result<()> {
         if target == "decode_range" {
             vectors.extend(ranges());
         }
-        if target == "decode_frame" {
+        if target == "decode_message" {
             vectors.iter_mut().for_each(|vector| vector.bytes = input([&vector.bytes[..]]));
             vectors.extend(conversations());
         }

@@ -201,7 +201,7 @@ pub(crate) fn stated(
     weakens: bool,
 ) -> u64 {
     match state.collection(id).map(|collection| &collection.table) {
-        Some(Table::CouplingTable(couples)) => couples.stated(key, agent, log, weakens),
+        Some(Table::CouplingTable(couplings)) => couplings.stated(key, agent, log, weakens),
         _ => 0,
     }
 }
@@ -263,16 +263,16 @@ impl Reading<'_> {
                 }
             }
             Op::Couple { key, weakens, .. } => {
-                let Some(Table::CouplingTable(couples)) =
+                let Some(Table::CouplingTable(couplings)) =
                     self.state.collection(id).map(|collection| &collection.table)
                 else {
                     return;
                 };
                 let (agent, stated) = (&self.member.agent, self.draft.coupled(id, key));
                 let newer = if weakens { stated.1 } else { stated.0 };
-                if let Some(instant) = couples.stated_at(key, agent, self.index, weakens, seq)
+                if let Some(instant) = couplings.stated_at(key, agent, self.index, weakens, seq)
                     && newer == 0
-                    && couples.sums().schema().amount_at(instant, self.now) > Units::ZERO
+                    && couplings.sums().schema().amount_at(instant, self.now) > Units::ZERO
                 {
                     self.kept.push(Kept::Couple(id.clone(), key.into(), weakens, instant));
                 }

@@ -47,7 +47,7 @@ pub(crate) fn coupled(
 ) -> Result<Option<u64>, CouplingError> {
     let collection = fold.topic(topic).and_then(|state| state.collection(id));
     let held = match collection.map(|collection| &collection.table) {
-        Some(Table::CouplingTable(couples)) => Some(couples.sums()),
+        Some(Table::CouplingTable(couplings)) => Some(couplings.sums()),
         _ => None,
     };
     let stated = draft.coupled(id, key);

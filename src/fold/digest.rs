@@ -36,9 +36,9 @@ impl TopicState {
                         }
                     }
                 }
-                Table::CouplingTable(couples) if couples.sums().stats().live > 0 => {
+                Table::CouplingTable(couplings) if couplings.sums().stats().live > 0 => {
                     put(&mut hasher, collection.id.as_bytes());
-                    put(&mut hasher, &couples.sums().encode());
+                    put(&mut hasher, &couplings.sums().encode());
                 }
                 _ => {}
             }

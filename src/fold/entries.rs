@@ -78,14 +78,14 @@ impl TopicState {
             }
             Op::Couple { key, weakens, instant } => {
                 let (log, agent) = (at.log, self.at(at.log).agent);
-                let Table::CouplingTable(couples) = &mut self.collections[at.collection].table else {
+                let Table::CouplingTable(couplings) = &mut self.collections[at.collection].table else {
                     return;
                 };
                 // An instant that nobody could have made at the entry's own stamp does not count.
-                if !couples.sums().schema().admits(instant, at.entry.hlc.time()) {
+                if !couplings.sums().schema().admits(instant, at.entry.hlc.time()) {
                     return;
                 }
-                if couples.state(key, &agent, log, weakens, instant, at.entry.seq) {
+                if couplings.state(key, &agent, log, weakens, instant, at.entry.seq) {
                     self.at_mut(log).live += listing_cost(key.len(), 0);
                 }
                 self.touch(at.collection, key);
@@ -115,10 +115,10 @@ impl TopicState {
             }
             Op::Couple { key, weakens, .. } => {
                 let (log, agent) = (at.log, self.at(at.log).agent);
-                let Table::CouplingTable(couples) = &mut self.collections[at.collection].table else {
+                let Table::CouplingTable(couplings) = &mut self.collections[at.collection].table else {
                     return;
                 };
-                if couples.retract(key, &agent, log, weakens, at.entry.seq) {
+                if couplings.retract(key, &agent, log, weakens, at.entry.seq) {
                     let member = self.at_mut(log);
                     member.live = member.live.saturating_sub(listing_cost(key.len(), 0));
                     self.touch(at.collection, key);

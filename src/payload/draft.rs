@@ -44,7 +44,7 @@ struct Section {
     ended: BTreeSet<Ref>,
     /// By key: the value, or `None` where it is removed; and the dots that this ends.
     writes: BTreeMap<Box<[u8]>, Write>,
-    couples: BTreeMap<(Box<[u8]>, bool), u64>,
+    couplings: BTreeMap<(Box<[u8]>, bool), u64>,
 }
 
 /// A payload in the making.
@@ -73,7 +73,7 @@ impl Draft {
 
     pub(crate) fn couple(&mut self, id: &CollectionId, key: &[u8], weakens: bool, instant: u64) {
         self.bytes += key.len() + 11;
-        let held = self.section(id).couples.entry((key.into(), weakens)).or_default();
+        let held = self.section(id).couplings.entry((key.into(), weakens)).or_default();
         *held = instant.max(*held);
     }
 
@@ -129,7 +129,7 @@ impl Draft {
     /// The instants that this transaction states for a key: strengthened, weakened.
     pub(crate) fn coupled(&self, id: &CollectionId, key: &[u8]) -> (u64, u64) {
         let Some(section) = self.sections.get(id) else { return (0, 0) };
-        let of = |weakens| section.couples.get(&(Box::from(key), weakens)).copied().unwrap_or(0);
+        let of = |weakens| section.couplings.get(&(Box::from(key), weakens)).copied().unwrap_or(0);
         (of(false), of(true))
     }
 
@@ -199,12 +199,15 @@ impl Draft {
 
 impl Section {
     fn is_empty(&self) -> bool {
-        self.relisted.is_empty() && self.ended.is_empty() && self.writes.is_empty() && self.couples.is_empty()
+        self.relisted.is_empty()
+            && self.ended.is_empty()
+            && self.writes.is_empty()
+            && self.couplings.is_empty()
     }
 
     fn write(&self, id: &CollectionId, aliases: &[[u8; 8]], out: &mut Vec<u8>) {
         let ended = usize::from(!self.ended.is_empty());
-        let count = self.relisted.len() + ended + self.writes.len() + self.couples.len();
+        let count = self.relisted.len() + ended + self.writes.len() + self.couplings.len();
         if count == 0 {
             return;
         }
@@ -240,7 +243,7 @@ impl Section {
             }
             put_refs(ends, aliases, out);
         }
-        for ((key, weakens), instant) in &self.couples {
+        for ((key, weakens), instant) in &self.couplings {
             out.push(4 + u8::from(*weakens));
             put_bytes(out, key);
             out.extend(instant.to_le_bytes());

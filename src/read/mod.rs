@@ -86,7 +86,7 @@ impl<'a> TopicView<'a> {
         let id = CollectionId::new(CollectionKind::Coupling, name, Some(&schema));
         let table = id.and_then(|id| self.state?.collection(&id)).map(|collection| &collection.table);
         let held = match table {
-            Some(Table::CouplingTable(couples)) => Some(couples.sums()),
+            Some(Table::CouplingTable(couplings)) => Some(couplings.sums()),
             _ => None,
         };
         CouplingRead { held }

@@ -131,9 +131,9 @@ pub struct Report {
     /// Message bytes received.
     pub bytes_received: u64,
     /// Messages sent.
-    pub frames_sent: u64,
+    pub messages_sent: u64,
     /// Messages received.
-    pub frames_received: u64,
+    pub messages_received: u64,
     /// Items and cells visited.
     pub work: u64,
     /// Whether ranges were used.

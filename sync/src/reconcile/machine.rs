@@ -146,13 +146,13 @@ impl Reconciliation {
         }
         // From here on the message counts.
         self.number = self.number.saturating_add(1);
-        self.report.frames_received = self.report.frames_received.saturating_add(1);
+        self.report.messages_received = self.report.messages_received.saturating_add(1);
         self.report.bytes_received = self.report.bytes_received.saturating_add(bytes.len() as u64);
         let generation = self.generation.replace(set.generation());
         let changed = generation.is_some_and(|before| before != set.generation());
         self.report.changed |= changed;
         let mut step = Step::default();
-        if self.report.frames_received > self.config.limits.rounds
+        if self.report.messages_received > self.config.limits.rounds
             || self.report.bytes_received.saturating_add(self.report.bytes_sent) > self.config.limits.bytes
         {
             self.stop(&mut step, StopReason::Limit);
@@ -522,7 +522,7 @@ impl Reconciliation {
 
     pub(super) const fn count_sent(&mut self, bytes: &[u8]) {
         self.number = self.number.saturating_add(1);
-        self.report.frames_sent = self.report.frames_sent.saturating_add(1);
+        self.report.messages_sent = self.report.messages_sent.saturating_add(1);
         self.report.bytes_sent = self.report.bytes_sent.saturating_add(bytes.len() as u64);
     }
 

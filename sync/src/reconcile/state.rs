@@ -215,8 +215,8 @@ fn put_report(out: &mut Vec<u8>, report: &Report) {
         report.unresolved,
         report.bytes_sent,
         report.bytes_received,
-        report.frames_sent,
-        report.frames_received,
+        report.messages_sent,
+        report.messages_received,
         report.work,
     ] {
         put_varint(out, number);
@@ -243,8 +243,8 @@ fn report(reader: &mut Reader<'_>) -> Result<Report, MessageError> {
         unresolved: reader.varint()?,
         bytes_sent: reader.varint()?,
         bytes_received: reader.varint()?,
-        frames_sent: reader.varint()?,
-        frames_received: reader.varint()?,
+        messages_sent: reader.varint()?,
+        messages_received: reader.varint()?,
         work: reader.varint()?,
         peer_root: {
             let known = reader.byte()? == 1;

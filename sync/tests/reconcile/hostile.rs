@@ -488,7 +488,7 @@ fn changed_bytes_never_panic_and_an_error_changes_nothing() {
     }
 }
 
-/// Found by `decode_frame`: spare bits, and fields that another says are not there, were read and forgotten.
+/// Found by `decode_message`: spare bits, and fields that another says are not there, were read and forgotten.
 #[test]
 fn a_state_has_one_form() {
     let mut dice = Dice(5);

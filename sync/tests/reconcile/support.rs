@@ -106,8 +106,8 @@ impl Pass {
     /// Checks both reports against what was seen on the wire.
     fn check(&self, message_bytes: usize) {
         let (a, b) = (self.opener.done.as_ref().unwrap(), self.other.done.as_ref().unwrap());
-        assert_eq!((a.bytes_sent, a.frames_sent), (b.bytes_received, b.frames_received));
-        assert_eq!((b.bytes_sent, b.frames_sent), (a.bytes_received, a.frames_received));
+        assert_eq!((a.bytes_sent, a.messages_sent), (b.bytes_received, b.messages_received));
+        assert_eq!((b.bytes_sent, b.messages_sent), (a.bytes_received, a.messages_received));
         assert_eq!(a.bytes_sent + b.bytes_sent, self.bytes() as u64);
         assert_eq!((a.pushed, a.wanted), (self.opener.push.len() as u64, self.opener.want.len() as u64));
         assert_eq!((b.pushed, b.wanted), (self.other.push.len() as u64, self.other.want.len() as u64));
