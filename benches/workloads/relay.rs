@@ -14,9 +14,11 @@ const EVERY: u64 = 16;
 /// The least that an entry of one value takes beside its key and value: 3 bytes of header, and 13 of its transaction.
 const ENTRY_HEAD: u64 = 16;
 
-/// A relay and the bytes that its host has stored.
+/// A relay, the bytes that its host has stored, and those that it has written for it.
 struct Store {
     relay: Relay,
+    written: u64,
+    written_as_records: u64,
     records: u64,
     snapshot: u64,
 }
@@ -25,18 +27,22 @@ impl Store {
     fn open() -> Self {
         let mesh = MeshId::from_bytes([1; 32]);
         let relay = Relay::open(mesh, Limits::default(), agent(2), [9; 32], Opened::Fresh, at(0)).unwrap();
-        Self { relay, records: 0, snapshot: 0 }
+        Self { relay, written: 0, written_as_records: 0, records: 0, snapshot: 0 }
     }
 
     fn store(&mut self) {
         while let Some(record) = self.relay.poll_record() {
-            self.records += record.as_bytes().len() as u64;
+            let bytes = record.as_bytes().len() as u64;
+            self.records += bytes;
+            self.written += bytes;
+            self.written_as_records += bytes;
             self.relay.confirm(record.id()).unwrap();
         }
         if self.relay.wants_snapshot() {
             let snapshot = self.relay.snapshot();
             self.relay.confirm_snapshot(snapshot.covers()).unwrap();
             (self.records, self.snapshot) = (0, snapshot.as_bytes().len() as u64);
+            self.written += self.snapshot;
         }
     }
 
@@ -105,6 +111,7 @@ pub fn relay(updates: u64) -> Value {
     let reach = 3 * live + 1_024 * logs;
     json!({
         "updates": updates, "stored": stored, "live": live, "logs": logs, "writer": node.replica.stats(None).stored,
+        "written_per_recorded": (store.written as f64 / store.written_as_records as f64 * 100.0).round() / 100.0,
         "stored_to_reach": (stored as f64 / reach as f64 * 1_000.0).round() / 1_000.0,
     })
 }

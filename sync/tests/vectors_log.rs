@@ -414,7 +414,6 @@ fn the_derivations_in_the_document_are_those_of_the_library() {
 /// The bytes in the document are those of the vectors.
 #[test]
 fn the_worked_examples_in_the_document_are_true() {
-    // The first block is of a collection.
     let blocks: Vec<_> =
         WIRE.split("```wire\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
     let names = [

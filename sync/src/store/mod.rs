@@ -314,8 +314,8 @@ impl LogStore {
 
     /// Whether the records since the last snapshot, or the entries that were dropped since, weigh a third of that, and at
     /// least 4 KiB: then a [snapshot](Self::snapshot) in their place keeps the stored bytes in proportion to the entries
-    /// held. Each byte is written about four times for it; more often where entries are dropped without others in their
-    /// place.
+    /// held. In `docs/decisions/house.md` is how much the host writes for it; more where entries are dropped without
+    /// others in their place.
     #[must_use]
     pub const fn wants_snapshot(&self) -> bool {
         self.growth.wants_snapshot(self.set.freed_bytes())
