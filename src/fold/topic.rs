@@ -246,8 +246,8 @@ impl TopicState {
             member.to = entry.seq + 1;
             member.stored += u64::from(entry.payload_len) + ENTRY_COST;
             if !self.at(log).counts {
-                self.decide(set, log, folded);
                 // If it counts now, this entry was taken in with the others.
+                self.decide(set, log, said.as_ref().ok().map(|said| (entry.seq, said)), folded);
                 continue;
             }
             if let Ok(said) = &said {
@@ -256,7 +256,7 @@ impl TopicState {
             if self.at(log).shared {
                 self.refresh_range(log, counter(entry.seq, 0)..counter(entry.seq + 1, 0));
             }
-            self.decide(set, log, folded);
+            self.decide(set, log, None, folded);
         }
     }
 
@@ -289,7 +289,7 @@ impl TopicState {
         let (from, to) = (self.at(log).from, self.at(log).to);
         if self.at(log).counts {
             let mut undecided = Undecided::new();
-            self.switch(set, log, false, &mut undecided, folded);
+            self.switch(set, log, false, None, &mut undecided, folded);
             self.decide_all(set, undecided, folded);
         }
         for entry in set.acknowledged_entries(id, from, to) {
@@ -365,10 +365,20 @@ impl TopicState {
         !member.invalid && member.claimed() < member.to
     }
 
-    /// Decides whether a log counts. The consequences for other logs are decided as well.
-    fn decide(&mut self, set: &LogSet, log: LogIndex, folded: &mut Folded) {
-        if self.has_to_count(log) != self.at(log).counts {
-            self.decide_all(set, [(self.at(log).incarnation, log)].into(), folded);
+    /// Decides whether a log counts. The consequences for other logs are decided as well. The content of an entry that was
+    /// read already is not read again.
+    fn decide(
+        &mut self,
+        set: &LogSet,
+        log: LogIndex,
+        read: Option<(u64, &Transaction<'_>)>,
+        folded: &mut Folded,
+    ) {
+        let counts = self.has_to_count(log);
+        if counts != self.at(log).counts {
+            let mut undecided = Undecided::new();
+            self.switch(set, log, counts, read, &mut undecided, folded);
+            self.decide_all(set, undecided, folded);
         }
     }
 
@@ -377,7 +387,7 @@ impl TopicState {
         while let Some((_, log)) = undecided.pop_last() {
             let counts = self.has_to_count(log);
             if counts != self.at(log).counts {
-                self.switch(set, log, counts, &mut undecided, folded);
+                self.switch(set, log, counts, None, &mut undecided, folded);
             }
         }
     }
@@ -388,6 +398,7 @@ impl TopicState {
         set: &LogSet,
         log: LogIndex,
         counts: bool,
+        read: Option<(u64, &Transaction<'_>)>,
         undecided: &mut Undecided,
         folded: &mut Folded,
     ) {
@@ -395,7 +406,9 @@ impl TopicState {
         if counts {
             self.at_mut(log).counts = true;
             for entry in set.acknowledged_entries(&id, from, to) {
-                if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
+                if let Some((_, said)) = read.filter(|(seq, _)| *seq == entry.seq) {
+                    self.apply(set, log, &entry, said);
+                } else if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
                     self.apply(set, log, &entry, &said);
                 }
             }
