@@ -110,7 +110,7 @@
 //!
 //! In the repository's `examples`, `tcp`, `messages`, `datagrams` and `bundle` are each one short file to begin from.
 //!
-//! # What holds
+//! # Guarantees
 //!
 //! - A removal ends the writes that its writer had seen, and none that came later or elsewhere; of concurrent writes of
 //!   one key the one with the greatest stamp is read, and all can be seen. A write that saw another beats it, whatever

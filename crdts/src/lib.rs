@@ -1,6 +1,6 @@
 //! Delta-state CRDTs over one compact arena: pure data, `no_std` with `alloc`.
 //!
-//! | type | what it is | concurrent writes |
+//! | type | content | concurrent writes |
 //! |---|---|---|
 //! | [`LwwMap`] | keys to values | the greatest stamp wins; all of them can be [seen](LwwMap::conflicts) |
 //! | [`OrSet`] | elements | an insertion survives a removal |
@@ -45,7 +45,7 @@
 //! Keys and elements [`KEY_BYTES_MAX`] bytes, values [`VALUE_BYTES_MAX`], [`COUNTER_MAX`] writes an actor, 2³² − 2
 //! live dots a collection.
 //!
-//! # What the crate does not do
+//! # Out of scope
 //!
 //! The crate authenticates nobody: a peer whose deltas are merged can name any actor and remove anything, so merge only
 //! deltas of trusted peers. It sends nothing and stores nothing. Values are opaque and replaced whole; there is no text

@@ -22,7 +22,7 @@ use crate::store::Iter;
 /// let (ada, bob) = (ActorId::from(1), ActorId::from(2));
 /// let (mut here, mut there) = (OrSet::new(), OrSet::new());
 /// there.merge(&here.insert(ada, b"ada")?);
-/// // One removes what the other inserts once more, at the same time.
+/// // One removes the element that the other inserts once more, at the same time.
 /// let (removed, inserted) = (here.remove(b"ada"), there.insert(bob, b"ada")?);
 /// here.merge(&inserted);
 /// there.merge(&removed);

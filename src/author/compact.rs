@@ -1,7 +1,7 @@
 //! Compaction: once a log's entries weigh more than twice their live content, each append lists some of the oldest
 //! again and raises the base, so that stored bytes follow live bytes and no entry is large.
 //!
-//! What does not live here: appending. A [`Compaction`] says which entries to make.
+//! Not here: appending. A [`Compaction`] says which entries to make.
 //!
 //! The invariant: nothing that is live here, and no removal that is still needed, is given up by a base that rises.
 

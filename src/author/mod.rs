@@ -4,7 +4,7 @@
 //! The dots that a transaction's entry ends are worked out in `transaction`, and those that it lists again, so that
 //! older entries can go, in `compact`.
 //!
-//! What does not live here: signing and storing (the `LogStore`'s), and how writers deal with forks of their logs and
+//! Not here: signing and storing (the `LogStore`'s), and how writers deal with forks of their logs and
 //! with their earlier incarnations (`repair`).
 //!
 //! The invariant: a writer appends only to a log that nobody else can have continued otherwise, as far as is known here.

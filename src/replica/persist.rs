@@ -7,7 +7,7 @@
 //! That this replica and a peer were equal is stored as well, though nothing depends on it: a process that sleeps is mostly
 //! stopped, and then has the least time to compare everything.
 //!
-//! What does not live here: the form of records (`journal`) and files (`store`).
+//! Not here: the form of records (`journal`) and files (`store`).
 
 use alloc::vec::Vec;
 

@@ -9,7 +9,7 @@
 //! use consilience::sync::{Keypair, MeshId};
 //! use consilience::{Config, Replica};
 //!
-//! /// Makes everything durable that has happened: call it before and after whatever sends.
+//! /// Makes everything durable that has happened: call it before and after any call that sends.
 //! fn persist(replica: &mut Replica, store: &mut FileStore) -> Result<(), Box<dyn core::error::Error>> {
 //!     while let Some(record) = replica.poll_record() {
 //!         store.append(&record)?;
@@ -28,7 +28,7 @@
 //! replica.append_event(ada, "team/planning", b"started", now)?;
 //! persist(&mut replica, &mut store)?;
 //!
-//! // Now and then, when the records outweigh what is live:
+//! // Now and then, when the records outweigh the live content:
 //! let snapshot = replica.snapshot();
 //! store.install_snapshot(&snapshot)?;
 //! replica.confirm_snapshot(snapshot.covers())?;

@@ -1,4 +1,4 @@
-//! Signed logs, set reconciliation and the sessions that carry them, for whatever an application puts into its logs.
+//! Signed logs, set reconciliation and the sessions that carry them, for any content of an application's logs.
 //!
 //! - [`Log`]: one writer's append-only sequence. One signature covers everything below it, any part of it can be
 //!   proven, and entries that are no longer needed can be dropped from its front without harm to any later proof.
@@ -43,7 +43,7 @@
 //! }
 //! writer.sign_head(&log, &ada, now)?;
 //!
-//! // A relay takes what it is given and can check all of it. The reader trusts neither.
+//! // A relay takes the entries that it is given and can check all of them. The reader trusts neither.
 //! let mut relay = LogSet::new(mesh, Limits::default());
 //! let mut reader = LogSet::new(mesh, Limits::default());
 //! let mut budget = VerifyBudget::new();
@@ -69,7 +69,7 @@
 //!
 //! # Bytes
 //!
-//! Every form has one spelling, documented to the byte in `docs/wire/`. Whatever is refused changes nothing.
+//! Every form has one spelling, documented to the byte in `docs/wire/`. Refused bytes change nothing.
 //!
 //! # Limits
 //!

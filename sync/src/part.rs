@@ -13,7 +13,7 @@
 //! at [`Part::KINDS`]. Where somebody may have made two logs of one alias, and entries lost by that would not come
 //! again, a range has its log's id: in journals.
 //!
-//! What does not live here: whether a part is true.
+//! Not here: whether a part is true.
 //!
 //! The invariant: a part has one spelling, and bytes that decode encode to the same bytes.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -38,7 +38,7 @@ pub enum LogRef {
     Id(LogId),
 }
 
-/// Something that proves itself. The bytes are borrowed from whatever holds them, and were not looked into.
+/// Something that proves itself. The bytes are borrowed, and were not looked into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part<'a> {

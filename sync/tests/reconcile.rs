@@ -67,7 +67,7 @@ proptest! {
     #![proptest_config(proptest_config(256))]
 
     #[test]
-    fn every_mode_and_frame_limit_finds_exactly_the_difference(
+    fn every_mode_and_message_limit_finds_exactly_the_difference(
         spread in spread(),
         shared in prop_oneof![0_u64..40, 0_u64..3_000],
         left in prop_oneof![0_u64..4, 0_u64..60, 0_u64..1_500],
@@ -253,7 +253,7 @@ fn one_side_empty_and_disjoint_sets_cost_lists_and_not_fingerprints() {
 }
 
 #[test]
-fn frame_limits_from_512_bytes_to_a_mebibyte_find_the_difference_whoever_begins() {
+fn message_limits_from_512_bytes_to_a_mebibyte_find_the_difference_whoever_begins() {
     let powers = (9..=20).flat_map(|bits| [(1_usize << bits) - 1, 1 << bits, (1 << bits) + 1]);
     // What is beyond the least and the greatest counts as these.
     for message in (512..560).chain(powers).chain([0, usize::MAX]) {
@@ -272,7 +272,7 @@ fn frame_limits_from_512_bytes_to_a_mebibyte_find_the_difference_whoever_begins(
 }
 
 #[test]
-fn one_cut_off_at_each_of_its_frames_and_restarted_ends_right() {
+fn one_cut_off_at_each_of_its_messages_and_restarted_ends_right() {
     for mode in MODES {
         let config = |salt| config(mode, 512, salt);
         let (left, right) = sides(Spread::Topics, 500, 100, 140, 2);
@@ -319,7 +319,7 @@ fn a_scope_that_is_not_allowed_is_refused() {
 }
 
 #[test]
-fn ten_thousand_differences_in_sixty_kilobyte_frames_take_tens_of_messages() {
+fn ten_thousand_differences_take_tens_of_sixty_kilobyte_messages() {
     // A published implementation takes 275 messages for this many at a million items.
     let (mut a, mut b) = (plain(0..205_000), plain((0..200_000).chain(1 << 20..(1 << 20) + 5_000)));
     for (mode, most) in [(Mode::Auto, 9), (Mode::Ranges, 45)] {

@@ -88,7 +88,7 @@ impl Index {
         let mask = self.table.len() - 1;
         let mut hole = hash as usize & mask;
         while self.table[hole] != entry {
-            debug_assert_ne!(self.table[hole], 0, "only what was inserted is removed");
+            debug_assert_ne!(self.table[hole], 0, "only an inserted id is removed");
             if self.table[hole] == 0 {
                 return;
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// A signal is noted here, and who works looks at it between two steps: then everything is cleared up as after a failure.
+/// A signal is noted here, and looked for between two steps of the work: then everything is cleared up as after a failure.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Interrupt(Arc<AtomicU8>);
 
@@ -20,19 +20,19 @@ impl Interrupt {
         std::thread::spawn(move || {
             runtime.block_on(async {
                 noted.0.store(signals.next().await, Ordering::Relaxed);
-                // Who asks twice does not want to wait: the processes end when they find that they are alone.
+                // A person who asks twice does not want to wait: the processes end when they find that they are alone.
                 std::process::exit(signals.next().await.into());
             });
         });
         Ok(interrupt)
     }
 
-    /// The code to exit with, once there was a signal.
+    /// The code to exit with, after a signal.
     pub(crate) fn code(&self) -> Option<u8> {
         Some(self.0.load(Ordering::Relaxed)).filter(|code| *code > 0)
     }
 
-    /// An error once there was a signal.
+    /// An error after a signal.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.code().map_or(Ok(()), |_| Err("interrupted".into()))
     }

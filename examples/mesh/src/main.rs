@@ -10,12 +10,12 @@
 //!
 //! Each agent has a key of its own and writes in one of the processes. Its `n`-th event is a transaction: it sets keys of
 //! an LWW map to the text `a@n`, where `a` is the agent's number, or removes them; inserts the agent into an OR-set; and
-//! strengthens the coupling of the agent with whoever last touched each of these keys, as far as its process knows. And
-//! it is an event `a@n` of its log.
+//! strengthens the coupling of the agent with the last agent that touched each of these keys, as far as its process
+//! knows. And it is an event `a@n` of its log.
 //!
 //! One program, three parts. A process (`process/`): `host.rs` and `work.rs` show the library in use, `net.rs` connects it.
-//! What starts processes and makes things go wrong (`replay/`), with `fleet.rs` for what is done to them and `faults.rs`
-//! for when. And what is found out in the end (`report/`): `verdict.rs` compares the stores that are left with the trace.
+//! The starter of the processes and of their faults (`replay/`), with `fleet.rs` for its acts and `faults.rs` for their
+//! times. And the findings in the end (`report/`): `verdict.rs` compares the stores that are left with the trace.
 //! The first two speak `process/control.rs`.
 #![expect(
     clippy::std_instead_of_alloc,
@@ -91,13 +91,13 @@ fn run(options: &Options) -> ExitCode {
     progress.clear();
     match (outcome.and_then(|outcome| report(&trace, options, &outcome, page)), interrupt.code()) {
         (Ok((text, code)), _) => print(&text, code),
-        // Whatever failed then.
+        // Any failure after a signal.
         (Err(_), Some(code)) => fail(code, "interrupted"),
         (Err(complaint), None) => fail(FAILED, &complaint),
     }
 }
 
-/// What is to be printed, and how to end.
+/// The text to be printed, and the exit code.
 fn report(
     trace: &Trace,
     options: &Options,

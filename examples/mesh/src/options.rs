@@ -30,7 +30,7 @@ The mesh
   --half-life DAYS  time in which a coupling halves [30]
   --seed N          seed of the faults and of the generated trace [1]
 
-What is left
+The results
   --json            one JSON object on the last line instead of the table
   --html FILE       a page with the table and plots too
   --keep DIR        keeps the stores in this directory, which must be empty or
@@ -113,7 +113,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
             "--keep" => options.keep = Some(PathBuf::from(value()?)),
             "--events" => events = Some(whole(&name, &value()?, 1, EVENTS_MAX)?),
             "--agents" => agents = Some(whole(&name, &value()?, 1, AGENTS_MAX)?),
-            // The latter is what it was called when they were no processes.
+            // The latter is its name from when they were no processes.
             "--processes" | "--replicas" => {
                 let processes = whole(&name, &value()?, 1, PROCESSES_MAX)?;
                 options.processes = usize::try_from(processes).map_err(|error| error.to_string())?;

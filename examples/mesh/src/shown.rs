@@ -1,11 +1,11 @@
-//! Text of others on a terminal: a peer may put into a key what moves the cursor, begins a line or turns it around.
+//! Text of others on a terminal: a peer's key may hold characters that move the cursor, begin a line or turn it around.
 
 /// With everything escaped that does not stand for itself where it is printed.
 pub(crate) fn shown(text: &str) -> String {
     escaped(text, |char| char.escape_default().to_string())
 }
 
-/// The same for a line of JSON, which stays one and means what it meant.
+/// The same for a line of JSON, which stays one and keeps its meaning.
 pub(crate) fn shown_json(line: &str) -> String {
     escaped(line, |char| format!("\\u{:04x}", u32::from(char)))
 }
@@ -22,7 +22,7 @@ fn escaped(text: &str, escape: impl Fn(char) -> String) -> String {
     out
 }
 
-/// Control characters, ends of lines, and what changes the direction of text. All are below U+10000.
+/// Control characters, ends of lines, and characters that change the direction of text. All are below U+10000.
 fn misleads(char: char) -> bool {
     char.is_control()
         || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,7 +1,7 @@
 //! [`Dial`]: the handshake of the side that dials, up to the answer; and [`Proof`], which it sends until it is heard.
 //!
-//! The invariant: what does not prove that a member of the mesh sent it changes nothing, and what a member sent that was not
-//! this hello's answer changes nothing either.
+//! The invariant: an answer that does not prove that a member of the mesh sent it changes nothing, and a member's answer to
+//! another hello changes nothing either.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -75,7 +75,7 @@ impl Dial {
         }
     }
 
-    /// The nonce of its hello: whoever refuses it names that.
+    /// The nonce of its hello: a refusal names it.
     pub(crate) const fn nonce(&self) -> [u8; 16] {
         self.nonce
     }
@@ -85,7 +85,7 @@ impl Dial {
         self.called |= membership.read_hello(body).is_ok_and(|terms| terms.nonce != self.nonce);
     }
 
-    /// Reads an answer: the other side's terms, its agent, and what both have said.
+    /// Reads an answer: the other side's terms, its agent, and the transcript.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl Dial {
     }
 }
 
-/// The proof that whoever dials sends until it hears something on the channel.
+/// The proof that the side that dials sends until it hears something on the channel.
 #[derive(Debug)]
 pub(crate) struct Proof {
     body: Vec<u8>,

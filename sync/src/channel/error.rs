@@ -1,17 +1,17 @@
-//! Who is on the other side of a channel, and why a handshake failed. Each error says whose fault it is.
+//! The other side of a channel, and the reasons for which handshakes fail. Each error says whose fault it is.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::codec::DecodeError;
 use crate::identity::{AgentId, KeyError, SignError};
 
-/// Who is on the other side.
+/// The agent on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// The agent that signed the handshake. If it is a local writer, its key is in two processes or a host has connected
     /// to itself: harmless, as long as each key has one storage.
     pub agent: AgentId,
     /// Whether both sides gave the same channel binding. Without one somebody may sit in between and pass everything
-    /// on, so what depends on who reads should not be decided by the agent's name.
+    /// on, so no decision that depends on the reader should rest on the agent's name.
     pub bound: bool,
 }
 
@@ -57,7 +57,7 @@ pub enum Refusal {
     /// It is of another mesh.
     #[error("it is of another mesh: check the mesh id and the address on both sides")]
     WrongMesh,
-    /// It could not check what this side sent.
+    /// It could not verify this side.
     #[error("it could not verify this side: check the mesh id, the key and the channel binding")]
     Unproven,
     /// Its host does not let this agent in.

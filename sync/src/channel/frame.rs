@@ -1,7 +1,7 @@
-//! Frames: what a session hands to its host and takes from it.
+//! Frames: the units of bytes that a session hands to its host and takes from it.
 //!
-//! A frame says where it ends, so frames can follow each other on a stream of bytes; over datagrams each is one. What is
-//! in them is said in `handshake` and `link`.
+//! A frame says where it ends, so frames can follow each other on a stream of bytes; over datagrams each is one. Their
+//! content is the matter of `handshake` and `link`.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -17,14 +17,14 @@ pub const FRAME_BYTES_MIN: usize = 256;
 /// The most that stands before a body: the first byte, and a length of three.
 pub(crate) const HEAD_BYTES_MAX: usize = 4;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The side that dials opens.
     Hello,
     /// The other answers.
     Answer,
-    /// The side that dials proves who it is.
+    /// The side that dials proves its identity.
     Proof,
     /// The other does not want to go on.
     Refusal,
@@ -59,7 +59,7 @@ impl Kind {
     }
 }
 
-/// Appends what stands before the body of a frame, and makes room for that.
+/// Appends the head of a frame, and makes room for its body.
 pub(crate) fn put_head(out: &mut Vec<u8>, kind: Kind, body_bytes: usize) {
     out.reserve(body_bytes.saturating_add(HEAD_BYTES_MAX));
     out.push(VERSION << 4 | kind.code());
@@ -102,7 +102,7 @@ pub(crate) fn read_frame<'a>(reader: &mut Reader<'a>) -> Result<Frame<'a>, Frame
     Ok((Kind::from_code(first & 0xf), body))
 }
 
-/// Whether a frame opens a session: what a host that listens for datagrams asks before it connects a new one.
+/// Whether a frame opens a session: a host that listens for datagrams asks this before it connects a new one.
 #[must_use]
 pub fn opens_session(frame: &[u8]) -> bool {
     read_frame(&mut Reader::new(frame)).is_ok_and(|(kind, _)| kind == Some(Kind::Hello))

@@ -1,5 +1,5 @@
 //! The handshake: three frames, after which both sides know that the other is a member of the mesh, which agent speaks,
-//! and that nobody in between changed what they agreed on.
+//! and that nobody in between changed the terms.
 //!
 //! ```text
 //! hello   dials → listens   discovery tag, terms, MAC
@@ -7,13 +7,13 @@
 //! proof   dials → listens   agent, signature, MAC
 //! ```
 //!
-//! The MACs are keyed with the mesh id: whoever does not have it can neither open nor answer, and learns nothing but the
-//! tag. The signatures cover the transcript, both nonces and the channel binding included, so nothing of an earlier
+//! The MACs are keyed with the mesh id: a program without it can neither open nor answer, and learns nothing but the tag.
+//! The signatures cover the transcript, both nonces and the channel binding included, so nothing of an earlier
 //! handshake or of another connection is of use. The keys that authenticate later frames derive from the same transcript
 //! and the mesh id: they keep strangers out. They are no secret from other members, and nothing is encrypted; that is the
 //! part of an encrypted channel below.
 //!
-//! What lives here: the bytes of the three frames and the keys. Which frame is due when: `dial` and `listen`.
+//! Here: the bytes of the three frames and the keys. Not here: which frame is due when (`dial` and `listen`).
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -29,7 +29,7 @@ const EVERYTHING: u8 = 2;
 pub(crate) const WINDOW_MIN: usize = 4 << 10;
 pub(crate) const WINDOW_MAX: usize = 1 << 20;
 
-/// What one side says about itself at once.
+/// The terms that one side states in its first frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Terms {
     /// It knows the channel by a binding.
@@ -73,23 +73,23 @@ impl Terms {
     }
 }
 
-/// What the frames of a session are authenticated with, once it is open.
+/// The keys that authenticate the frames of a session after its handshake.
 #[derive(Clone)]
 pub(crate) struct SessionKeys {
     dialer: [u8; 32],
     listener: [u8; 32],
-    /// What both sides know and neither chose alone.
+    /// Bytes that both sides know and neither chose alone.
     pub(crate) salt: [u8; 32],
 }
 
 impl SessionKeys {
-    /// The key for what one side sends.
+    /// The key for the frames of one side.
     pub(crate) const fn of(&self, dials: bool) -> &[u8; 32] {
         if dials { &self.dialer } else { &self.listener }
     }
 }
 
-/// What both sides have said up to the answer, and who answers.
+/// Hashes of the hello, and of the answer up to its agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Transcript {
     /// For the MACs: they tell whether a member of the mesh speaks.
@@ -234,7 +234,7 @@ impl Membership {
         }
     }
 
-    /// The body of a refusal: it names the hello that it refuses, so nobody can refuse what they have not seen.
+    /// The body of a refusal: it names the hello that it refuses, so nobody can refuse a hello that they have not seen.
     pub(crate) fn refusal(hello_nonce: &[u8; 16], reason: u8) -> Vec<u8> {
         let mut body = hello_nonce.to_vec();
         body.push(reason);
@@ -242,7 +242,7 @@ impl Membership {
     }
 }
 
-/// Checks who speaks, once it is known that a member does.
+/// Checks which agent speaks, after the MAC has shown that a member does.
 fn check_signature(
     dials: bool,
     transcript: &Transcript,
@@ -287,7 +287,7 @@ impl Transcript {
         Self { plain, bound }
     }
 
-    /// What an agent signs.
+    /// The bytes that an agent signs.
     fn message(&self, dials: bool, agent: &AgentId) -> Vec<u8> {
         let mut message = SigningTag::Handshake.as_bytes().to_vec();
         message.push(u8::from(dials));

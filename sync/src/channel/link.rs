@@ -1,9 +1,9 @@
 //! [`Link`]: a reliable, ordered stream of bytes each way, over packets that may be lost, doubled, reordered
 //! or late.
 //!
-//! What lives here: cutting the stream into numbered chunks, acknowledging them, sending what was lost again,
-//! and holding back when the path is full. What does not: keys and the check that a packet is the peer's,
-//! what the bytes mean, and the end of a session. The one invariant: a number names the same bytes for ever,
+//! Here: cutting the stream into numbered chunks, acknowledging them, sending the lost ones again, and holding
+//! back when the path is full. Not here: keys and the check that a packet is the peer's, the meaning of the
+//! bytes, and the end of a session. The one invariant: a number names the same bytes for ever,
 //! so it does not matter which transmission of a chunk arrives.
 //!
 //! Numbers count chunks and not bytes. They are shorter, and a packet that carries a few bytes has three of
@@ -45,7 +45,7 @@ pub(crate) struct LinkOptions {
     pub(crate) peer_window: usize,
     /// With more bytes than this unread, nothing further is accepted.
     pub(crate) unread_max: usize,
-    /// Whether the path has to be probed for what it carries; a transport that holds back by itself does that.
+    /// Whether the path has to be probed for its capacity; a transport that holds back by itself does that.
     pub(crate) controlled: bool,
 }
 
@@ -82,7 +82,7 @@ pub(crate) struct Link {
 impl Link {
     const PACKET_BYTES_MIN: usize = 64;
     const PACKET_BYTES_MAX: usize = 65_000;
-    /// What a chunk leaves for the acknowledgement beside it. That may be longer when the chunk is sent
+    /// The bytes that a chunk leaves for the acknowledgement beside it. That may be longer when the chunk is sent
     /// again, and the chunk cannot be cut a second time.
     const ACK_BYTES: usize = 5;
 
@@ -96,13 +96,13 @@ impl Link {
         }
     }
 
-    /// How many more bytes there is room for. Whoever has begun a message may write all of it all the same:
-    /// the queue gets longer for it, what is on its way does not.
+    /// How many more bytes there is room for. A begun message may be written to its end all the same:
+    /// the queue gets longer for it, the flight does not.
     pub(crate) fn room(&self) -> usize {
         self.send.room()
     }
 
-    /// Where bytes for the peer are queued: to be appended to, and what stands there already is not to be changed.
+    /// The queue of bytes for the peer: to be appended to; the bytes that are there already are not to be changed.
     pub(crate) const fn queue(&mut self) -> &mut Vec<u8> {
         self.send.queue()
     }
@@ -125,7 +125,7 @@ impl Link {
                 Outgoing { ack, held, chunk: None }
             });
         };
-        // An old one was cut when less was held, perhaps. What the packet has no room for goes after it.
+        // An old one was cut when less was held, perhaps. A bitmap that does not fit goes in the next packet.
         let whole = Outgoing { ack, held, chunk: Some(chunk) };
         if whole.bytes() <= self.packet_bytes {
             self.receive.acknowledged();
@@ -147,7 +147,7 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// If the packet is malformed, acknowledges what was never sent, or is further ahead than any peer may
+    /// If the packet is malformed, acknowledges chunks that were never sent, or is further ahead than any peer may
     /// be. Nothing changed.
     pub(crate) fn handle_packet(&mut self, body: &[u8], now: u64) -> Result<(), DecodeError> {
         let packet = Packet::decode(body)?;
@@ -165,7 +165,7 @@ impl Link {
         Ok(())
     }
 
-    /// What arrived in order and was not [consumed](Self::consume).
+    /// The bytes that arrived in order and were not [consumed](Self::consume).
     ///
     /// The beginning of a message may stay here until the rest has come, if `unread_max` is longer than any
     /// message.
@@ -183,7 +183,7 @@ impl Link {
         self.send.poll_timeout()
     }
 
-    /// Finds what is lost by now. Does nothing before [`poll_timeout`](Self::poll_timeout), and however late
+    /// Finds the chunks that are lost by now. Does nothing before [`poll_timeout`](Self::poll_timeout), and however late
     /// it comes, it does it once.
     pub(crate) fn handle_timeout(&mut self, now: u64) {
         let now = self.advance(now);
@@ -206,12 +206,12 @@ impl Link {
         self.send.written()
     }
 
-    /// How many bytes the buffers hold, without what the allocator holds for them to grow into.
+    /// How many bytes the buffers hold, without the room that the allocator holds for them to grow into.
     pub(crate) fn memory(&self) -> usize {
         self.send.memory().saturating_add(self.receive.memory())
     }
 
-    /// The smoothed round trip in milliseconds, once there was one.
+    /// The smoothed round trip in milliseconds, if there was one.
     pub(crate) fn rtt(&self) -> Option<u64> {
         self.send.rtt()
     }

@@ -32,7 +32,7 @@ struct Answered {
     answer: Vec<u8>,
     transcript: Transcript,
     due: bool,
-    /// Why who dials did not take the answer, if it said so.
+    /// Why the side that dials did not take the answer, if it said so.
     refused: Option<Refusal>,
 }
 
@@ -58,7 +58,7 @@ impl Listen {
             again.due = true;
             return Ok(());
         }
-        // Whom a member has called already tells nobody that something is wrong with the address.
+        // A side that a member has called already tells nobody that something is wrong with the address.
         let others = !self.answered.is_empty();
         let theirs = match membership.read_hello(body) {
             Ok(terms) => terms,
@@ -110,8 +110,8 @@ impl Listen {
         Err(NotTaken::NotAuthentic)
     }
 
-    /// Notes that somebody did not take an answer. Anybody who saw the hello could have said so, thus whoever else dials is
-    /// still waited for.
+    /// Notes that somebody did not take an answer. Anybody who saw the hello could have said so, thus a proof is still
+    /// waited for.
     pub(crate) fn handle_refusal(&mut self, body: &[u8]) {
         let Some((nonce, refusal)) = refusal_of(body) else { return };
         let of_them = self.answered.iter_mut().filter(|answered| answered.theirs.nonce == nonce);
@@ -136,7 +136,7 @@ impl Listen {
         self.deadline
     }
 
-    /// Why who dialled last did not go on, if it said so.
+    /// Why the side that dialled last did not go on, if it said so.
     pub(crate) fn refused(&self) -> Option<Refusal> {
         self.answered.iter().rev().find_map(|answered| answered.refused)
     }

@@ -1,7 +1,7 @@
-//! The channel: who speaks, and messages of several protocols to and fro.
+//! The channel: the peer's identity, and messages of several protocols to and fro.
 //!
 //! ```text
-//! mod        what is carried between two agents that know each other: messages, keys, liveness
+//! mod        a channel between two agents that know each other: messages, keys, liveness
 //! ├─ link    a stream of messages over packets that get lost
 //! └─ single  messages that are sent once, and may get lost
 //! dial       the handshake of one side
@@ -13,15 +13,15 @@
 //!
 //! # Messages
 //!
-//! A message is a byte, `protocol << 5 | kind`, and what the protocol makes of the rest. There are [eight](Protocol)
+//! A message is a byte, `protocol << 5 | kind`, and a body that the protocol defines. There are [eight](Protocol)
 //! protocols of 31 kinds each. A message of a protocol that this side does not speak is passed over, so that another version
 //! can bring one along. On the stream a message stands after its length; in a [single](single) packet it goes to the end.
 //!
-//! Whoever speaks a protocol gives messages out when the channel has room, straight into the bytes that are sent
-//! ([`Channel::write`]), and takes in what comes ([`Channel::next_message`], and [`Channel::handle_packet`] for single ones).
+//! A protocol gives messages out when the channel has room, straight into the bytes that are sent ([`Channel::write`]),
+//! and takes in those that come ([`Channel::next_message`], and [`Channel::handle_packet`] for single ones).
 //!
-//! What does not live here: what messages say, logs, and which sessions there are. The invariant: every byte that is passed
-//! on was authenticated, and comes from the agent that [`Channel::peer`] names.
+//! Not here: the meaning of messages, logs, and the set of sessions. The invariant: every byte that is passed on was
+//! authenticated, and comes from the agent that [`Channel::peer`] names.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod dial;
@@ -56,7 +56,7 @@ const HANDSHAKE_MS: u64 = 15_000;
 pub(crate) const MESSAGE_BYTES_MAX: usize = 72 << 10;
 /// The most that stands before a message on the stream: its length.
 const LENGTH_BYTES_MAX: usize = 3;
-/// What the MAC of a last frame covers: no packet begins with this byte.
+/// The byte that the MAC of a last frame covers: no packet begins with it.
 const CLOSE: u8 = 0xff;
 
 /// Why a frame of a handshake was not taken in.
@@ -117,7 +117,7 @@ pub(crate) enum MessageError {
     Lost(DecodeError),
 }
 
-/// What both sides have agreed on, and who they are.
+/// The peer, the keys, and the limits that both sides have agreed on.
 #[derive(Debug)]
 pub(crate) struct Agreed {
     pub(crate) dials: bool,
@@ -127,7 +127,7 @@ pub(crate) struct Agreed {
     pub(crate) frame_bytes: usize,
     pub(crate) window: usize,
     pub(crate) peer_window: usize,
-    /// Whether the path has to be probed for what it carries.
+    /// Whether the path has to be probed for its capacity.
     pub(crate) datagrams: bool,
     /// The channel is dead when nothing valid came for so long, in milliseconds.
     pub(crate) idle_ms: u64,
@@ -144,7 +144,7 @@ pub(crate) struct Channel {
     keys: SessionKeys,
     packet_bytes: usize,
     link: Link,
-    /// So many bytes of what is unread on the link were given out.
+    /// So many of the link's unread bytes were given out.
     given: usize,
     singles: Singles,
     /// When something valid came last.
@@ -180,12 +180,12 @@ impl Channel {
         }
     }
 
-    /// Who is on the other side.
+    /// The agent on the other side.
     pub(crate) const fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// Whether there is room for another message of the stream. Whoever has begun one may write all of it all the same.
+    /// Whether there is room for another message of the stream. A begun message may be written to its end all the same.
     pub(crate) fn has_room(&self) -> bool {
         self.link.room() > 0
     }
@@ -202,8 +202,8 @@ impl Channel {
 
     /// Lets a protocol append one message to the stream, its kind first, or nothing. Whether it appended any.
     ///
-    /// What it is given is the channel's own memory, so the bytes of a message are written once; the protocol leaves what is
-    /// there already as it is.
+    /// The vector is the channel's own memory, so the bytes of a message are written once; the protocol leaves the bytes
+    /// that are there already as they are.
     pub(crate) fn write(&mut self, protocol: Protocol, message: impl FnOnce(&mut Vec<u8>)) -> bool {
         let queue = self.link.queue();
         let start = queue.len();
@@ -232,8 +232,8 @@ impl Channel {
     }
 
     /// Appends a frame with one message of a protocol, its kind first, that is sent once and may get lost: at most a frame
-    /// full. It is not held back when the path is full, so who speaks the protocol has to keep to a budget of its own. False
-    /// if it is too long.
+    /// full. It is not held back when the path is full, so the protocol has to keep to a budget of its own. False if it is
+    /// too long.
     #[cfg_attr(not(test), expect(dead_code, reason = "for gossip and presence"))]
     pub(crate) fn put_single(&mut self, protocol: Protocol, message: &[u8], out: &mut Vec<u8>) -> bool {
         let packet_bytes = self.singles.bytes(message);
@@ -253,8 +253,8 @@ impl Channel {
         true
     }
 
-    /// Takes in the body of a data frame. Gives the message of a single packet, unless that has come before; what came on the
-    /// stream is [polled](Self::next_message).
+    /// Takes in the body of a data frame. Gives the message of a single packet, unless that has come before; messages of
+    /// the stream are [polled](Self::next_message).
     ///
     /// # Errors
     ///
@@ -327,7 +327,7 @@ impl Channel {
         alive
     }
 
-    /// How long a frame and its answer take, in milliseconds, once that is known.
+    /// How long a frame and its answer take, in milliseconds, if that is known.
     pub(crate) fn round_trip_ms(&self) -> Option<u64> {
         self.link.rtt()
     }

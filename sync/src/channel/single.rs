@@ -6,7 +6,7 @@
 //! message  its kind and the rest, to the end of the packet
 //! ```
 //!
-//! The invariant: of one number at most one packet is passed on. So whoever repeats frames repeats no message.
+//! The invariant: of one number at most one packet is passed on. So a repeated frame repeats no message.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use crate::codec::varint_bytes;
 use crate::codec::{DecodeError, Reader, put_varint};
 
-/// What a single packet begins with.
+/// The first byte of a single packet.
 pub(super) const FIRST: u8 = 4;
 
 /// The single packets of both directions.

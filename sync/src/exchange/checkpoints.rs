@@ -1,4 +1,4 @@
-//! [`Checkpoint`]: when two sides were equal, so that the next time only what changed since has to be compared.
+//! [`Checkpoint`]: when two sides were equal, so that the next time only the changes since then have to be compared.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::collections::{BTreeMap, VecDeque};
@@ -13,7 +13,7 @@ const ROOTS_MAX: usize = 256;
 /// Peers whose last common root is remembered.
 const PEERS_MAX: usize = 256;
 
-/// That this side was equal with a peer: stored after what it held then, and taken back there
+/// That this side was equal with a peer: stored after the entries that it held then, and taken back there
 /// ([`Sessions::restore`](crate::session::Sessions::restore)), it saves a comparison after a restart. One that is lost or out of
 /// place costs bytes and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Checkpoint {
     }
 }
 
-/// The roots at which this side was equal with somebody, and what had changed by then.
+/// The roots at which this side was equal with somebody, and its versions then.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     roots: VecDeque<(RootPrefix, u64)>,
@@ -111,7 +111,7 @@ impl Memory {
 pub(crate) struct Checkpoints<'a> {
     pub(crate) memory: &'a mut Memory,
     pub(crate) peer: AgentId,
-    /// What the session is about now.
+    /// The session's scope now.
     pub(crate) scope: ScopeName,
 }
 
@@ -122,7 +122,7 @@ impl Checkpoints<'_> {
         self.memory.equal(&Checkpoint { peer: self.peer, scope: self.scope, root }, version, still);
     }
 
-    /// The root at which this side and the peer were equal last, if it is of the same scope: of what lay outside it says
+    /// The root at which this side and the peer were equal last, if it is of the same scope: of topics outside it says
     /// nothing.
     pub(crate) fn last_with_peer(&self) -> Option<RootPrefix> {
         let met = self.memory.peers.get(&self.peer)?;

@@ -1,4 +1,4 @@
-//! What an exchange tells the session that it is part of.
+//! The notices, rounds and faults that an exchange reports to its session.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::codec::DecodeError;
@@ -8,7 +8,7 @@ use crate::log::{EvidenceError, ReceiveError};
 /// Something that the host has to be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// Both sides hold the same of what the session is about.
+    /// Both sides hold the same in the session's scope.
     InSync,
     /// Several rounds did not make the two sides equal.
     OutOfSync,
@@ -20,7 +20,7 @@ pub(crate) enum Notice {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoundsEnded {
-    /// One of them brought nothing more: what its peer knows of where histories part is known here.
+    /// One of them brought nothing more: all that its peer knows of forks is known here.
     pub exhausted: bool,
     any: bool,
 }
@@ -32,13 +32,13 @@ impl RoundsEnded {
         self.exhausted |= !gained;
     }
 
-    /// What was noted since the last call.
+    /// The notes since the last call.
     pub(crate) fn take(&mut self) -> Option<Self> {
         Some(core::mem::take(self)).filter(|rounds| rounds.any)
     }
 }
 
-/// What a peer did that an honest one does not. Nothing of it was taken in.
+/// An act of a peer that no honest program does. Nothing of it was taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
@@ -53,7 +53,7 @@ pub enum Fault {
     Range {
         /// Of which log.
         log: LogId,
-        /// What is wrong with it.
+        /// The fault in it.
         error: ReceiveError,
     },
     /// Evidence that shows nothing.

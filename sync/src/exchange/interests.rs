@@ -3,7 +3,7 @@
 
 use super::scope::{Scope, ScopeName};
 
-/// What each side wants. The invariant: `both` is what both want, by what is known of the peer.
+/// The scopes of both sides. The invariant: `both` is the common scope, as far as the peer's is known.
 #[derive(Debug)]
 pub(super) struct Interests {
     ours: Scope,
@@ -11,12 +11,12 @@ pub(super) struct Interests {
     theirs: Option<Scope>,
     both: Scope,
     both_name: ScopeName,
-    /// Whether the peer has to be told what this side wants.
+    /// Whether the peer has yet to be told this side's scope.
     unreported: bool,
 }
 
 impl Interests {
-    /// With what the handshake has said: whether this side wants everything, and the same of the peer.
+    /// With the statements of the handshake: whether this side wants everything, and the same of the peer.
     pub(super) fn new(ours: Scope, (here, there): (bool, bool)) -> Self {
         let mut interests = Self {
             unreported: !(here && ours.is_everything()),
@@ -29,7 +29,7 @@ impl Interests {
         interests
     }
 
-    /// Works out what both want. Whether that has changed.
+    /// Works out the common scope. Whether it has changed.
     fn meet(&mut self) -> bool {
         let Some(theirs) = &self.theirs else { return false };
         let both = self.ours.meet(theirs);
@@ -39,40 +39,40 @@ impl Interests {
         changed
     }
 
-    /// This side wants something else. Whether that changes what both want.
+    /// Sets this side's scope. Whether that changes the common one.
     pub(super) fn set_ours(&mut self, ours: Scope) -> bool {
         self.ours = ours;
         self.unreported = true;
         self.meet()
     }
 
-    /// The peer has said what it wants. Whether that changes what both want.
+    /// Sets the scope that the peer has stated. Whether that changes the common one.
     pub(super) fn set_theirs(&mut self, theirs: Scope) -> bool {
         self.theirs = Some(theirs);
         self.meet()
     }
 
-    /// Whether both have said what they want.
+    /// Whether both have stated their scopes.
     pub(super) const fn are_known(&self) -> bool {
         self.theirs.is_some()
     }
 
-    /// What both want: nothing, before the peer has said what it does.
+    /// The common scope: nothing, before the peer has stated its own.
     pub(super) const fn both(&self) -> &Scope {
         &self.both
     }
 
-    /// The name of that.
+    /// The name of the common scope.
     pub(super) const fn both_name(&self) -> ScopeName {
         self.both_name
     }
 
-    /// Whether the peer has yet to be told what this side wants.
+    /// Whether the peer has yet to be told this side's scope.
     pub(super) const fn are_unreported(&self) -> bool {
         self.unreported
     }
 
-    /// What the peer has to be told that this side wants, once.
+    /// This side's scope, if the peer has yet to be told; once.
     pub(super) fn take_unreported(&mut self) -> Option<&Scope> {
         core::mem::take(&mut self.unreported).then_some(&self.ours)
     }

@@ -1,6 +1,6 @@
-//! The messages of an exchange: what two sides tell each other of what they hold.
+//! The messages of an exchange: the statements of two sides about the logs that they hold.
 //!
-//! What does not live here: how a message says where it ends, and which protocol it is of; that is the channel's part. The
+//! Not here: how a message says where it ends, and which protocol it is of; that is the channel's part. The
 //! invariant: a message has one spelling.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -51,13 +51,13 @@ pub(crate) type RootPrefix = [u8; 8];
 /// Which logs some offers are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// All that the session is about: what is not named is not there.
+    /// All in the session's scope: a log that is not named is not there.
     All,
     /// All whose heads changed since the root that the question named.
     Changed,
     /// All whose heads the other lacks, as a comparison has shown.
     Differing,
-    /// What the other has to act upon, in answer to its offers.
+    /// Those on which the other has to act, in answer to its offers.
     Answer,
 }
 
@@ -84,15 +84,15 @@ impl Extent {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Message<'a> {
-    /// What the sender wants.
+    /// The topics that the sender wants.
     Subscribe(Scope),
-    /// The root of what the sender has; and the beginning of the root at which the two were equal before.
+    /// The root of the sender's heads; and the beginning of the root at which the two were equal before.
     Root { round: u64, root: [u8; 32], since: Option<RootPrefix> },
     /// The roots are equal.
     Same { round: u64 },
     /// A message of the reconciliation of one range of the scope.
     Compare { round: u64, scope_range: usize, message: &'a [u8] },
-    /// What the sender has of some logs. Of logs that are not held here, the id is a placeholder.
+    /// The sender's offers of some logs. Of logs that are not held here, the id is a placeholder.
     Offers { round: u64, extent: Extent, offers: Vec<Offer> },
     /// A log's opening.
     Open(&'a [u8]),
@@ -102,7 +102,7 @@ pub(crate) enum Message<'a> {
     Range { alias: Alias, bytes: &'a [u8] },
     /// The sender asks for entries.
     Want { alias: Alias, want: Want },
-    /// The sender does not have any more what was asked for.
+    /// The sender does not have the entries any more that were asked for.
     Gone { alias: Alias, gone: Gone },
     /// The sender does not hold this log and does not want it.
     Unwanted { alias: Alias },
@@ -116,7 +116,7 @@ pub(crate) enum Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Appends what stands before the bytes of a range.
+    /// Appends the bytes that stand before those of a range.
     pub(crate) fn put_range_head(alias: &Alias, out: &mut Vec<u8>) {
         Part::Range(LogRef::Alias(*alias), &[]).write(out);
     }
@@ -162,7 +162,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Reads what follows the kind.
+    /// Reads the bytes after the kind.
     pub(crate) fn read(kind: u8, bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let message = match kind {
@@ -301,7 +301,7 @@ mod tests {
             assert!((1..32).contains(kind), "a channel has room for so many kinds");
             assert_eq!(Message::read(*kind, body).as_ref(), Ok(&message));
             for end in 0..body.len() {
-                // What is cut is another message or none.
+                // A cut message is another one or none.
                 assert_ne!(Message::read(*kind, body.get(..end).unwrap()).as_ref(), Ok(&message));
             }
         }

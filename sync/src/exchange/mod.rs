@@ -2,23 +2,24 @@
 //!
 //! ```text
 //! mod          messages in, messages out
-//! ├─ interests what each side wants
-//! ├─ round     what differs: roots, lists, sketches, ranges, offers
-//! ├─ outbox    what the peer lacks, the most wanted first
-//! ├─ take      what comes of logs
-//! ├─ questions what would help, and what was of no use
+//! ├─ interests the topics that each side wants
+//! ├─ round     the differences: roots, lists, sketches, ranges, offers
+//! ├─ outbox    the entries that the peer lacks, the most wanted first
+//! ├─ take      openings, evidence and ranges that come
+//! ├─ questions requests, and refusals of ranges and logs
 //! ├─ checkpoints  when two sides were equal
 //! └─ message   how it is spelled
 //! ```
 //!
-//! It answers what the peer asks, sends what the peer lacks, and takes in what comes. Nothing waits as bytes: what there is to
-//! say is worked out when there is room for it, so a peer that asks a thousand times before it listens is answered once.
+//! It answers the peer's questions, sends the entries that the peer lacks, and takes in those that come. Nothing waits as
+//! bytes: a message is made when there is room for it, so a peer that asks a thousand times before it listens is answered
+//! once.
 //!
-//! What does not live here: frames, keys, packets and the link. An exchange is given messages ([`Exchange::handle`]) and gives
-//! them out ([`Exchange::compose`]); of the way that they take it knows how many bytes were written to it.
+//! Not here: frames, keys, packets and the link. An exchange is given messages ([`Exchange::handle`]) and gives
+//! them out ([`Exchange::compose`]); of their way it knows how many bytes were written to it.
 //!
-//! The invariant: what a peer says is a hint of what to look at and send. What is taken in proves itself, and only roots
-//! decide what is equal.
+//! The invariant: a peer's statements are hints at the logs to look at and to send. Every part that is taken in proves
+//! itself, and only roots decide equality.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod checkpoints;
@@ -60,12 +61,12 @@ const AT_ONCE_MAX: u32 = 160;
 /// The store notes that the two are equal at most every so many milliseconds.
 const EQUAL_MS: u64 = 1_000;
 
-/// What an exchange works with beside its own.
+/// The state outside of an exchange that it works with.
 pub(crate) struct Context<'a> {
     pub(crate) store: &'a mut LogStore,
     pub(crate) rounds: &'a mut RoundsEnded,
     pub(crate) memory: &'a mut Memory,
-    /// What the host has to be told: whoever calls takes it out.
+    /// Notices for the host: the caller takes them out.
     pub(crate) notices: Vec<Notice>,
     /// How many bytes were written to the stream of messages in all.
     pub(crate) written: u64,
@@ -80,7 +81,7 @@ pub(crate) struct Setup {
     /// Whether this side begins the rounds.
     pub(crate) dials: bool,
     pub(crate) peer: AgentId,
-    /// What both sides know and neither chose alone.
+    /// Bytes that both sides know and neither chose alone.
     pub(crate) salt: [u8; 32],
     pub(crate) scope: Scope,
     /// Whether the handshake said that this side wants everything, and that the peer does.
@@ -88,7 +89,7 @@ pub(crate) struct Setup {
     pub(crate) heartbeat_ms: u64,
 }
 
-/// What the host was told, so that it is told once.
+/// The notices that the host was given, so that it is given each once.
 #[derive(Debug, Default)]
 struct Told {
     in_sync: Option<bool>,
@@ -137,7 +138,7 @@ impl Exchange {
         exchange
     }
 
-    /// Begins anew, since what both want may be something else now.
+    /// Begins anew, because the scope may have changed.
     fn begin_anew(&mut self, changed: bool, ms: u64) {
         if !self.interests.are_known() {
             return;
@@ -147,7 +148,7 @@ impl Exchange {
             self.told.in_sync = None;
         }
         self.next_round = ms;
-        // What was begun may be about more. The side that dials begins anew.
+        // Questions and rounds may be about more. The side that dials begins anew.
         self.questions.abandon();
         self.search = None;
         if self.dials {
@@ -157,7 +158,7 @@ impl Exchange {
         }
     }
 
-    /// Changes what this side wants.
+    /// Changes the topics that this side wants.
     pub(crate) fn set_scope(&mut self, scope: Scope, ms: u64) {
         let changed = self.interests.set_ours(scope);
         self.begin_anew(changed, ms);
@@ -172,7 +173,7 @@ impl Exchange {
     ///
     /// # Errors
     ///
-    /// That the peer did what no honest one does. What of it is of no use was not taken in.
+    /// The peer's [`Fault`]. The useless part of the message was not taken in.
     pub(crate) fn handle(&mut self, kind: u8, body: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
         match Message::read(kind, body)? {
             Message::Subscribe(theirs) => {
@@ -258,7 +259,7 @@ impl Exchange {
         }
     }
 
-    /// Does what the end of a round asks for, if it has ended.
+    /// Acts on the end of a round, if it has ended.
     fn end_round(&mut self, outcome: RoundOutcome, cx: &mut Context<'_>) {
         let heartbeat = cx.ms.saturating_add(self.heartbeat_ms);
         match outcome {
@@ -286,7 +287,7 @@ impl Exchange {
             RoundOutcome::Useless => {
                 self.next_round = heartbeat;
                 if self.rounds.useless() == 1 && self.dials {
-                    // Perhaps what it began with was out of date.
+                    // Perhaps it began with knowledge that was out of date.
                     self.rounds.begin();
                 } else if self.is_news_that_useless() {
                     cx.notices.push(Notice::OutOfSync);
@@ -312,7 +313,7 @@ impl Exchange {
         self.rounds.stuck() >= USELESS_MAX && self.told.in_sync.replace(false) != Some(false)
     }
 
-    /// Tells the host, once, that there is no room for what the peer has. Whoever passes logs on is not to blame.
+    /// Tells the host, once, that there is no room for the peer's logs. A peer that passes logs on is not to blame.
     fn too_many_logs(&mut self, cx: &mut Context<'_>) {
         if !core::mem::replace(&mut self.told.too_many_logs, true) {
             cx.notices.push(Notice::TooManyLogs);
@@ -351,8 +352,8 @@ impl Exchange {
         if waits { self.next_round } else { u64::MAX }
     }
 
-    /// Takes in that time has passed; and whether the peer has acknowledged all that was written. Gives what the host has to
-    /// be told.
+    /// Takes in that time has passed; and whether the peer has acknowledged all that was written. Gives a notice for the
+    /// host, if there is one.
     pub(crate) fn handle_timeout(&mut self, ms: u64, is_quiet: bool) -> Option<Notice> {
         if ms < self.next_round || !self.interests.are_known() {
             return None;
@@ -374,7 +375,7 @@ impl Exchange {
         notice
     }
 
-    /// What both want, once the peer has said what it wants.
+    /// The topics that both want, after the peer has stated its own.
     pub(crate) fn scope(&self) -> Option<&Scope> {
         self.interests.are_known().then(|| self.interests.both())
     }

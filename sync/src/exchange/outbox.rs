@@ -1,7 +1,8 @@
-//! What a session has to send of logs: what comparisons and questions gave it to send, and what changes while it is open.
+//! The parts of logs that a session has to send: those that comparisons and questions gave it, and changes while it is
+//! open.
 //!
-//! Nothing is queued as bytes. An item says which entries of which log the peer lacks; what is sent is read from the set
-//! when there is room, so whatever came meanwhile goes along, and a slow peer costs no memory.
+//! Nothing is queued as bytes. An [`Outgoing`] says which entries of which log the peer lacks; the bytes are read from the
+//! set when there is room, so entries that came meanwhile go along, and a slow peer costs no memory.
 //!
 //! The oldest stamp goes first among equally wanted topics, so that entries travel before those that cite them.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -15,16 +16,16 @@ use crate::identity::LogId;
 use crate::log::{RangeForm, Want};
 use crate::logset::{LogSet, Offer, Written};
 
-/// Logs that something is to be sent of, at most: what does not fit is found again by the next comparison.
+/// Logs that something is to be sent of, at most: those that do not fit are found again by the next comparison.
 pub(crate) const ITEMS_MAX: usize = 512;
-/// Logs of which it is remembered what the peer has.
+/// Logs of which the peer's state is remembered.
 const KNOWN_MAX: usize = 384;
 /// A range has at most about so many bytes, so that a session goes from log to log.
 const RANGE_BYTES: usize = 12 << 10;
 /// Changed logs that are looked at in one go.
 const CHANGED_MAX: usize = 64;
 
-/// What the peer has of a log, or will have when everything that was sent has come.
+/// The peer's state of a log, now or when everything that was sent has come.
 #[derive(Clone, Copy, Debug, Default)]
 struct PeerState {
     size: u64,
@@ -38,7 +39,7 @@ struct PeerState {
     used: u64,
 }
 
-/// What is to be sent of one log.
+/// The parts of one log that are to be sent.
 #[derive(Clone, Copy, Debug, Default)]
 struct Outgoing {
     open: bool,
@@ -139,7 +140,7 @@ impl Outbox {
         }
     }
 
-    /// Changes what is to be sent of a log; false if there is no room for it or the peer does not want it.
+    /// Changes the parts of a log that are to be sent; false if there is no room for it or the peer does not want it.
     fn with_item(
         &mut self,
         set: &LogSet,
@@ -190,7 +191,7 @@ impl Outbox {
         })
     }
 
-    /// Queues what has changed since it was looked at last.
+    /// Queues the logs that have changed since the last look.
     pub(crate) fn look(&mut self, set: &mut LogSet, scope: &Scope) {
         if !self.live || self.items.len() >= ITEMS_MAX {
             return;
@@ -299,7 +300,7 @@ impl Outbox {
         at: u64,
         out: &mut Vec<u8>,
     ) -> bool {
-        // What does not count is not sent.
+        // Entries that do not count are not sent.
         let counted = set.offer(log).map_or(0, |offer| offer.size);
         let want = Want { to: if proof { want.to } else { want.to.min(counted) }, ..want };
         if want.from > want.to || (!proof && want.from == want.to) {

@@ -1,6 +1,6 @@
-//! [`Questions`]: what is to be asked of the peer, and said of what it has sent.
+//! [`Questions`]: requests to the peer, and refusals of ranges and logs that it has sent.
 //!
-//! The invariant: each list has a limit, and what does not fit is found again by the next round.
+//! The invariant: each list has a limit, and one that does not fit is found again by the next round.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ pub(super) struct Questions {
     wants: BTreeMap<Alias, Want>,
     refused: BTreeMap<Alias, u64>,
     unwanted: BTreeSet<Alias>,
-    /// What was asked for of a log, and when: not asked for again as long as nothing has come.
+    /// The range of a log that was asked for, and when: not asked for again as long as nothing has come.
     asked: BTreeMap<LogId, (Want, u64)>,
 }
 
@@ -27,7 +27,7 @@ impl Questions {
     /// Asks for entries, unless that was done and may still be answered.
     pub(super) fn ask(&mut self, log: &LogId, want: Want, ms: u64, patience_ms: u64) {
         let pending = self.asked.get(log).filter(|(_, at)| ms < at.saturating_add(patience_ms));
-        // What stands alone shows where histories part, which is what the others that wait for it lack.
+        // A range that stands alone shows where histories part, which the others that wait for it lack.
         let alone = |asked: &Want| asked.form == RangeForm::Alone && want.form == RangeForm::Follow;
         if pending.is_some_and(|(asked, _)| *asked == want || alone(asked)) {
             return;
@@ -66,12 +66,12 @@ impl Questions {
         }
     }
 
-    /// A round has ended: what was asked in it is asked again if need be.
+    /// A round has ended: its questions are asked again if need be.
     pub(super) fn end_round(&mut self) {
         self.asked.clear();
     }
 
-    /// What was asked is about something else by now.
+    /// The questions are about something else by now.
     pub(super) fn abandon(&mut self) {
         self.wants.clear();
         self.asked.clear();

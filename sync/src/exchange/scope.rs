@@ -12,8 +12,8 @@ use crate::reconcile::KeyRange;
 /// The same for scopes of the same topics: the first bytes of a hash.
 pub(crate) type ScopeName = [u8; 8];
 
-/// What one side of a session wants, the most wanted first: up to 64 topics and topics with all below them, or
-/// everything. A session speaks of what both sides want.
+/// The topics that one side of a session wants, the most wanted first: up to 64 topics and topics with all below them,
+/// or everything. A session speaks of the topics that both sides want.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// None of them is covered by another.

@@ -1,6 +1,7 @@
-//! What an exchange does with what the peer sends of logs: openings, evidence, ranges; and with what it asks for.
+//! The peer's openings, evidence and ranges as an exchange takes them in; and the peer's requests.
 //!
-//! The invariant: what is taken in proves itself. What does not is refused, and says at most what would help.
+//! The invariant: a part that is taken in proves itself. One that does not is refused, and shows at most which entries
+//! would help.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::message::Alias;
@@ -102,7 +103,7 @@ impl Exchange {
         }
     }
 
-    /// Asks for what helps, or tells the peer that a range was of no use.
+    /// Asks for entries that help, or tells the peer that a range was of no use.
     fn refuse(
         &mut self,
         log: &LogId,

@@ -45,7 +45,7 @@ impl core::fmt::Display for JournalCorrupt {
             Area::Records => "journal",
         };
         let damage = match self.damage {
-            Damage::Lost => "storage has lost or changed what it had confirmed: bring a good copy",
+            Damage::Lost => "storage has lost or changed bytes that it had confirmed: bring a good copy",
             Damage::OtherMesh => "it belongs to another mesh: check the mesh id and the place",
             Damage::Version => "a later version of this library wrote it: upgrade",
         };

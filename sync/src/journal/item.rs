@@ -25,7 +25,7 @@ const KEPT: u8 = 34;
 const READY: u8 = 35;
 const SELF_FORKED: u8 = 36;
 
-/// One thing that must not be forgotten. The bytes are borrowed from whatever holds them.
+/// One thing that must not be forgotten. The bytes are borrowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JournalItem<'a> {

@@ -10,7 +10,7 @@
 //! storage -> recover -> Recovered::items -> apply; Recovered::journal goes on
 //! ```
 //!
-//! What does not live here: IO, and the meaning of the replica's own notes. The bytes are in `docs/JOURNAL.md`.
+//! Not here: IO, and the meaning of the replica's own notes. The bytes are in `docs/JOURNAL.md`.
 //!
 //! The invariants: no confirmed record is gone unnoticed; records that were never confirmed may be cut; and
 //! reading takes time in proportion to the bytes, whatever they are.

@@ -1,6 +1,6 @@
 //! The limits of a [`LogSet`](super::LogSet).
 
-/// Limits of one replica or relay. They delay entries or refuse to hold them, and never decide what is valid: two sets
+/// Limits of one replica or relay. They delay entries or refuse to hold them, and never decide validity: two sets
 /// with different limits differ in their entries, not in the meaning of those.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

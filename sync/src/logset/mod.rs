@@ -281,8 +281,8 @@ impl LogSet {
         }
     }
 
-    /// About how many bytes of entries were dropped so far, because nobody needs them: what is stored has them until the
-    /// next snapshot.
+    /// About how many bytes of entries were dropped so far, because nobody needs them: the journal has them until the next
+    /// snapshot.
     pub(crate) const fn freed_bytes(&self) -> u64 {
         self.freed
     }

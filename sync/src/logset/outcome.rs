@@ -89,7 +89,7 @@ pub struct SetStats {
     /// Bytes of their entries, hashes and tables.
     pub bytes: usize,
     /// Payload bytes of entries that wait after gaps, and 16 for each; but for fast-forwards that their writer has
-    /// declared by the base of a signed head, which are as large as what the log retains.
+    /// declared by the base of a signed head, which are as large as the retained log.
     pub staged_bytes: usize,
     /// Payload bytes of deferred entries, and 16 for each.
     pub late_bytes: usize,

@@ -33,7 +33,7 @@ pub enum ReplayError {
     Head(#[from] HeadError),
     /// The entry of a local writer does not follow on the held ones, or differs from the one that is held: it has not
     /// come back, and the writer must go on in its next incarnation.
-    #[error("entry {seq} of a local writer does not follow on what is held")]
+    #[error("entry {seq} of a local writer does not follow on the held entries")]
     Own {
         /// Its number.
         seq: u64,

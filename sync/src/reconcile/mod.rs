@@ -31,7 +31,7 @@
 //! ```
 //! use consilience_sync::reconcile::{Options, ReconcileSet, Reconciliation, Status};
 //!
-//! // The key is what both share, the seed is each process's own randomness.
+//! // Both share the key; the seed is each process's own randomness.
 //! let mut here = ReconcileSet::new(&[7; 32], 1);
 //! let mut there = ReconcileSet::new(&[7; 32], 2);
 //! for n in 0..1_000_u32 {
@@ -64,7 +64,7 @@
 //! ```
 //!
 //! The invariant: hints (short ids, sketches, fingerprints) decide which items are looked at and sent; only roots
-//! decide which sets are equal. So whatever a peer says costs bytes, within the limits, and never correctness.
+//! decide which sets are equal. So a peer's statements cost bytes, within the limits, and never correctness.
 
 mod config;
 mod error;

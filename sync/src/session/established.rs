@@ -1,7 +1,7 @@
 //! [`Established`]: a session after its handshake: a channel, and the protocols that it carries.
 //!
-//! What lives here: which message goes to which protocol, which protocol may speak when the channel has room, and when a peer
-//! has done too much that no honest one does. The invariant: nothing waits here; what the channel gives is handled at once.
+//! Here: which message goes to which protocol, which protocol may speak when the channel has room, and when a peer has too
+//! many faults. The invariant: nothing waits here; messages that the channel gives are handled at once.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
@@ -13,7 +13,7 @@ use crate::logset::LogSet;
 
 /// The protocol by which two log stores become equal.
 const EXCHANGE: Protocol = Protocol::new(0);
-/// A peer that does so many things that no honest one does is not talked to any longer.
+/// A session ends after so many faults of its peer.
 const FAULTS_MAX: u32 = 16;
 
 /// A session that goes on.
@@ -21,7 +21,7 @@ const FAULTS_MAX: u32 = 16;
 pub(super) struct Established {
     pub(super) channel: Channel,
     pub(super) exchange: Exchange,
-    /// What whoever dials sends until the peer is heard.
+    /// Sent by the side that dials until the peer is heard.
     pub(super) proof: Option<Proof>,
     faults: u32,
 }
@@ -84,7 +84,7 @@ impl Established {
         }
     }
 
-    /// Notes that the peer did what no honest one does.
+    /// Notes a fault of the peer.
     fn note_fault(&mut self, fault: Fault, tell: &mut impl FnMut(SessionEvent)) -> Result<(), EndReason> {
         self.faults = self.faults.saturating_add(1);
         tell(SessionEvent::Fault(fault));
@@ -121,7 +121,7 @@ impl Established {
         self.channel.poll_timeout().min(self.exchange.poll_timeout()).min(proof)
     }
 
-    /// Takes in that time has passed. Gives what the host has to be told.
+    /// Takes in that time has passed. Gives a session event, if there is one.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What sessions tell their host, and why something was refused. Each says whose fault it is.
+//! Session events, and the reasons for which something is refused. Each says whose fault it is.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use core::fmt;
@@ -24,11 +24,11 @@ impl SessionId {
 pub enum SessionEvent {
     /// The handshake is done.
     Connected(Peer),
-    /// Both sides hold the same of what the session is about, as of now. Told again after the scope
-    /// has changed, and after [`OutOfSync`](Self::OutOfSync); what is written meanwhile is sent without a word.
+    /// Both sides hold the same in the session's scope, as of now. Told again after the scope has changed, and after
+    /// [`OutOfSync`](Self::OutOfSync); entries written meanwhile are sent without a word.
     InSync,
-    /// Several exchanges did not make the two sides equal: the peer does not hold, or does not send, what it says that
-    /// it has, or this side does not hold it. Told once until they are equal again.
+    /// Several exchanges did not make the two sides equal: the peer does not hold, or does not send, the entries
+    /// that it offers, or this side does not hold them. Told once until they are equal again.
     OutOfSync,
     /// The peer has logs that the limits leave no room for, of one agent or in all. They are left out. Told once.
     TooManyLogs,

@@ -1,23 +1,23 @@
-//! Sessions: two log stores meet over any transport, and each gets what it lacks.
+//! Sessions: two log stores meet over any transport, and each gets the entries that it lacks.
 //!
 //! [`Sessions`] performs no IO. The host connects (it says that a connection is there), hands in the frames that come,
 //! and takes the frames away that are to be sent, whenever its transport has room: a session *pulls* from the logs, and
-//! keeps no queue per peer. Whatever the transport loses, repeats or puts out of order is repaired or ignored; two
+//! keeps no queue per peer. A loss, a repetition or a wrong order in the transport is repaired or ignored; two
 //! sessions with one peer, or with oneself, are harmless.
 //!
 //! ```text
 //! session      the map of sessions: each is a handshake, or a channel and an exchange
-//! ├─ opening     what the frames of a handshake do to a session
+//! ├─ opening     the effects of a handshake's frames on a session
 //! └─ established a session after that
-//! channel      who speaks, and messages of several protocols over packets that get lost
-//! exchange     what two sides tell each other, so that both come to hold the same
+//! channel      the peer's identity, and messages of several protocols over packets that get lost
+//! exchange     the messages by which both sides come to hold the same
 //! ```
 //!
-//! A session opens with a handshake of three frames. Then the side that dials tells the root of what it has; if the
-//! other has the same, that was all. Otherwise they find out what differs, send it, and compare roots again. From then on
-//! each sends what changes as it is signed, and at each heartbeat the roots are compared.
+//! A session opens with a handshake of three frames. Then the side that dials tells the root of its heads; if the
+//! other has the same, that was all. Otherwise they find the differing logs, send the entries, and compare roots again.
+//! From then on each sends changes after they are signed, and at each heartbeat the roots are compared.
 //!
-//! Bytes: `docs/wire/`. What attackers can and cannot do: `SECURITY.md`.
+//! Bytes: `docs/wire/`. The powers of attackers: `SECURITY.md`.
 //!
 //! # Limits
 //!
@@ -29,7 +29,7 @@
 //! | a handshake | 15 seconds |
 //! | faults of a peer | 16, then the session ends |
 //!
-//! The invariant: a session is in one phase, and what belongs to a phase ends with it.
+//! The invariant: a session is in one phase, and the state of a phase ends with it.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod established;
@@ -63,7 +63,7 @@ const ENDING_MS: u64 = 5_000;
 /// Events that wait for the host; the oldest go first.
 const EVENTS_MAX: usize = 4_096;
 
-/// The host's word on who may come in: `None` for nobody, else the topics that the peer may see and send.
+/// The host's word on whether a peer may come in: `None` if not, else the topics that the peer may see and send.
 pub type Gate = Box<dyn FnMut(&Peer) -> Option<Scope> + Send>;
 
 /// All sessions of one replica or relay.
@@ -82,7 +82,7 @@ pub struct Sessions {
     clock: Clock,
 }
 
-/// A clock that only rises, made from one that may jump: what runs backwards stands still.
+/// A clock that only rises, made from one that may jump: one that runs backwards stands still.
 #[derive(Debug, Default)]
 struct Clock {
     last: Timestamp,
@@ -100,7 +100,7 @@ impl Clock {
     }
 }
 
-/// What waits for the host.
+/// The session events that wait for the host.
 #[derive(Debug, Default)]
 struct Events(VecDeque<(SessionId, SessionEvent)>);
 
@@ -120,7 +120,7 @@ struct Nonces {
 }
 
 impl Nonces {
-    /// What a session says about itself, with a nonce that was never used before.
+    /// The terms of a session, with a nonce that was never used before.
     fn terms(&mut self, options: &SessionOptions) -> Terms {
         self.drawn = self.drawn.saturating_add(1);
         let drawn = blake3::keyed_hash(&self.random, &self.drawn.to_le_bytes());
@@ -138,7 +138,7 @@ struct Session {
     /// The local agent that speaks.
     agent: AgentId,
     options: SessionOptions,
-    /// What the host's gate lets the peer see and send.
+    /// The topics that the host's gate lets the peer see and send.
     allowed: Option<Scope>,
     phase: Phase,
 }
@@ -179,7 +179,7 @@ impl Session {
         }
     }
 
-    /// Takes in that time has passed. Gives what the host has to be told.
+    /// Takes in that time has passed. Gives a session event, if there is one.
     ///
     /// # Errors
     ///
@@ -224,7 +224,7 @@ impl Sessions {
         }
     }
 
-    /// Lets the host decide who may come in, and to what. Everybody to everything by default.
+    /// Lets the host decide which peers may come in, and to which topics. All to all by default.
     pub fn set_gate(&mut self, gate: impl FnMut(&Peer) -> Option<Scope> + Send + 'static) {
         self.gate = Some(Box::new(gate));
     }
@@ -267,8 +267,8 @@ impl Sessions {
         checkpoints.map(|(version, one)| Mark { version, bytes: one.to_bytes().into() }).collect()
     }
 
-    /// Takes back in, from what was [stored](crate::Recovery), with whom this side was equal. What is no checkpoint is left
-    /// out.
+    /// Takes back in the peers with which this side was equal, from [stored](crate::Recovery) marks. One that is no
+    /// checkpoint is left out.
     pub fn restore(&mut self, marks: &[Mark]) {
         for mark in marks {
             if let Ok(bytes) = mark.bytes[..].try_into() {
@@ -287,27 +287,27 @@ impl Sessions {
         self.sessions.keys().copied()
     }
 
-    /// Who is on the other side, once the handshake is done.
+    /// The agent on the other side, after the handshake.
     #[must_use]
     pub fn peer(&self, session: SessionId) -> Option<Peer> {
         self.established(session).map(|established| *established.channel.peer())
     }
 
-    /// What a session is about: the topics that both sides want. `None` before both have said so.
+    /// The scope of a session: the topics that both sides want. `None` before both have said so.
     #[must_use]
     pub fn scope(&self, session: SessionId) -> Option<&Scope> {
         self.established(session)?.exchange.scope()
     }
 
-    /// Whether the peer has all that it wants of what is signed here, as far as this side knows. False before the two were
-    /// in sync, and while they compare.
+    /// Whether the peer has all the signed entries of this side that it wants, as far as this side knows. False before the
+    /// two were in sync, and while they compare.
     #[must_use]
     pub fn peer_has_all(&self, store: &mut LogStore, session: SessionId) -> bool {
         self.established(session).is_some_and(|established| established.peer_has_all(store.logs_mut()))
     }
 
-    /// Changes what a session is about, within what the [gate](Self::set_gate) lets the peer see. False if there is no such
-    /// session.
+    /// Changes the scope of a session, within the one that the [gate](Self::set_gate) lets the peer see. False if there is
+    /// no such session.
     pub fn set_scope(&mut self, session: SessionId, scope: Scope) -> bool {
         let Some(there) = self.sessions.get_mut(&session) else { return false };
         there.options.scope = scope.clone();
@@ -319,8 +319,8 @@ impl Sessions {
         true
     }
 
-    /// Ends a session. One more frame tells the peer, if the host still takes it. What the peer does not have yet it does
-    /// not get: see [`peer_has_all`](Self::peer_has_all).
+    /// Ends a session. One more frame tells the peer, if the host still takes it. Entries that the peer does not have yet
+    /// it does not get: see [`peer_has_all`](Self::peer_has_all).
     pub fn disconnect(&mut self, session: SessionId) {
         self.end(session, EndReason::Disconnected);
     }
@@ -330,7 +330,7 @@ impl Sessions {
         let mut last = Vec::new();
         if let Some(established) = session.established() {
             self.checked = self.checked.saturating_add(established.exchange.signatures_checked());
-            // Who has closed knows.
+            // A peer that has closed knows.
             if reason != EndReason::PeerDisconnected {
                 established.channel.put_close(&mut last);
             }
@@ -350,19 +350,19 @@ impl Sessions {
         self.wake();
     }
 
-    /// What happened, one thing at a time.
+    /// The next session event.
     pub fn poll_event(&mut self) -> Option<(SessionId, SessionEvent)> {
         self.events.0.pop_front()
     }
 
-    /// Whether rounds of comparison have ended since the last call: poll after each input and each frame, once what the
-    /// store took in is folded.
+    /// Whether rounds of comparison have ended since the last call: poll after each input and each frame, after the
+    /// entries that the store took in are folded.
     pub fn poll_rounds(&mut self) -> Option<RoundsEnded> {
         self.rounds.take()
     }
 
-    /// Takes in what came over a session's connection: one frame, or several one after the other. What the store took in
-    /// of them is folded afterwards ([`LogStore::poll_change`]).
+    /// Takes in bytes that came over a session's connection: one frame, or several one after the other. The entries that
+    /// the store took in are folded afterwards ([`LogStore::poll_change`]).
     ///
     /// # Errors
     ///
@@ -482,7 +482,7 @@ impl Sessions {
         self.wake();
     }
 
-    /// How long a frame and its answer take, in milliseconds, once that is known.
+    /// How long a frame and its answer take, in milliseconds, if that is known.
     #[must_use]
     pub fn round_trip_ms(&self, session: SessionId) -> Option<u64> {
         self.established(session)?.channel.round_trip_ms()

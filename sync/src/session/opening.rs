@@ -1,7 +1,7 @@
-//! What the frames of a handshake do to a session, up to where it is established.
+//! The effects of a handshake's frames on a session, until it is established.
 //!
 //! The states of a handshake are the channel's; here are the agents that sign, the host's gate, and how it ends. The
-//! invariant: who may come in is asked once the peer has proved who it is, and before anything of the host's is said.
+//! invariant: the gate is asked after the peer has proved its identity, and before anything of the host's is said.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::boxed::Box;
@@ -18,14 +18,14 @@ use crate::exchange::{Scope, Setup};
 use crate::identity::AgentId;
 use crate::store::LogStore;
 
-/// What both sides have shown each other.
+/// The result of a handshake.
 struct Proved {
     theirs: Terms,
     peer: Peer,
     keys: SessionKeys,
-    /// What this side wants of what the peer may see.
+    /// The topics that this side wants and the peer may see.
     ours: Scope,
-    /// For whoever dials.
+    /// For the side that dials.
     proof: Option<Proof>,
 }
 
@@ -131,7 +131,7 @@ impl Sessions {
         }
     }
 
-    /// Asks the host whether a peer may come in, and to what.
+    /// Asks the host whether a peer may come in, and to which topics.
     fn admit(&mut self, id: SessionId, options: &SessionOptions, peer: &Peer) -> Result<Scope, EndReason> {
         if options.expected.is_some_and(|expected: AgentId| expected != peer.agent) {
             return Err(HandshakeError::UnexpectedAgent.into());
@@ -170,7 +170,7 @@ impl Sessions {
         self.events.push(id, SessionEvent::Connected(peer));
     }
 
-    /// Does what a frame asks for that was not taken in.
+    /// Answers a frame that was not taken in.
     fn not_taken(&mut self, id: SessionId, failure: NotTaken) -> Result<(), InputError> {
         match failure {
             NotTaken::NotAuthentic => Err(InputError::NotAuthentic),

@@ -90,7 +90,7 @@ impl SessionOptions {
         self
     }
 
-    /// The two sides compare what they have at least so often, in milliseconds. 30,000 by default, at least 100.
+    /// The two sides compare their logs at least so often, in milliseconds. 30,000 by default, at least 100.
     #[must_use]
     pub fn with_heartbeat_ms(mut self, ms: u64) -> Self {
         self.heartbeat_ms = ms.max(100);

@@ -45,8 +45,8 @@ pub struct Imported {
     pub entries: u64,
     /// Ranges that could not be placed or proven.
     pub refused: usize,
-    /// Heads of logs of which nothing is held: where their copies begin may be allowed only by what came after them, once
-    /// that is folded. Then the same bundle brings more.
+    /// Heads of logs of which nothing is held: where their copies begin may be allowed only by parts that came after them,
+    /// when those are folded. Then the same bundle brings more.
     pub early: usize,
 }
 
@@ -150,7 +150,7 @@ impl LogStore {
         self.bundle_parts(bundle).map(|_| ())
     }
 
-    /// Reads what a bundle begins with; its parts follow.
+    /// Reads the beginning of a bundle; its parts follow.
     fn bundle_parts<'b>(&self, bundle: &'b [u8]) -> Result<Reader<'b>, BundleError> {
         let mut reader = Reader::new(bundle);
         if reader.byte()? != BUNDLE {

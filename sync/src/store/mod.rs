@@ -4,7 +4,7 @@
 //! change of durable state goes through here, and leaves its items in the journal. Sessions and bundles work on a
 //! store; a replica folds its logs afterwards ([`LogStore::poll_change`]), and a relay does not fold.
 //!
-//! What does not live here: the meaning of payloads, peers, and files (the host's).
+//! Not here: the meaning of payloads, peers, and files (the host's).
 //!
 //! The invariants: nothing derived from an own entry is signed before the host has confirmed the record that holds it; and
 //! everything that a restart must not forget is an item of the journal before the call that brought it returns.

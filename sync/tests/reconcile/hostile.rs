@@ -523,7 +523,7 @@ fn a_state_has_one_form() {
 }
 
 #[test]
-fn an_id_that_a_frame_repeats_is_handed_out_once() {
+fn an_id_that_a_message_repeats_is_handed_out_once() {
     let mut set = plain(0..100);
     let there = *set.iter().next().unwrap().1;
     let missing = id(1_000_000);

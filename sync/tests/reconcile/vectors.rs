@@ -66,7 +66,7 @@ fn built() -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn the_frames_are_the_golden_ones() {
+fn the_messages_are_the_golden_ones() {
     let held = parse(FRAMES);
     let built = built();
     for (vector, (name, bytes)) in held.iter().zip(&built) {
@@ -76,7 +76,7 @@ fn the_frames_are_the_golden_ones() {
 }
 
 #[test]
-fn no_golden_frame_is_also_that_of_another_length() {
+fn no_golden_message_is_also_that_of_another_length() {
     // What is cut short, or has a byte behind it, is refused by the side that waits for the message.
     let open = golden(FRAMES, "few_0");
     let mut set = plain(2..43);
@@ -90,7 +90,7 @@ fn no_golden_frame_is_also_that_of_another_length() {
 }
 
 #[test]
-fn the_document_shows_frames_that_are_in_the_file() {
+fn the_document_shows_messages_that_are_in_the_file() {
     // An example in the document is a line of hex behind the name of a vector in backquotes.
     let held = parse(FRAMES);
     let mut shown = 0;
@@ -109,7 +109,7 @@ fn the_document_shows_frames_that_are_in_the_file() {
 
 #[test]
 #[ignore = "writes the vectors: for a change of the format that is meant"]
-fn write_the_golden_frames() {
+fn write_the_golden_messages() {
     let mut text = String::from(
         "# Frames of reconciliations between two fixed sets, in the order they are sent.\n\
          # A change to this file is a change of the format. tests/support has the notation, docs/wire/reconcile.md the layout.\n",

@@ -1,5 +1,5 @@
-//! What the program that starts the others and the processes it starts say to each other: one JSON object a line, commands
-//! on the standard input of a process and replies on its standard output. And the side of it that a process has.
+//! The commands of the program that starts the others, and the replies of the processes: one JSON object a line, commands
+//! on the standard input of a process and replies on its standard output. And a process's side of it.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -76,9 +76,9 @@ pub(crate) enum Reply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Detail {
-    /// What costs in proportion to what changed.
+    /// Figures whose cost is in proportion to the changes.
     Brief,
-    /// And the digest of the state, and what is stored and live: a pass over all of it.
+    /// And the digest of the state, and the stored and the live bytes: a pass over all of it.
     Full,
     /// And couplings, and the bytes of a bundle of all that is held. The counters are checked as well.
     Couplings,
@@ -87,7 +87,7 @@ pub(crate) enum Detail {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Status {
     pub(crate) id: u64,
-    /// Hash over what is held of all logs: the same at processes that hold the same entries, relays included.
+    /// Hash over the held entries of all logs: the same at processes that hold the same ones, relays included.
     pub(crate) root: String,
     /// Digest of the state, empty at a relay and in a brief status.
     pub(crate) digest: String,
@@ -99,13 +99,13 @@ pub(crate) struct Status {
     pub(crate) stored_bytes: u64,
     pub(crate) live_bytes: u64,
     pub(crate) journal_bytes: u64,
-    /// Bytes that cannot be done without to bring what came in this life: of each entry that was not here as the wire spells
-    /// it, and of one signature an update. An update is what a writer signed at once, as it came: one entry at a time, or
-    /// all that was missed by who slept.
+    /// Bytes that cannot be done without to bring the entries that came in this life: of each that was not here as the wire
+    /// spells it, and of one signature an update. An update is the entries that a writer signed at once, as they came: one
+    /// at a time, or all that a sleeper missed.
     #[serde(default)]
     pub(crate) needed_bytes: u64,
-    /// Only if couplings are asked for: bytes of a bundle of all that is held, which is what a process would have to be
-    /// brought that has nothing.
+    /// Only if couplings are asked for: bytes of a bundle of all that is held, which a process that has nothing would
+    /// have to be brought.
     #[serde(default)]
     pub(crate) bundle_bytes: u64,
     pub(crate) forks: u64,
@@ -130,7 +130,7 @@ pub(crate) struct Coupled {
     pub(crate) values: [f64; 5],
 }
 
-/// What is to be answered once everything before it is stored.
+/// The answers that are due after everything before them is stored.
 #[derive(Debug, Default)]
 pub(crate) struct Controlled {
     answers: Vec<Answer>,
@@ -143,7 +143,7 @@ enum Answer {
 }
 
 impl Face for Controlled {
-    /// An event may touch any number of keys, and who started this process is trusted.
+    /// An event may touch any number of keys, and the starter of this process is trusted.
     const LINE_MAX: usize = usize::MAX;
 
     fn ready(&mut self, addr: &str, node: &impl Node) -> Result<(), String> {
@@ -201,7 +201,7 @@ impl Face for Controlled {
     }
 
     fn closed(&self) -> bool {
-        // Whoever started this process is gone.
+        // The starter of this process is gone.
         false
     }
 

@@ -1,4 +1,4 @@
-//! What a stopped process has in its store, as JSON lines. The store stays as it is: it is opened from a copy in memory.
+//! The content of a stopped process's store, as JSON lines. The store stays as it is: it is opened from a copy in memory.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use crate::process::{hex, text};
 use crate::shown::shown_json;
 use crate::trace::TIME_S_MAX;
 
-/// Writes what is in a directory's store.
+/// Writes the content of a directory's store.
 pub(crate) fn dump(dir: &Path, out: &mut impl Write) -> Result<(), String> {
     let replica = open(dir)?;
     let mut lines = Vec::new();
@@ -51,7 +51,7 @@ fn open(dir: &Path) -> Result<Replica, String> {
     let named = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.display());
     let mesh = folder::mesh(dir)?;
     if folder::kind(dir)? == Some(Kind::Relay) {
-        return Err(named(&"this is a relay's directory, and a relay does not interpret what it holds"));
+        return Err(named(&"this is a relay's directory, and a relay does not interpret its entries"));
     }
     let (_, stored) = FileStore::open_on(Box::new(Copied::new(dir)?)).map_err(|error| named(&error))?;
     let stored = Stored { snapshot: stored.snapshot.as_deref(), records: &stored.records };

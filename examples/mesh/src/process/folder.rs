@@ -1,4 +1,4 @@
-//! What a process keeps in its directory beside its store: its own key, and which mesh it belongs to.
+//! The files of a process beside its store: its own key, its mesh, and its kind.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -12,7 +12,7 @@ use crate::process::relay::STORE;
 const KEY: &str = "key";
 /// The mesh's secret, so that a stopped store can be read without being told it again.
 const MESH: &str = "mesh";
-/// Which kind of process it is the directory of: neither can go on with what the other writes.
+/// Which kind of process it is the directory of: neither can go on with the other's files.
 const KIND: &str = "kind";
 /// The file that a running agent's store has locked.
 pub(crate) const LOCK: &str = "lock";

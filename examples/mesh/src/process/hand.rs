@@ -15,11 +15,11 @@ use crate::shown::shown;
 
 /// The map of each topic that is written by hand.
 const NOTES: &str = "notes";
-/// What an agent understands.
+/// The commands that an agent understands.
 pub(crate) const COMMANDS: &str = "set TOPIC KEY VALUE, remove TOPIC KEY, get TOPIC KEY, or quit";
 
 pub(crate) struct Hand {
-    /// What to show once it is stored.
+    /// The lines to be shown after everything is stored.
     shown: Vec<String>,
 }
 
@@ -30,7 +30,7 @@ impl Hand {
 }
 
 impl Face for Hand {
-    /// Nobody types that much, and what is piped in by mistake is not to fill the memory.
+    /// Nobody types that much, and a file piped in by mistake is not to fill the memory.
     const LINE_MAX: usize = 1 << 20;
 
     fn ready(&mut self, addr: &str, node: &impl Node) -> Result<(), String> {
@@ -104,7 +104,7 @@ fn show(line: &str) {
 }
 
 fn complain(line: &str) {
-    // As with what is shown.
+    // As with the lines that are shown.
     let _ = writeln!(std::io::stderr(), "{}", shown(line));
 }
 
@@ -151,21 +151,21 @@ impl Host {
                 }
                 Notice::Forked { log, .. } => lines.push(format!(
                     "{} has signed two histories in {}: of that log nothing counts. Does it run twice with one directory \
-                     or key? It writes again by itself what it still has",
+                     or key? It writes again by itself the content that it still has",
                     short(log.agent),
                     log.topic
                 )),
                 Notice::SelfForked { log } => lines.push(format!(
-                    "there is another history of what this process wrote in {}: it goes on in a new log",
+                    "there is another history of this process's log in {}: it goes on in a new log",
                     log.topic
                 )),
                 Notice::Deferred { log, .. } => lines.push(format!(
-                    "{} is ahead of this clock: what it wrote in {} counts when its time has come. Check both clocks",
+                    "{} is ahead of this clock: its entries in {} count when their time has come. Check both clocks",
                     short(log.agent),
                     log.topic
                 )),
                 Notice::NeedsUpgrade { log, .. } => lines.push(format!(
-                    "{} writes what this version does not know: upgrade this program",
+                    "{} writes entries that this version does not know: upgrade this program",
                     short(log.agent)
                 )),
                 Notice::Restamped { .. } | Notice::Malformed { .. } => lines.push(notice.to_string()),

@@ -1,5 +1,6 @@
 //! One process's replica with its store and its writers. All that a host does with the library is in here, in
-//! `work.rs` (what an event of a trace does), in `hand.rs` (what a person does) and in `net.rs` (connections). And what a process says of what it holds: its [`Status`], and the hashes in it.
+//! `work.rs` (events of a trace), in `hand.rs` (commands of a person) and in `net.rs` (connections). And a process's report
+//! of its logs: its [`Status`], and the hashes in it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,11 +34,11 @@ pub(crate) struct Host {
     pub(crate) tally: Tally,
     /// The digest of the state, and the changes that were counted when it was made.
     digest: (u64, String),
-    /// When what was appended is to be synced at the latest.
+    /// When appended records are to be synced at the latest.
     sync_due: Option<Timestamp>,
 }
 
-/// What a host is opened with.
+/// The settings that a host is opened with.
 #[derive(Clone, Debug)]
 pub(crate) struct HostConfig {
     pub(crate) mesh: MeshId,
@@ -107,7 +108,7 @@ impl Host {
         Ok(writer)
     }
 
-    /// Makes everything durable that has happened. What local writers wrote may leave then.
+    /// Makes everything durable that has happened. Entries of local writers may leave then.
     pub(crate) fn sync(&mut self, now: Timestamp) -> Result<(), String> {
         self.append(now)?;
         self.sync_due = None;
@@ -117,7 +118,7 @@ impl Host {
         self.compact()
     }
 
-    /// Appends what has to be stored; whether a local writer's is among it.
+    /// Appends the records that have to be stored; whether a local writer's is among them.
     fn append(&mut self, now: Timestamp) -> Result<bool, String> {
         let mut own = false;
         while let Some(record) = self.replica.poll_record() {
@@ -307,7 +308,7 @@ fn numbers(view: TopicView<'_>) -> BTreeMap<AgentId, u64> {
 }
 
 /// Exact: a unit has 32 bits behind the point and at most 21 before it, up to the cap.
-#[expect(clippy::cast_precision_loss, reason = "what is lost is below what is shown")]
+#[expect(clippy::cast_precision_loss, reason = "the loss is below the shown digits")]
 pub(crate) fn number(units: Units) -> f64 {
     units.to_bits() as f64 / 2_f64.powi(32)
 }
@@ -333,7 +334,7 @@ mod tests {
         host.store(NOW).unwrap();
     }
 
-    /// Gives `to` what `from` has.
+    /// Gives `to` the entries of `from`.
     fn bring(from: &mut Host, to: &mut Host) {
         let bundle = from.replica.export_bundle(|_| true, None, NOW).unwrap();
         to.replica.import_bundle(&bundle, NOW).unwrap();

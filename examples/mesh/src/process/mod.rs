@@ -1,7 +1,7 @@
-//! One process: a loop around one replica or relay, over TCP, told what to do by a person or by another program.
+//! One process: a loop around one replica or relay, over TCP, commanded by a person or by another program.
 //!
-//! A round takes in what waits, commands before what peers sent, stores it with one sync, and only then answers and
-//! sends. [`Node`] is what the loop needs of what it holds, [`Face`] what it needs of whoever tells it what to do.
+//! A round takes in all that waits, commands before frames of peers, stores it with one sync, and only then answers and
+//! sends. [`Node`] is the loop's view of its replica or relay, [`Face`] its view of the source of its commands.
 
 pub(crate) mod control;
 pub(crate) mod dump;
@@ -35,7 +35,7 @@ use crate::process::relay::RelayNode;
 use crate::process::work::Work;
 use crate::trace::TIME_S_MAX;
 
-/// So much of what waits is taken in at once.
+/// So many waiting lines and inputs are taken in at once.
 const LINES_MAX: usize = 256;
 const INPUTS_MAX: usize = 64;
 /// The shortest wait, for when something is due that a full stream holds up.
@@ -43,7 +43,7 @@ const WAIT_MIN_MS: u64 = 2;
 /// Nothing is ever due later: a wait that is too short costs nothing.
 const WAIT_MAX_MS: u64 = 60_000;
 
-/// Who tells the process what to do, and hears what comes of it.
+/// The source of the process's commands, which hears their results.
 pub(crate) trait Face {
     /// So many bytes a line may have.
     const LINE_MAX: usize;
@@ -159,7 +159,7 @@ async fn serve<F: Face>(
             () = room.notified() => {}
             () = tokio::time::sleep(due) => {}
         }
-        // Whatever else waits comes along: one sync is for all of it.
+        // All else that waits comes along: one sync is for all of it.
         while round.lines.len() < LINES_MAX
             && let Ok(line) = lines.try_recv()
         {
@@ -187,7 +187,7 @@ async fn serve<F: Face>(
         node.store(now)?;
         face.stored(&mut node, &net)?;
         net.pump(&mut node, now);
-        // What sending has signed.
+        // The heads that sending has signed.
         node.store(now)?;
         net.news(&mut node).into_iter().for_each(|news| face.hear(news));
         goes_on = goes_on && (!round.closed || face.closed());
@@ -196,7 +196,7 @@ async fn serve<F: Face>(
     node.store(clock.now())
 }
 
-/// What waits to be taken in.
+/// The lines and inputs that wait to be taken in.
 #[derive(Default)]
 struct Round {
     lines: Vec<Line>,
@@ -212,7 +212,7 @@ impl Round {
     }
 }
 
-/// What time it is for sessions and for storage. Events of a trace have instants of their own.
+/// The time for sessions and for storage. Events of a trace have instants of their own.
 enum Clock {
     System,
     /// Of a replay. It goes as fast as any, and it is later than every trace, so no stamp is ever from the future.
@@ -307,7 +307,7 @@ pub(crate) trait Node {
     fn poll_timeout(&self) -> Option<Timestamp>;
     fn handle_timeout(&mut self, now: Timestamp);
 
-    /// Stores what has to be stored; what local writers wrote is durable afterwards. An error is the end.
+    /// Stores all that has to be stored; entries of local writers are durable afterwards. An error is the end.
     fn store(&mut self, now: Timestamp) -> Result<(), String>;
 
     /// Entries that were there when it was opened.
@@ -316,16 +316,16 @@ pub(crate) trait Node {
     /// Makes an event of a trace happen here.
     fn play(&mut self, work: &Work<'_>) -> Result<(), String>;
 
-    /// What it holds, without what is known of connections.
+    /// Its figures, without those of connections.
     fn status(&mut self, detail: Detail) -> Result<Status, String>;
 
-    /// What a person may ask for.
+    /// The commands that a person may give.
     fn commands(&self) -> &'static str;
 
-    /// Does what a person asks for, and says what is to be shown.
+    /// Obeys a person's command, and gives the text to be shown.
     fn obey(&mut self, line: &str, now: Timestamp) -> Result<Option<String>, String>;
 
-    /// What changed since the last call, for a person.
+    /// The changes since the last call, for a person.
     fn changes(&mut self) -> Vec<String>;
 }
 

@@ -1,11 +1,11 @@
 //! Connections: TCP streams and the sessions over them.
 //!
-//! Each stream has a task that reads and one that writes. Frames that came go through one channel to whoever holds the
-//! replica. A session is asked for its next frame only when the stream has room for it, so nothing piles up.
+//! Each stream has a task that reads and one that writes. Frames that came go through one channel to the loop that holds
+//! the replica. A session is asked for its next frame only when the stream has room for it, so nothing piles up.
 //!
 //! Anybody may call. Connections that were accepted are limited in number, and more so as long as the caller has not shown
-//! that it is a member: then a new one takes the place of the oldest, and none may wait for long. So whoever opens
-//! sockets and says nothing neither takes the files that the store needs nor keeps members out.
+//! that it is a member: then a new one takes the place of the oldest, and none may wait for long. So a caller that
+//! opens sockets and says nothing neither takes the files that the store needs nor keeps members out.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,7 +31,7 @@ const DIAL_FIRST_MS: u64 = 20;
 const DIAL_MAX_MS: u64 = 1_000;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that were accepted, and how many of them may be without a session that is established. Together with those
-/// that wait to be taken in they stay below what systems let a process open, 256 files and more.
+/// that wait to be taken in they stay below the number of files that systems let a process open: 256 and more.
 const ACCEPTED_MAX: usize = 128;
 const STRANGERS_MAX: usize = 32;
 /// How long an accepted connection may take to establish its session.
@@ -41,7 +41,7 @@ const ACCEPT_WAIT: Duration = Duration::from_millis(500);
 /// How long an orderly end waits for streams.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What the tasks of streams have to say.
+/// The reports of the tasks of streams.
 #[derive(Debug)]
 pub(crate) enum Input {
     Accepted(TcpStream, String),
@@ -60,7 +60,7 @@ pub(crate) enum News {
     Unreachable(String, io::Error),
 }
 
-/// How often sessions compare what they have, and when a silent one ends.
+/// How often sessions compare their logs, and when a silent one ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
     pub(crate) heartbeat_ms: u64,
@@ -101,7 +101,7 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// What comes goes into `input`; `room` is notified when a stream can take more.
+    /// Reports of streams go into `input`; `room` is notified when a stream can take more.
     pub(crate) fn new(timing: Timing, input: mpsc::Sender<Input>, room: Arc<Notify>) -> Self {
         Self {
             timing,
@@ -178,13 +178,13 @@ impl Net {
         peer.dialling = Some(dialling.abort_handle());
     }
 
-    /// Takes in what a stream had to say.
+    /// Takes in the report of a stream.
     pub(crate) fn take(&mut self, input: Input, node: &mut impl Node, now: Timestamp) -> Result<(), String> {
         match input {
             Input::Accepted(stream, addr) => {
                 let accepted = self.links.values().filter(|link| !link.dialled).count();
                 if accepted - self.strangers().count() >= ACCEPTED_MAX - STRANGERS_MAX {
-                    // Whoever it is calls again.
+                    // The caller calls again.
                     return Ok(());
                 }
                 self.drop_strangers(STRANGERS_MAX - 1, node);
@@ -292,7 +292,7 @@ impl Net {
         late.into_iter().for_each(|session| self.give_up(session, node));
     }
 
-    /// Gives every stream that has room what its session has to send.
+    /// Gives every stream that has room the frames that its session has to send.
     pub(crate) fn pump(&self, node: &mut impl Node, now: Timestamp) {
         for (session, link) in &self.links {
             while let Ok(room) = link.frames.try_reserve() {
@@ -305,7 +305,7 @@ impl Net {
         }
     }
 
-    /// Follows what happened in the sessions. Connections whose sessions have ended are closed, and dialled again.
+    /// Follows the events of the sessions. Connections whose sessions have ended are closed, and dialled again.
     pub(crate) fn news(&mut self, node: &mut impl Node) -> Vec<News> {
         while let Some((session, event)) = node.poll_event() {
             let Some(link) = self.links.get_mut(&session) else { continue };
@@ -329,7 +329,7 @@ impl Net {
         std::mem::take(&mut self.news)
     }
 
-    /// Gives up a connection: what waits for it is still written.
+    /// Gives up a connection: the frames that wait for it are still written.
     fn close(&mut self, session: SessionId) {
         let Some(link) = self.links.remove(&session) else { return };
         link.reader.abort();
@@ -349,12 +349,12 @@ impl Net {
         for link in std::mem::take(&mut self.links).into_values() {
             link.reader.abort();
             drop(link.frames);
-            // Who does not listen finds out by itself.
+            // A peer that does not listen finds out by itself.
             let _ = timeout(CLOSE_TIMEOUT, link.writer).await;
         }
     }
 
-    /// Adds what is known of connections.
+    /// Adds the figures of connections.
     pub(crate) fn report(&self, status: &mut Status) {
         status.faults = self.faults;
         status.sessions = self.links.values().filter(|link| link.connected).count() as u64;
@@ -412,7 +412,7 @@ pub(crate) async fn read_frames(
     let _ = input.send(Input::Closed(session)).await;
 }
 
-/// Writes what waits, and says when there is room for more.
+/// Writes the frames that wait, and says when there is room for more.
 pub(crate) async fn write_frames(
     mut stream: OwnedWriteHalf,
     mut frames: mpsc::Receiver<Vec<u8>>,

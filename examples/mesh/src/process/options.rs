@@ -7,15 +7,15 @@ pub(crate) const USAGE: &str = "\
 One process of a mesh, as on a machine of its own:
 
   mesh --agent DIR --listen ADDR --peer ADDR...   an agent, with its store in DIR
-  mesh --relay DIR --listen ADDR --peer ADDR...   a relay, which carries what it
-                                                  does not interpret
-  mesh --dump DIR                                 what a stopped agent has, as JSON
+  mesh --relay DIR --listen ADDR --peer ADDR...   a relay, which carries entries
+                                                  that it does not interpret
+  mesh --dump DIR                                 a stopped agent's store, as JSON
 
   --listen ADDR     where peers may call, as in 127.0.0.1:7001; port 0 for any;
                     96 members at once
   --peer ADDR       a process to call; any number, and again after a failure
-  --mesh TEXT       the mesh's password [demo]: who knows it is a member, so
-                    choose a long one outside of a demonstration
+  --mesh TEXT       the mesh's password [demo]: all who know it are members,
+                    so choose a long one outside of a demonstration
   --restored        DIR was put back from a backup: say so at the first start
   --control         commands and answers are JSON lines (for the program that
                     starts the others), with
@@ -36,7 +36,7 @@ pub(crate) enum ProcessCommand {
     Dump(PathBuf),
 }
 
-/// What a process is started with.
+/// The settings that a process is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) dir: PathBuf,
@@ -46,7 +46,7 @@ pub(crate) struct Process {
     pub(crate) role: Role,
 }
 
-/// Who tells it what to do.
+/// The source of its commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A person, who knows the mesh's password.
@@ -62,7 +62,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Option<Result<ProcessCommand, Str
 }
 
 fn read(mode: &str, arguments: &[OsString]) -> Result<ProcessCommand, String> {
-    // Wherever it stands: whoever asks for help is not to start anything.
+    // Wherever it stands: a call for help is not to start anything.
     if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
         return Ok(ProcessCommand::Help);
     }

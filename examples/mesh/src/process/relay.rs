@@ -1,7 +1,7 @@
-//! A relay: it holds what its peers have, checks it, and carries what it does not interpret. Nothing is encrypted, so it
-//! could.
+//! A relay: it holds its peers' entries, checks them, and carries payloads that it does not interpret. Nothing is
+//! encrypted, so it could.
 //!
-//! What it takes in is stored as a replica's is. Its peers have it too, so nothing waits for that.
+//! The entries that it takes in are stored as a replica's are. Its peers have them too, so nothing waits for that.
 
 use std::path::Path;
 
@@ -104,7 +104,7 @@ impl Node for RelayNode {
     }
 
     fn store(&mut self, now: Timestamp) -> Result<(), String> {
-        self.write(now).map_err(|error| format!("what was taken in cannot be stored: {error}"))
+        self.write(now).map_err(|error| format!("the relay's records cannot be stored: {error}"))
     }
 
     fn restored_entries(&self) -> u64 {

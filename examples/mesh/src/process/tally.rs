@@ -1,9 +1,9 @@
-//! [`Tally`]: counters over the logs that a process holds, kept up to date from what it stores.
+//! [`Tally`]: counters over the logs that a process holds, kept up to date from the records that it stores.
 //!
-//! What lives here are sums over all logs: entries, forks, a hash that says whether two processes hold the same, and what
-//! the entries that came would have taken at the least. The invariant: a look at what changed ([`settle`](Tally::settle),
-//! and [`refresh`](Tally::refresh) before a status) never is one at all logs; and the sums are those of a pass over
-//! everything ([`Tally::of`]).
+//! Here are sums over all logs: entries, forks, a hash that says whether two processes hold the same, and the least bytes
+//! that the entries that came could have taken. The invariant: a look at changes ([`settle`](Tally::settle), and
+//! [`refresh`](Tally::refresh) before a status) never is one at all logs; and the sums are those of a pass over everything
+//! ([`Tally::of`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ const SIGNATURE_BYTES: u64 = 64;
 /// A hash that logs are added to and taken out of: the sum of theirs, in four parts. Nobody here is an enemy.
 type Root = [u64; 4];
 
-/// What is known of one log.
+/// The counters of one log.
 #[derive(Clone, Debug, Default)]
 struct Counted {
     entries: u64,
@@ -63,8 +63,8 @@ impl Tally {
         tally
     }
 
-    /// Looks at what changed, and at what may have changed although nothing was stored: signing is not, and the entries of
-    /// a forked log go when their time is over.
+    /// Looks at changed logs, and at those that may have changed although nothing was stored: signing is not, and the
+    /// entries of a forked log go when their time is over.
     pub(crate) fn refresh(&mut self, logs: &LogSet) {
         self.settle(logs);
         let signed = |log: &&LogId| {
@@ -98,10 +98,10 @@ impl Tally {
         counted.entries = counted.entries.max(size);
     }
 
-    /// Counts what a record says of logs.
+    /// Counts the items of a record that are about logs.
     pub(crate) fn count(&mut self, record: &Record, logs: &LogSet) -> Result<(), String> {
         let mesh = logs.mesh();
-        // It is read as what follows on a snapshot of all before it.
+        // It is read as the record after a snapshot of all before it.
         let before = RecordId::from_u64(record.id().as_u64().saturating_sub(1));
         let empty = SnapshotWriter::new(mesh, before).finish();
         let record = journal::recover(mesh, Some(empty.as_bytes()), record.as_bytes()).map_err(text)?;
@@ -123,7 +123,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Looks at what changed by what was stored.
+    /// Looks at the logs that stored records have changed.
     pub(crate) fn settle(&mut self, logs: &LogSet) {
         let due = std::mem::take(&mut self.changed);
         self.changes += u64::from(!due.is_empty());
@@ -208,7 +208,7 @@ impl Tally {
         self.looks
     }
 
-    /// Says what is counted. It has to be [refreshed](Self::refresh).
+    /// Reports the sums. They have to be [refreshed](Self::refresh).
     pub(crate) fn report(&self, status: &mut Status) {
         status.root = hex(&self.root.map(u64::to_be_bytes).concat());
         status.entries = self.entries;
@@ -228,7 +228,7 @@ impl Tally {
     }
 }
 
-/// Hash over what counts of a log that somebody has signed; nothing if that is nothing.
+/// Hash over the signed entries of a log that count; nothing if there are none.
 fn root_of(log: &Log, logs: &LogSet) -> Root {
     let evidence = logs.evidence(log.id());
     let size = match evidence {

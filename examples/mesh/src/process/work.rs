@@ -1,4 +1,4 @@
-//! What an event of a trace does here: transactions and an event, once, however often the process is killed meanwhile.
+//! The effects of a trace's event here: transactions and an event, once, however often the process is killed meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +12,14 @@ use crate::process::text;
 
 /// Everything happens in one topic.
 pub(crate) const TOPIC: &str = "work";
-/// Its collections: who touched which key last, who was seen at work, and who met whom.
+/// Its collections: the last agent to touch each key, the agents seen at work, and their meetings.
 pub(crate) const FILES: &str = "files";
 pub(crate) const AGENTS: &str = "agents";
 pub(crate) const MET: &str = "met";
 /// How far each agent has come. It is written in the transaction that it speaks of, so it is never wrong.
 const DONE: &str = "done";
 
-/// A transaction is one entry, so what is too large for one is done in several.
+/// A transaction is one entry, so an event that is too large for one is done in several.
 const PART_KEYS_MAX: usize = 128;
 const PART_BYTES_MAX: usize = 16 << 10;
 
@@ -34,7 +34,7 @@ pub(crate) struct Work<'a> {
 }
 
 impl Host {
-    /// Makes an event happen here, or what is still missing of it.
+    /// Makes an event happen here, or the rest of it that is still missing.
     pub(crate) fn play(&mut self, work: &Work<'_>) -> Result<(), String> {
         let writer = self.writer(work.agent)?;
         let parts = parts(work.changes);
@@ -49,7 +49,7 @@ impl Host {
         Ok(())
     }
 
-    /// Adds the agents that worked here before the process ended. What was stored and not signed then can leave only when
+    /// Adds the agents that worked here before the process ended. Entries stored and not signed then can leave only when
     /// their writers are there again, and of some of them nothing more comes.
     pub(crate) fn add_writers(&mut self) -> Result<(), String> {
         let logs = self.replica.logs();
@@ -87,7 +87,7 @@ impl Host {
         tx.commit().map(drop).map_err(text)
     }
 
-    /// Who else touched these keys last: one unit for each of them, contributed by whoever came to it second.
+    /// The other agents that touched these keys last: one unit for each key, contributed by the second to come to it.
     fn met(&self, writer: Writer, changes: &[Change]) -> Result<BTreeMap<AgentId, u32>, String> {
         let files = self.replica.topic(TOPIC).map_err(text)?.map(FILES);
         let keys: BTreeSet<&str> = changes.iter().map(Change::key).collect();
@@ -131,7 +131,7 @@ impl Host {
 }
 
 impl Work<'_> {
-    /// What its keys are set to, and its event says.
+    /// The value of its keys, and the text of its event.
     fn name(&self) -> String {
         format!("{}@{}", self.agent, self.ordinal)
     }

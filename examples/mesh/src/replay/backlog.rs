@@ -88,7 +88,7 @@ impl Backlog {
         })
     }
 
-    /// An event is given to its process, which does what it is given in turn.
+    /// An event is given to its process, which does its events in turn.
     pub(crate) fn give(&mut self, place: usize) {
         self.events[place].given = true;
     }

@@ -1,4 +1,4 @@
-//! What goes wrong, and after which event of the trace: a schedule that follows from the seed.
+//! The faults, and the event of the trace before which each happens: a schedule that follows from the seed.
 //!
 //! Everything is over before the trace is, but for kills, which may come at any moment.
 
@@ -64,13 +64,13 @@ pub(crate) enum Fault {
     Sleep {
         process: usize,
     },
-    /// It goes on (SIGCONT), does alone what its agents did meanwhile, then its links are joined. The longest sleeper is
+    /// It goes on (SIGCONT), does alone the work of its agents meanwhile, then its links are joined. The longest sleeper is
     /// watched while it catches up.
     Wake {
         process: usize,
         longest: bool,
     },
-    /// SIGKILL at whatever it is doing; started again at once.
+    /// SIGKILL in the middle of its work; started again at once.
     Kill {
         process: usize,
     },
@@ -82,8 +82,8 @@ pub(crate) enum Fault {
     PutBack {
         process: usize,
     },
-    /// The copy takes the place of its directory, and nobody is told. Its agents do again, alone, what they did since, and
-    /// go on: writers with two histories.
+    /// The copy takes the place of its directory, and nobody is told. Its agents do again, alone, their work since then,
+    /// and go on: writers with two histories.
     Fork {
         process: usize,
     },
@@ -93,7 +93,7 @@ pub(crate) enum Fault {
     RelayKill,
 }
 
-/// What happens before which event, in this order.
+/// The faults, each with the event before which it happens, in this order.
 pub(crate) type Schedule = Vec<(usize, Fault)>;
 
 /// `links` are the ones between agents, which come first; the relay is there if there are several processes.
@@ -105,7 +105,7 @@ pub(crate) fn schedule(kinds: Kinds, events: usize, processes: usize, links: usi
     let below = |bound: usize, prng: &mut Prng| usize::try_from(prng.below(bound as u64)).unwrap_or(0);
     // With places in thousandths of the trace, so that the order stays if the trace is short.
     let mut schedule: Vec<(u64, Fault)> = Vec::new();
-    // They are different if there are so many. The last process has the relay alone to tell what was in it before it
+    // They are different if there are so many. The last process has the relay alone to give its entries to before it
     // is put back.
     let first = below((processes - 1).max(1), &mut prng);
     let [restored, sleeper, napper, forked] =
@@ -144,7 +144,7 @@ pub(crate) fn schedule(kinds: Kinds, events: usize, processes: usize, links: usi
         }
     }
     if kinds.kill {
-        // The first ones of whoever it is; then one that has slept, and one that was put back.
+        // The first ones of any process; then one that has slept, and one that was put back.
         for (start, give) in [(20, 130), (290, 60), (560, 60)] {
             let others: Vec<usize> = (0..processes).filter(|process| *process != sleeper).collect();
             let process = prng.pick(&others).copied().unwrap_or(0);

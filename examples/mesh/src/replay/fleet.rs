@@ -1,4 +1,4 @@
-//! All processes of a run: what is done to them, and waiting for what they say, by a [`Clock`]. The libraries
+//! All processes of a run: the acts on them, and waiting for their replies, by a [`Clock`]. The libraries
 //! read no clock; that is the host's affair.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a program may read the clock")]
 
@@ -20,7 +20,7 @@ const LOOKED_AWAY: Duration = Duration::from_millis(250);
 /// Between two looks at the same thing.
 pub(crate) const LOOK: Duration = Duration::from_millis(4);
 
-/// How long there was no progress. However long all of it takes on a busy machine, what goes on may go on.
+/// How long there was no progress. However long all of it takes on a busy machine, a run that moves may go on.
 #[derive(Debug)]
 pub(crate) struct Patience {
     last: Duration,
@@ -60,7 +60,7 @@ pub(crate) struct Fleet {
     half_life_days: u64,
     /// Of the last question for a status.
     asked: u64,
-    /// Counts whatever is progress.
+    /// Counts all progress.
     moves: u64,
     pub(crate) backlog: Backlog,
     pub(crate) interrupt: Interrupt,
@@ -247,7 +247,7 @@ impl Fleet {
     pub(crate) fn agree(&mut self, processes: &[usize], detail: Detail) -> Result<bool, String> {
         let mut patience = self.patience();
         loop {
-            // What happens while they are asked is not in what they say.
+            // Changes while they are asked are not in their replies.
             let drained = processes.iter().all(|process| self.members[*process].is_drained());
             self.statuses(processes, Detail::Brief)?;
             let mut agree = drained && self.hold_the_same(processes);
@@ -277,7 +277,7 @@ impl Fleet {
         digests.all(|digest| Some(digest) == first)
     }
 
-    /// Hands out what can be handed out, and hears what is said, for at most `limit` if it is nothing. An error if the
+    /// Hands out the events that can be, and hears the replies, for at most `limit` if there are none. An error if the
     /// program was told to end.
     pub(crate) fn pump(&mut self, limit: Duration) -> Result<(), String> {
         self.interrupt.check()?;
@@ -308,7 +308,7 @@ impl Fleet {
             What::Reply(reply) => member.hear(reply, now)?,
             What::Ended if member.state == State::Ended => return Ok(()),
             What::Ended => return Err(format!("{} ended by itself", member.name)),
-            What::Nonsense(line) => return Err(format!("{} says what is no reply: {line}", member.name)),
+            What::Nonsense(line) => return Err(format!("{} says a line, no reply: {line}", member.name)),
         };
         match heard {
             Heard::Ready => {
@@ -350,7 +350,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// What the processes complained of, to their standard error.
+    /// The complaints of the processes, from their standard error.
     pub(crate) fn complaints(&self) -> String {
         let log = |member: &Member| std::fs::read_to_string(log_of(&member.dir)).unwrap_or_default();
         let lines = self.members.iter().map(|member| {

@@ -1,16 +1,16 @@
-//! Who is connected with whom.
+//! The connections between the processes.
 
 use std::collections::BTreeSet;
 
 /// A connection that is kept while nothing keeps it from being.
 #[derive(Clone, Debug)]
 pub(crate) struct Link {
-    /// Who dials.
+    /// The process that dials.
     pub(crate) from: usize,
     pub(crate) to: usize,
     /// A fault has cut it.
     pub(crate) cut: bool,
-    /// What the dialling process was told last.
+    /// Whether the dialling process was last told to join it.
     pub(crate) joined: bool,
 }
 

@@ -1,5 +1,5 @@
-//! What the starter knows of one process: whether it runs, what it was told, what it said last ([`Member`]). And the
-//! child process itself: started, spoken to by lines, signalled, killed ([`Running`]).
+//! The starter's knowledge of one process: whether it runs, its commands, its last status ([`Member`]). And the child
+//! process itself: started, spoken to by lines, signalled, killed ([`Running`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -34,14 +34,14 @@ pub(crate) struct Member {
     /// How often it was started.
     pub(crate) life: u32,
     pub(crate) state: State,
-    /// Its links are cut, so that it sees nothing of others before it has done what is waiting.
+    /// Its links are cut, so that it sees nothing of others before it has done its waiting work.
     pub(crate) isolated: bool,
     /// Events to be sent, by their places in the trace, and those that were sent and not answered.
     pub(crate) queue: VecDeque<usize>,
     pub(crate) unanswered: VecDeque<usize>,
-    /// What it said last in this life, when, and with which number.
+    /// Its last status in this life.
     pub(crate) status: Status,
-    /// What counts in each life anew, of the lives before.
+    /// The counters that begin anew with each life, of the lives before.
     past: Counters,
     /// Entries that it held, over time.
     pub(crate) entries: Vec<(Duration, u64)>,
@@ -49,7 +49,7 @@ pub(crate) struct Member {
     pub(crate) couplings: BTreeMap<u64, Vec<Coupled>>,
 }
 
-/// What a process counts from its start.
+/// The counters of a process from its start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) signatures: u64,
@@ -109,13 +109,13 @@ impl Member {
         self.past.add(&std::mem::take(&mut self.status));
         self.running = Some(running);
         self.state = State::Starting;
-        // What was not answered is sent again, before everything else.
+        // Unanswered events are sent again, before everything else.
         while let Some(event) = self.unanswered.pop_back() {
             self.queue.push_front(event);
         }
     }
 
-    /// All that was counted in all lives, up to what was said last.
+    /// The counters of all lives, up to the last status.
     pub(crate) fn counters(&self) -> Counters {
         let mut counters = self.past.clone();
         counters.add(&self.status);
@@ -143,7 +143,7 @@ impl Member {
         self.queue.is_empty() && self.unanswered.is_empty()
     }
 
-    /// Takes in what it said. Returns what is left for others to act upon.
+    /// Takes in a reply. Returns the news on which others have to act.
     pub(crate) fn hear(&mut self, reply: Reply, now: Duration) -> Result<Heard, String> {
         match reply {
             Reply::Ready { addr, .. } => {
@@ -187,7 +187,7 @@ pub(crate) enum What {
     Ended,
 }
 
-/// What a process is started with.
+/// The settings that a process is started with.
 pub(crate) struct Start<'a> {
     pub(crate) process: usize,
     pub(crate) life: u32,

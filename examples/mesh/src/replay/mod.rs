@@ -1,6 +1,6 @@
-//! The run: events go to the processes of their agents, what is to go wrong goes wrong, and in the end all have to hold
+//! The run: events go to the processes of their agents, scheduled faults happen, and in the end all have to hold
 //! the same. Couplings are read on the way, when the trace passes the instants of interest ([`Readings`]): to read the
-//! last state at an earlier instant would count what had not happened yet.
+//! last state at an earlier instant would count events that had not happened yet.
 
 pub(crate) mod backlog;
 pub(crate) mod faults;
@@ -36,17 +36,17 @@ struct Run<'a> {
     /// Processes of agents; the relay's number is the next one, if there is one.
     processes: usize,
     schedule: std::iter::Peekable<std::vec::IntoIter<(usize, Fault)>>,
-    /// Woken sleepers that are still alone with what their agents did meanwhile.
+    /// Woken sleepers that are still alone with the work of their agents meanwhile.
     rejoining: Vec<usize>,
     /// Where the trace was when directories were copied.
     copied: BTreeMap<usize, usize>,
-    /// What the longest sleeper had on its links when it fell asleep.
+    /// The bytes on the longest sleeper's links when it fell asleep.
     bytes_before: u64,
     next_sample: Duration,
     tally: Tally,
 }
 
-/// Replays `trace` with the stores in `dir`. `progress` is told what there is to show. Errors if a process or the machine
+/// Replays `trace` with the stores in `dir`. `progress` is given the fleet to show. Errors if a process or the machine
 /// fails; whether the outcome is good is for the outcome to say.
 pub(crate) fn replay(
     trace: &Trace,
@@ -89,7 +89,7 @@ impl Run<'_> {
             }
             due = (due + pace).max(self.fleet.clock.now().saturating_sub(pace * 20));
             self.pump(due)?;
-            self.until("what comes before an event does not happen", |run| run.is_free(place))?;
+            self.until("the events that another waits for do not happen", |run| run.is_free(place))?;
             self.give(place);
             if self.options.lockstep {
                 self.fleet.pump(Duration::ZERO)?;
@@ -134,7 +134,7 @@ impl Run<'_> {
         self.fleet.members[process].queue.push_back(place);
     }
 
-    /// Lets the processes work until `due`, and joins those that have done what was waiting for them.
+    /// Lets the processes work until `due`, and joins those that have done their waiting work.
     fn pump(&mut self, due: Duration) -> Result<(), String> {
         loop {
             let now = self.fleet.clock.now();
@@ -263,8 +263,8 @@ impl Run<'_> {
         self.fleet.wait("for a process to start", |fleet| fleet.members[process].state == State::Awake)
     }
 
-    /// The longest sleeper does what its agents did meanwhile, and then meets the others. The trace stands still until it
-    /// holds what they hold.
+    /// The longest sleeper does the work of its agents meanwhile, and then meets the others. The trace stands still until
+    /// it holds the same as they do.
     fn wake_longest(&mut self, process: usize) -> Result<(), String> {
         self.settle_sleepers()?;
         let others: Vec<usize> = self.fleet.all().into_iter().filter(|other| *other != process).collect();
@@ -288,14 +288,15 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// A directory is put back from its copy, once all that was in it is elsewhere. The process is told, or is without
+    /// A directory is put back from its copy, after all that was in it is elsewhere. The process is told, or is without
     /// links.
     fn put_back(&mut self, process: usize, told: bool) -> Result<(), String> {
         self.awake(process)?;
         let peers: Vec<usize> = self.peers(process).collect();
-        let peer = peers.first().copied().ok_or("nobody else is awake to hold what a backup has not")?;
+        let peer =
+            peers.first().copied().ok_or("nobody else is awake to hold the entries that a backup lacks")?;
         if !self.fleet.agree(&[process, peer], Detail::Full)? {
-            return Err("no other process comes to hold what a backup has not".into());
+            return Err("no other process comes to hold the entries that a backup lacks".into());
         }
         self.mark(Some(process), if told { "put back" } else { "forked" });
         self.tally.restored.push(process);
@@ -366,7 +367,7 @@ pub(crate) struct Readings([Reading; 2]);
 struct Reading {
     /// The event before which it is taken.
     place: usize,
-    /// How much is left at the instant of what there was at the last event before it.
+    /// The share of a coupling's strength at the last event before it that is left at the instant.
     left: f64,
     /// Which process was asked, and the number of the question.
     asked: Option<(usize, u64)>,
@@ -391,14 +392,14 @@ impl Readings {
         self.0.iter().any(|reading| reading.place == place)
     }
 
-    /// Notes who was asked before this event, and with which number.
+    /// Notes which process was asked before this event, and with which number.
     pub(crate) fn asked(&mut self, place: usize, asked: (usize, u64)) {
         for reading in self.0.iter_mut().filter(|reading| reading.place == place) {
             reading.asked = Some(asked);
         }
     }
 
-    /// The couplings that the first process knows at the end, with what was answered before.
+    /// The couplings that the first process knows at the end, with the earlier answers.
     pub(crate) fn couplings(&self, members: &[Member]) -> Vec<Coupled> {
         let mut couplings = members[0].status.couplings.clone();
         for (number, reading) in self.0.iter().enumerate() {
@@ -420,7 +421,7 @@ impl Readings {
     }
 }
 
-/// What is left of one after a time.
+/// The share of one that is left after a time.
 #[expect(clippy::cast_precision_loss, reason = "for people and plots")]
 fn left(time_ms: u64, half_life_ms: u64) -> f64 {
     (-(time_ms as f64) / half_life_ms as f64).exp2()

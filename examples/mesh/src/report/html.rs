@@ -1,5 +1,5 @@
-//! The page: what the table says, with plots. One file, nothing from elsewhere. A place that cannot be written is found out
-//! before the run, not after it.
+//! The page: the figures of the table, with plots. One file, nothing from elsewhere. A place that cannot be written is
+//! found out before the run, not after it.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -54,7 +54,7 @@ fn write(out: &mut String, trace: &Trace, options: &Options, outcome: &Outcome) 
     writeln!(out, "</main>\n</html>")
 }
 
-/// Entries held by each process, over time, with what happened to it.
+/// Entries held by each process, over time, with all that happened to it.
 fn convergence(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     let series = outcome.processes.iter().map(|process| Series {
         name: process.name.clone(),
@@ -84,11 +84,11 @@ fn convergence(out: &mut String, outcome: &Outcome) -> std::fmt::Result {
     legend(out, &lines.series)?;
     writeln!(
         out,
-        "<p>Who sleeps or is cut off stays level and catches up. A dot is something that went wrong or"
+        "<p>A process that sleeps or is cut off stays level and catches up. A dot is a fault or a"
     )?;
     writeln!(
         out,
-        "came back there; in order of time:</p>\n<details><summary>All that happened</summary>\n<ol>"
+        "return there; in order of time:</p>\n<details><summary>All that happened</summary>\n<ol>"
     )?;
     for mark in &outcome.tally.marks {
         let name = mark.process.and_then(|process| outcome.processes.get(process));
@@ -228,7 +228,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// What is in the file stays until there is something to put in its place.
+    /// The content of the file stays until there is something to put in its place.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
         let is_blank = !path.exists();
         let file = OpenOptions::new().create(true).truncate(false).write(true).open(path);

@@ -1,4 +1,4 @@
-//! Whatever came of a run, found out and shown.
+//! The outcome of a run, found out and shown.
 
 pub(crate) mod html;
 pub(crate) mod outcome;

@@ -1,4 +1,4 @@
-//! What came of a run: everything that is printed, and whether it is good.
+//! The outcome of a run: everything that is printed, and whether it is good.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(crate) const HALF_LIVES: [i8; 5] = [-2, -1, 0, 1, 2];
 const STRONGEST: usize = 5;
 const STRONGEST_ONCE: usize = 3;
 
-/// What is noted while the run goes on.
+/// The notes of a run while it goes on.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) marks: Vec<Mark>,
@@ -39,7 +39,7 @@ pub(crate) struct Mark {
     pub(crate) what: String,
 }
 
-/// How the longest sleeper came to hold what the others held when it was woken.
+/// How the longest sleeper came to hold the entries that the others held when it was woken.
 pub(crate) struct CatchUp {
     pub(crate) process: usize,
     pub(crate) time: Duration,
@@ -78,11 +78,11 @@ pub(crate) struct Outcome {
     pub(crate) kills: u64,
     pub(crate) restarts: u64,
     pub(crate) wire_bytes: u64,
-    /// What no wire could do without: of each entry that a process needed its bytes, and one signature an update.
+    /// Bytes that no wire could do without: of each entry that a process needed, and of one signature an update.
     pub(crate) floor_bytes: u64,
     /// A bundle of all that is held in the end.
     pub(crate) kept_bytes: u64,
-    /// What processes held against their peers; there is nothing to hold against them.
+    /// Faults that processes found with their peers; there should be none.
     pub(crate) peer_faults: u64,
     pub(crate) couplings: Vec<Coupled>,
     pub(crate) couplings_once: Vec<Coupled>,
@@ -95,8 +95,8 @@ impl Outcome {
     pub(crate) fn new(trace: &Trace, fleet: &Fleet, mut tally: Tally, verdict: Verdict) -> Self {
         let instants = trace.instants();
         let counters: Vec<_> = fleet.members.iter().map(|member| member.counters()).collect();
-        // Each byte is counted where it was written and where it was read. A process that is killed takes with it what it
-        // counted since it was last asked.
+        // Each byte is counted where it was written and where it was read. A process that is killed takes with it its
+        // counts since it was last asked.
         let written: u64 = counters.iter().map(|counters| counters.written()).sum();
         let read: u64 = counters.iter().map(|counters| counters.read()).sum();
         let links = fleet.links.iter().map(|link| {

@@ -29,7 +29,7 @@ pub(crate) struct Dot {
 }
 
 pub(crate) struct Lines {
-    /// What a reader hears who cannot see it.
+    /// The text for a reader who cannot see it.
     pub(crate) summary: String,
     pub(crate) x_name: String,
     pub(crate) y_name: String,

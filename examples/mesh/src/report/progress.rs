@@ -1,4 +1,4 @@
-//! Progress on a terminal: a bar for the trace, and one for each process with what it holds.
+//! Progress on a terminal: a bar for the trace, and one for each process with its number of entries.
 
 use std::io::IsTerminal as _;
 
@@ -56,7 +56,7 @@ impl Progress {
     }
 
     pub(crate) fn clear(&self) {
-        // What cannot be cleared stays on the terminal and does no harm.
+        // A bar that cannot be cleared stays on the terminal and does no harm.
         let _ = self.all.clear();
     }
 }

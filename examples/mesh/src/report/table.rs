@@ -69,8 +69,8 @@ pub(crate) fn sections(trace: &Trace, outcome: &Outcome) -> Vec<Section> {
         state.push(row("left out", trace.left_out, "paths that are no text or too long for a key"));
     }
     vec![
-        Section { title: "What there is", rows: state },
-        Section { title: "What went wrong meanwhile", rows: faults(outcome) },
+        Section { title: "State", rows: state },
+        Section { title: "Faults meanwhile", rows: faults(outcome) },
         Section { title: "Bytes", rows: bytes(outcome) },
     ]
 }
@@ -109,9 +109,9 @@ fn bytes(outcome: &Outcome) -> Vec<Row> {
     vec![
         row("on the wire", outcome.wire_bytes, if outcome.floor_bytes > 0 { times } else { String::new() }),
         row("floor", outcome.floor_bytes, "of the entries needed, one signature an update"),
-        row("kept", outcome.kept_bytes, "what one with nothing would have to be brought"),
+        row("kept", outcome.kept_bytes, "the bundle for a process that has nothing"),
         row("stored", status.stored_bytes, "of state entries, in each process"),
-        row("live", status.live_bytes, format!("of these say what is live: {share} %")),
+        row("live", status.live_bytes, format!("of these list live content: {share} %")),
     ]
 }
 
@@ -164,7 +164,7 @@ pub(crate) const COLUMNS: [&str; 5] = ["process", "starts", "entries", "on disk"
 
 pub(crate) fn cells(process: &AtProcess) -> [String; COLUMNS.len()] {
     let status = &process.status;
-    let digest = if process.is_relay { "(does not interpret what it has)" } else { &status.digest };
+    let digest = if process.is_relay { "(does not interpret its entries)" } else { &status.digest };
     [
         process.name.clone(),
         process.lives.to_string(),

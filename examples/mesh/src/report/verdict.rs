@@ -1,5 +1,5 @@
-//! Whether the stores that the processes left hold what the trace says, as `--dump` shows them. Found without the library,
-//! by a plain replay.
+//! Whether the stores that the processes left agree with the trace, as `--dump` shows them. Found without the library, by a
+//! plain replay.
 //!
 //! Every event of the trace has to be there once, in its writer's order. A key whose last operation is a set has that
 //! value and its author. A key whose last operation is a removal is gone, or has a value that the remover had not seen:
@@ -19,7 +19,7 @@ use crate::trace::{Change, Trace};
 /// One of several wrong things is named each, not thousands.
 const NAMED_MAX: usize = 3;
 
-/// What is found out about all stores.
+/// The findings about all stores.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Verdict {
     /// Events of the trace that are not in every store once, in their writer's order.
@@ -31,7 +31,7 @@ pub(crate) struct Verdict {
     pub(crate) keys_ever: u64,
     /// Of each store.
     pub(crate) digests: Vec<String>,
-    /// Some of what is wrong.
+    /// Some of the mistakes.
     pub(crate) complaints: Vec<String>,
 }
 
@@ -50,7 +50,7 @@ struct Line {
     digest: Option<String>,
 }
 
-/// What a dump says.
+/// The content of a dump.
 #[derive(Default)]
 struct Store {
     /// Value and author of each key.
@@ -61,7 +61,7 @@ struct Store {
     digest: String,
 }
 
-/// What the trace does to a key.
+/// The effect of the trace on a key.
 #[derive(Default)]
 struct Key {
     /// The value, if its last operation is a set.
@@ -110,7 +110,7 @@ impl Verdict {
     }
 }
 
-/// What this program prints of a stopped store.
+/// The lines that this program prints of a stopped store.
 fn dump(dir: &Path) -> Result<String, String> {
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = std::process::Command::new(program);
@@ -206,7 +206,7 @@ impl Plain {
         verdict
     }
 
-    /// How many events are not there once, each writer's in its order. Finds out who is who.
+    /// How many events are not there once, each writer's in its order. Finds out the agent of each author.
     fn lost<'a>(
         &self,
         store: &'a Store,

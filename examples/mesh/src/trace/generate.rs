@@ -31,7 +31,7 @@ impl Area {
         Change::Set(path)
     }
 
-    /// What an agent does to one file of the area.
+    /// An agent's change of one file of the area.
     fn work(&mut self, name: &str, prng: &mut Prng) -> Change {
         match prng.below(100) {
             0..5 if self.live.len() > 4 => {

@@ -27,7 +27,7 @@ pub(crate) fn read(file: &Path) -> Result<Trace, String> {
     Ok(Trace { title, events: read_from(BufReader::new(input), &name)?, ..Trace::default() })
 }
 
-/// Complaints say where: `name:line: what is wrong`.
+/// Complaints say where: `name:line: the mistake`.
 fn read_from(mut input: impl BufRead, name: &str) -> Result<Vec<Event>, String> {
     let mut events = Vec::new();
     let mut line = Vec::new();

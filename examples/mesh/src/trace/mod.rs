@@ -1,4 +1,4 @@
-//! What a trace is, wherever it comes from, and the clock that it is replayed by.
+//! Traces, wherever they come from, and the clock that they are replayed by.
 
 pub(crate) mod generate;
 pub(crate) mod git;
@@ -13,7 +13,7 @@ pub(crate) use crate::process::control::Change;
 /// 9999-12-31T23:59:59Z. A later second is a mistake in the trace, and hybrid logical clocks end in 10889.
 pub(crate) const TIME_S_MAX: u64 = 253_402_300_799;
 
-/// What an agent did at once.
+/// The changes that an agent made at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
     /// Seconds since the Unix epoch, as the trace has it.
@@ -24,7 +24,7 @@ pub(crate) struct Event {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trace {
-    /// What it is, for the table.
+    /// Its title, for the table.
     pub(crate) title: String,
     pub(crate) events: Vec<Event>,
     /// The agents' names, where they have any.

@@ -11,7 +11,7 @@ pub(super) struct Congestion {
     threshold: usize,
     /// Acknowledged bytes that did not yet count; a whole window of them adds a packet to it.
     credit: usize,
-    /// What was sent before this transmission was sent into a window that has been reduced since.
+    /// Transmissions before this one were sent into a window that has been reduced since.
     recovery: u64,
 }
 

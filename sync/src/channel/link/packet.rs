@@ -1,4 +1,4 @@
-//! The bytes of a packet, and nothing of what they cause. The invariant: a packet has one spelling.
+//! The bytes of a packet, and none of their effects. The invariant: a packet has one spelling.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::codec::{DecodeError, Reader, put_varint};

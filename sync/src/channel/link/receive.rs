@@ -1,5 +1,5 @@
-//! The half of a link that takes chunks in: what is missing, what is held behind a gap, and what is ready to
-//! be read.
+//! The half of a link that takes chunks in: the missing ones, those held after a gap, and the bytes that are
+//! ready to be read.
 //!
 //! The invariant: a chunk that was once acknowledged, in a bitmap too, is never dropped again, for the peer
 //! does not send it a second time.
@@ -19,7 +19,7 @@ pub(super) struct Receiver {
     /// Chunks behind it, at most [`AHEAD_MAX`] and of at most `window` bytes.
     held: BTreeMap<u64, Box<[u8]>>,
     held_bytes: usize,
-    /// What came in order, and how much of its front was consumed.
+    /// The bytes that came in order, and how many at their front were consumed.
     ready: Vec<u8>,
     consumed: usize,
     owes_ack: bool,
@@ -59,7 +59,7 @@ impl Receiver {
         self.owes_ack
     }
 
-    /// A packet went out that says all there is to say.
+    /// A packet with the whole acknowledgement was sent.
     pub(super) const fn acknowledged(&mut self) {
         self.owes_ack = false;
     }

@@ -28,9 +28,9 @@ impl Rtt {
     const TIMEOUT_FIRST: u64 = 1_000;
     const TIMEOUT_MIN: u64 = 200;
     const TIMEOUT_MAX: u64 = 30_000;
-    /// What clocks and schedulers blur.
+    /// The blur of clocks and schedulers.
     const GRAIN: u64 = 5;
-    /// What a peer may take for an answer.
+    /// The time that a peer may take for an answer.
     const ANSWER: u64 = 25;
     const UNSURE_CHUNKS_MAX: u32 = 4;
     /// Enough to reach the longest timeout from the shortest.
@@ -89,8 +89,8 @@ impl Rtt {
     }
 
     /// How long after a chunk was sent it is lost, if a later one arrived. After RFC 8985 and RFC 9002: a
-    /// round trip and what packets may be out of order, for which the variation is a better measure than a
-    /// fixed share of it.
+    /// round trip and the time by which packets may be out of order, for which the variation is a better measure
+    /// than a fixed share of it.
     pub(super) fn reordering(&self) -> u64 {
         self.known.map_or(Self::TIMEOUT_FIRST, |known| {
             let rtt = known.latest.max(known.eighths / 8);
@@ -100,8 +100,8 @@ impl Rtt {
 
     /// How long to wait for any acknowledgement.
     ///
-    /// At first two round trips if that is less than the timeout (RFC 8985, section 7): what was lost at the
-    /// end of everything, or an acknowledgement, need not stop a fast path for the shortest timeout.
+    /// At first two round trips if that is less than the timeout (RFC 8985, section 7): the loss of the last
+    /// chunk, or of an acknowledgement, need not stop a fast path for the shortest timeout.
     pub(super) fn wait(&self) -> u64 {
         self.short_wait().unwrap_or_else(|| {
             let factor = 1_u64.checked_shl(self.backoff).unwrap_or(u64::MAX);
@@ -128,7 +128,7 @@ impl Rtt {
 
     fn timeout(&self) -> u64 {
         let timeout = self.known.map_or(Self::TIMEOUT_FIRST, |known| {
-            // Four times the variation is what is kept of it.
+            // Kept in quarters, the variation is four times as large.
             (known.eighths / 8).saturating_add(known.var_quarters.max(Self::GRAIN))
         });
         timeout.max(self.unsure).clamp(Self::TIMEOUT_MIN, Self::TIMEOUT_MAX)

@@ -1,11 +1,11 @@
-//! The half of a link that gives chunks out: the queue, what is on its way, and what of it is lost.
+//! The half of a link that gives chunks out: the queue, the chunks on their way, and those that are lost.
 //!
 //! Losses are found by the order of transmissions and not of chunks (RFC 8985, RFC 9002): each transmission
-//! has a turn, and one is lost when another of three turns later has arrived, or a later one and a round trip
-//! has passed. So a chunk that is lost again is found again within a round trip, without a timer of its own.
+//! has a number, and one is lost when another with a number greater by three has arrived, or a later one and a
+//! round trip has passed. So a chunk that is lost again is found again within a round trip, without a timer of its own.
 //!
-//! The invariant: what is pending of the buffer begins with the first byte of the first chunk of `flight`, and these are cut from
-//! it without a gap.
+//! The invariant: the pending bytes of the buffer begin with those of the first chunk of `flight`, and the chunks are cut
+//! from them without a gap.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::congestion::Congestion;
@@ -29,9 +29,9 @@ pub(super) struct Sender {
     in_flight: usize,
     /// How many chunks are lost and were not sent again.
     lost: usize,
-    /// The turn of the next transmission.
+    /// The number of the next transmission.
     transmission: u64,
-    /// The latest turn that arrived, and one more: before any, 0.
+    /// One more than the greatest number that arrived; before any, 0.
     arrived: u64,
     rtt: Rtt,
     congestion: Congestion,
@@ -43,8 +43,8 @@ pub(super) struct Sender {
     probes: u8,
 }
 
-/// What the peer is not known to have, then what was not yet sent: one after the other in memory, so that messages are
-/// written here and chunks are cut from here without another copy.
+/// The bytes that the peer is not known to have, then those not yet sent: one after the other in memory, so that messages
+/// are written here and chunks are cut from here without another copy.
 #[derive(Debug, Default)]
 struct Buffer {
     bytes: Vec<u8>,
@@ -72,8 +72,8 @@ impl Buffer {
         self.delivered = self.delivered.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
-    /// Gives back what the peer has, once that is an eighth of the rest: so little is wasted, and what is moved for it is in
-    /// proportion to what was delivered.
+    /// Gives back the bytes that the peer has, if they are an eighth of the rest: so little is wasted, and the moved bytes
+    /// are in proportion to the delivered ones.
     fn make_room(&mut self) {
         if self.done > 0 && self.len() / 8 <= self.done {
             self.bytes.drain(..self.done);
@@ -115,21 +115,21 @@ pub(super) struct Chunk {
     start: u64,
 }
 
-/// What an acknowledgement was about.
+/// The chunks that an acknowledgement is the first to name.
 #[derive(Default)]
 struct News {
     any: bool,
     /// Bytes that let the window grow.
     counted: usize,
-    /// Of those the one with the latest turn.
+    /// Of those the latest transmission.
     latest: Option<Transmission>,
 }
 
 impl Sender {
     /// One transmission this much later arrived: the packets were not only swapped.
     const TURNS_LATE: u64 = 3;
-    /// Sent after a whole timeout, within the bytes: on a bad path some of them are lost too, or what they
-    /// are answered with, and the wait doubles. Of long packets it is one, for a transport that repeats them
+    /// Sent after a whole timeout, within the bytes: on a bad path some of them are lost too, or their
+    /// answers, and the wait doubles. Of long packets it is one, for a transport that repeats them
     /// itself was only slow.
     const PROBES: u8 = 4;
     const PROBE_BYTES_MAX: usize = 6_000;
@@ -162,7 +162,7 @@ impl Sender {
         &mut self.buffer.bytes
     }
 
-    /// The next chunk that may go out now. `bytes_max` is what a new one may take together with its number.
+    /// The next chunk that may go out now. A new one has at most `bytes_max` bytes together with its number.
     pub(super) fn poll_chunk(&mut self, bytes_max: usize, now: u64) -> Option<Chunk> {
         let chunk = if self.lost > 0 { self.poll_lost(now) } else { self.poll_new(bytes_max, now) }?;
         if self.timeout.is_none() {
@@ -232,7 +232,7 @@ impl Sender {
     /// Whether all that an acknowledgement names was sent.
     pub(super) fn was_sent(&self, ack: u64, held: &SelectiveAck) -> bool {
         let end = self.first.saturating_add(u64::try_from(self.flight.len()).unwrap_or(u64::MAX));
-        // What is held lies behind a gap, so the chunk at `ack` must have been sent as well: it is nearer.
+        // Held chunks lie after a gap, so the chunk at `ack` must have been sent as well: it is nearer.
         ack <= end
             && held.iter().last().is_none_or(|distance| ack.saturating_add(distance) < end.saturating_sub(1))
     }
@@ -294,7 +294,7 @@ impl Sender {
         }
     }
 
-    /// Marks what is lost, and sets the time when more will be.
+    /// Marks the lost chunks, and sets the time when more will be.
     fn find_lost(&mut self, now: u64) {
         let patience = self.rtt.reordering();
         self.overdue = None;

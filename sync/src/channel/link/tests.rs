@@ -64,7 +64,7 @@ impl Path {
 
 struct End {
     link: Link,
-    /// What it has to write, and what it read.
+    /// The bytes that it has to write, and those that it read.
     writes: Vec<u8>,
     written: usize,
     read: Vec<u8>,
@@ -80,7 +80,7 @@ struct World {
     path: Path,
     now: u64,
     ends: [End; 2],
-    /// By arrival and by order of departure: where to, and what.
+    /// By arrival and by order of departure: the receiver, and the packet.
     air: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
     departures: u64,
     piece_max: u64,
@@ -235,7 +235,7 @@ fn both_streams_arrive_exactly_over_any_path() {
         let config = LinkOptions {
             packet_bytes: rng.within(&(64..=2_000)) as usize,
             window_out: rng.within(&(1..=100_000)) as usize,
-            // What is left unread has room as well.
+            // Unread bytes have room as well.
             window_in: window.max(70_000),
             unread_max: window.max(70_000),
             peer_window: window,
@@ -480,7 +480,7 @@ fn a_chunk_whose_packet_has_no_room_for_the_bitmap_leaves_it_owed() {
     b.write(&[1; 1_200 - 8]);
     let full = packet(&mut b, 0).unwrap();
     assert_eq!(full.len(), 1_195);
-    // What a sends arrives with gaps, so that the bitmap is long.
+    // The chunks of `a` arrive with gaps, so that the bitmap is long.
     for number in 0..200_u8 {
         a.write(&[number]);
         let body = packet(&mut a, 0).unwrap();
@@ -525,7 +525,7 @@ fn malformed_packets_change_nothing() {
         (&[1, 0], DecodeError::Truncated),
         (&[1, 0, 0], DecodeError::Truncated),
         (&[3, 0, 0, 0, 9], DecodeError::NotCanonical),
-        // Well-formed, and of what was never sent or cannot be kept.
+        // Well-formed, and of chunks that were never sent or cannot be kept.
         (&[0, 2], DecodeError::Limit),
         (&[2, 0, 1], DecodeError::Limit),
         (&[2, 1, 1], DecodeError::Limit),
@@ -656,7 +656,7 @@ fn a_lost_acknowledgement_does_not_make_the_round_trip_longer() {
         a.handle_timeout(timeout);
         b.handle_packet(&packet(&mut a, timeout).unwrap(), timeout + 20).unwrap();
         a.handle_packet(&packet(&mut b, timeout + 20).unwrap(), timeout + 40).unwrap();
-        // The second chunk was sent once, but it is not what was answered.
+        // The second chunk was sent once, but the answer is not to it.
         assert!(a.is_quiet());
         assert_eq!(a.rtt(), Some(40));
         now = timeout + 40;
@@ -678,7 +678,7 @@ fn the_first_wait_is_short_once_the_round_trip_is_known() {
         assert!(packet(&mut a, now).is_some());
         assert_eq!(packet(&mut a, now), None);
     }
-    // Whatever is acknowledged ends the doubling.
+    // Any acknowledgement ends the doubling.
     a.handle_timeout(now + 1_600);
     b.handle_packet(&packet(&mut a, now + 1_600).unwrap(), now + 1_620).unwrap();
     a.handle_packet(&packet(&mut b, now + 1_620).unwrap(), now + 1_640).unwrap();

@@ -1,8 +1,8 @@
 //! The comparison of a round: a reconciliation of each range of the scope, one after the other.
 //!
-//! What lives here: how far a comparison is, what it has found, and its messages to be sent. What does not: what reconciliation
-//! does, and when a round compares. The invariant: while a message waits to be sent, none is taken in, for it cannot have seen
-//! what it would answer.
+//! Here: the progress of a comparison, its findings, and its messages to be sent. Not here: reconciliation itself, and when
+//! a round compares. The invariant: while a message waits to be sent, none is taken in, for its sender cannot have seen the
+//! message that it would answer.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::boxed::Box;
@@ -13,10 +13,10 @@ use super::window::Window;
 use crate::logset::{HeadStep, LogSet};
 use crate::reconcile::{KeyRange, Limits, MessageError, Mode, Options, Reconciliation, Status};
 
-/// What makes the comparisons of a round unlike all others.
+/// The values that make the comparisons of a round unlike all others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seed {
-    /// What both sides know and neither chose alone.
+    /// Bytes that both sides know and neither chose alone.
     pub(super) salt: [u8; 32],
     pub(super) round: u64,
     /// Whether ranges are compared from the start: a sketch has not helped.
@@ -49,7 +49,7 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// Of some ranges; what differs is noted as far as the window has room.
+    /// Of some ranges; differing logs are noted as far as the window has room.
     pub(super) const fn new(ranges: Vec<KeyRange>, differ: Window) -> Self {
         Self { ranges, at: 0, machine: None, differ, messages: VecDeque::new() }
     }
@@ -77,7 +77,7 @@ impl Comparison {
     }
 
     /// Takes in a message of a scope range. Whether that was the last of them all, for the side that dials; the other learns
-    /// that by what is offered then.
+    /// that by the offers that follow.
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl Comparison {
         self.messages.pop_front()
     }
 
-    /// What has been found, and the messages that are still to be sent.
+    /// The findings, and the messages that are still to be sent.
     pub(super) fn into_found(self) -> (Window, VecDeque<(usize, Vec<u8>)>) {
         (self.differ, self.messages)
     }
@@ -137,7 +137,7 @@ pub(super) fn bytes_of(messages: &VecDeque<(usize, Vec<u8>)>) -> usize {
     messages.iter().map(|(_, message)| message.len()).sum()
 }
 
-/// Notes what a step of a comparison brought. Whether the comparison has ended.
+/// Notes the result of a step of a comparison. Whether the comparison has ended.
 fn take_step(
     step: &mut HeadStep,
     differ: &mut Window,
@@ -149,8 +149,8 @@ fn take_step(
     matches!(step.status, Status::Done(_))
 }
 
-/// What a comparison may take. The ranges of a message wait for an answer while those they are split into go back and forth,
-/// at some 250 bytes each, three or four deep: what may wait has to have room for that, or two honest sides stop.
+/// The limits of a comparison. The ranges of a message wait for an answer while those they are split into go back and
+/// forth, at some 250 bytes each, three or four deep: the waiting bytes need room for that, or two honest sides stop.
 fn comparison_limits() -> Limits {
     Limits {
         message_bytes: 16 << 10,
@@ -182,7 +182,7 @@ mod tests {
         set.insert(&key, &id((number << 8) | version)).unwrap();
     }
 
-    /// Frames and the most memory that either side took.
+    /// The number of messages, and the most memory that either side took.
     fn compare(ours: &mut ReconcileSet, theirs: &mut ReconcileSet, mode: Mode) -> (u64, usize) {
         let config = Options { mode, limits: comparison_limits(), ..Options::default() };
         let mut machines = [None, Some(Reconciliation::accept(config.clone()))];
@@ -231,7 +231,7 @@ mod tests {
                 let (frames, memory) = compare(ours, theirs, mode);
                 assert!(
                     memory <= 68 << 10,
-                    "{logs} {changed} {extra} {mode:?}: {memory} bytes, {frames} frames"
+                    "{logs} {changed} {extra} {mode:?}: {memory} bytes, {frames} messages"
                 );
             }
         }

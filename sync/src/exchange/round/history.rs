@@ -1,4 +1,4 @@
-//! [`History`]: what earlier rounds say about how to go about the next.
+//! [`History`]: the lessons of earlier rounds for the next.
 //!
 //! The invariant: nothing of it is needed for two sides to become equal. It saves bytes, and says when to tell the host.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -24,7 +24,7 @@ pub(super) struct Roots {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
     pub(super) roots: Roots,
-    /// It only looked at what changed since the two were equal.
+    /// It only looked at changes since the two were equal.
     pub(super) partial: bool,
     /// It brought this side something, and the other.
     pub(super) gained: (bool, bool),
@@ -32,7 +32,7 @@ pub(super) struct Ended {
     pub(super) more: bool,
 }
 
-/// What the rounds of a session have come to.
+/// The outcomes of a session's rounds.
 #[derive(Debug)]
 pub(super) struct History {
     /// Rounds in a row that brought nothing.
@@ -42,7 +42,7 @@ pub(super) struct History {
     stuck_at: Option<[u8; 32]>,
     /// The roots that could not be made equal, and how often they were asked about since.
     failed: Option<(Roots, u32)>,
-    /// A round that only looked at what changed brought nothing: whatever one side remembers, or both, is not so.
+    /// A round that only looked at changes brought nothing: the memory of one side, or of both, is wrong.
     mistaken: bool,
     /// Where a round goes on that has more to say than fits into one: after this log.
     after: LogId,
@@ -75,7 +75,7 @@ impl History {
         self.useless == 0 && !self.mistaken
     }
 
-    /// Whether an earlier root that the other side names may be what it says.
+    /// Whether an earlier root that the other side names may be the one that both had.
     pub(super) const fn trusts_root(&self) -> bool {
         !self.mistaken
     }
@@ -87,7 +87,7 @@ impl History {
 
     /// Whether these roots are known not to become equal, and this is not the time to try again.
     pub(super) fn is_hopeless(&mut self, roots: &Roots) -> bool {
-        // One that was useless may have begun with what was out of date; two have not.
+        // One useless round may have begun with knowledge that was out of date; two have not.
         if self.useless <= 1 {
             return false;
         }
@@ -123,7 +123,7 @@ impl History {
         self.stuck = self.stuck.saturating_add(1);
     }
 
-    /// Notes what came of a round.
+    /// Notes the outcome of a round.
     pub(super) fn ended(&mut self, round: &Ended) -> RoundOutcome {
         let (here, there) = round.gained;
         if here || there {
@@ -133,12 +133,12 @@ impl History {
         if round.more {
             return RoundOutcome::Gained { here };
         }
-        // Unless what this side holds has changed: then another session brought it what the roots differed in.
+        // Unless this side's logs have changed: then another session brought it entries by which the roots differed.
         let changed = self.stuck_at != Some(round.roots.ours);
         self.stuck_at = Some(round.roots.ours);
         self.stuck = if changed { 1 } else { self.stuck.saturating_add(1) };
         if round.partial && !self.mistaken {
-            // Most of what they hold was not looked at.
+            // Most of their logs were not looked at.
             self.mistaken = true;
             self.useless = 1;
             return RoundOutcome::Useless;
@@ -168,7 +168,7 @@ mod tests {
             history.ended(&Ended { gained: (false, true), ..NOTHING }),
             RoundOutcome::Gained { here: false }
         );
-        assert!(!history.trusts_root(), "that this round was of use says nothing of what is remembered");
+        assert!(!history.trusts_root(), "that this round was of use says nothing of the memory");
         history.equal();
         assert!(history.trusts_memory() && history.trusts_root());
     }

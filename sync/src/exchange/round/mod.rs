@@ -1,17 +1,17 @@
-//! A round: finding out what two sides do not share, and seeing that each gets it.
+//! A round: finding the difference of two sides, and seeing that each gets the entries that it lacks.
 //!
 //! ```text
 //! dials   → root                                    and the root at which the two were equal before
 //! listens → same                                    if it has that root: equal
-//!         → offers (all, or what changed since)     if the set is small or that earlier root is known
+//!         → offers (all, or the changes since)      if the set is small or that earlier root is known
 //!         → compare … compare …                     else: a sketch, or ranges, until both know which heads differ
-//! dials   → offers (what differs)                   after a comparison
-//! the other → offers (in answer)                    what it does not send itself because the first has to
-//! both    → what the other lacks, → done
+//! dials   → offers (differing)                      after a comparison
+//! the other → offers (in answer)                    of logs that it does not send itself because the first has to
+//! both    → entries that the other lacks, → done
 //! ```
 //!
-//! Whoever dials begins a round: when the session opens, when one has brought something (to see that the roots are equal
-//! now), and at each heartbeat. Everything is a hint but the roots: what goes wrong costs bytes, and shows in the next
+//! The side that dials begins a round: when the session opens, when one has brought something (to see that the roots are
+//! equal now), and at each heartbeat. Everything is a hint but the roots: an error costs bytes, and shows in the next
 //! round.
 //!
 //! ```text
@@ -25,7 +25,7 @@
 //!                         └────────────→ Comparing ───────────────────────────────────────────┘
 //! ```
 //!
-//! What does not live here: what is sent of logs (the outbox), and when rounds begin. The invariant: messages of another
+//! Not here: the parts of logs that are sent (the outbox), and when rounds begin. The invariant: messages of another
 //! round than the one that goes on change nothing.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -51,7 +51,7 @@ use plan::{changed_since, offer_at, plan, resolve};
 /// Up to so many logs are listed rather than compared by a sketch: one message, at some 18 bytes each.
 const LIST_MAX: usize = 256;
 
-/// What a round works on.
+/// The state that a round works on.
 pub(super) struct Field<'a> {
     pub(super) set: &'a mut LogSet,
     pub(super) scope: &'a Scope,
@@ -63,7 +63,7 @@ pub(super) struct Field<'a> {
     pub(super) searching: bool,
 }
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RoundOutcome {
     /// The round goes on.
@@ -104,7 +104,7 @@ struct Asked {
     root: [u8; 32],
     /// The version of the heads that had it.
     version: u64,
-    /// Where the stream of messages was then: what was sent since is on its way.
+    /// Where the stream of messages was then: parts that were sent since then are on their way.
     mark: u64,
 }
 
@@ -124,7 +124,7 @@ struct Comparing {
     comparison: Comparison,
 }
 
-/// The comparison is over, and this side is about to say what differs.
+/// The comparison is over, and this side is about to offer the differing logs.
 #[derive(Debug)]
 struct Offering {
     roots: Roots,
@@ -135,28 +135,28 @@ struct Offering {
     more: bool,
 }
 
-/// This side has said what it has, and waits for the answer.
+/// This side has made its offers, and waits for the answer.
 #[derive(Clone, Copy, Debug)]
 struct Offered {
     roots: Roots,
-    /// As in [`Asked`], when it said so.
+    /// As in [`Asked`], when it made them.
     mark: u64,
-    /// It said only what changed since the two were equal.
+    /// It offered only changes since the two were equal.
     partial: bool,
     more: bool,
 }
 
-/// Both know what to send.
+/// Both know the logs to send.
 #[derive(Debug)]
 struct Exchanging {
     roots: Roots,
     partial: bool,
     more: bool,
-    /// What the peer has to act upon and does not know yet.
+    /// Offers on which the peer has to act and which it does not know yet.
     answer: Option<Vec<Offer>>,
     /// This side has sent all, and has said so.
     done: bool,
-    /// What the peer said when it had sent all: whether it gained something, and whether more differs.
+    /// The peer's statement when it had sent all: whether it gained something, and whether more differs.
     peer_done: Option<(bool, bool)>,
 }
 
@@ -212,7 +212,7 @@ impl Rounds {
         Seed { salt: self.salt, round: self.number, in_ranges: self.history.needs_ranges() }
     }
 
-    /// Writes what this side has to say next, if it can say it now.
+    /// Writes this side's next message, if it can be sent now.
     pub(super) fn compose(&mut self, field: &mut Field<'_>, out: &mut Vec<u8>) -> RoundOutcome {
         let Some(Round { gained, state }) = self.round.take() else { return RoundOutcome::Going };
         let number = self.number;
@@ -255,7 +255,7 @@ impl Rounds {
         RoundOutcome::Going
     }
 
-    /// Tells the root of what this side has.
+    /// Tells the root of this side's heads.
     fn ask(&self, field: &mut Field<'_>, out: &mut Vec<u8>) -> Asked {
         let root = field.scope.root(field.set);
         let version = field.set.heads_version();
@@ -264,7 +264,7 @@ impl Rounds {
         Asked { root, version, mark: field.at }
     }
 
-    /// Answers the peer's root. Gives how the round goes on, or what came of it.
+    /// Answers the peer's root. Gives how the round goes on, or its outcome.
     fn reply(
         &mut self,
         question: &Questioned,
@@ -400,7 +400,7 @@ impl Rounds {
         Ok(State::Offering(Offering { roots: comparing.roots, messages, offers, more }))
     }
 
-    /// Takes in what the peer has of some logs. Gives those that are forked and have to be searched.
+    /// Takes in the peer's offers. Gives the logs that are forked and have to be searched.
     pub(super) fn offered(
         &mut self,
         number: u64,
@@ -441,7 +441,7 @@ impl Rounds {
         searches
     }
 
-    /// What differs from what the peer has listed: logs of this side, and offers of the peer; and whether there is more.
+    /// The differences from the peer's list: logs of this side, and offers of the peer; and whether there are more.
     fn listed(
         &mut self,
         extent: Extent,
@@ -466,7 +466,7 @@ impl Rounds {
         let differs = |offer: &Offer| field.set.offer(&offer.log).as_ref() != Some(offer);
         let mut theirs: Vec<Offer> = theirs.into_iter().filter(differs).collect();
         if let Some(since) = since.filter(|_| extent == Extent::Changed) {
-            // What the peer does not list it has as it was when the two were equal.
+            // The logs that the peer does not list it has as they were when the two were equal.
             theirs.extend(ours.iter().filter_map(|log| offer_at(field.set, log, since)));
         }
         (ours, theirs, more)

@@ -1,7 +1,7 @@
-//! What each side has to do once both know which of their heads differ.
+//! The moves of each side after both know which of their heads differ.
 //!
-//! What lives here: from two sides' offers to what this side sends, asks for and searches. Who offers what, and when: the
-//! round. The invariant: it changes nothing but the outbox.
+//! Here: from two sides' offers to the logs that this side sends, asks for and searches. Not here: which side offers which
+//! logs, and when (the round). The invariant: it changes nothing but the outbox.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -13,8 +13,8 @@ use crate::identity::LogId;
 use crate::log::Want;
 use crate::logset::{LogSet, Move, Offer};
 
-/// Queues what this side has to send. Gives what the peer has to act upon, and forked logs to be searched. What was sent after
-/// `mark` of the stream of messages, the peer did not have yet when it made its offers.
+/// Queues the parts that this side has to send. Gives the offers on which the peer has to act, and forked logs to be
+/// searched. Parts sent after `mark` of the stream of messages, the peer did not have yet when it made its offers.
 pub(super) fn plan(
     mark: u64,
     ours: &[LogId],
@@ -60,8 +60,8 @@ pub(super) fn plan(
     let forked = theirs.iter().filter(|offer| offer.evidence.is_some() && !answered.contains(&offer.log));
     let answer = |offer: &Offer| {
         let ours = set.offer(&offer.log).unwrap_or(nothing(offer.log));
-        // The peer sends its evidence once it knows that this side has none, or another. Where both know of a fork, who has
-        // the smaller root searches, and may not know yet that it has to.
+        // The peer sends its evidence after it knows that this side has none, or another. Where both know of a fork, the
+        // side with the smaller root searches, and may not know yet that it has to.
         let searches = ours.size == offer.size && ours.root > offer.root;
         (ours.evidence != offer.evidence || searches).then_some(ours)
     };
@@ -70,7 +70,7 @@ pub(super) fn plan(
     (answers, searches)
 }
 
-/// What somebody offers of a log that it does not hold.
+/// The offer of a log by a side that does not hold it.
 const fn nothing(log: LogId) -> Offer {
     Offer { log, start: 0, size: 0, root: [0; 8], evidence: None }
 }
@@ -83,7 +83,7 @@ pub(super) fn changed_since(field: &mut Field<'_>, version: u64, max: usize) -> 
     changed.into_iter().filter(within).take(max.saturating_add(1)).collect()
 }
 
-/// What somebody has of a log who has not changed since a version, unless that is nothing.
+/// The offer of a log as it was at a version, unless nothing of it was held then.
 pub(super) fn offer_at(set: &LogSet, log: &LogId, version: u64) -> Option<Offer> {
     let size = set.size_at_version(log, version).filter(|size| *size > 0)?;
     let offer = set.offer(log)?;
@@ -97,7 +97,7 @@ pub(super) fn offer_at(set: &LogSet, log: &LogId, version: u64) -> Option<Offer>
     })
 }
 
-/// Puts the ids of the logs that are held here in the place of their aliases. What the session is not about is left out.
+/// Puts the ids of the logs that are held here in the place of their aliases. Logs outside the scope are left out.
 pub(super) fn resolve(field: &Field<'_>, offers: Vec<Offer>) -> Vec<Offer> {
     let set = &*field.set;
     let known = offers.into_iter().map(|offer| match set.find(&alias_of(&offer.log)) {
