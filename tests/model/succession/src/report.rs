@@ -1,0 +1,145 @@
+//! The runs that are documented, and their figures as text or as rows.
+
+use crate::bound::{self, Kept};
+use crate::quietly;
+use crate::rule::{CLAUSES, Mode, Rule};
+use crate::search::{Findings, search};
+
+/// The modes of the full run. Each has the same number of histories.
+const MODES: [&str; 10] = [
+    "none",
+    "liar",
+    "liars+fork",
+    "loss+backup",
+    "loss+backup+fork+days+unsaid",
+    "days+backup+fork+unsaid",
+    "facts+loss+backup+days",
+    "facts+liars+fork+loss+backup+days",
+    "quota+purge+loss+backup+fork+unsaid",
+    "all",
+];
+/// Beside them, with owners that say Final at once: what is lost and comes back by that is counted apart.
+const FINAL: &str = "all+final";
+const FIRST: u64 = 20_000_000;
+const PACKAGE: &str = "cargo run --release --manifest-path tests/model/succession/Cargo.toml --";
+
+pub fn print_mode(mode: &str, findings: &Findings) {
+    let Findings { histories, counts: c, found, .. } = findings;
+    let failed: u64 = found.values().map(|found| found.times).sum();
+    println!("{mode}: {histories} histories, {} steps, {failed} failed", c.steps);
+    println!(
+        "    with forks {}, departures {}, finals {}; compared with the full history {}, asked for removed values {}",
+        c.with_forks, c.with_departures, c.with_finals, c.checked_at_the_end, c.checked_back
+    );
+    println!(
+        "    named by the rule: lost by final {}; back by final {}, by loss of all copies {}, by a fork that nobody sees {} \
+         (of {} such), by a closing {}",
+        c.lost_by_final, c.back_by_final, c.back_by_loss, c.back_by_unseen, c.forks_unseen, c.back_by_closing
+    );
+    println!(
+        "    for a while, where a citation would have told (and where not): hidden {} ({}), back {} ({}), view {} ({})",
+        c.hidden.0, c.hidden.1, c.back.0, c.back.1, c.view.0, c.view.1
+    );
+    for (kind, found) in found {
+        println!("    {kind}: {} (seed {}, {} bytes: {})", found.times, found.seed, found.bytes, found.text);
+    }
+}
+
+/// All modes. True if nothing failed, and each pair of the table is there often enough for the size of the run.
+pub fn full(each: u64, json: bool, threads: usize) -> bool {
+    let rule = Rule::default();
+    let mut all = Findings::default();
+    for (first, mode) in (FIRST..).step_by(1_000_000).zip(MODES.iter().chain([&FINAL])) {
+        let parsed = Mode::parse(mode).expect("a mode of the list");
+        let findings = quietly(|| search(rule, parsed, first, each, threads));
+        if !json {
+            print_mode(mode, &findings);
+        }
+        all.add(findings);
+    }
+    let most = bound::bound(rule, 1_000);
+    let name = if each >= 100_000 { "full" } else { "quick" };
+    let pairs = each / 100;
+    let rows = [
+        ("model_histories", all.histories as f64, "histories", format!(">={}", each * MODES.len() as u64)),
+        ("model_silent", all.times("SILENT") as f64, "histories", "==0".into()),
+        ("model_converse", all.times("CONVERSE") as f64, "histories", "==0".into()),
+        ("model_never_equal", all.times("NEVER EQUAL") as f64, "histories", "==0".into()),
+        ("model_lost", all.times("LOST") as f64, "histories", "==0".into()),
+        ("model_returned", all.times("RETURNED") as f64, "histories", "==0".into()),
+        ("model_other", others(&all) as f64, "histories", "==0".into()),
+        ("model_pair_least", all.table.least() as f64, "histories", format!(">={pairs}")),
+        ("model_bound_logs", most[1].logs as f64, "logs", "<=8".into()),
+        ("model_bound_bytes", most[1].bytes as f64, "bytes", "<=1024".into()),
+        ("model_bound_growth", growth(&most), "bytes of starts 501-1000 / of 1-500", "<=1.25".into()),
+    ];
+    if json {
+        for (row, value, unit, reach) in &rows {
+            println!(
+                "{{\"issue\":9,\"row\":\"{row}\",\"value\":{value},\"unit\":\"{unit}\",\"reach\":\"{reach}\",\
+                 \"command\":\"{PACKAGE} {name} --json\"}}"
+            );
+        }
+    } else {
+        print_mode("in all", &all);
+        all.table.print();
+        print_bound(&most, 1_000);
+        for (row, value, unit, reach) in &rows {
+            println!("{row}: {value} {unit}, {reach}");
+        }
+    }
+    rows.iter().all(|(_, value, _, reach)| {
+        let bound: f64 = reach[2..].parse().expect("a number of the list");
+        match &reach[..2] {
+            ">=" => *value >= bound,
+            "<=" => *value <= bound,
+            _ => *value == bound,
+        }
+    })
+}
+
+/// Failures of kinds that have no row of their own.
+fn others(all: &Findings) -> u64 {
+    let named = ["SILENT", "CONVERSE", "NEVER EQUAL", "LOST", "RETURNED"];
+    let total: u64 = all.found.values().map(|found| found.times).sum();
+    total - named.iter().map(|kind| all.times(kind)).sum::<u64>()
+}
+
+fn growth(most: &[Kept; 2]) -> f64 {
+    (most[1].bytes as f64 / most[0].bytes.max(1) as f64 * 100.0).round() / 100.0
+}
+
+pub fn bound(rule: Rule, starts: u16) {
+    print_bound(&bound::bound(rule, starts), starts);
+}
+
+fn print_bound(most: &[Kept; 2], starts: u16) {
+    for (half, kept) in most.iter().enumerate() {
+        let (from, to) = (half as u16 * (starts / 2) + 1, (half as u16 + 1) * (starts / 2));
+        println!(
+            "starts {from} to {to}: a peer keeps at most {} logs, {} entries, {} bytes for succession",
+            kept.logs, kept.entries, kept.bytes
+        );
+    }
+}
+
+/// Each clause left out, in all modes. True if each of them makes some check fail, and the whole rule none.
+pub fn ablations(threads: usize) -> bool {
+    let rules = [String::from("rd"), String::from("today")];
+    let without = CLAUSES.iter().map(|(_, name)| format!("rd-{name}"));
+    let mut good = true;
+    println!("{:20} {:>10}  failures", "rule", "histories");
+    for name in rules.into_iter().chain(without) {
+        let rule = Rule::parse(&name).expect("a rule of the list");
+        let mut all = Findings::default();
+        for (first, mode) in (FIRST / 2..).step_by(100_000).zip(MODES.iter().chain([&FINAL])) {
+            let parsed = Mode::parse(mode).expect("a mode of the list");
+            all.add(quietly(|| search(rule, parsed, first, 4_000, threads)));
+        }
+        let failed: Vec<String> = all.found.iter().map(|(kind, found)| format!("{kind} {}", found.times)).collect();
+        let by_the_way = format!("unseen forks {}", all.counts.forks_unseen);
+        println!("{name:20} {:>10}  {}; {by_the_way}", all.histories, failed.join(", "));
+        good &= failed.is_empty() == (name == "rd");
+    }
+    good
+}
