@@ -53,12 +53,15 @@ impl Counts {
     }
 }
 
-/// SILENT: one root, two states. CONVERSE: one meaning, two roots.
+/// SILENT: one root, and two states, or two sets of heads that count and facts. CONVERSE: one such set, two roots.
 pub fn check_pairs<'r>(replicas: impl Iterator<Item = &'r Replica>) -> Outcome {
     let replicas: Vec<&Replica> = replicas.collect();
     for (i, a) in replicas.iter().enumerate() {
         for b in &replicas[..i] {
             if a.root() == b.root() {
+                if !a.rule.today && a.meaning() != b.meaning() {
+                    return Err(format!("SILENT: one root, heads or facts differ at {} and {}", a.agent, b.agent));
+                }
                 let (a, b) = (a.state(), b.state());
                 if !a.reads_as(&b) {
                     let show = |s: &crate::state::State| format!("{:?} {:?} {:?}", s.live, s.couplings, s.events);
@@ -134,8 +137,8 @@ pub fn check_back(world: &World<'_>, replicas: &[Replica], counts: &mut Counts) 
                     } else if q.incomplete() {
                         counts.back.0 += 1;
                         say!(world, "BACK {dot:?} at {} (an entry rests on a copy that is not here)", q.agent);
-                    } else if world.forked.contains(&dot.log.agent) {
-                        counts.back.1 += 1;
+                    } else if q.ghost.unseen.iter().any(|log| log.agent == dot.log.agent) {
+                        counts.back_by_unseen += 1;
                     } else {
                         return Err(format!("BACK {dot:?} {tag} at {} though {} knows", q.agent, p.agent));
                     }
@@ -276,6 +279,31 @@ fn check_events(world: &World<'_>, first: &Replica, known: &Map<Log, u16>) -> Ou
         let want = (start < size).then_some((start, size, last.link));
         if state.events.get(log).copied() != want {
             return Err(format!("LOST events {log:?}: {:?} and not {want:?}", state.events.get(log)));
+        }
+    }
+    Ok(())
+}
+
+/// Of each event log from which entry on, and up to which, all holders have its events.
+pub fn common_events(replicas: &[Replica]) -> Map<Log, (u16, u16)> {
+    let mut common: Map<Log, (u16, u16)> = Map::new();
+    for (log, copy) in replicas.iter().flat_map(|replica| &replica.copies).filter(|(log, _)| log.events) {
+        let (start, end) = common.entry(*log).or_insert((0, u16::MAX));
+        (*start, *end) = (copy.start.max(*start), copy.size().min(*end));
+    }
+    common
+}
+
+/// What all holders of a forked event log had in common before everybody met everybody is still held by all, as far as
+/// evidence and `Pruned` leave it.
+pub fn check_forked_events(first: &Replica, common: &Map<Log, (u16, u16)>) -> Outcome {
+    for (log, cut) in &first.facts.cuts {
+        let Some((start, end)) = common.get(log) else { continue };
+        let pruned = first.facts.pruned.get(log).copied().unwrap_or(0);
+        let (start, end) = ((*start).max(cut.floor).max(pruned), cut.end.min(*end));
+        let held = first.copies.get(log).is_some_and(|copy| copy.start <= start && copy.size() >= end);
+        if start < end && !held && !first.dead(log) {
+            return Err(format!("LOST events of a fork {log:?}: from {start} to {end}"));
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap as Map;
 
-use crate::checks::{Counts, check_back, check_end, check_pairs};
+use crate::checks::{Counts, check_back, check_end, check_forked_events, check_pairs, common_events};
 use crate::coverage::{Feature, Table};
 use crate::facts::{Closing, Pin};
 use crate::log::Log;
@@ -318,8 +318,8 @@ impl Run<'_, '_> {
             } else {
                 new.copies.remove(&log);
             }
-            new.settle(log.agent);
         }
+        new.settle(new.agent);
     }
 
     fn hear_silent(&mut self) -> Outcome {
@@ -434,6 +434,7 @@ impl Run<'_, '_> {
         for replica in &mut all {
             replica.sign();
         }
+        let common = common_events(&all);
         for round in 0.. {
             let before: Vec<u64> = all.iter().map(Replica::root).collect();
             for _ in 0..2 {
@@ -465,6 +466,7 @@ impl Run<'_, '_> {
             println!("  at the end");
             self.show();
         }
+        check_forked_events(&self.replicas[0], &common)?;
         check_end(&self.world, &self.replicas, self.counts)
     }
 }

@@ -649,7 +649,12 @@ impl Replica {
         if self.departed(log.agent) && self.rule.has(Clause::PinFork) {
             return false;
         }
-        let new = self.facts.cut(log, cut, self.rule);
+        let mut new = self.facts.cut(log, cut, self.rule);
+        // A longer head contradicts one of the two in the evidence, so with that one it is evidence of its own base (25).
+        let head = self.offer(&log).filter(|copy| copy.size() > cut.end && copy.start <= cut.end);
+        if let Some(floor) = head.map(Copy::base).filter(|_| self.rule.has(Clause::Floor)) {
+            new |= self.facts.cut(log, Cut { end: cut.end, floor }, self.rule);
+        }
         if new {
             self.outrun |= log.agent == self.agent && log.inc == self.inc;
             self.staged.remove(&log);

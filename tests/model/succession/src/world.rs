@@ -123,9 +123,9 @@ impl<'a> World<'a> {
     /// A tail that nobody else has seen is lost: its numbers are used again.
     pub fn forget_tail(&mut self, log: Log, signed: &Copy, others: &[&Replica]) {
         let size = signed.size();
-        let held_elsewhere = others.iter().any(|replica| {
-            replica.agent == log.agent && replica.copies.get(&log).is_some_and(|copy| copy.size() > size)
-        });
+        // A second process may have signed it.
+        let held = |replica: &&Replica| replica.copies.get(&log).is_some_and(|copy| copy.size() > size);
+        let held_elsewhere = others.iter().any(held);
         let link = signed.link(size);
         let history = self.history.entry(log).or_default();
         let main = history.get(size as usize).is_some_and(|entry| entry.before.as_ref().map_or(0, |b| b.link) == link);
