@@ -60,15 +60,22 @@ pub fn check_pairs<'r>(replicas: impl Iterator<Item = &'r Replica>) -> Outcome {
         for b in &replicas[..i] {
             if a.root() == b.root() {
                 if !a.rule.today && a.meaning() != b.meaning() {
-                    return Err(format!("SILENT: one root, heads or facts differ at {} and {}", a.agent, b.agent));
+                    return Err(format!(
+                        "SILENT: one root, heads or facts differ at {} and {}",
+                        a.agent, b.agent
+                    ));
                 }
                 let (a, b) = (a.state(), b.state());
                 if !a.reads_as(&b) {
-                    let show = |s: &crate::state::State| format!("{:?} {:?} {:?}", s.live, s.couplings, s.events);
+                    let show =
+                        |s: &crate::state::State| format!("{:?} {:?} {:?}", s.live, s.couplings, s.events);
                     return Err(format!("SILENT: one root, {} and {}", show(&a), show(&b)));
                 }
             } else if !a.rule.today && a.meaning() == b.meaning() {
-                return Err(format!("CONVERSE: the same heads and facts, two roots, at {} and {}", a.agent, b.agent));
+                return Err(format!(
+                    "CONVERSE: the same heads and facts, two roots, at {} and {}",
+                    a.agent, b.agent
+                ));
             }
         }
     }
@@ -136,7 +143,11 @@ pub fn check_back(world: &World<'_>, replicas: &[Replica], counts: &mut Counts) 
                         counts.back_by_final += 1;
                     } else if q.incomplete() {
                         counts.back.0 += 1;
-                        say!(world, "BACK {dot:?} at {} (an entry rests on a copy that is not here)", q.agent);
+                        say!(
+                            world,
+                            "BACK {dot:?} at {} (an entry rests on a copy that is not here)",
+                            q.agent
+                        );
                     } else if q.ghost.unseen.iter().any(|log| log.agent == dot.log.agent) {
                         counts.back_by_unseen += 1;
                     } else {
@@ -179,7 +190,8 @@ pub fn check_end(world: &World<'_>, replicas: &[Replica], counts: &mut Counts) -
 
     let by_known = naive(world, Some(&known), &|agent| world.good(agent));
     for (dot, item) in &state.live {
-        let listed = by_known.get(dot).is_some_and(|known| (known.key, known.value) == (item.key, item.value));
+        let listed =
+            by_known.get(dot).is_some_and(|known| (known.key, known.value) == (item.key, item.value));
         if !world.good(dot.log.agent) || listed {
             continue;
         }
@@ -229,7 +241,12 @@ fn check_forked(
 }
 
 /// Of each agent, key and sign the greatest instant that anybody knows to have been stated, and no more.
-fn check_couplings(world: &World<'_>, first: &Replica, known: &Map<Log, u16>, counts: &mut Counts) -> Outcome {
+fn check_couplings(
+    world: &World<'_>,
+    first: &Replica,
+    known: &Map<Log, u16>,
+    counts: &mut Counts,
+) -> Outcome {
     let mut want: Map<(u8, u8, bool), u32> = Map::new();
     let mut ever: Map<(u8, u8, bool), u32> = Map::new();
     for (log, entries) in &world.history {
@@ -330,9 +347,10 @@ fn check_departed(world: &World<'_>, first: &Replica, known: &Map<Log, u16>, cou
         let live = state.live.iter().filter(|(dot, _)| dot.log.agent == *agent);
         for (dot, item) in live {
             // What was removed by one whose log forked or was closed since comes back, and that is their fate.
-            let by_others = world.removals.iter().any(|removal| {
-                removal.name == (*dot, item.tag) && !world.good(removal.at.0.agent)
-            });
+            let by_others = world
+                .removals
+                .iter()
+                .any(|removal| removal.name == (*dot, item.tag) && !world.good(removal.at.0.agent));
             if departure.live.get(dot) != Some(item) && !by_others {
                 // The author knew a removal that others collected, because they knew more of the agent than it did.
                 if beyond {

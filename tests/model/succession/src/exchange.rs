@@ -47,7 +47,9 @@ impl World<'_> {
                     self.note_fork(log, new);
                     new
                 }
-                Part::Cut(log) => from.facts.cuts.get(&log).copied().is_some_and(|cut| to.fork_events(log, cut)),
+                Part::Cut(log) => {
+                    from.facts.cuts.get(&log).copied().is_some_and(|cut| to.fork_events(log, cut))
+                }
                 Part::Pruned(log) => from.facts.pruned.get(&log).copied().is_some_and(|n| to.prune(log, n)),
                 Part::Closing(agent) => {
                     let closing = from.facts.closings.get(&agent).cloned();

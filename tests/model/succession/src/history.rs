@@ -34,26 +34,26 @@ enum Step {
 }
 
 use Step::{
-    Check, Clone as Twice, Event, Evict, Facts, HandOver, Keep, LiarFacts, LiarFork, Lie, Meet, Month, Newcomer, Purge,
-    Relay, Restart, Save, Silent, Write,
+    Check, Clone as Twice, Event, Evict, Facts, HandOver, Keep, LiarFacts, LiarFork, Lie, Meet, Month,
+    Newcomer, Purge, Relay, Restart, Save, Silent, Write,
 };
 
 const UNIFORM: [Step; 32] = [
-    Lie, Lie, HandOver, HandOver, HandOver, LiarFork, LiarFacts, Write, Write, Write, Write, Event, Event, Meet, Meet,
-    Meet, Meet, Relay, Restart, Restart, Save, Silent, Keep, Month, Twice, Check, Newcomer, Purge, Evict, Facts, Meet,
-    Write,
+    Lie, Lie, HandOver, HandOver, HandOver, LiarFork, LiarFacts, Write, Write, Write, Write, Event, Event,
+    Meet, Meet, Meet, Meet, Relay, Restart, Restart, Save, Silent, Keep, Month, Twice, Check, Newcomer,
+    Purge, Evict, Facts, Meet, Write,
 ];
 const RESTARTS: [Step; 24] = [
-    Write, Write, Write, Write, Event, Meet, Meet, Meet, Restart, Restart, Restart, Restart, Save, Save, Silent, Silent,
-    Silent, Keep, Month, Twice, Check, Relay, Facts, Newcomer,
+    Write, Write, Write, Write, Event, Meet, Meet, Meet, Restart, Restart, Restart, Restart, Save, Save,
+    Silent, Silent, Silent, Keep, Month, Twice, Check, Relay, Facts, Newcomer,
 ];
 const LIARS: [Step; 22] = [
-    Lie, Lie, Lie, Lie, HandOver, HandOver, HandOver, HandOver, LiarFork, LiarFork, LiarFacts, LiarFacts, Meet, Meet,
-    Meet, Write, Keep, Relay, Check, Month, Purge, Facts,
+    Lie, Lie, Lie, Lie, HandOver, HandOver, HandOver, HandOver, LiarFork, LiarFork, LiarFacts, LiarFacts,
+    Meet, Meet, Meet, Write, Keep, Relay, Check, Month, Purge, Facts,
 ];
 const CLONES: [Step; 26] = [
-    Write, Write, Write, Event, Meet, Meet, Meet, Restart, Restart, Restart, Save, Save, Silent, Silent, Keep, Twice,
-    Twice, Twice, Lie, HandOver, LiarFork, Month, Check, Relay, Facts, Evict,
+    Write, Write, Write, Event, Meet, Meet, Meet, Restart, Restart, Restart, Save, Save, Silent, Silent,
+    Keep, Twice, Twice, Twice, Lie, HandOver, LiarFork, Month, Check, Relay, Facts, Evict,
 ];
 
 struct Run<'w, 'c> {
@@ -76,7 +76,14 @@ pub fn two(replicas: &mut [Replica], i: usize, j: usize) -> (&mut Replica, &mut 
     }
 }
 
-pub fn run(tape: &[u8], rule: Rule, mode: Mode, trace: bool, counts: &mut Counts, table: &mut Table) -> Outcome {
+pub fn run(
+    tape: &[u8],
+    rule: Rule,
+    mode: Mode,
+    trace: bool,
+    counts: &mut Counts,
+    table: &mut Table,
+) -> Outcome {
     let mut world = World::new(tape, rule, mode, trace);
     let n = 2 + world.tape.below(3);
     let mut replicas = vec![];
@@ -209,7 +216,8 @@ impl Run<'_, '_> {
             Evict => {
                 let at = self.any();
                 let replica = &mut self.replicas[at];
-                let logs: Vec<Log> = replica.copies.keys().filter(|l| l.agent != replica.agent).copied().collect();
+                let logs: Vec<Log> =
+                    replica.copies.keys().filter(|l| l.agent != replica.agent).copied().collect();
                 if replica.limits > 0 && !logs.is_empty() {
                     let log = logs[self.world.tape.below(logs.len())];
                     replica.evict(log);
@@ -247,7 +255,8 @@ impl Run<'_, '_> {
             let all = world.history.values().flatten().chain(lies);
             let removed = all.flat_map(|entry| entry.names()).any(|name| *name == (*dot, item.tag));
             let written = world.history.get(&dot.log).map_or(&[][..], |e| e);
-            let kept = crate::log::listing(written).get(dot).is_some_and(|(known, _)| known.value == item.value);
+            let kept =
+                crate::log::listing(written).get(dot).is_some_and(|(known, _)| known.value == item.value);
             if !removed && kept {
                 let told = to.incomplete();
                 self.counts.hidden.0 += u64::from(told);
@@ -306,7 +315,8 @@ impl Run<'_, '_> {
             if !new.copies.contains_key(&log) {
                 continue;
             }
-            let others = self.replicas.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, replica)| replica);
+            let others =
+                self.replicas.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, replica)| replica);
             let backups = self.world.mode.backup || self.world.mode.fork;
             let saved = self.saved.values().filter(|_| backups);
             let others: Vec<&Replica> = others.chain(&self.silent).chain(saved).collect();
@@ -452,7 +462,8 @@ impl Run<'_, '_> {
             if round > 14 {
                 let other = after.iter().position(|root| *root != after[0]).unwrap_or(0);
                 let show = |p: &Replica| {
-                    let heads: Vec<_> = p.copies.iter().map(|(l, c)| (l, c.start, c.size(), c.prefix())).collect();
+                    let heads: Vec<_> =
+                        p.copies.iter().map(|(l, c)| (l, c.start, c.size(), c.prefix())).collect();
                     format!("{heads:?} {:?}", p.facts)
                 };
                 return Err(format!("NEVER EQUAL: {} and {}", show(&all[0]), show(&all[other])));

@@ -163,7 +163,11 @@ impl Copy {
 
     /// The base that the entry before `size` states; none if it is not here.
     pub fn base_at(&self, size: u16) -> Option<u16> {
-        if size <= self.start { None } else { self.entries.get((size - self.start - 1) as usize).map(|e| e.base) }
+        if size <= self.start {
+            None
+        } else {
+            self.entries.get((size - self.start - 1) as usize).map(|e| e.base)
+        }
     }
 
     pub fn prefix(&self) -> u64 {

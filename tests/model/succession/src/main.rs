@@ -21,6 +21,7 @@ mod log;
 mod replica;
 mod report;
 mod rule;
+mod scenarios;
 mod search;
 mod shrink;
 mod state;
@@ -38,6 +39,7 @@ use crate::rule::{Mode, Rule};
 const USAGE: &str = "\
 usage: succession full [--json] [--threads N]      a million histories in all modes
        succession quick [--json] [--threads N]     as many as fit a minute of one core
+       succession scenarios                        the histories that shaped the rule
        succession ablations [--threads N]          each clause left out, and the failure that this causes
        succession run RULE MODE COUNT [FIRST]      histories of one mode, from a seed on
        succession shrink RULE MODE SEED            the smallest history that fails like this one, step by step
@@ -69,11 +71,14 @@ fn command(args: &[String]) -> Result<bool, String> {
     match words[..] {
         ["full", ..] => Ok(report::full(100_000, json, threads)),
         ["quick", ..] => Ok(report::full(2_000, json, threads)),
+        ["scenarios"] => Ok(scenarios::all()),
         ["ablations", ..] => Ok(report::ablations(threads)),
         ["run", rule, mode, count, ref rest @ ..] => {
             let (rule, parsed) = (Rule::parse(rule)?, Mode::parse(mode)?);
-            let first = rest.first().filter(|word| !word.starts_with('-')).map_or(Ok(0), |word| number(word))?;
-            let findings = quietly(|| search::search(rule, parsed, first, number(count).unwrap_or(0), threads));
+            let first =
+                rest.first().filter(|word| !word.starts_with('-')).map_or(Ok(0), |word| number(word))?;
+            let findings =
+                quietly(|| search::search(rule, parsed, first, number(count).unwrap_or(0), threads));
             report::print_mode(mode, &findings);
             findings.table.print();
             Ok(findings.found.is_empty())
@@ -82,7 +87,8 @@ fn command(args: &[String]) -> Result<bool, String> {
             let (rule, mode, seed) = (Rule::parse(rule)?, Mode::parse(mode)?, number(seed)?);
             let tape = quietly(|| shrink::shrink(tape::of_seed(seed, search::LENGTH), rule, mode));
             println!("{} bytes: {tape:?}", tape.len());
-            let outcome = history::run(&tape, rule, mode, true, &mut Counts::default(), &mut Table::default());
+            let outcome =
+                history::run(&tape, rule, mode, true, &mut Counts::default(), &mut Table::default());
             println!("{outcome:?}");
             Ok(outcome.is_ok())
         }

@@ -461,7 +461,8 @@ impl Replica {
         } else if !self.rule.has(Clause::Base) && !log.events {
             whole |= self.closed_at(&log) >= staged.start && !staged.entries.is_empty();
         }
-        let useful = staged.size() > held && (self.rule.today || staged.size() > self.closed_at(&log) || log.events);
+        let useful =
+            staged.size() > held && (self.rule.today || staged.size() > self.closed_at(&log) || log.events);
         if !whole || !useful {
             self.staged.insert(log, staged);
             return false;
@@ -594,7 +595,8 @@ impl Replica {
         if self.root() == root || self.departed(agent) {
             return;
         }
-        let dead: Vec<&Copy> = copies.iter().filter(|(log, _)| self.dead(log)).map(|(_, copy)| copy).collect();
+        let dead: Vec<&Copy> =
+            copies.iter().filter(|(log, _)| self.dead(log)).map(|(_, copy)| copy).collect();
         if dead.is_empty() {
             return;
         }

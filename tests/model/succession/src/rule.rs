@@ -92,7 +92,7 @@ impl Rule {
         let mut parts = text.split('-');
         let mut rule = match parts.next() {
             Some("rd") => Self::default(),
-            Some("today") => Self { today: true, off: 0 },
+            Some("today") => Self::today(),
             _ => return Err(format!("no such rule: {text}")),
         };
         for part in parts {
@@ -101,6 +101,10 @@ impl Rule {
             rule.off |= 1 << *clause as u32;
         }
         Ok(rule)
+    }
+
+    pub const fn today() -> Self {
+        Self { today: true, off: 0 }
     }
 
     pub const fn has(self, clause: Clause) -> bool {

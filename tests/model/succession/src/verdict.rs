@@ -39,7 +39,8 @@ impl Verdict {
         }
         for (log, copy) in copies.range(Log::state(agent, 0)..=Log::state(agent, u16::MAX)).rev() {
             let forked = !departed && facts.forked.contains(log);
-            let unpinned = rule.has(Clause::Unpinned) && pins.is_some_and(|closing| !closing.pins.contains_key(log));
+            let unpinned =
+                rule.has(Clause::Unpinned) && pins.is_some_and(|closing| !closing.pins.contains_key(log));
             if copy.size() == 0 || log.inc < verdict.dead || forked || unpinned {
                 continue;
             }

@@ -128,7 +128,9 @@ impl<'a> World<'a> {
         let held_elsewhere = others.iter().any(held);
         let link = signed.link(size);
         let history = self.history.entry(log).or_default();
-        let main = history.get(size as usize).is_some_and(|entry| entry.before.as_ref().map_or(0, |b| b.link) == link);
+        let main = history
+            .get(size as usize)
+            .is_some_and(|entry| entry.before.as_ref().map_or(0, |b| b.link) == link);
         if !main {
             return;
         }

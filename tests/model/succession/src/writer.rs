@@ -73,8 +73,12 @@ impl<'r> Draft<'r> {
 
     /// Ends a key in the view, and gives the dots of other logs by name.
     fn end_key(&mut self, key: u8) -> Vec<Name> {
-        let dots: Vec<Name> =
-            self.view.iter().filter(|(_, item)| item.key == key).map(|(dot, item)| (*dot, item.tag)).collect();
+        let dots: Vec<Name> = self
+            .view
+            .iter()
+            .filter(|(_, item)| item.key == key)
+            .map(|(dot, item)| (*dot, item.tag))
+            .collect();
         for name in &dots {
             self.view.remove(&name.0);
         }
@@ -159,7 +163,9 @@ impl World<'_> {
             self.raise_base(&mut draft, base);
         }
         let couplings = std::mem::take(&mut draft.couplings);
-        draft.ops.extend(couplings.into_iter().map(|((key, weakens), until)| Op::Couple(key, weakens, until)));
+        draft
+            .ops
+            .extend(couplings.into_iter().map(|((key, weakens), until)| Op::Couple(key, weakens, until)));
         if draft.ops.is_empty() && draft.closures.is_empty() && draft.last == 0 && base == draft.copy.base() {
             return Ok(());
         }
@@ -198,7 +204,7 @@ impl World<'_> {
     }
 
     /// Puts an own entry into its log, signed or not yet.
-    fn append(&mut self, replica: &mut Replica, entry: &Rc<Entry>) {
+    pub fn append(&mut self, replica: &mut Replica, entry: &Rc<Entry>) {
         let (log, seq) = (entry.log, entry.seq);
         self.record(entry);
         let copy = replica.copies.entry(log).or_default();
@@ -221,7 +227,8 @@ impl World<'_> {
     /// What the writer sees after its entry is what it meant to see. Where it differs and an entry that counts rests on a
     /// copy that is not here, it is a transient.
     fn check_view(&mut self, replica: &Replica, view: &Map<Dot, Item>, told: bool) -> Outcome {
-        let plain = |of: &Map<Dot, Item>| of.iter().map(|(dot, i)| (*dot, i.key, i.value)).collect::<Vec<_>>();
+        let plain =
+            |of: &Map<Dot, Item>| of.iter().map(|(dot, i)| (*dot, i.key, i.value)).collect::<Vec<_>>();
         let after = replica.state();
         let (want, have) = (plain(view), plain(&after.live));
         if want == have || self.forked.contains(&replica.agent) || !self.liars.is_empty() {
@@ -256,7 +263,8 @@ impl World<'_> {
         }
         if draft.replica.rule.has(Clause::ForkNames) {
             let (replica, state) = (draft.replica, draft.state);
-            let names: Vec<Name> = reissue.names.into_iter().filter(|name| replica.needed(state, name)).collect();
+            let names: Vec<Name> =
+                reissue.names.into_iter().filter(|name| replica.needed(state, name)).collect();
             draft.view.retain(|dot, item| !names.contains(&(*dot, item.tag)));
             draft.end(names);
         }
@@ -352,13 +360,15 @@ impl World<'_> {
 
     /// Clause 16.
     fn raise_base(&mut self, draft: &mut Draft<'_>, base: u16) {
-        let own: Vec<(Dot, Item, u16)> = draft.own.iter().map(|(dot, (item, at))| (*dot, *item, *at)).collect();
+        let own: Vec<(Dot, Item, u16)> =
+            draft.own.iter().map(|(dot, (item, at))| (*dot, *item, *at)).collect();
         for (dot, item, at) in own {
             if at < base && draft.view.contains_key(&dot) {
                 draft.ops.push(Op::Relist(dot, item));
             }
         }
-        let going: Vec<Rc<Entry>> = draft.copy.entries.iter().filter(|entry| entry.seq < base).cloned().collect();
+        let going: Vec<Rc<Entry>> =
+            draft.copy.entries.iter().filter(|entry| entry.seq < base).cloned().collect();
         let names = draft.still_needed(&going);
         draft.end(names);
         let (stays, stated) = (draft.copy.from(base), draft.stated());
@@ -394,7 +404,8 @@ impl World<'_> {
         }
         let copy = replica.copies.get(&log).cloned().unwrap_or_default();
         let seq = copy.size();
-        let raise = if self.tape.percent(15) { self.tape.below((seq - copy.base()) as usize + 1) as u16 } else { 0 };
+        let raise =
+            if self.tape.percent(15) { self.tape.below((seq - copy.base()) as usize + 1) as u16 } else { 0 };
         let entry = Entry {
             log,
             seq,
