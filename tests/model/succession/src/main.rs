@@ -3,12 +3,12 @@
 //! The rule in words is `docs/decisions/succession.md`; the numbers of clauses in comments are those of its list. It will
 //! take the place of `tests/model/fold.py`, which is the rule before it.
 //!
-//! The model keeps no bytes and no signatures: a log is a list of entries with links, a root a hash of what it covers, and
-//! evidence is what two contradictory copies show. All else is as in the rule: bases, closures, finals, names, contributions,
-//! windows of event logs, facts, staged parts, tails that are not signed. Everything is computed from scratch, so that it can
-//! be read; the library's tables are held against its own fold elsewhere.
+//! The model keeps no bytes and no signatures: a log is a list of entries with links, a root a hash of what it covers,
+//! and evidence is what two contradictory copies show. All else is as in the rule: bases, closures, finals, names,
+//! contributions, windows of event logs, facts, staged parts, tails that are not signed. State and verdicts are computed
+//! from scratch, so that they can be read.
 //!
-//! A history is a tape of bytes from which each choice is taken. Ended by one that fails, it is shrunk to a few steps.
+//! A history is a tape of bytes from which each choice is taken. One that fails is shrunk to a few steps.
 
 mod bound;
 mod checks;

@@ -112,10 +112,11 @@ impl Replica {
 
     /// Whether nothing that comes of the log can count.
     pub fn dead(&self, log: &Log) -> bool {
-        if let Some(closing) = self.facts.closings.get(&log.agent) {
-            if self.rule.has(Clause::Unpinned) && !closing.pins.contains_key(log) {
-                return true;
-            }
+        if let Some(closing) = self.facts.closings.get(&log.agent)
+            && self.rule.has(Clause::Unpinned)
+            && !closing.pins.contains_key(log)
+        {
+            return true;
         }
         if log.events {
             return false;
@@ -261,7 +262,8 @@ impl Replica {
 
     /// Whether evidence about the log would say anything here.
     pub fn accepts_forks(&self, log: &Log) -> bool {
-        !self.dead(log) && !(self.departed(log.agent) && self.rule.has(Clause::PinFork))
+        let departed = self.departed(log.agent) && self.rule.has(Clause::PinFork);
+        !self.dead(log) && !departed
     }
 
     fn refuses(&self, log: &Log) -> bool {
@@ -269,7 +271,7 @@ impl Replica {
             return false;
         }
         if self.limits == 1 {
-            return log.inc % 2 == 0;
+            return log.inc.is_multiple_of(2);
         }
         let range = Log::state(log.agent, 0)..=Log::state(log.agent, u16::MAX);
         !log.events && !self.copies.contains_key(log) && self.copies.range(range).count() >= 2
@@ -333,20 +335,18 @@ impl Replica {
             return taken;
         };
         let peaks = self.rule.has(Clause::Peaks);
-        if signed.size() > 0 {
-            if let Some(size) = signed.contradicts(given, peaks) {
-                return Taken::Forked(size);
-            }
+        if signed.size() > 0
+            && let Some(size) = signed.contradicts(given, peaks)
+        {
+            return Taken::Forked(size);
         }
         if given.size() <= signed.size() {
             return Taken::Nothing;
         }
         let tail = &self.copies[&log];
         let size = tail.size().min(given.size());
-        let alike = match (tail.known(size, true), given.known(size, true)) {
-            (Some(a), Some(b)) => a == b,
-            _ => false,
-        };
+        // The owner still has what its unsigned entries pass (13), so it can compare at any size.
+        let alike = given.known(size, true).is_some_and(|root| root == tail.truth(size));
         self.outrun |= log.inc == self.inc;
         if alike && given.size() >= tail.size() {
             self.signed.remove(&log);
@@ -467,10 +467,11 @@ impl Replica {
             self.staged.insert(log, staged);
             return false;
         }
-        if let Some(old) = self.copies.get(&log) {
-            if !staged.entries.is_empty() && staged.truth(old.size()) != old.link(old.size()) {
-                self.ghost.unseen.insert(log);
-            }
+        if let Some(old) = self.copies.get(&log)
+            && !staged.entries.is_empty()
+            && staged.truth(old.size()) != old.link(old.size())
+        {
+            self.ghost.unseen.insert(log);
         }
         if !log.events {
             let base = staged.base();

@@ -110,8 +110,8 @@ fn a_collected_removal_is_missed_until_the_copy_comes_on_which_that_rests(rule: 
     expect(early.root() == late.root() && early.state().reads_as(&late.state()), "they are equal")
 }
 
-/// An entry that is not signed yet closes a lower log. It may get lost, and then the closed log is there; if it is signed, that
-/// log goes.
+/// An entry that is not signed yet closes a lower log. It may get lost, and then the closed log is there; if it is
+/// signed, that log goes.
 fn what_an_unsigned_entry_closes_stays(rule: Rule) -> Outcome {
     // Two choices: the first entry is signed at once, the second later.
     let mut world = World::new(&[255, 0], rule, Mode::default(), false);
@@ -219,9 +219,12 @@ fn a_floor_never_falls(rule: Rule) -> Outcome {
     )
 }
 
+/// A history and its name.
+type Told = (&'static str, fn(Rule) -> Outcome);
+
 /// The name of the first history that does not go as told.
 pub fn broken(rule: Rule) -> Option<(&'static str, String)> {
-    let told: [(&str, fn(Rule) -> Outcome); 4] = [
+    let told: [Told; 4] = [
         ("fork of a successor", a_fork_of_the_successor_brings_back_no_removed_value),
         ("unknown successor", a_removal_stays_while_an_unknown_successor_may_list_its_dot),
         ("removals after a fork", removals_of_a_forked_log_are_written_again),

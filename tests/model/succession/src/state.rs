@@ -53,10 +53,10 @@ impl State {
                     (Some(known), Some((_, item))) => alike &= known == *item,
                 }
             }
-            if let (true, Some(item)) = (alike, said) {
-                if !state.named.contains(&(*dot, item.tag)) {
-                    state.live.insert(*dot, item);
-                }
+            if let (true, Some(item)) = (alike, said)
+                && !state.named.contains(&(*dot, item.tag))
+            {
+                state.live.insert(*dot, item);
             }
         }
         state
