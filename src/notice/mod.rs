@@ -17,7 +17,7 @@ pub(crate) use surface::Surface;
 pub use surface::Surfaced;
 
 use crate::fold::{Fold, Table, Watch, Winner, winner};
-use crate::journal::RecordId;
+use crate::journal::{Cut, RecordId};
 use crate::payload::{CollectionKind, PayloadError};
 
 /// At most so many notices wait; older ones about logs are dropped.
@@ -126,6 +126,20 @@ pub enum Notice {
         /// The entry's number.
         seq: u64,
     },
+    /// The end of the stored records was torn or damaged and is cut off: the first notice after the start. Peers bring
+    /// again what was theirs. Local writers go on in their next incarnations, since their entries in it may have been
+    /// sent; such entries come back from peers, if any has them. A process that ended in the middle of a write leaves such
+    /// an end, and so does a disk that has changed bytes.
+    RecordsCut {
+        /// The bytes that were cut off.
+        cut: Cut,
+    },
+    /// Stored items are as they were written, and the logs refuse them: another version of this library may have written
+    /// them. Peers bring the entries in them; if some are own ones, local writers go on in their next incarnations.
+    ItemsRefused {
+        /// How many.
+        items: usize,
+    },
 }
 
 impl fmt::Display for Notice {
@@ -166,6 +180,13 @@ impl fmt::Display for Notice {
                 "{}: entry {seq} of a log of {} counts after an upgrade of this library",
                 log.topic, log.agent
             ),
+            Self::RecordsCut { cut } => write!(f, "{cut}, so local writers go on in their next incarnations"),
+            Self::ItemsRefused { items } => {
+                write!(
+                    f,
+                    "{items} stored items are whole, but of no form that this version of the library takes"
+                )
+            }
         }
     }
 }
@@ -221,6 +242,16 @@ impl Notices {
             && self.is_wanted(topic)
         {
             self.push(Notice::Events { topic: topic.clone(), log: *log, from: *from, to: *to });
+        }
+    }
+
+    /// Tells the findings of an opening.
+    pub(crate) fn tell_of_storage(&mut self, cut: Option<Cut>, refused: usize) {
+        if let Some(cut) = cut {
+            self.push(Notice::RecordsCut { cut });
+        }
+        if refused > 0 {
+            self.push(Notice::ItemsRefused { items: refused });
         }
     }
 

@@ -65,12 +65,14 @@ impl Replica {
             surface: Surface::default(),
             recovery,
         };
+        replica.notices.tell_of_storage(replica.recovery.cut, replica.recovery.refused);
         replica.settle(now, Source::Host);
         Ok(replica)
     }
 
     /// The end of the records that was cut off when the replica was opened, and up to which byte they are good: the
-    /// host has to cut its file there before it appends to it. A file store does that by itself.
+    /// host has to cut its file there before it appends to it. A file store does that by itself. The
+    /// [notice](crate::Notice::RecordsCut) says the same.
     #[must_use]
     pub const fn cut(&self) -> Option<Cut> {
         self.recovery.cut

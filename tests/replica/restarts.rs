@@ -1,5 +1,6 @@
 //! The promises about restarts and incarnations, one by one.
 
+use consilience::journal::{JournalItem, recover};
 use consilience::{Config, Notice, Opened, Replica, Stored};
 
 use super::world::{Disk, How, Node, TOPIC, at, config, converge, mesh, topic};
@@ -221,6 +222,37 @@ fn storage_of_another_mesh_or_damaged_is_refused() {
     assert!(replica.cut().is_some());
     assert_eq!(replica.mesh(), &mesh());
     assert!(replica.verify());
+}
+
+/// Its bytes are as they were written, by another version of this library.
+#[test]
+fn an_own_entry_that_the_logs_refuse_is_told_and_its_log_is_left() {
+    let mut ada = Node::fresh(0, 1);
+    ada.set("t", "x", at(1));
+    let (log, size) = ada.own_log().unwrap();
+    let mut journal = recover(&mesh(), None, &ada.records).unwrap().journal();
+    journal.push(&JournalItem::Append { log, seq: size, entry: &[0xff; 3] });
+    journal.seal();
+    ada.records.extend(journal.poll().unwrap().into_bytes());
+    let mut again = Node::open(0, 3, ada.disk(), How::Resumed, at(2));
+    assert_eq!(again.notices(), [Notice::ItemsRefused { items: 1 }]);
+    again.set("u", "y", at(3));
+    assert_ne!(again.own_log().unwrap().0, log, "the number may be signed");
+}
+
+#[test]
+fn a_torn_end_is_the_first_notice_after_the_start() {
+    let mut ada = Node::fresh(0, 1);
+    ada.set("t", "x", at(1));
+    let log = ada.own_log().unwrap().0;
+    ada.set("t", "y", at(2));
+    ada.records.pop();
+    let mut again = Node::open(0, 3, ada.disk(), How::Resumed, at(3));
+    let cut = again.replica.cut().unwrap();
+    assert_eq!(again.notices(), [Notice::RecordsCut { cut }]);
+    assert_eq!((cut.offset + cut.bytes, cut.whole), (ada.records.len(), 0));
+    again.set("u", "y", at(4));
+    assert_ne!(again.own_log().unwrap().0, log, "the number may be signed");
 }
 
 /// The first process lives on beside the restored one, and raises its base over what others gave up by then.

@@ -19,7 +19,7 @@ pub enum Area {
 #[non_exhaustive]
 pub enum Damage {
     /// They differ from the bytes that were written, or something is missing before them. Bring a good copy of the
-    /// storage; or open without any, as a restored replica.
+    /// storage; or open the part before them as a restored replica, and without a part as one.
     Lost,
     /// They were written for another mesh: the host opened the wrong storage.
     OtherMesh,

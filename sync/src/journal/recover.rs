@@ -18,7 +18,8 @@ use super::record::RecordId;
 use super::snapshot;
 use crate::MeshId;
 
-/// The end of the records was cut off.
+/// The end of the records was cut off. No record that is left says that any of it had been confirmed; the last
+/// confirmation is in no record, so some of it may have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
     /// From which byte on: [`Recovered::good_to`].
@@ -27,6 +28,17 @@ pub struct Cut {
     pub bytes: usize,
     /// The first record that may have been there.
     pub first: RecordId,
+    /// How many of the records after it are whole. They go too, since they build on it.
+    pub whole: usize,
+}
+
+impl core::fmt::Display for Cut {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { offset, bytes, first, whole } = self;
+        let first = first.as_u64();
+        write!(f, "the stored records are cut at byte {offset}: {bytes} bytes, record {first} and ")?;
+        write!(f, "{whole} whole ones after it, are torn or damaged; they may have been confirmed")
+    }
 }
 
 /// The findings of [`examine`].
@@ -45,6 +57,7 @@ pub(crate) fn examine<'a>(key: &Key, bytes: &'a [u8], covers: u64) -> Result<Exa
     // Damaged bytes that a record follows which is next in order were a failed attempt, and do no harm.
     let mut damaged = None;
     let mut fault: Option<usize> = None;
+    let mut after_fault = 0_usize;
     for (at, segment) in segments(key, bytes) {
         let whole = match segment {
             Segment::Whole(whole) => whole,
@@ -67,11 +80,13 @@ pub(crate) fn examine<'a>(key: &Key, bytes: &'a [u8], covers: u64) -> Result<Exa
         if whole.confirmed > found.last {
             return Err(corrupt(from, Damage::Lost));
         }
+        after_fault = after_fault.saturating_add(1);
     }
     if let Some(offset) = fault.or(damaged) {
         let first = RecordId::from_u64(found.last).next();
         found.good_to = offset;
-        found.cut = Some(Cut { offset, bytes: bytes.len().saturating_sub(offset), first });
+        let bytes = bytes.len().saturating_sub(offset);
+        found.cut = Some(Cut { offset, bytes, first, whole: after_fault });
     }
     Ok(found)
 }

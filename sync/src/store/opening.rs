@@ -67,6 +67,9 @@ pub struct Recovery {
     pub good_to: usize,
     /// Whether an own entry may not have come back, so that local agents must not go on in their logs.
     pub own_lost: bool,
+    /// How many items the logs refused, though their bytes are as they were written: another version of this library may
+    /// have written them. Peers bring the entries in them, but for own ones.
+    pub refused: usize,
     /// The [notes](LogStore::note) of the layer above, in the order in which they were made.
     pub notes: Vec<(u8, Vec<u8>)>,
     /// The marks, in ascending order of their versions.
@@ -119,9 +122,12 @@ impl LogStore {
                 item => match apply(&item, &mut self.set, now) {
                     Ok(_) => {}
                     // An own entry did not come back: its writer must not go on as if it had.
-                    Err(ApplyError::Replay(ReplayError::Own { .. })) => recovery.own_lost = true,
-                    // About one log, and peers bring its missing entries.
-                    Err(_) => {}
+                    Err(error) => {
+                        let own = matches!(error, ApplyError::Replay(ReplayError::Own { .. }));
+                        let local = matches!(item, JournalItem::Opening { local: true, .. });
+                        recovery.own_lost |= own || local || item.is_own();
+                        recovery.refused = recovery.refused.saturating_add(1);
+                    }
                 },
             }
         }
