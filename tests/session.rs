@@ -7,6 +7,8 @@
     reason = "tests have a standard library"
 )]
 
+#[path = "session/contact.rs"]
+mod contact;
 #[path = "session/hostile.rs"]
 mod hostile;
 #[path = "session/meet.rs"]
