@@ -17,6 +17,8 @@ mod meet;
 mod mesh;
 #[path = "session/outside.rs"]
 mod outside;
+#[path = "session/replays.rs"]
+mod replays;
 #[path = "session/scopes.rs"]
 mod scopes;
 #[path = "session/world.rs"]
