@@ -7,6 +7,8 @@
     reason = "tests have a standard library"
 )]
 
+#[path = "session/contact.rs"]
+mod contact;
 #[path = "session/hostile.rs"]
 mod hostile;
 #[path = "session/meet.rs"]
@@ -15,6 +17,8 @@ mod meet;
 mod mesh;
 #[path = "session/outside.rs"]
 mod outside;
+#[path = "session/replays.rs"]
+mod replays;
 #[path = "session/scopes.rs"]
 mod scopes;
 #[path = "session/world.rs"]

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use super::error::{HandshakeError, Refusal};
 use super::frame::{Kind, put_frame};
-use super::handshake::{Membership, Terms, Transcript};
+use super::handshake::{Hello, Membership, Terms, Transcript};
 use super::{HANDSHAKE_MS, NotTaken};
 use crate::identity::AgentId;
 
@@ -56,8 +56,9 @@ fn refusal_for(body: &[u8], hello: &[u8; 16]) -> Option<Refusal> {
 /// It has said hello, and waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Dial {
+    says: Hello,
+    /// The same, as it is sent.
     hello: Vec<u8>,
-    nonce: [u8; 16],
     resend: Resend,
     deadline: u64,
     /// Whether the other has dialled as well.
@@ -65,10 +66,11 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    pub(crate) fn new(membership: &Membership, terms: &Terms, ms: u64) -> Self {
+    pub(crate) fn new(membership: &Membership, terms: Terms, ms: u64) -> Self {
+        let says = Hello { terms, challenge: None };
         Self {
-            hello: membership.hello(terms),
-            nonce: terms.nonce,
+            hello: membership.hello(&says),
+            says,
             resend: Resend::now(ms),
             deadline: ms.saturating_add(HANDSHAKE_MS),
             called: false,
@@ -77,12 +79,34 @@ impl Dial {
 
     /// The nonce of its hello: a refusal names it.
     pub(crate) const fn nonce(&self) -> [u8; 16] {
-        self.nonce
+        self.says.terms.nonce
     }
 
     /// Notes that the other side dials as well, unless it is one's own hello, come back.
     pub(crate) fn handle_hello(&mut self, membership: &Membership, body: &[u8]) {
-        self.called |= membership.read_hello(body).is_ok_and(|terms| terms.nonce != self.nonce);
+        self.called |= membership.read_hello(body).is_ok_and(|hello| hello.terms.nonce != self.nonce());
+    }
+
+    /// Takes in that the other side does not answer this hello, since many came that were recorded: it is sent again at
+    /// once, with the challenge that shows that it was made now.
+    ///
+    /// # Errors
+    ///
+    /// If the challenge is not to this hello, or no member's.
+    pub(crate) fn handle_challenge(
+        &mut self,
+        membership: &Membership,
+        body: &[u8],
+        ms: u64,
+    ) -> Result<(), NotTaken> {
+        let challenge = membership.read_challenge(body, &self.nonce()).ok_or(NotTaken::NotAuthentic)?;
+        // The same again changes nothing, not even when the hello is sent again.
+        if self.says.challenge != Some(challenge) {
+            self.says.challenge = Some(challenge);
+            self.hello = membership.hello(&self.says);
+            self.resend = Resend::now(ms);
+        }
+        Ok(())
     }
 
     /// Reads an answer: the other side's terms, its agent, and the transcript.
@@ -100,13 +124,13 @@ impl Dial {
         membership.read_answer(&self.hello, body, bytes, binding.is_some()).map_err(|error| match error {
             // Somebody else's. The right one may still come.
             HandshakeError::NotAMember | HandshakeError::Decode(_) => NotTaken::NotAuthentic,
-            error => NotTaken::Failed(error, Some(self.nonce)),
+            error => NotTaken::Failed(error, Some(self.nonce())),
         })
     }
 
     /// Why the other side refuses this hello, if a refusal is of that.
     pub(crate) fn handle_refusal(&self, body: &[u8]) -> Option<Refusal> {
-        refusal_for(body, &self.nonce)
+        refusal_for(body, &self.nonce())
     }
 
     /// Appends the hello, if it is due.
@@ -145,7 +169,7 @@ pub(crate) struct Proof {
 
 impl Proof {
     pub(crate) const fn new(body: Vec<u8>, dial: &Dial, ms: u64) -> Self {
-        Self { body, nonce: dial.nonce, resend: Resend::now(ms), deadline: dial.deadline }
+        Self { body, nonce: dial.nonce(), resend: Resend::now(ms), deadline: dial.deadline }
     }
 
     /// Why the other side refuses it, if a refusal is of the hello that this proof follows.

@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Data,
     /// The end.
     Close,
+    /// The other wants a hello that was made for it, before it answers.
+    Challenge,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             Self::Refusal => 4,
             Self::Data => 5,
             Self::Close => 6,
+            Self::Challenge => 7,
         }
     }
 
@@ -54,6 +57,7 @@ impl Kind {
             4 => Self::Refusal,
             5 => Self::Data,
             6 => Self::Close,
+            7 => Self::Challenge,
             _ => return None,
         })
     }

@@ -2,9 +2,11 @@
 //! and that nobody in between changed the terms.
 //!
 //! ```text
-//! hello   dials → listens   discovery tag, terms, MAC
-//! answer  listens → dials   terms, agent, signature, MAC
-//! proof   dials → listens   agent, signature, MAC
+//! hello      dials → listens   discovery tag, terms, MAC
+//! challenge  listens → dials   nonce of the hello, challenge, MAC      only while many hellos come that nobody proves
+//! hello      dials → listens   discovery tag, terms, challenge, MAC    then
+//! answer     listens → dials   terms, agent, signature, MAC
+//! proof      dials → listens   agent, signature, MAC
 //! ```
 //!
 //! The MACs are keyed with the mesh id: a program without it can neither open nor answer, and learns nothing but the tag.
@@ -23,6 +25,8 @@ use super::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::identity::{AgentId, AgentKey, MeshId, SignError, Signature, SigningTag};
 
+/// The bytes of a MAC of the handshake.
+const MAC_BYTES: usize = 16;
 const BOUND: u8 = 1;
 const EVERYTHING: u8 = 2;
 /// The smallest and the largest window, in bytes.
@@ -73,6 +77,14 @@ impl Terms {
     }
 }
 
+/// The content of a hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) terms: Terms,
+    /// The other side's challenge, if there was one: then the hello is none that was recorded earlier.
+    pub(crate) challenge: Option<[u8; 16]>,
+}
+
 /// The keys that authenticate the frames of a session after its handshake.
 #[derive(Clone)]
 pub(crate) struct SessionKeys {
@@ -111,38 +123,55 @@ impl Membership {
         Self { key, tag: mesh.discovery_key().tag() }
     }
 
-    fn mac(&self, step: u8, parts: &[&[u8]]) -> [u8; 16] {
+    fn mac(&self, step: u8, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&[step]);
         for part in parts {
             hasher.update(part);
         }
-        let mut mac = [0; 16];
+        let mut mac = [0; MAC_BYTES];
         hasher.finalize_xof().fill(&mut mac);
         mac
     }
 
-    /// The body of a hello.
-    pub(crate) fn hello(&self, terms: &Terms) -> Vec<u8> {
+    /// The body of a hello, which repeats a challenge if there was one.
+    pub(crate) fn hello(&self, Hello { terms, challenge }: &Hello) -> Vec<u8> {
         let mut body = self.tag.to_vec();
         terms.write(&mut body);
+        body.extend(challenge.iter().flatten());
         body.extend(self.mac(1, &[&body]));
         body
     }
 
-    pub(crate) fn read_hello(&self, body: &[u8]) -> Result<Terms, HandshakeError> {
+    pub(crate) fn read_hello(&self, body: &[u8]) -> Result<Hello, HandshakeError> {
         let mut reader = Reader::new(body);
         if reader.array()? != self.tag {
             return Err(HandshakeError::WrongMesh);
         }
         let terms = Terms::read(&mut reader)?;
+        let challenge = if reader.remaining() > MAC_BYTES { Some(reader.array()?) } else { None };
         let covered = reader.since(0);
         let mac = reader.array()?;
         reader.finish()?;
         if !same(&mac, &self.mac(1, &[covered])) {
             return Err(HandshakeError::NotAMember);
         }
-        Ok(terms)
+        Ok(Hello { terms, challenge })
+    }
+
+    /// The body of a challenge: it names the hello that it asks again for, so one that was recorded is of no use.
+    pub(crate) fn challenge(&self, hello_nonce: &[u8; 16], challenge: &[u8; 16]) -> Vec<u8> {
+        let mut body = [*hello_nonce, *challenge].concat();
+        body.extend(self.mac(5, &[&body]));
+        body
+    }
+
+    /// The challenge to the hello with a nonce; none if it is another's, or no member's.
+    pub(crate) fn read_challenge(&self, body: &[u8], hello_nonce: &[u8; 16]) -> Option<[u8; 16]> {
+        let (nonce, rest) = body.split_first_chunk()?;
+        let (challenge, mac) = rest.split_first_chunk()?;
+        let mac: &[u8; MAC_BYTES] = mac.try_into().ok()?;
+        (nonce == hello_nonce && same(mac, &self.mac(5, &[nonce, challenge]))).then_some(*challenge)
     }
 
     /// The body of an answer.

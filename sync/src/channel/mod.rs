@@ -42,7 +42,7 @@ pub use error::{HandshakeError, Peer, Refusal};
 pub use frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, opens_session};
 pub(crate) use frame::{Kind, put_frame, read_frame};
 pub(crate) use handshake::{Membership, SessionKeys, Terms, WINDOW_MAX, WINDOW_MIN};
-pub(crate) use listen::Listen;
+pub(crate) use listen::{Calm, Listen};
 
 use crate::codec::{DecodeError, Reader, put_varint};
 use frame::{HEAD_BYTES_MAX, put_head};

@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 
+use super::handshake::Hello;
 use super::*;
 use crate::identity::{AgentId, Keypair, MeshId, Signer};
 
@@ -34,7 +35,7 @@ fn pair(frame_bytes: usize) -> [Channel; 2] {
     let membership = Membership::new(&MeshId::from_bytes([7; 32]));
     let keypair = Keypair::from_seed([1; 32]);
     let terms = Terms { bound: false, everything: true, frame_bytes, window: 48 << 10, nonce: [3; 16] };
-    let hello = membership.hello(&terms);
+    let hello = membership.hello(&Hello { terms, challenge: None });
     let (_, transcript) =
         membership.answer(&hello, &terms, &[], &keypair.agent(), |message| keypair.sign(message)).unwrap();
     [true, false].map(|dials| {

@@ -218,6 +218,7 @@ impl Exchange {
             Message::Gone { alias, gone } => self.take_gone(alias, gone, cx),
             Message::Unwanted { alias } => {
                 if let Some(log) = cx.store.logs().find(&alias) {
+                    self.questions.answered(&log);
                     self.outbox.unwanted(&log);
                 }
             }
@@ -247,7 +248,7 @@ impl Exchange {
             outbox: &mut self.outbox,
             checkpoints: Checkpoints { memory: cx.memory, peer: self.peer, scope },
             at: cx.written,
-            searching: self.search.is_some(),
+            searching: self.search.is_some() || self.questions.await_proof(),
         };
         step(&mut self.rounds, &mut field)
     }
@@ -366,6 +367,7 @@ impl Exchange {
                 return None;
             }
             self.search = None;
+            self.questions.end_round();
             self.rounds.give_up();
             notice = self.is_news_that_useless().then_some(Notice::OutOfSync);
         }

@@ -54,6 +54,11 @@ impl Questions {
         }
     }
 
+    /// Whether a range was asked for that shows where two histories part, and has not come.
+    pub(super) fn await_proof(&self) -> bool {
+        self.asked.values().any(|(want, _)| want.form == RangeForm::Alone)
+    }
+
     /// Says that a range was not taken in, and how much is here.
     pub(super) fn refuse(&mut self, log: &LogId, have: u64) {
         put(&mut self.refused, alias_of(log), have);

@@ -41,6 +41,8 @@ impl Exchange {
             return Ok(());
         }
         let log = *evidence.opening().id();
+        // Whoever knows of the fork need not show it another time.
+        self.questions.answered(&log);
         match cx.store.receive_evidence(&evidence, cx.now, &mut self.budget) {
             Ok(news) => {
                 if news {
@@ -152,6 +154,9 @@ impl Exchange {
 
     pub(super) fn take_gone(&mut self, alias: Alias, gone: Gone, cx: &mut Context<'_>) {
         let log = cx.store.logs().find(&alias);
+        if let Some(log) = &log {
+            self.questions.answered_alone(log);
+        }
         if let Some((_, search)) = self.search.as_mut().filter(|(searched, _)| Some(*searched) == log) {
             search.handle_gone(gone);
             self.go_on_searching(cx);

@@ -302,12 +302,12 @@ impl Log {
 
     fn place(&self, range: &Range<'_>) -> Result<Target, ReceiveError> {
         let (start, end) = (self.run.start(), self.run.end());
-        let within = |run: &Run| {
-            // A base that falls begins something else.
-            let falls = range.from == run.end()
-                && range.first_base(self.opening.kind).is_some_and(|base| base < run.last().base);
-            run.start() <= range.from && range.from <= run.end() && !falls
+        // A base that falls begins something else.
+        let falls = |run: &Run| {
+            range.from == run.end()
+                && range.first_base(self.opening.kind).is_some_and(|base| base < run.last().base)
         };
+        let within = |run: &Run| run.start() <= range.from && range.from <= run.end() && !falls(run);
         if within(&self.run) {
             return Ok(Target::Held);
         }
@@ -318,6 +318,8 @@ impl Log {
             Some(at) => Ok(Target::Staged(at)),
             // A proof without entries has no place either, and still shows a head.
             None if range.is_alone() => Ok(Target::New),
+            // Nothing is missing before it: it is of another history, which its peaks show.
+            None if falls(&self.run) => Err(ReceiveError::Unproven),
             None => Err(ReceiveError::Gap { have: end }),
         }
     }

@@ -51,7 +51,7 @@ pub use crate::exchange::{Fault, RoundsEnded, Scope};
 pub use event::{EndReason, InputError, SessionEvent, SessionId};
 pub use options::SessionOptions;
 
-use crate::channel::{Dial, Kind, Listen, Membership, Terms, read_frame};
+use crate::channel::{Calm, Dial, Kind, Listen, Membership, Terms, read_frame};
 use crate::codec::Reader;
 use crate::exchange::{Checkpoint, Context, Memory};
 use crate::identity::{AgentId, MeshId};
@@ -77,6 +77,7 @@ pub struct Sessions {
     waker: Option<Waker>,
     opened: u64,
     nonces: Nonces,
+    calm: Calm,
     /// Signatures that were checked for sessions that have ended.
     checked: u64,
     clock: Clock,
@@ -120,16 +121,21 @@ struct Nonces {
 }
 
 impl Nonces {
-    /// The terms of a session, with a nonce that was never used before.
-    fn terms(&mut self, options: &SessionOptions) -> Terms {
+    /// A number that was never used before, and that nobody can guess.
+    fn draw(&mut self) -> [u8; 16] {
         self.drawn = self.drawn.saturating_add(1);
         let drawn = blake3::keyed_hash(&self.random, &self.drawn.to_le_bytes());
+        drawn.as_bytes().first_chunk().copied().unwrap_or_default()
+    }
+
+    /// The terms of a session, with a nonce that was never used before.
+    fn terms(&mut self, options: &SessionOptions) -> Terms {
         Terms {
             bound: options.binding.is_some(),
             everything: options.scope.is_everything(),
             frame_bytes: options.frame_bytes,
             window: options.window,
-            nonce: drawn.as_bytes().first_chunk().copied().unwrap_or_default(),
+            nonce: self.draw(),
         }
     }
 }
@@ -219,6 +225,7 @@ impl Sessions {
             waker: None,
             opened: 0,
             nonces: Nonces { random, drawn: 0 },
+            calm: Calm::default(),
             checked: 0,
             clock: Clock::default(),
         }
@@ -247,9 +254,9 @@ impl Sessions {
         self.opened = self.opened.saturating_add(1);
         let id = SessionId(self.opened);
         let phase = if options.dials {
-            Phase::Dialing(Dial::new(&self.membership, &self.nonces.terms(&options), ms))
+            Phase::Dialing(Dial::new(&self.membership, self.nonces.terms(&options), ms))
         } else {
-            Phase::Listening(Listen::new(ms))
+            Phase::Listening(Listen::new(self.nonces.draw(), ms))
         };
         self.sessions.insert(id, Session { agent, options, allowed: None, phase });
         self.wake();
@@ -383,7 +390,8 @@ impl Sessions {
                 return Err(InputError::Unknown);
             }
             match kind {
-                Some(Kind::Hello) => self.take_hello(store, session, body)?,
+                Some(Kind::Hello) => self.take_hello(store, session, body, ms)?,
+                Some(Kind::Challenge) => self.take_challenge(session, body, ms)?,
                 Some(Kind::Answer) => self.take_answer(store, session, body, ms)?,
                 Some(Kind::Proof) => self.take_proof(session, body, ms)?,
                 Some(Kind::Refusal) => self.take_refusal(session, body),
@@ -439,7 +447,7 @@ impl Sessions {
         let Some(there) = self.sessions.get_mut(&session) else { return false };
         match &mut there.phase {
             Phase::Dialing(dial) => dial.poll_frame(ms, out),
-            Phase::Listening(listen) => listen.poll_frame(out),
+            Phase::Listening(listen) => listen.poll_frame(&self.membership, out),
             Phase::Established(established) => {
                 let (memory, rounds, notices) = (&mut self.memory, &mut self.rounds, Vec::new());
                 let mut cx = Context { store, rounds, memory, notices, written: 0, now, ms };

@@ -35,6 +35,7 @@ impl Sessions {
         store: &LogStore,
         id: SessionId,
         body: &[u8],
+        ms: u64,
     ) -> Result<(), InputError> {
         let Some(Session { agent, options, phase, .. }) = self.sessions.get_mut(&id) else { return Ok(()) };
         let taken = match phase {
@@ -46,11 +47,19 @@ impl Sessions {
                 let this = (&*agent, options.binding.as_deref());
                 let (terms, sign) =
                     (|| self.nonces.terms(options), |message: &[u8]| store.sign(agent, message));
-                listen.handle_hello(&self.membership, body, this, terms, sign)
+                listen.handle_hello(&self.membership, body, this, (&mut self.calm, ms), terms, sign)
             }
             // It comes late.
             _ => return Ok(()),
         };
+        taken.or_else(|failure| self.not_taken(id, failure))
+    }
+
+    pub(super) fn take_challenge(&mut self, id: SessionId, body: &[u8], ms: u64) -> Result<(), InputError> {
+        let Some(Session { phase: Phase::Dialing(dial), .. }) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
+        let taken = dial.handle_challenge(&self.membership, body, ms);
         taken.or_else(|failure| self.not_taken(id, failure))
     }
 
@@ -101,7 +110,7 @@ impl Sessions {
             return Ok(());
         }
         let options = options.clone();
-        let (theirs, agent, keys) = match listen.handle_proof(&self.membership, body) {
+        let (theirs, agent, keys) = match listen.handle_proof(&self.membership, body, &mut self.calm) {
             Ok(read) => read,
             Err(failure) => return self.not_taken(id, failure),
         };

@@ -91,7 +91,7 @@ impl LogStore {
         let (evidence, to) = (self.set.evidence(log.id()), log.signed_size());
         let to = to.min(evidence.map_or(u64::MAX, Evidence::valid_below));
         let size = known.map_or(0, |known| known.size);
-        // Where the two histories differ, all of this one is sent: only that shows it.
+        // Where the two histories differ, all of this one is sent, as far as the other does not show it.
         let differs = known.is_some_and(|known| {
             (log.start().max(1)..=log.signed_size()).contains(&size) && known.root != root_of(log, size)
         });
@@ -101,12 +101,24 @@ impl LogStore {
             (false, 0) => (0, RangeForm::Follow),
             (false, start) => (start, RangeForm::Alone),
         };
-        if evidence.is_none() && from >= to && to <= size && known.is_some() && !differs {
+        if evidence.is_none() && from >= to && to == size && known.is_some() && !differs {
             return;
         }
         Part::Opening(&log.opening().encode(self.set.mesh())).put(bytes);
         if let Some(evidence) = evidence {
             Part::Evidence(evidence.as_bytes()).put(bytes);
+        }
+        // A copy that begins later than this one can be compared with what it has alone; and of one that has more, only its
+        // holder can say whether this is where it begins.
+        let compared = size.min(to);
+        if (differs || size > to) && compared >= log.start().max(1) {
+            let want = Want { from: compared, to: compared, form: RangeForm::Alone };
+            if let Answer::Range { bytes: proof, .. } = self.set.answer(log.id(), &want, 0) {
+                Part::Range(LogRef::Alias(log.id().alias()), &proof).put(bytes);
+            }
+        }
+        if from >= to && to <= size && !differs {
+            return;
         }
         while from < to || (from == to && form == RangeForm::Alone && to > 0) {
             let want = Want { from, to, form };

@@ -93,6 +93,16 @@ fn a_base_that_falls_cannot_follow_on_the_entry_before() {
 }
 
 #[test]
+fn a_range_whose_base_falls_where_it_would_follow_shows_another_history_by_its_peaks() {
+    let (ours, theirs) = (with_bases(&[0, 0, 2]), with_bases(&[0; 5]));
+    let mut copy = empty(LogKind::State);
+    receive(&mut copy, &piece(&ours, 0, 3, false)).unwrap();
+    // Nothing is missing before it, so to ask for what comes before would bring the same again.
+    assert_eq!(receive(&mut copy, &piece(&theirs, 3, 5, false)), Err(ReceiveError::Unproven));
+    assert!(matches!(receive(&mut copy, &piece(&theirs, 3, 5, true)), Ok(Received::Forked(_))));
+}
+
+#[test]
 fn a_base_that_falls_cannot_hide_within_a_range() {
     // Written as the wire has it, a base only rises; what the writer signed is then not what is read.
     let honest = with_bases(&[&[0; 5][..], &[5; 5], &[5; 8]].concat());

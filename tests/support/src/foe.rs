@@ -20,6 +20,8 @@ pub const REFUSAL: u8 = 4;
 pub const DATA: u8 = 5;
 /// The frame that ends a session.
 pub const CLOSE: u8 = 6;
+/// The frame by which a listener asks for a hello that was made for it.
+pub const CHALLENGE: u8 = 7;
 
 /// Message: the topics that the speaker is interested in.
 pub const SUBSCRIBE: u8 = 16;
@@ -218,6 +220,8 @@ pub struct Foe {
     pub window: u64,
     /// Its share of randomness in the handshake.
     pub nonce: [u8; 16],
+    /// What a hello has to repeat before it answers, if it listens; what its own repeats, if it dials.
+    pub challenge: Option<[u8; 16]>,
     /// Whether it says what it has got.
     pub acknowledges: bool,
     /// Whether it takes frames at all.
@@ -283,6 +287,7 @@ impl Foe {
             frame_bytes: 16 << 10,
             window: 48 << 10,
             nonce: [id.as_u64() as u8 ^ 0x5a; 16],
+            challenge: None,
             acknowledges: true,
             listens: true,
             hello: Vec::new(),
@@ -321,6 +326,7 @@ impl Foe {
     pub fn hello(&self) -> Vec<u8> {
         let mut body = self.mesh.discovery_key().as_bytes()[..8].to_vec();
         body.extend(self.terms());
+        body.extend(self.challenge.iter().flatten());
         let mac: [u8; 16] = cut(keyed(&self.k(), &[&[1], &body]));
         body.extend(mac);
         body
@@ -443,6 +449,7 @@ impl Foe {
         for (kind, body) in frames(bytes) {
             match kind {
                 HELLO if !self.dials && self.transcript.is_none() => self.take_hello(&body),
+                CHALLENGE if self.dials && self.transcript.is_none() => self.take_challenge(&body),
                 ANSWER if self.dials && self.transcript.is_none() => self.take_answer(&body),
                 PROOF if !self.dials && self.session_keys.is_none() => self.take_proof(&body),
                 REFUSAL => self.refused = body.get(16).copied(),
@@ -458,6 +465,13 @@ impl Foe {
         let (covered, mac) = body.split_at(body.len() - 16);
         let right: [u8; 16] = cut(keyed(&self.k(), &[&[1], covered]));
         assert!(mac == right || !body.starts_with(&tag), "the hello of an honest side");
+        if let Some(challenge) = self.challenge.filter(|challenge| !covered.ends_with(challenge)) {
+            // The nonce ends what it says of itself.
+            let said = [&covered[covered.len() - 16..], &challenge].concat();
+            let mac: [u8; 16] = cut(keyed(&self.k(), &[&[5], &said]));
+            self.send(frame(CHALLENGE, &[said, mac.to_vec()].concat()));
+            return;
+        }
         self.hello = body.to_vec();
         let mut answer = self.terms();
         answer.extend(self.keys.agent().as_bytes());
@@ -466,6 +480,14 @@ impl Foe {
         let (t, _) = self.transcript.unwrap();
         let mac: [u8; 16] = cut(keyed(&self.k(), &[&[2], &t, &signature]));
         self.send(frame(ANSWER, &[answer, signature, mac.to_vec()].concat()));
+    }
+
+    fn take_challenge(&mut self, body: &[u8]) {
+        let (said, mac) = body.split_at(32);
+        let right: [u8; 16] = cut(keyed(&self.k(), &[&[5], said]));
+        assert!(mac == right && said[..16] == self.nonce, "the challenge of an honest side");
+        self.challenge = said.last_chunk().copied();
+        self.start();
     }
 
     fn take_answer(&mut self, body: &[u8]) {

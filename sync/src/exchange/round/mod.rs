@@ -59,7 +59,8 @@ pub(super) struct Field<'a> {
     pub(super) checkpoints: Checkpoints<'a>,
     /// Where the stream of messages is.
     pub(super) at: u64,
-    /// Whether this side still searches for where two histories part.
+    /// Whether this side has still to learn where two histories part: what it finds is the round's, and the peer is told of
+    /// it before the next one.
     pub(super) searching: bool,
 }
 
