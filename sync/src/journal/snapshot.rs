@@ -232,8 +232,8 @@ fn replay(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Ap
         JournalItem::Evidence { bytes } => drop(replay.evidence(bytes, None)?),
         JournalItem::Kept { until, evidence } => drop(replay.evidence(evidence, Some(*until))?),
         JournalItem::Erased { log, seq } => set.erase(log, *seq).map_err(ReplayError::from)?,
-        JournalItem::Restored { log, seq, payload } => {
-            set.restore(log, *seq, payload).map_err(ReplayError::from)?
+        JournalItem::Restored { log, seq, salt, payload } => {
+            set.restore(log, *seq, *salt, payload).map_err(ReplayError::from)?
         }
         JournalItem::Forgotten { log } => drop(set.remove(log)),
         JournalItem::Retired { log, below } => replay.retired(log, *below)?,

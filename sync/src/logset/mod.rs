@@ -34,8 +34,8 @@ pub use replay::{Replay, ReplayError};
 use crate::budget::VerifyBudget;
 use crate::identity::{AgentId, AgentKey, LogId, LogOpening, MeshId, NamedOpening, Topic};
 use crate::log::{
-    Allowance, Entry, Evidence, Gone, Have, Log, Range, RangeForm, ReceiveError, Received, UncheckedEvidence,
-    Want,
+    Allowance, Entry, Evidence, Gone, Have, Log, Range, RangeForm, ReceiveError, Received, SALT_BYTES,
+    UncheckedEvidence, Want,
 };
 use heads::Heads;
 use slot::Slot;
@@ -521,14 +521,20 @@ impl LogSet {
         Ok(slot.log.erase(seq)?)
     }
 
-    /// Puts the payload of an erased event back; see [`Log::restore`].
+    /// Puts salt and payload of an erased event back; see [`Log::restore`].
     ///
     /// # Errors
     ///
     /// [`SetError::Unknown`], or why it cannot be restored.
-    pub fn restore(&mut self, log: &LogId, seq: u64, payload: &[u8]) -> Result<(), SetError> {
+    pub fn restore(
+        &mut self,
+        log: &LogId,
+        seq: u64,
+        salt: [u8; SALT_BYTES],
+        payload: &[u8],
+    ) -> Result<(), SetError> {
         let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
-        Ok(slot.log.restore(seq, payload)?)
+        Ok(slot.log.restore(seq, salt, payload)?)
     }
 
     /// The next change for a fold over the logs. Poll until there is none, after anything that changes the set. The

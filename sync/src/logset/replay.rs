@@ -160,7 +160,7 @@ impl Replay<'_> {
     /// [`ReplayError::Own`] if it does not follow on the held entries or differs from them.
     pub fn append(&mut self, log: &LogId, seq: u64, entry: &[u8]) -> Result<bool, ReplayError> {
         let slot = self.set.slots.get_mut(log).ok_or(SetError::Unknown)?;
-        let entry = Entry::decode(entry, seq, slot.log.opening().kind)?;
+        let entry = Entry::decode(entry, seq, slot.log.opening())?;
         if seq < slot.log.start() {
             return Ok(false);
         }

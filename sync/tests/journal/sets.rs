@@ -207,8 +207,8 @@ fn records_replay_onto_nothing_and_onto_a_later_snapshot() {
             journal.push(&JournalItem::Erased { log, seq });
         }
         if number % 21 == 0 {
-            was.restore(&log, seq, &[number; 40]).unwrap();
-            journal.push(&JournalItem::Restored { log, seq, payload: &[number; 40] });
+            was.restore(&log, seq, [0; 4], &[number; 40]).unwrap();
+            journal.push(&JournalItem::Restored { log, seq, salt: [0; 4], payload: &[number; 40] });
         }
         if number % 30 == 4 {
             was.sign_head(&log, &keys(1), START).unwrap();
