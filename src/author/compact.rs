@@ -155,7 +155,7 @@ fn kept(
     let Some((index, member)) = state.member(log) else { return Vec::new() };
     let mut reading = Reading { set, state, member, index, entry, draft, now, id: None, kept: Vec::new() };
     // A malformed payload says nothing.
-    if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
+    if let Ok(said) = Transaction::of(&entry) {
         said.retires().for_each(|(incarnation, _)| reading.take_retire(incarnation));
         said.items().for_each(|item| reading.take(item));
     }

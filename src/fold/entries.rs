@@ -421,7 +421,7 @@ impl TopicState {
         let mut found: BTreeSet<(usize, LocalDot)> = BTreeSet::new();
         if self.at(log).counts {
             for entry in set.acknowledged_entries(&id, from, to) {
-                let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
+                let Ok(said) = Transaction::of(&entry) else { continue };
                 let mut collection = 0;
                 for item in said.items() {
                     match item {

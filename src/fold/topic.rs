@@ -237,7 +237,7 @@ impl TopicState {
         self.at_mut(log).base = last;
         self.find_hollow(log);
         for entry in held.entries(from, to) {
-            let said = Transaction::parse(entry.payload().unwrap_or_default());
+            let said = Transaction::of(&entry);
             match &said {
                 Ok(said) => self.note_retires(set, log, said, true, folded),
                 Err(error) => folded.inert.push((id, entry.seq, *error)),
@@ -306,7 +306,7 @@ impl TopicState {
     fn forget(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>, folded: &mut Folded) {
         // Whether it says anything was reported when it came.
         if (self.at(log).counts || !self.at(log).retires.is_empty())
-            && let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default())
+            && let Ok(said) = Transaction::of(&entry)
         {
             if self.at(log).counts {
                 self.revert(set, log, &entry, &said);
@@ -408,13 +408,13 @@ impl TopicState {
             for entry in set.acknowledged_entries(&id, from, to) {
                 if let Some((_, said)) = read.filter(|(seq, _)| *seq == entry.seq) {
                     self.apply(set, log, &entry, said);
-                } else if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
+                } else if let Ok(said) = Transaction::of(&entry) {
                     self.apply(set, log, &entry, &said);
                 }
             }
         } else {
             for entry in set.acknowledged_entries(&id, from, to) {
-                if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
+                if let Ok(said) = Transaction::of(&entry) {
                     self.revert(set, log, &entry, &said);
                 }
             }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use consilience_crdts::{CouplingSchema, Hlc, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use consilience_sync::codec::{DecodeError, Reader};
-use consilience_sync::{Incarnation, LOG_SIZE_MAX};
+use consilience_sync::{Entry, Incarnation, LOG_SIZE_MAX};
 
 use super::{CollectionKind, NAME_BYTES_MAX, Ref, VERSION, counter};
 
@@ -20,6 +20,10 @@ pub(crate) enum PayloadError {
     /// A later version of the library wrote the payload.
     #[error("the payload is of version {0}, which this library does not read yet")]
     NeedsUpgrade(u8),
+    /// The entry says in its header that this library cannot read it: the payload is encrypted, or a field is critical
+    /// that is not known.
+    #[error("the entry is of a form that this library does not read yet")]
+    Opaque,
     /// The bytes are no payload.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
@@ -89,6 +93,19 @@ pub(crate) struct Transaction<'a> {
 }
 
 impl<'a> Transaction<'a> {
+    /// What an entry says; see [`parse`](Self::parse).
+    ///
+    /// # Errors
+    ///
+    /// Also if the entry is opaque, whatever its payload looks like.
+    #[inline]
+    pub(crate) fn of(entry: &Entry<'a>) -> Result<Self, PayloadError> {
+        if entry.is_opaque() {
+            return Err(PayloadError::Opaque);
+        }
+        Self::parse(entry.payload().unwrap_or_default())
+    }
+
     /// Checks a payload. Allocates nothing, unless it names more than 64 logs.
     ///
     /// # Errors

@@ -73,7 +73,7 @@ pub(super) fn reissues(
     let mut kept = Vec::new();
     let (from, to) = (member.from.max(first), member.to);
     for entry in set.acknowledged_entries(log, from, to) {
-        let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
+        let Ok(said) = Transaction::of(&entry) else { continue };
         let mut id: &[u8] = &[];
         said.items().for_each(|item| match item {
             Statement::Collection(bytes) => id = bytes,

@@ -126,7 +126,7 @@ fn repeat((set, state): (&LogSet, &TopicState), member: &Member, now: Timestamp,
     let mut named: BTreeSet<(Vec<u8>, Ref)> = BTreeSet::new();
     let Some(log) = set.log(&member.id) else { return };
     for entry in log.entries(member.from, member.to) {
-        let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
+        let Ok(said) = Transaction::of(&entry) else { continue };
         let mut id: &[u8] = &[];
         said.items().for_each(|item| match item {
             Statement::Collection(bytes) => id = bytes,

@@ -115,7 +115,7 @@ impl Replica {
         Ok(log)
     }
 
-    /// Appends an own entry. It is not folded yet.
+    /// Appends an own entry, with a salt of this start. It is not folded yet.
     pub(super) fn append<'p>(
         &mut self,
         log: &LogId,
@@ -129,7 +129,8 @@ impl Replica {
                 if stamp > last { stamp } else { last.tick(stamp.time()) }
             }
         };
-        let appended = self.store.append(log, &entry(hlc))?;
+        let salt = self.author.salt(self.store.logs(), log);
+        let appended = self.store.append(log, &NewEntry { salt, ..entry(hlc) })?;
         if matches!(stamp, Stamp::Now(_)) {
             self.author.stamped(hlc);
         }
@@ -254,8 +255,8 @@ impl Replica {
         }
         let log = self.own_log(agent, topic, LogKind::Event, self.repair.now())?;
         let base = self.store.logs().log(&log).map_or(0, Log::base);
-        let entry =
-            |hlc| NewEntry { base, citations: &event.citations, ..NewEntry::new(hlc, &event.payload) };
+        let ReissuedEvent { epoch, citations, payload, .. } = event;
+        let entry = |hlc| NewEntry { base, epoch: *epoch, citations, ..NewEntry::new(hlc, payload) };
         self.append(&log, Stamp::Again(event.hlc), entry)?;
         Ok(())
     }

@@ -2,7 +2,9 @@
 
 use consilience::crdts::Hlc;
 use consilience::sync::session::SessionOptions;
-use consilience::sync::{Keypair, LogKind, MeshId, Signer};
+use consilience::sync::{
+    Allowance, Keypair, Log, LogKind, MeshId, NewEntry, RangeForm, Signer, VerifyBudget,
+};
 use consilience::{Config, Notice, Opened, Replica, WriteError};
 
 use super::hand::{Hand, on_tasks, op_carry, op_end, op_remove, op_set, payload};
@@ -73,6 +75,51 @@ fn a_removal_of_what_does_not_exist_yet_has_no_effect() {
         assert_eq!((node.get("t0").as_deref(), node.get("t1")), (Some("first"), None));
     }
     assert_eq!(ada.state(), before.state());
+}
+
+#[test]
+fn a_removal_that_was_signed_before_its_write_has_no_effect_though_the_write_was_guessed() {
+    const GUESSED_MS: u64 = 5_000;
+    let mut ada = Node::fresh(0, 1);
+    ada.set("t0", "first", at(1));
+    let mut before = Node::fresh(1, 2);
+    ada.tell(&mut before, at(2));
+    // Mallory goes on in a copy of Ada's log as Ada would: with the write that is known to come, at each millisecond of
+    // five seconds.
+    let (id, size) = ada.own_log().unwrap();
+    let held = ada.replica.logs().log(&id).unwrap();
+    let (bytes, _) = held.range(0, size, RangeForm::Follow, usize::MAX).unwrap();
+    let mut copy = Log::new(held.opening().clone(), &mesh()).unwrap();
+    copy.receive(&bytes, &Allowance::ANY, &mut VerifyBudget::new()).unwrap();
+    let guess = on_tasks(&[], op_set("door", "open", &[]));
+    let mut names = Vec::new();
+    for ms in 3..3 + GUESSED_MS {
+        copy.append(&NewEntry::new(stamp(ms), &guess)).unwrap();
+        names.push((0, size, 0, *copy.leaf(size).unwrap().as_bytes().first_chunk().unwrap()));
+        copy.discard_unsigned();
+    }
+    names.sort_unstable();
+    names.dedup();
+    let removal = on_tasks(&[id.alias()], op_end(&names));
+    assert!(removal.len() <= 7 * GUESSED_MS as usize + 64, "{} bytes", removal.len());
+    let mut mallory = Hand::new(8, 5);
+    mallory.append(&removal, stamp(2));
+    let bundle = mallory.bundle(at(3));
+    let mut after = Node::fresh(2, 4);
+    for node in [&mut ada, &mut before] {
+        assert_eq!(node.take(&bundle, at(3)).entries, 1);
+    }
+    ada.set("door", "open", at(2_345));
+    // All was guessed that can be.
+    let written = ada.replica.logs().log(&id).unwrap().entry(size).unwrap();
+    assert_eq!((written.hlc, written.base, written.payload()), (stamp(2_345), 0, Some(&guess[..])));
+    ada.tell(&mut before, at(2_346));
+    ada.tell(&mut after, at(2_346));
+    after.take(&bundle, at(2_347));
+    for node in [&ada, &before, &after] {
+        assert_eq!(node.get("door").as_deref(), Some("open"), "agent {}", node.agent);
+        assert_eq!(node.state(), ada.state());
+    }
 }
 
 #[test]
