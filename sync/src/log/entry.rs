@@ -14,8 +14,9 @@ use alloc::vec::Vec;
 
 use consilience_base::Hlc;
 
-use super::extension::{self, Citation, Closure};
+use super::extension::{self, Citation, Closure, FieldFault, Within};
 use super::keys::LogKeys;
+use super::shape::LOG_SIZE_MAX;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::hash::Hash;
 use crate::identity::{Incarnation, LogKind, LogOpening};
@@ -23,8 +24,6 @@ use crate::identity::{Incarnation, LogKind, LogOpening};
 /// How many bytes an entry has at most: payload and extension together (62 KiB). With its salt and its proof it fits
 /// 64 KiB.
 pub const ENTRY_BYTES_MAX: usize = 62 << 10;
-/// The greatest size of a log (2⁴⁴ entries): a replica packs a sequence number and 16 bits more into a dot's counter.
-pub const LOG_SIZE_MAX: u64 = 1 << 44;
 /// How many bytes the salt of an entry has.
 pub const SALT_BYTES: usize = 4;
 
@@ -46,19 +45,6 @@ impl EntryFlags {
     #[must_use]
     pub const fn bits(self) -> u8 {
         self.0
-    }
-}
-
-/// What the validity of an entry depends on, beside its own bytes and the entry before: facts of the log's opening.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Within {
-    pub(crate) kind: LogKind,
-    pub(crate) incarnation: Incarnation,
-}
-
-impl Within {
-    pub(crate) const fn of(opening: &LogOpening) -> Self {
-        Self { kind: opening.kind, incarnation: opening.incarnation }
     }
 }
 
@@ -312,6 +298,16 @@ pub enum AppendError {
     /// The log is forked, or its writer is not local.
     #[error("the log is forked or not a local writer's")]
     NotWritable,
+}
+
+impl From<FieldFault> for AppendError {
+    fn from(fault: FieldFault) -> Self {
+        match fault {
+            FieldFault::Citations => Self::Citations,
+            FieldFault::Closures => Self::Closures,
+            FieldFault::Final => Self::Final,
+        }
+    }
 }
 
 impl Before {

@@ -10,10 +10,10 @@
 
 use alloc::vec::Vec;
 
-use super::entry::{AppendError, LOG_SIZE_MAX, NewEntry, Within};
+use super::shape::LOG_SIZE_MAX;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::hash::Hash;
-use crate::identity::{Incarnation, LogKind};
+use crate::identity::{Incarnation, LogKind, LogOpening};
 
 /// How many citations an entry has at most.
 pub const CITATIONS_MAX: usize = 64;
@@ -46,6 +46,27 @@ pub struct Closure {
     pub incarnation: Incarnation,
     /// The number below which the closed log counts, 1 to [`LOG_SIZE_MAX`].
     pub below: u64,
+}
+
+/// What the validity of an entry depends on, beside its own bytes and the entry before: facts of the log's opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Within {
+    pub(crate) kind: LogKind,
+    pub(crate) incarnation: Incarnation,
+}
+
+impl Within {
+    pub(crate) const fn of(opening: &LogOpening) -> Self {
+        Self { kind: opening.kind, incarnation: opening.incarnation }
+    }
+}
+
+/// Which field a writer got wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FieldFault {
+    Citations,
+    Closures,
+    Final,
 }
 
 /// The fields of an extension, in order: kind and content.
@@ -167,35 +188,40 @@ pub(super) fn last_final(extension: &[u8]) -> Option<Incarnation> {
 }
 
 /// The extension of an entry from a writer's hands; empty if it says nothing of other logs.
-pub(super) fn write(new: &NewEntry<'_>, within: Within) -> Result<Vec<u8>, AppendError> {
+pub(super) fn write(
+    citations: &[Citation],
+    closures: &[Closure],
+    last_final: Option<Incarnation>,
+    within: Within,
+) -> Result<Vec<u8>, FieldFault> {
     let mut bytes = Vec::new();
     let mut put = |kind: u8, content: &[u8]| {
         bytes.push(kind);
         put_varint(&mut bytes, content.len() as u64);
         bytes.extend_from_slice(content);
     };
-    if !new.citations.is_empty() {
-        put(CITATIONS, &write_citations(new.citations, within.kind)?);
+    if !citations.is_empty() {
+        put(CITATIONS, &write_citations(citations, within.kind)?);
     }
-    if !new.closures.is_empty() {
-        put(CLOSURES, &write_closures(new.closures, within)?);
+    if !closures.is_empty() {
+        put(CLOSURES, &write_closures(closures, within)?);
     }
-    if let Some(incarnation) = new.last_final {
+    if let Some(incarnation) = last_final {
         if within.kind != LogKind::State || incarnation > within.incarnation {
-            return Err(AppendError::Final);
+            return Err(FieldFault::Final);
         }
         put(FINAL, &incarnation.as_u64().to_le_bytes());
     }
     Ok(bytes)
 }
 
-fn write_citations(citations: &[Citation], kind: LogKind) -> Result<Vec<u8>, AppendError> {
+fn write_citations(citations: &[Citation], kind: LogKind) -> Result<Vec<u8>, FieldFault> {
     let sorted = citations.is_sorted_by(|one, next| one.log < next.log);
     let fits = citations
         .iter()
         .all(|citation| citation.root.is_some() == (kind == LogKind::Event) && citation.size <= LOG_SIZE_MAX);
     if citations.len() > CITATIONS_MAX || !sorted || !fits {
-        return Err(AppendError::Citations);
+        return Err(FieldFault::Citations);
     }
     let mut bytes = Vec::new();
     for citation in citations {
@@ -208,13 +234,13 @@ fn write_citations(citations: &[Citation], kind: LogKind) -> Result<Vec<u8>, App
     Ok(bytes)
 }
 
-fn write_closures(closures: &[Closure], within: Within) -> Result<Vec<u8>, AppendError> {
+fn write_closures(closures: &[Closure], within: Within) -> Result<Vec<u8>, FieldFault> {
     let sorted = closures.is_sorted_by(|one, next| one.incarnation < next.incarnation);
     let fits = closures.iter().all(|closure| {
         closure.incarnation < within.incarnation && (1..=LOG_SIZE_MAX).contains(&closure.below)
     });
     if within.kind != LogKind::State || closures.len() > CLOSURES_MAX || !sorted || !fits {
-        return Err(AppendError::Closures);
+        return Err(FieldFault::Closures);
     }
     let mut bytes = Vec::new();
     for closure in closures {

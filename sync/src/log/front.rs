@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use consilience_base::Hlc;
 
-use super::entry::{Before, Entry, LOG_SIZE_MAX};
+use super::entry::{Before, Entry};
 use super::run::Run;
 use super::{KeepError, Log, Proof, SignedHead, shape};
 use crate::hash::Hash;
@@ -38,7 +38,7 @@ impl Log {
     /// Begins an empty copy where an earlier one began.
     pub(crate) fn set_front(&mut self, front: &LogFront) -> Result<(), KeepError> {
         let empty = self.run.is_empty() && self.run.start() == 0 && self.proof.is_none();
-        let fits = front.start <= LOG_SIZE_MAX && front.peaks.len() == shape::peaks_len(front.start);
+        let fits = front.start <= shape::LOG_SIZE_MAX && front.peaks.len() == shape::peaks_len(front.start);
         let base = front.before.is_none_or(|(base, ..)| base < front.start.max(1));
         if !empty || !fits || !base {
             return Err(KeepError::Unknown);

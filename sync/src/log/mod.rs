@@ -33,7 +33,7 @@ use alloc::vec::Vec;
 
 use consilience_base::{Hlc, Timestamp};
 
-pub use entry::{AppendError, ENTRY_BYTES_MAX, Entry, EntryFlags, LOG_SIZE_MAX, NewEntry, SALT_BYTES};
+pub use entry::{AppendError, ENTRY_BYTES_MAX, Entry, EntryFlags, NewEntry, SALT_BYTES};
 pub use evidence::{Evidence, EvidenceError, UncheckedEvidence};
 pub use extension::{CITATIONS_MAX, CLOSURES_MAX, Citation, Closure};
 pub use front::LogFront;
@@ -42,12 +42,13 @@ pub use message::{Gone, Have, Want};
 pub use range::{Range, RangeForm};
 pub use receive::{Allowance, ReceiveError, Received, VerifiedRange};
 pub use search::{ForkSearch, SearchStep};
+pub use shape::LOG_SIZE_MAX;
 
 use crate::hash::Hash;
 use crate::identity::{
     AgentKey, KeyError, LogId, LogKind, LogOpening, MeshId, NamedOpening, SignError, Signer,
 };
-use entry::Within;
+use extension::Within;
 use head::HEAD_MILLIS_MAX;
 use keys::LogKeys;
 use run::Run;
@@ -416,7 +417,8 @@ impl Log {
             return Err(AppendError::NotWritable);
         }
         let within = self.within();
-        let extension = extension::write(entry, within)?;
+        let NewEntry { citations, closures, last_final, .. } = *entry;
+        let extension = extension::write(citations, closures, last_final, within)?;
         let salted = [&entry.salt[..], entry.payload].concat();
         let entry = self.run.last().make(seq, within, entry, (&extension, &salted))?;
         self.run.push(&self.keys, &entry);

@@ -22,11 +22,12 @@ use alloc::vec::Vec;
 
 use consilience_base::{Hlc, Timestamp};
 
-use super::entry::{Before, LOG_SIZE_MAX, Within};
+use super::entry::Before;
+use super::extension::Within;
 use super::head::{HEAD_MILLIS_MAX, SignedHead};
 use super::keys::LogKeys;
 use super::run::{Grown, Run};
-use super::shape::{self, Peaks, Subtree};
+use super::shape::{self, LOG_SIZE_MAX, Peaks, Subtree};
 use crate::codec::{DecodeError, Reader, put_varint, unzigzag_from, zigzag_between};
 use crate::hash::Hash;
 use crate::identity::Signature;

@@ -14,8 +14,9 @@ use alloc::vec::Vec;
 
 use consilience_base::Hlc;
 
-use super::entry::{Before, Entry, Within};
+use super::entry::{Before, Entry};
 use super::evidence::{Evidence, Side};
+use super::extension::Within;
 use super::head::SignedHead;
 use super::keys::LogKeys;
 use super::range::{Checked, Footing, Range, RangeFault, check};

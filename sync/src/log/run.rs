@@ -15,7 +15,8 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::entry::{Before, Entry, Within};
+use super::entry::{Before, Entry};
+use super::extension::Within;
 use super::keys::LogKeys;
 use super::shape::{self, Node, Peaks, Subtree, bag};
 use crate::codec::Reader;
