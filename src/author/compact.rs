@@ -14,7 +14,7 @@ use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet, Topic};
 
 use crate::fold::{ENTRY_COST, Fold, LocalDot, Member, Table, TopicState, tag_of};
 use crate::payload::{
-    CollectionId, Draft, LOGS_MAX, Op, Ref, Relisted, Statement, Transaction, counter, seq_of,
+    CollectionId, Draft, LOGS_MAX, Op, PayloadError, Ref, Relisted, Statement, Transaction, counter, seq_of,
 };
 
 /// At least so many bytes are listed again at a time.
@@ -118,7 +118,9 @@ pub(crate) fn compact(
         // Reading it takes a walk through its block.
         let entry = held.entry(base);
         let gone = u64::from(entry.map_or(0, |entry| entry.payload_len)) + ENTRY_COST;
-        let kept = entry.map_or_else(Vec::new, |entry| kept((set, fold), topic, log, entry, draft, now));
+        let kept = entry.map_or(Some(Vec::new()), |entry| kept((set, fold), topic, log, entry, draft, now));
+        // Nobody here knows yet what such an entry says, so it is not given up.
+        let Some(kept) = kept else { break };
         let bytes: usize = kept.iter().map(Kept::bytes).sum();
         let names = kept.iter().filter_map(Kept::name);
         // Of most old entries nothing is kept, and a large draft has room for that.
@@ -142,7 +144,7 @@ pub(crate) fn compact(
     compaction
 }
 
-/// The content of an own entry that has to be kept.
+/// The content of an own entry that has to be kept; `None` if it is of a form that this library does not read yet.
 fn kept(
     (set, fold): (&LogSet, &Fold),
     topic: &Topic,
@@ -150,16 +152,20 @@ fn kept(
     entry: Entry<'_>,
     draft: &Draft,
     now: Timestamp,
-) -> Vec<Kept> {
-    let Some(state) = fold.topic(topic) else { return Vec::new() };
-    let Some((index, member)) = state.member(log) else { return Vec::new() };
+) -> Option<Vec<Kept>> {
+    let state = fold.topic(topic)?;
+    let (index, member) = state.member(log)?;
     let mut reading = Reading { set, state, member, index, entry, draft, now, id: None, kept: Vec::new() };
-    // A malformed payload says nothing.
-    if let Ok(said) = Transaction::of(&entry) {
-        said.retires().for_each(|(incarnation, _)| reading.take_retire(incarnation));
-        said.items().for_each(|item| reading.take(item));
+    match Transaction::of(&entry) {
+        Ok(said) => {
+            said.retires().for_each(|(incarnation, _)| reading.take_retire(incarnation));
+            said.items().for_each(|item| reading.take(item));
+        }
+        Err(PayloadError::NeedsUpgrade(_) | PayloadError::Opaque) => return None,
+        // It says nothing, now and later.
+        Err(PayloadError::Malformed(_)) => {}
     }
-    reading.kept
+    Some(reading.kept)
 }
 
 /// Packs the content to be said into as few entries as hold it, the retirements into the last.

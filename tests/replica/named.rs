@@ -123,6 +123,50 @@ fn a_removal_that_was_signed_before_its_write_has_no_effect_though_the_write_was
 }
 
 #[test]
+fn an_entry_with_an_epoch_says_nothing_and_is_held_and_passed_on() {
+    let [mut ada, mut bob, mut eve] = three();
+    ada.set("t", "clear", at(1));
+    ada.tell(&mut bob, at(2));
+    let (log, _) = ada.own_log().unwrap();
+    let tag = *ada.replica.logs().log(&log).unwrap().leaf(0).unwrap().as_bytes().first_chunk().unwrap();
+    // Each of these would count without the epoch.
+    let removal = on_tasks(&[log.alias()], op_end(&[(0, 0, 0, tag)]));
+    let write = on_tasks(&[], op_set("u", "encrypted", &[]));
+    let mut mallory = Hand::new(8, 5);
+    for (payload, seq) in [&removal, &write].into_iter().zip(0..) {
+        let entry = NewEntry { epoch: 7, ..NewEntry::new(stamp(3 + seq), payload) };
+        assert_eq!(mallory.append_entry(&entry), seq);
+    }
+    mallory.append_entry(&NewEntry::new(stamp(5), &on_tasks(&[], op_set("v", "clear", &[]))));
+    let bundle = mallory.bundle(at(6));
+    bob.notices();
+    assert_eq!(bob.take(&bundle, at(6)).entries, 3);
+    let unread: Vec<u64> = bob
+        .notices()
+        .into_iter()
+        .filter_map(|notice| if let Notice::NeedsUpgrade { seq, .. } = notice { Some(seq) } else { None })
+        .collect();
+    assert_eq!(unread, [0, 1]);
+    bob.tell(&mut ada, at(7));
+    bob.tell(&mut eve, at(7));
+    for node in [&ada, &bob, &eve] {
+        assert_eq!((node.get("t").as_deref(), node.get("u")), (Some("clear"), None));
+        assert_eq!(node.get("v").as_deref(), Some("clear"));
+        let held = node.replica.logs().log(&mallory.log).unwrap();
+        assert_eq!(held.entry(1).unwrap().payload(), Some(&write[..]));
+        assert!(held.entry(1).unwrap().is_opaque() && !held.entry(2).unwrap().is_opaque());
+        assert_eq!(node.state(), ada.state());
+    }
+    // In the clear, the same removal counts.
+    mallory.append_entry(&NewEntry::new(stamp(8), &removal));
+    let bundle = mallory.bundle(at(9));
+    for node in [&mut ada, &mut bob, &mut eve] {
+        node.take(&bundle, at(9));
+        assert_eq!(node.get("t"), None);
+    }
+}
+
+#[test]
 fn nothing_removed_reappears_once_a_replica_holds_what_the_remover_held() {
     let [mut ada, mut bob, mut eve] = three();
     for number in 0..12 {

@@ -1,8 +1,13 @@
 //! The promises about restarts and incarnations, one by one.
 
+use consilience::crdts::Hlc;
+use consilience::sync::{
+    Admission, Entry, Incarnation, Limits, LogId, LogKind, LogOpening, LogStore, NewEntry, Signer,
+};
 use consilience::{Config, Notice, Opened, Replica, Stored};
 
-use super::world::{Disk, How, Node, TOPIC, at, config, converge, mesh, topic};
+use super::hand::{map_id, on_tasks, op_set, payload};
+use super::world::{Disk, How, Node, TOPIC, at, config, converge, keys, mesh, topic};
 
 const DAY: u64 = 24 * 3_600_000;
 
@@ -341,5 +346,102 @@ fn what_a_forked_log_had_taken_over_is_written_again() {
         let values = ["k0", "k2", "gone"].map(|key| node.get(key));
         assert_eq!(values, [Some("first".to_owned()), Some("second".to_owned()), None]);
         assert_eq!(node.state(), all[0].state());
+    }
+}
+
+/// The salt and the leaf of an entry.
+fn salted(node: &Node, log: &LogId, seq: u64) -> ([u8; 4], [u8; 32]) {
+    let held = node.replica.logs().log(log).unwrap();
+    (held.entry(seq).as_ref().and_then(Entry::salt).unwrap(), *held.leaf(seq).unwrap().as_bytes())
+}
+
+#[test]
+fn what_was_stored_before_a_restart_is_signed_with_the_salt_that_it_had() {
+    for snapshot in [false, true] {
+        let mut ada = Node::fresh(0, 1);
+        ada.set("t", "x", at(1));
+        let (log, _) = ada.own_log().unwrap();
+        ada.event("said", 2);
+        let events: Vec<_> =
+            ada.replica.topic(TOPIC).unwrap().events().iter().map(|event| event.name).collect();
+        if snapshot {
+            ada.snapshot();
+        }
+        let before = [salted(&ada, &log, 0), salted(&ada, &events[0].log, 0)];
+        // Nobody has seen the entries: they are not signed.
+        assert_eq!(ada.replica.logs().log(&log).unwrap().signed_size(), 0);
+        let mut ada = Node::open(0, 3, ada.disk(), How::Resumed, at(3));
+        assert_eq!([salted(&ada, &log, 0), salted(&ada, &events[0].log, 0)], before);
+        let mut bob = Node::fresh(1, 2);
+        ada.tell(&mut bob, at(4));
+        assert_eq!([salted(&bob, &log, 0), salted(&bob, &events[0].log, 0)], before);
+        assert_eq!(bob.get("t").as_deref(), Some("x"));
+    }
+}
+
+#[test]
+fn salts_come_from_the_entropy_of_a_start_and_differ_from_entry_to_entry() {
+    let mut ada = Node::fresh(0, 1);
+    ada.set("t", "x", at(1));
+    let (log, _) = ada.own_log().unwrap();
+    // One disk, opened with one entropy twice and with others: the writes are the same.
+    let mut starts: Vec<_> = [3, 3, 5, 7, 9]
+        .map(|seed| {
+            let mut again = Node::open(0, seed, ada.disk(), How::Resumed, at(2));
+            (0..40).for_each(|ms| again.set("door", "open", at(3 + ms)));
+            (1..41).map(|seq| salted(&again, &log, seq)).collect::<Vec<_>>()
+        })
+        .into();
+    assert_eq!(starts[0], starts[1]);
+    starts.remove(0);
+    let salts: std::collections::BTreeSet<_> = starts.iter().flatten().map(|(salt, _)| *salt).collect();
+    let leaves: std::collections::BTreeSet<_> = starts.iter().flatten().map(|(_, leaf)| *leaf).collect();
+    assert_eq!((salts.len(), leaves.len()), (160, 160));
+    assert!(!salts.contains(&[0; 4]));
+}
+
+/// What a later version of this software left: an own log with entries that this one cannot read.
+fn of_a_later_version(entries: &[NewEntry<'_>]) -> (Disk, LogId) {
+    let admit = Box::new(|_: &LogOpening| Admission::Hold);
+    let (mut store, _) = LogStore::open(mesh(), Limits::default(), admit, Opened::Fresh, at(0)).unwrap();
+    store.add_signer(keys(0)).unwrap();
+    let opening = LogOpening {
+        topic: topic(),
+        kind: LogKind::State,
+        agent: keys(0).agent(),
+        incarnation: Incarnation::from_u64(at(0).as_millis() << 16),
+    };
+    let log = store.open_local(&opening).unwrap();
+    for entry in entries {
+        store.append(&log, entry).unwrap();
+    }
+    let records = std::iter::from_fn(|| store.poll_record()).flat_map(|record| record.as_bytes().to_vec());
+    (Disk { snapshot: None, records: records.collect() }, log)
+}
+
+#[test]
+fn own_entries_of_a_later_version_are_not_given_up_however_much_is_written_after_them() {
+    let clear = on_tasks(&[], op_set("t", "clear", &[]));
+    let hlc = |ms| Hlc::new(at(ms), 0);
+    let mut later = payload(&[], &[], &[(map_id("tasks"), vec![op_set("t", "later", &[])])]);
+    later[0] = 2;
+    let encrypted = NewEntry { epoch: 1, ..NewEntry::new(hlc(2), &clear) };
+    for (unread, gone) in
+        [(encrypted, 1), (NewEntry::new(hlc(2), &later), 1), (NewEntry::new(hlc(2), b"no"), 3)]
+    {
+        let (disk, log) = of_a_later_version(&[NewEntry::new(hlc(1), &clear), unread]);
+        // It lists again as soon as there is anything to gain.
+        let mut ada = Node::open(0, 2, disk, How::Resumed, at(3));
+        for ms in 4..200 {
+            ada.set("t", "again", at(ms));
+        }
+        let held = ada.replica.logs().log(&log).unwrap();
+        assert_eq!((ada.own_log().unwrap().0, held.size()), (log, 198));
+        if gone == 1 {
+            assert_eq!(held.base(), 1, "{unread:?}");
+        } else {
+            assert!(held.base() > 100, "{}", held.base());
+        }
+        ada.state();
     }
 }

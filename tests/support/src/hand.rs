@@ -158,6 +158,11 @@ impl Hand {
         self.set.append(&self.log, &NewEntry { base, ..NewEntry::new(hlc, payload) }).unwrap()
     }
 
+    /// Appends an entry as it is; gives its number.
+    pub fn append_entry(&mut self, entry: &NewEntry<'_>) -> u64 {
+        self.set.append(&self.log, entry).unwrap()
+    }
+
     /// The tag of the dots that an entry mints.
     pub fn tag(&self, seq: u64) -> [u8; 4] {
         *self.set.log(&self.log).unwrap().leaf(seq).unwrap().as_bytes().first_chunk().unwrap()
