@@ -6,8 +6,8 @@ use consilience::sync::{
 };
 use consilience::{Config, Notice, Opened, Replica, Stored};
 
-use super::hand::{map_id, on_tasks, op_set, payload};
-use super::world::{Disk, How, Node, TOPIC, at, config, converge, keys, mesh, topic};
+use super::hand::{Hand, map_id, on_tasks, op_set, payload};
+use super::world::{Disk, How, Node, START, TOPIC, at, config, converge, keys, mesh, topic};
 
 const DAY: u64 = 24 * 3_600_000;
 
@@ -400,16 +400,19 @@ fn salts_come_from_the_entropy_of_a_start_and_differ_from_entry_to_entry() {
     assert!(!salts.contains(&[0; 4]));
 }
 
-/// What a later version of this software left: an own log with entries that this one cannot read.
-fn of_a_later_version(entries: &[NewEntry<'_>]) -> (Disk, LogId) {
+/// The incarnation of the log that a later version left.
+const LATER: u64 = START << 16;
+
+/// What a later version of this software left: an own log with entries that this one cannot write.
+fn of_a_later_version(kind: LogKind, entries: &[NewEntry<'_>]) -> (Disk, LogId) {
     let admit = Box::new(|_: &LogOpening| Admission::Hold);
     let (mut store, _) = LogStore::open(mesh(), Limits::default(), admit, Opened::Fresh, at(0)).unwrap();
     store.add_signer(keys(0)).unwrap();
     let opening = LogOpening {
         topic: topic(),
-        kind: LogKind::State,
+        kind,
         agent: keys(0).agent(),
-        incarnation: Incarnation::from_u64(at(0).as_millis() << 16),
+        incarnation: Incarnation::from_u64(LATER),
     };
     let log = store.open_local(&opening).unwrap();
     for entry in entries {
@@ -426,10 +429,11 @@ fn own_entries_of_a_later_version_are_not_given_up_however_much_is_written_after
     let mut later = payload(&[], &[], &[(map_id("tasks"), vec![op_set("t", "later", &[])])]);
     later[0] = 2;
     let encrypted = NewEntry { epoch: 1, ..NewEntry::new(hlc(2), &clear) };
-    for (unread, gone) in
-        [(encrypted, 1), (NewEntry::new(hlc(2), &later), 1), (NewEntry::new(hlc(2), b"no"), 3)]
+    let malformed = b"\x01no transaction";
+    for (unread, kept) in
+        [(encrypted, true), (NewEntry::new(hlc(2), &later), true), (NewEntry::new(hlc(2), malformed), false)]
     {
-        let (disk, log) = of_a_later_version(&[NewEntry::new(hlc(1), &clear), unread]);
+        let (disk, log) = of_a_later_version(LogKind::State, &[NewEntry::new(hlc(1), &clear), unread]);
         // It lists again as soon as there is anything to gain.
         let mut ada = Node::open(0, 2, disk, How::Resumed, at(3));
         for ms in 4..200 {
@@ -437,11 +441,31 @@ fn own_entries_of_a_later_version_are_not_given_up_however_much_is_written_after
         }
         let held = ada.replica.logs().log(&log).unwrap();
         assert_eq!((ada.own_log().unwrap().0, held.size()), (log, 198));
-        if gone == 1 {
-            assert_eq!(held.base(), 1, "{unread:?}");
-        } else {
-            assert!(held.base() > 100, "{}", held.base());
-        }
+        // What says nothing for good goes like all that was overwritten.
+        assert!(if kept { held.base() == 1 } else { held.base() > 100 }, "{} {unread:?}", held.base());
         ada.state();
     }
+}
+
+#[test]
+fn an_event_with_an_epoch_that_a_fork_took_out_comes_again_with_it() {
+    let hlc = |ms| Hlc::new(at(ms), 0);
+    let (one, two) = (NewEntry::new(hlc(1), b"one"), NewEntry { epoch: 9, ..NewEntry::new(hlc(2), b"two") });
+    let (disk, log) = of_a_later_version(LogKind::Event, &[one, two]);
+    let mut ada = Node::open(0, 2, disk, How::Resumed, at(3));
+    assert_eq!(ada.events(), ["one", "two"]);
+    // Its clone has signed another second event.
+    let mut clone = Hand::of_kind(0, LATER, LogKind::Event);
+    assert_eq!(clone.log, log);
+    clone.append_entry(&one);
+    clone.append_entry(&NewEntry::new(hlc(2), b"other"));
+    ada.take(&clone.bundle(at(4)), at(4));
+    ada.take(&clone.bundle(at(5)), at(5));
+    ada.event("three", 20_000);
+    assert_eq!(ada.events(), ["one", "other", "two", "three"]);
+    let logs = ada.replica.logs().logs().filter(|held| *held.id() != log);
+    let epochs: Vec<_> = logs
+        .flat_map(|held| held.entries(0, 9).map(|entry| (entry.payload().unwrap().to_vec(), entry.epoch)))
+        .collect();
+    assert_eq!(epochs, [(b"two".to_vec(), 9), (b"three".to_vec(), 0)]);
 }
