@@ -68,7 +68,7 @@ impl Member {
     }
 }
 
-/// About how many bytes an entry takes beside its payload.
+/// About how many bytes an entry takes beside salt and payload.
 pub(crate) const ENTRY_COST: u64 = 6;
 
 /// The bytes that count for listing a key and a value.

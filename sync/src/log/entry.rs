@@ -196,9 +196,9 @@ impl<'a> Entry<'a> {
         Ok(entry)
     }
 
-    /// Its cost where bytes are limited: the payload, and a little for the entry itself.
+    /// Its cost where bytes are limited: payload and extension, and a little for the entry itself.
     pub(crate) const fn cost(&self) -> usize {
-        (self.payload_len as usize).saturating_add(16)
+        (self.payload_len as usize).saturating_add(self.extension.len()).saturating_add(16)
     }
 
     /// The same without the bytes of its salt and payload, which are the last that are written of it; and those.

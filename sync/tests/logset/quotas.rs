@@ -1,7 +1,8 @@
 //! What a set is willing to hold is never exceeded, and one log's excess is not another's loss.
 
 use consilience_sync::{
-    Admission, Change, LogId, LogKind, LogSet, NewEntry, OpenError, ReceiveError, Received, SetError,
+    Admission, CITATIONS_MAX, Change, Citation, Hash, LogId, LogKind, LogSet, NewEntry, OpenError,
+    ReceiveError, Received, SetError,
 };
 
 use crate::world::{
@@ -46,6 +47,40 @@ fn entries_from_the_future_are_refused_beyond_the_limit_of_their_log_and_those_b
         tell_in(&source, &mut to, &log, late, 300);
         assert_eq!(to.applicable(&log), Some((0, 101)));
         assert_eq!(to.stats().late_bytes, 0);
+    }
+}
+
+#[test]
+fn what_an_entry_says_of_other_logs_counts_against_the_limits_as_its_payload_does() {
+    for kind in KINDS {
+        let (mut source, log) = writer(&opening(kind, 1));
+        append(&mut source, &log, b"now", START);
+        let root = (kind == LogKind::Event).then_some(Hash::from_bytes([3; 32]));
+        let citations: Vec<_> =
+            (0..CITATIONS_MAX as u8).map(|name| Citation { log: [name; 8], size: 5, root }).collect();
+        for _ in 0..100 {
+            source
+                .append(&log, &NewEntry { citations: &citations, ..NewEntry::new(stamp(FUTURE_MS), b"") })
+                .unwrap();
+        }
+        source.sign_head(&log, &keys(1), START).unwrap();
+        // Each of these has more than 500 bytes, and no payload.
+        let least = CITATIONS_MAX * 9;
+        let mut to = limited(|limits| {
+            limits.late_bytes_per_log_max = 4 * least;
+            limits.staged_bytes_per_log_max = 4 * least;
+        });
+        to.open(&opening(kind, 1), |_| Admission::Hold).unwrap();
+        for (from, to_) in (1..101).zip(2..) {
+            let _ = receive(&mut to, &log, &range(&source, &log, alone(from, to_)));
+        }
+        let waits = to.log(&log).unwrap().held().map(|(from, to)| to - from).sum::<u64>();
+        assert!(waits < 4, "{kind:?}: {waits} entries wait behind the gap");
+        let _ = receive(&mut to, &log, &range(&source, &log, alone(0, 1)));
+        tell_in(&source, &mut to, &log, START, 3_000);
+        let held = to.have(&log).unwrap().size;
+        assert!(held < 1 + 4, "{kind:?}: {held} entries");
+        assert!(to.stats().late_bytes <= 4 * least, "{kind:?}: {} bytes are late", to.stats().late_bytes);
     }
 }
 
