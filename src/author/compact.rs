@@ -50,7 +50,10 @@ pub(crate) enum Kept {
     Write(CollectionId, Box<[u8]>, Box<[u8]>),
     End(CollectionId, Ref),
     Couple(CollectionId, Box<[u8]>, bool, u64),
-    Retire(Incarnation, u64),
+    /// An earlier incarnation's log is closed below this number.
+    Close(Incarnation, u64),
+    /// All logs below are over.
+    Final(Incarnation),
 }
 
 impl Kept {
@@ -62,7 +65,7 @@ impl Kept {
             Self::Write(id, key, value) => id.as_bytes().len() + key.len() + value.len() + 6,
             Self::End(id, _) => id.as_bytes().len() + 24,
             Self::Couple(id, key, ..) => id.as_bytes().len() + key.len() + 16,
-            Self::Retire(..) => 16,
+            Self::Close(..) | Self::Final(_) => 20,
         }
     }
 
@@ -80,7 +83,8 @@ impl Kept {
             Self::Write(id, key, value) => draft.write(&id, &key, Some(&value), BTreeSet::new()),
             Self::End(id, ended) => draft.end(&id, ended),
             Self::Couple(id, key, weakens, instant) => draft.couple(&id, &key, weakens, instant),
-            Self::Retire(incarnation, below) => draft.retire(incarnation, below),
+            Self::Close(incarnation, below) => draft.close(incarnation, below),
+            Self::Final(first) => draft.end_below(first),
         }
     }
 }
@@ -157,10 +161,7 @@ fn kept(
     let (index, member) = state.member(log)?;
     let mut reading = Reading { set, state, member, index, entry, draft, now, id: None, kept: Vec::new() };
     match Transaction::of(&entry) {
-        Ok(said) => {
-            said.retires().for_each(|(incarnation, _)| reading.take_retire(incarnation));
-            said.items().for_each(|item| reading.take(item));
-        }
+        Ok(said) => said.items().for_each(|item| reading.take(item)),
         Err(PayloadError::NeedsUpgrade(_) | PayloadError::Opaque) => return None,
         // It says nothing, now and later.
         Err(PayloadError::Malformed(_)) => {}
@@ -168,13 +169,13 @@ fn kept(
     Some(reading.kept)
 }
 
-/// Packs the content to be said into as few entries as hold it, the retirements into the last.
+/// Packs the content to be said into as few entries as hold it, the closures into the last: whoever has that has the rest.
 pub(crate) fn pack(kept: Vec<Kept>) -> Vec<Draft> {
     let mut drafts = Vec::new();
     let mut draft = Draft::default();
     let (mut last, mut names) = (Vec::new(), BTreeSet::new());
     for kept in kept {
-        if matches!(kept, Kept::Retire(..)) {
+        if matches!(kept, Kept::Close(..) | Kept::Final(_)) {
             last.push(kept);
             continue;
         }
@@ -226,12 +227,6 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn take_retire(&mut self, incarnation: Incarnation) {
-        let target = self.state.incarnation_of(&self.member.agent, incarnation);
-        let below = target.and_then(|target| self.member.own_claims().get(&target).copied());
-        self.kept.extend(below.map(|below| Kept::Retire(incarnation, below)));
-    }
-
     fn take(&mut self, item: Statement<'_>) {
         match item {
             Statement::Collection(bytes) => self.id = Some(CollectionId::from_bytes(bytes)),

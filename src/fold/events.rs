@@ -39,7 +39,7 @@ impl EventIndex {
     pub(crate) fn take(&mut self, set: &LogSet, change: &Change) {
         match change {
             Change::Applicable { log, from, to } => self.extend(set, log, *from, *to),
-            Change::Dropped { log, below } | Change::Retired { log, below } => {
+            Change::Dropped { log, below } => {
                 let Some(place) = self.places.get(log).copied() else { return };
                 let (first, stamps) = &mut self.stamps[place as usize];
                 while *first < *below {

@@ -588,10 +588,11 @@ fn nobody_lists_what_another_agent_wrote_or_what_is_not_yet_written() {
     let carry = op_carry(opening.incarnation.as_u64(), 0, 0, [0; 4], stamp(2), "t", "mine");
     mallory.append(&on_tasks(&[], carry), stamp(2));
     // And retiring an incarnation is about the writer's own too.
-    mallory.append(&payload(&[], &[(opening.incarnation.as_u64(), 9)], &[]), stamp(3));
+    mallory.close(&[(opening.incarnation.as_u64(), 9)], &payload(&[], &[]), stamp(3));
     // A stamp above the entry's.
     let carry = op_carry(1, 0, 0, [0; 4], stamp(50), "v", "future");
-    mallory.append(&payload(&[], &[(1, 9)], &[(super::hand::map_id("tasks"), vec![carry])]), stamp(4));
+    let tasks = super::hand::map_id("tasks");
+    mallory.close(&[(1, 9)], &payload(&[], &[(tasks, vec![carry])]), stamp(4));
     let mut bob = Node::fresh(1, 2);
     bob.take(&mallory.bundle(at(5)), at(5));
     ada.tell(&mut bob, at(6));

@@ -16,7 +16,6 @@ const APPEND: u8 = 17;
 const ERASED: u8 = 18;
 const RESTORED: u8 = 19;
 const FORGOTTEN: u8 = 20;
-const RETIRED: u8 = 21;
 const NOTE: u8 = 22;
 /// Only of use in snapshots, where the records that led to them are no longer there.
 const FRONT: u8 = 32;
@@ -79,14 +78,6 @@ pub enum JournalItem<'a> {
     Forgotten {
         /// The log.
         log: LogId,
-    },
-    /// A later incarnation of the writer has taken the log over
-    /// ([`LogSet::retire`](crate::LogSet::retire)).
-    Retired {
-        /// The log.
-        log: LogId,
-        /// The number below which it was taken over.
-        below: u64,
     },
     /// A fact that only the replica knows the meaning of.
     Note {
@@ -196,10 +187,6 @@ impl<'a> JournalItem<'a> {
                 bytes.extend_from_slice(salt);
             }
             Self::Forgotten { log } => of_log(FORGOTTEN, log, bytes),
-            Self::Retired { log, below } => {
-                of_log(RETIRED, log, bytes);
-                put_varint(bytes, *below);
-            }
             Self::Note { kind, .. } => bytes.extend_from_slice(&[NOTE, *kind]),
             Self::Front { log, front } => {
                 of_log(if front.before.is_some() { FRONT_AFTER } else { FRONT }, log, bytes);
@@ -256,7 +243,6 @@ impl<'a> JournalItem<'a> {
                 return Ok(Self::Restored { log, seq, salt, payload: rest(&reader) });
             }
             FORGOTTEN => Self::Forgotten { log: log(&mut reader)? },
-            RETIRED => Self::Retired { log: log(&mut reader)?, below: reader.varint()? },
             NOTE => {
                 let kind = reader.byte()?;
                 return Ok(Self::Note { kind, bytes: rest(&reader) });

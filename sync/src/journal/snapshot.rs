@@ -132,10 +132,6 @@ pub fn write_set(set: &LogSet, sink: &mut impl FnMut(&JournalItem<'_>)) {
 fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) {
     let log = *held.id();
     sink(&JournalItem::Opening { local: set.is_local(&log), bytes: &held.opening().encode(set.mesh()) });
-    let below = set.retired_below(&log);
-    if below > 0 {
-        sink(&JournalItem::Retired { log, below });
-    }
     if held.start() > 0 {
         sink(&JournalItem::Front { log, front: held.front() });
     }
@@ -236,7 +232,6 @@ fn replay(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Ap
             set.restore(log, *seq, *salt, payload).map_err(ReplayError::from)?
         }
         JournalItem::Forgotten { log } => drop(set.remove(log)),
-        JournalItem::Retired { log, below } => replay.retired(log, *below)?,
         JournalItem::Front { log, front } => replay.front(log, front)?,
         JournalItem::Head { bytes } => replay.head(bytes)?,
         JournalItem::Ready { log, ready, given_up } => replay.ready(log, *ready, *given_up)?,

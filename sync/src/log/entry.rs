@@ -166,6 +166,12 @@ impl<'a> Entry<'a> {
         extension::last_final(self.extension)
     }
 
+    /// Whether it closes logs of earlier incarnations, or ends them. That it says to everybody, whatever else it says.
+    #[inline]
+    pub(crate) fn closes(&self) -> bool {
+        !self.extension.is_empty() && (self.last_final().is_some() || self.closures().next().is_some())
+    }
+
     /// Whether its payload says nothing to this library: the extension has a critical field of a kind that is not
     /// known, or it is an entry of a state log with an epoch. It is held and passed on all the same.
     #[must_use]

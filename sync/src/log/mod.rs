@@ -91,7 +91,7 @@ pub struct Log {
     ready: u64,
     /// The [cost](Entry::cost) of the others.
     late_bytes: usize,
-    /// Entries below are not needed, by the word of the writer's next incarnation or by evidence of a fork.
+    /// Entries below are not needed, by evidence of a fork.
     floor: u64,
     /// Whether a consumer takes note of entries, and has to learn later which ones ceased to count. Without a consumer,
     /// as in relays, no replaced entry is kept.
@@ -282,7 +282,7 @@ impl Log {
         size
     }
 
-    /// Notes that entries below are not needed, by the word of the writer's next incarnation or by evidence of a fork.
+    /// Notes that entries below are not needed, by evidence of a fork.
     pub(crate) fn raise_floor(&mut self, floor: u64) {
         self.floor = self.floor.max(floor);
     }
@@ -345,6 +345,11 @@ impl Log {
         self.run.entries(from, to)
     }
 
+    /// The entries of `[from, to)` that close other logs, by number.
+    pub(crate) fn stated(&self, from: u64, to: u64) -> &[u64] {
+        self.run.stated(from, to)
+    }
+
     /// The hash of the entry with this number.
     #[must_use]
     pub fn leaf(&self, seq: u64) -> Option<Hash> {
@@ -394,10 +399,7 @@ impl Log {
             Some(from) => Want { from, to: have.size, form: RangeForm::Follow },
             None => Want { from: have.start, to: have.size, form: RangeForm::Alone },
         };
-        // A holder that has nothing left but the position proves that, to a side that knows that the rest is not
-        // needed.
-        let position = want.from == want.to && want.from <= self.floor && !self.has_unsigned();
-        (want.from < want.to || position).then_some(want)
+        (want.from < want.to).then_some(want)
     }
 
     /// Appends an entry: hashes it, and signs nothing. Gives its number.
@@ -535,7 +537,7 @@ impl Log {
         Ok(())
     }
 
-    /// Drops entries whatever the base says: for logs that are retired or invalidated. Gives how many bytes they took.
+    /// Drops entries whatever the base says: for logs of which the rest counts no more than these. Gives how many bytes they took.
     pub(crate) fn drop_all_below(&mut self, seq: u64) -> u64 {
         let seq = seq.min(self.run.end());
         let dropped = self.run.drop_below(&self.keys, seq);

@@ -95,6 +95,11 @@ impl<'a> Range<'a> {
         self.to
     }
 
+    /// The size of its head, unless that lies beyond the entries and is written after them.
+    pub(crate) const fn size(&self) -> Option<u64> {
+        if self.beyond { None } else { Some(self.to) }
+    }
+
     /// Whether it brings the peaks of the tree before it, as one from the first entry on does without a byte.
     #[must_use]
     pub const fn form(&self) -> RangeForm {

@@ -471,9 +471,6 @@ impl Log {
                 }
             }
             Target::Held => self.take_head(to, proof),
-            Target::New if from == to && self.is_floor(from) => {
-                self.take_position(from, left, proof, allowance)
-            }
             Target::New | Target::Staged(_) if from == to => self.take_head(to, proof),
             Target::Staged(index) => {
                 let later = self.see(head);
@@ -503,26 +500,6 @@ impl Log {
                 self.absorb_staged(allowance).unwrap_or(Received::Staged { from, to })
             }
         }
-    }
-
-    /// Whether nothing below a size beyond the held run is needed, whatever comes after it.
-    const fn is_floor(&self, size: u64) -> bool {
-        size <= self.floor && size < self.valid_below && size > self.run.end()
-    }
-
-    /// Takes a position over from a holder that has no entries below `from` any more, and none after it either.
-    fn take_position(&mut self, from: u64, left: Vec<Hash>, proof: Proof, allowance: &Allowance) -> Received {
-        if self.has_unsigned() {
-            // The entries that were appended here would be lost.
-            self.see(proof.head);
-            return Received::Conflict;
-        }
-        self.replace_run(Run::starting_at(self.within(), from, left, None));
-        (self.ready, self.late_bytes) = (from, 0);
-        self.replace_proof(proof);
-        // Waiting entries may lie below it, or follow on it: where they touch it they were compared already.
-        self.absorb_staged(allowance);
-        Received::FastForwarded { from, to: self.run.end() }
     }
 
     /// Takes a head in that brought no entries.

@@ -54,6 +54,8 @@ pub(crate) struct Run {
     levels: Vec<VecDeque<Hash>>,
     /// The leaves of entries with large payloads, by number: hashing those again would take long.
     large: VecDeque<(u64, Hash)>,
+    /// The entries that close other logs, by number: a set of logs asks for them whenever it decides what counts.
+    stated: Vec<u64>,
     peaks: Peaks,
     last: Before,
 }
@@ -78,6 +80,8 @@ pub(crate) struct Grown {
     pub(crate) nodes: Vec<(u8, Hash)>,
     /// The leaves of large entries.
     large: Vec<(u64, Hash)>,
+    /// Those that close other logs.
+    stated: Vec<u64>,
     pub(crate) peaks: Peaks,
     pub(crate) last: Before,
 }
@@ -91,6 +95,7 @@ impl Grown {
             crossings: Vec::with_capacity(room(LEVEL)),
             nodes: Vec::with_capacity(nodes),
             large: Vec::new(),
+            stated: Vec::new(),
             peaks,
             last,
         }
@@ -105,6 +110,9 @@ impl Grown {
         let leaf = entry.leaf(keys);
         if noted && entry.payload_len > LARGE_BYTES {
             self.large.push((entry.seq, leaf));
+        }
+        if noted && entry.closes() {
+            self.stated.push(entry.seq);
         }
         self.peaks.push(keys, leaf, |level, hash| {
             if level >= LEVEL
@@ -140,6 +148,7 @@ impl Run {
             last_from: None,
             levels: Vec::new(),
             large: VecDeque::new(),
+            stated: Vec::new(),
             peaks: Peaks::new(start, peaks),
             last,
         }
@@ -195,6 +204,9 @@ impl Run {
         let leaf = entry.leaf(keys);
         if entry.payload_len > LARGE_BYTES {
             self.large.push_back((entry.seq, leaf));
+        }
+        if entry.closes() {
+            self.stated.push(entry.seq);
         }
         self.write(entry);
         let levels = &mut self.levels;
@@ -253,7 +265,14 @@ impl Run {
             keep(&mut self.levels, level.into(), hash);
         }
         self.large.extend(grown.large);
+        self.stated.extend(grown.stated);
         self.last = grown.last;
+    }
+
+    /// The entries of `[from, to)` that close other logs, by number.
+    pub(crate) fn stated(&self, from: u64, to: u64) -> &[u64] {
+        let at = |seq| self.stated.partition_point(|stated| *stated < seq);
+        &self.stated[at(from)..at(to.max(from))]
     }
 
     /// The entry with this number.
@@ -367,6 +386,7 @@ impl Run {
         }
         self.blocks.shrink_to(self.blocks.len() * 2);
         self.large.drain(..self.large.partition_point(|(large, _)| *large < seq));
+        self.stated.drain(..self.stated.partition_point(|stated| *stated < seq));
         self.start = seq;
         self.start_peaks = peaks;
         self.before = before;
@@ -393,6 +413,7 @@ impl Run {
             nodes.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         }
         self.large.truncate(self.large.partition_point(|(large, _)| *large < size));
+        self.stated.truncate(self.stated.partition_point(|stated| *stated < size));
         self.peaks = Peaks::new(size, peaks);
         self.last = last;
     }

@@ -68,12 +68,6 @@ impl LogSet {
         self.slots.get(log).is_some_and(|slot| slot.self_forked)
     }
 
-    /// The base that [`retire`](Self::retire) gave it; 0 if none did.
-    #[must_use]
-    pub fn retired_below(&self, log: &LogId) -> u64 {
-        self.slots.get(log).map_or(0, |slot| slot.retired)
-    }
-
     /// The number below which the caller has acknowledged that nothing counts; 0 if it has not. It stays so, even if
     /// the entry that raised the base turns out not to count.
     #[must_use]
@@ -211,15 +205,6 @@ impl Replay<'_> {
                 Err(error.into())
             }
         }
-    }
-
-    /// Repeats an earlier call of [`LogSet::retire`].
-    ///
-    /// # Errors
-    ///
-    /// If the log is not held.
-    pub fn retired(&mut self, log: &LogId, below: u64) -> Result<(), ReplayError> {
-        Ok(self.set.retire(log, below)?)
     }
 
     /// Takes in the earlier values of [`Log::ready`](crate::Log::ready) and [`LogSet::given_up_below`], once the entries

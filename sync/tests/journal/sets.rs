@@ -58,7 +58,6 @@ fn assert_same(was: &LogSet, back: &LogSet) {
         assert_eq!(was.kept_until(log), back.kept_until(log), "{at}");
         assert_eq!(was.is_local(log), back.is_local(log), "{at}");
         assert_eq!(was.is_self_forked(log), back.is_self_forked(log), "{at}");
-        assert_eq!(was.retired_below(log), back.retired_below(log), "{at}");
         assert_eq!(held.signed_size(), there.signed_size(), "{at}");
         let size = held.signed_size();
         assert_eq!(held.root_at(size), there.root_at(size), "{at}");
@@ -143,16 +142,6 @@ fn honest_sets_come_back() {
 #[test]
 fn sets_with_forked_logs_come_back() {
     run(150, Rules { clones: true, ..HONEST });
-}
-
-#[test]
-fn sets_with_retired_logs_come_back() {
-    run(150, Rules { retired: true, ..HONEST });
-}
-
-#[test]
-fn sets_with_forked_and_retired_logs_come_back() {
-    run(150, Rules { retired: true, clones: true, ..HONEST });
 }
 
 #[test]

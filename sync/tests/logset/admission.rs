@@ -73,7 +73,6 @@ fn nothing_is_taken_of_logs_that_are_not_held() {
     let bytes = range(&source, &log, alone(0, 3));
     assert_eq!(to.receive(&log, &bytes, START, &mut budget), Err(SetError::Unknown));
     assert_eq!(budget.checks(), 0);
-    assert_eq!(to.retire(&log, 2), Err(SetError::Unknown));
     assert_eq!(to.erase(&log, 0), Err(SetError::Unknown));
     assert_eq!(to.restore(&log, 0, [0; 4], b"x0"), Err(SetError::Unknown));
     assert_eq!(to.sign_head(&log, &keys(1), START), Err(SetError::Unknown));

@@ -2,12 +2,12 @@
 
 use consilience_sync::{
     Admission, CITATIONS_MAX, Change, Citation, Hash, LogId, LogKind, LogSet, NewEntry, OpenError,
-    ReceiveError, Received, SetError,
+    ReceiveError, SetError,
 };
 
 use crate::world::{
-    Dice, KINDS, Replica, START, alone, append, append_based, follow, holder, keys, later, limited, opening,
-    opening_in, payloads, range, receive, rich, seeds, stamp, tell, tell_in, write, writer,
+    Dice, KINDS, START, alone, append, append_based, follow, holder, keys, later, limited, opening,
+    opening_in, range, receive, seeds, stamp, tell_in, write, writer,
 };
 
 /// Far enough ahead to be deferred.
@@ -271,65 +271,6 @@ fn logs_are_limited_by_agent_and_in_all_but_not_for_local_writers() {
     let local = opening_in("a", LogKind::Event, 1, 9).log_id(to.mesh());
     assert!(to.remove(&local));
     assert!(open(&mut to, 5, 1).is_ok());
-}
-
-#[test]
-fn a_late_joiner_has_what_a_retired_log_still_says() {
-    for kind in KINDS {
-        let (mut source, log) = writer(&opening(kind, 1));
-        write(&mut source, &log, 1, "x", 20);
-        let mut first = holder(&[&opening(kind, 1)]);
-        tell(&source, &mut first, &log, START);
-        first.retire(&log, 12).unwrap();
-        while first.poll_change().is_some() {}
-        assert_eq!(first.log(&log).unwrap().start(), 12);
-
-        // Whether the joiner hears of it first or last.
-        for early in [true, false] {
-            let mut joiner = Replica::new(holder(&[&opening(kind, 1)]));
-            if early {
-                joiner.set.retire(&log, 12).unwrap();
-            }
-            tell(&first, &mut joiner.set, &log, START);
-            joiner.follow();
-            joiner.set.retire(&log, 12).unwrap();
-            tell(&first, &mut joiner.set, &log, START);
-            joiner.follow();
-            assert_eq!(payloads(&joiner.set, &log), payloads(&first, &log), "{kind:?}, early: {early}");
-        }
-    }
-}
-
-#[test]
-fn a_retired_log_says_from_there_on_what_it_said_before() {
-    for kind in KINDS {
-        let (mut source, log) = writer(&opening(kind, 1));
-        write(&mut source, &log, 1, "x", 20);
-        let mut to = Replica::new(holder(&[&opening(kind, 1)]));
-        to.set.retire(&log, 5).unwrap();
-        receive(&mut to.set, &log, &range(&source, &log, alone(0, 3))).unwrap();
-        to.follow();
-        assert_eq!(to.set.applicable(&log), Some((3, 3)));
-        tell(&source, &mut to.set, &log, START);
-        to.follow();
-        assert_eq!(to.set.applicable(&log), Some((5, 20)));
-        to.set.retire(&log, 2).unwrap();
-        to.follow();
-        assert_eq!(to.set.applicable(&log), Some((5, 20)), "it never falls");
-        to.set.retire(&log, 30).unwrap();
-        to.follow();
-        assert_eq!(to.set.applicable(&log), Some((20, 20)));
-        write(&mut source, &log, 1, "more", 20);
-        tell(&source, &mut to.set, &log, START);
-        to.follow();
-        assert_eq!(to.set.applicable(&log), Some((30, 40)));
-        let mut budget = rich();
-        let old = range(&source, &log, alone(0, 40));
-        assert!(matches!(
-            to.set.receive(&log, &old, START, &mut budget),
-            Err(SetError::Receive(ReceiveError::Stale { .. })) | Ok(Received::Nothing)
-        ));
-    }
 }
 
 #[test]
