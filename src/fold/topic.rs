@@ -220,7 +220,7 @@ impl TopicState {
         if member.from == member.to {
             (member.from, member.to) = (from, from);
         }
-        member.counts = true;
+        let begins = !core::mem::replace(&mut member.counts, true);
         for entry in held.entries(from, to) {
             let member = self.at_mut(log);
             member.to = entry.seq + 1;
@@ -229,9 +229,13 @@ impl TopicState {
                 Ok(said) => self.apply(set, log, &entry, &said),
                 Err(error) => folded.inert.push((id, entry.seq, error)),
             }
-            if self.at(log).shared {
+            if self.at(log).shared && !begins {
                 self.refresh_range(log, counter(entry.seq, 0)..counter(entry.seq + 1, 0));
             }
+        }
+        if self.at(log).shared && begins {
+            // It answers from now on also for those of its dots that only others list.
+            self.refresh_range(log, 0..u64::MAX);
         }
         self.answer(set, log);
     }
