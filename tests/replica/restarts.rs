@@ -413,7 +413,7 @@ fn of_a_later_version(kind: LogKind, entries: &[NewEntry<'_>]) -> (Disk, LogId) 
 fn own_entries_of_a_later_version_are_not_given_up_however_much_is_written_after_them() {
     let clear = on_tasks(&[], op_set("t", "clear", &[]));
     let hlc = |ms| Hlc::new(at(ms), 0);
-    let mut later = payload(&[], &[], &[(map_id("tasks"), vec![op_set("t", "later", &[])])]);
+    let mut later = payload(&[], &[(map_id("tasks"), vec![op_set("t", "later", &[])])]);
     later[0] = 2;
     let encrypted = NewEntry { epoch: 1, ..NewEntry::new(hlc(2), &clear) };
     let malformed = b"\x01no transaction";
