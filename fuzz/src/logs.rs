@@ -2,8 +2,8 @@
 
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
-    Allowance, Citation, EntryFlags, Hash, Incarnation, Keypair, Log, LogKind, LogOpening, MeshId, NewEntry,
-    RangeForm, Received, Signer, Topic, VerifyBudget,
+    Allowance, Citation, Closure, EntryFlags, Hash, Incarnation, Keypair, Log, LogKind, LogOpening, MeshId,
+    NewEntry, RangeForm, Received, Signer, Topic, VerifyBudget,
 };
 
 /// A moment in 2023, in milliseconds.
@@ -37,12 +37,14 @@ pub fn picture(log: &Log) -> String {
     format!("{log:?}")
 }
 
-/// The writer's copy with 70 entries: more than a block, with every way to write a stamp, bases that rise, flags and
-/// citations.
+/// The writer's copy with 70 entries: more than a block, with every way to write a stamp, bases that rise, flags,
+/// epochs, citations, and in a state log closures.
 pub fn written(kind: LogKind) -> Log {
     let mut log = Log::new(opening(kind), &mesh()).unwrap();
     let root = (kind == LogKind::Event).then_some(Hash::from_bytes([9; 32]));
     let cites = [Citation { log: [5; 8], size: 300, root }];
+    let closures = [1, 2].map(|number| Closure { incarnation: Incarnation::from_u64(number), below: 300 });
+    let state = kind == LogKind::State;
     let mut hlc = at(T);
     for seq in 0..70_u64 {
         hlc = match seq % 5 {
@@ -56,7 +58,11 @@ pub fn written(kind: LogKind) -> Log {
             hlc,
             base: seq / 16 * 12,
             flags: EntryFlags::new((seq % 16) as u8).unwrap(),
+            epoch: (seq / 10 % 3) as u32,
             citations: if seq % 7 == 3 { &cites } else { &[] },
+            closures: if state && seq % 5 == 1 { &closures } else { &[] },
+            last_final: (state && seq % 9 == 2).then_some(Incarnation::from_u64(3)),
+            salt: [seq as u8; 4],
             payload: &b"payload of some length"[..seq as usize % 22],
         })
         .unwrap();

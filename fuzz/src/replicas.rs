@@ -224,23 +224,9 @@ impl Mallory {
         }
         aliases.sort_unstable();
         aliases.dedup();
-        let mut retired: Vec<(u64, u64)> = built
-            .retired
-            .iter()
-            .map(|(which, below)| (INCARNATIONS[usize::from(which % 3)], 1 + u64::from(below % 8)))
-            .collect();
-        retired.sort_unstable();
-        retired.dedup_by_key(|(incarnation, _)| *incarnation);
         let mut out = vec![1];
-        put_varint(&mut out, (aliases.len() as u64) << 1 | u64::from(!retired.is_empty()));
+        put_varint(&mut out, aliases.len() as u64);
         out.extend(aliases.iter().flatten());
-        if !retired.is_empty() {
-            put_varint(&mut out, retired.len() as u64);
-        }
-        for (incarnation, below) in retired {
-            out.extend(incarnation.to_le_bytes());
-            put_varint(&mut out, below);
-        }
         if !built.ops.is_empty() {
             out.extend(if built.set { *b"\x01\x05tasks" } else { *b"\x00\x05tasks" });
             put_varint(&mut out, built.ops.len() as u64);

@@ -7,7 +7,8 @@
 use arbitrary::Arbitrary;
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
-    Allowance, Citation, EntryFlags, Evidence, Hash, Have, Log, LogKind, NewEntry, RangeForm, ReceiveError,
+    Allowance, Citation, Closure, EntryFlags, Evidence, Hash, Have, Incarnation, Log, LogKind, NewEntry,
+    RangeForm, ReceiveError,
     Received,
 };
 
@@ -149,7 +150,21 @@ impl Net {
         let payload = vec![if who == CLONE { b'c' } else { b'w' }; usize::from(len)];
         let flags = EntryFlags::new(flags & 15).unwrap();
         // Only a copy that knows of later heads refuses: a clone's.
-        let appended = log.append(&NewEntry { hlc, base, flags, citations, payload: &payload });
+        let state = self.kind == LogKind::State;
+        let closures = [1, 2].map(|number| Closure { incarnation: Incarnation::from_u64(number), below: 9 });
+        let appended = log.append(&NewEntry {
+            hlc,
+            base,
+            flags,
+            // It stays for some entries, and comes and goes.
+            epoch: u32::from(clock / 64),
+            citations,
+            closures: if state && len % 8 == 1 { &closures } else { &[] },
+            last_final: (state && len % 8 == 3).then_some(Incarnation::from_u64(3)),
+            // A clone salts otherwise.
+            salt: [who as u8, len, clock, raise],
+            payload: &payload,
+        });
         assert!(appended == Ok(seq) || self.copies.len() > CLONE, "{appended:?}");
     }
 

@@ -14,7 +14,7 @@ use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet, Topic};
 
 use crate::fold::{ENTRY_COST, Fold, LocalDot, Member, Table, TopicState, tag_of};
 use crate::payload::{
-    CollectionId, Draft, LOGS_MAX, Op, Ref, Relisted, Statement, Transaction, counter, seq_of,
+    CollectionId, Draft, LOGS_MAX, Op, PayloadError, Ref, Relisted, Statement, Transaction, counter, seq_of,
 };
 
 /// At least so many bytes are listed again at a time.
@@ -50,7 +50,10 @@ pub(crate) enum Kept {
     Write(CollectionId, Box<[u8]>, Box<[u8]>),
     End(CollectionId, Ref),
     Couple(CollectionId, Box<[u8]>, bool, u64),
-    Retire(Incarnation, u64),
+    /// An earlier incarnation's log is closed below this number.
+    Close(Incarnation, u64),
+    /// All logs below are over.
+    Final(Incarnation),
 }
 
 impl Kept {
@@ -62,7 +65,7 @@ impl Kept {
             Self::Write(id, key, value) => id.as_bytes().len() + key.len() + value.len() + 6,
             Self::End(id, _) => id.as_bytes().len() + 24,
             Self::Couple(id, key, ..) => id.as_bytes().len() + key.len() + 16,
-            Self::Retire(..) => 16,
+            Self::Close(..) | Self::Final(_) => 20,
         }
     }
 
@@ -80,7 +83,8 @@ impl Kept {
             Self::Write(id, key, value) => draft.write(&id, &key, Some(&value), BTreeSet::new()),
             Self::End(id, ended) => draft.end(&id, ended),
             Self::Couple(id, key, weakens, instant) => draft.couple(&id, &key, weakens, instant),
-            Self::Retire(incarnation, below) => draft.retire(incarnation, below),
+            Self::Close(incarnation, below) => draft.close(incarnation, below),
+            Self::Final(first) => draft.end_below(first),
         }
     }
 }
@@ -118,7 +122,9 @@ pub(crate) fn compact(
         // Reading it takes a walk through its block.
         let entry = held.entry(base);
         let gone = u64::from(entry.map_or(0, |entry| entry.payload_len)) + ENTRY_COST;
-        let kept = entry.map_or_else(Vec::new, |entry| kept((set, fold), topic, log, entry, draft, now));
+        let kept = entry.map_or(Some(Vec::new()), |entry| kept((set, fold), topic, log, entry, draft, now));
+        // Nobody here knows yet what such an entry says, so it is not given up.
+        let Some(kept) = kept else { break };
         let bytes: usize = kept.iter().map(Kept::bytes).sum();
         let names = kept.iter().filter_map(Kept::name);
         // Of most old entries nothing is kept, and a large draft has room for that.
@@ -142,7 +148,7 @@ pub(crate) fn compact(
     compaction
 }
 
-/// The content of an own entry that has to be kept.
+/// The content of an own entry that has to be kept; `None` if it is of a form that this library does not read yet.
 fn kept(
     (set, fold): (&LogSet, &Fold),
     topic: &Topic,
@@ -150,25 +156,26 @@ fn kept(
     entry: Entry<'_>,
     draft: &Draft,
     now: Timestamp,
-) -> Vec<Kept> {
-    let Some(state) = fold.topic(topic) else { return Vec::new() };
-    let Some((index, member)) = state.member(log) else { return Vec::new() };
+) -> Option<Vec<Kept>> {
+    let state = fold.topic(topic)?;
+    let (index, member) = state.member(log)?;
     let mut reading = Reading { set, state, member, index, entry, draft, now, id: None, kept: Vec::new() };
-    // A malformed payload says nothing.
-    if let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) {
-        said.retires().for_each(|(incarnation, _)| reading.take_retire(incarnation));
-        said.items().for_each(|item| reading.take(item));
+    match Transaction::of(&entry) {
+        Ok(said) => said.items().for_each(|item| reading.take(item)),
+        Err(PayloadError::NeedsUpgrade(_) | PayloadError::Opaque) => return None,
+        // It says nothing, now and later.
+        Err(PayloadError::Malformed(_)) => {}
     }
-    reading.kept
+    Some(reading.kept)
 }
 
-/// Packs the content to be said into as few entries as hold it, the retirements into the last.
+/// Packs the content to be said into as few entries as hold it, the closures into the last: whoever has that has the rest.
 pub(crate) fn pack(kept: Vec<Kept>) -> Vec<Draft> {
     let mut drafts = Vec::new();
     let mut draft = Draft::default();
     let (mut last, mut names) = (Vec::new(), BTreeSet::new());
     for kept in kept {
-        if matches!(kept, Kept::Retire(..)) {
+        if matches!(kept, Kept::Close(..) | Kept::Final(_)) {
             last.push(kept);
             continue;
         }
@@ -220,12 +227,6 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn take_retire(&mut self, incarnation: Incarnation) {
-        let target = self.state.incarnation_of(&self.member.agent, incarnation);
-        let below = target.and_then(|target| self.member.own_claims().get(&target).copied());
-        self.kept.extend(below.map(|below| Kept::Retire(incarnation, below)));
-    }
-
     fn take(&mut self, item: Statement<'_>) {
         match item {
             Statement::Collection(bytes) => self.id = Some(CollectionId::from_bytes(bytes)),

@@ -14,10 +14,11 @@ mod transaction;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::fmt;
 
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
-    AgentId, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, LogStore, OpenError, Topic,
+    AgentId, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, LogStore, OpenError, SALT_BYTES, Topic,
 };
 
 pub(crate) use compact::{CHUNK_BYTES, Compaction, CompactionPolicy, Kept, compact, pack, stated};
@@ -26,17 +27,38 @@ pub(crate) use transaction::{coupled, end_seen};
 /// The logs that a local writer goes on with.
 type OwnLogs = BTreeMap<(Topic, LogKind), LogId>;
 
-/// Numbers that nobody outside can guess: a keyed hash of a counter.
-#[derive(Debug)]
+/// Numbers that nobody outside can guess: a keyed hash of a counter, and the salts of entries.
 pub(crate) struct Random {
     key: [u8; 32],
     count: u64,
+    salts: [u8; 32],
+}
+
+impl fmt::Debug for Random {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Whoever knows the keys knows the salts that are to come.
+        f.write_str("Random")
+    }
 }
 
 impl Random {
     /// From 32 bytes of the host's entropy, drawn anew at each start.
     pub(crate) fn new(entropy: &[u8; 32]) -> Self {
-        Self { key: blake3::derive_key("consilience replica randomness v1", entropy), count: 0 }
+        Self {
+            key: blake3::derive_key("consilience replica randomness v1", entropy),
+            count: 0,
+            salts: blake3::derive_key("consilience replica salts v1", entropy),
+        }
+    }
+
+    /// The salt of an entry that is written in this start. Other starts have other salts, so an entry that was given up
+    /// before it left says nothing of the one in its place.
+    fn salt(&self, log: &LogId, seq: u64) -> [u8; SALT_BYTES] {
+        let mut entry = [0; 40];
+        entry[..32].copy_from_slice(log.as_bytes());
+        entry[32..].copy_from_slice(&seq.to_le_bytes());
+        let [a, b, c, d, ..] = *blake3::keyed_hash(&self.salts, &entry).as_bytes();
+        [a, b, c, d]
     }
 
     pub(crate) fn next(&mut self) -> [u8; 32] {
@@ -121,6 +143,11 @@ impl Author {
         let mut clock = if self.clock.time() > latest { Hlc::ZERO } else { self.clock };
         clock.observe(set.log(log).map_or(Hlc::ZERO, Log::last_hlc));
         clock.tick(now)
+    }
+
+    /// The salt of a log's next entry.
+    pub(crate) fn salt(&self, set: &LogSet, log: &LogId) -> [u8; SALT_BYTES] {
+        self.random.salt(log, set.log(log).map_or(0, Log::size))
     }
 
     /// Notes the stamp that an entry was given.

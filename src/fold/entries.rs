@@ -6,7 +6,6 @@
 //! The invariant: [`revert`](TopicState::revert) takes back the changes that [`apply`](TopicState::apply) made, unless
 //! a later entry of the log has replaced them.
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -54,7 +53,6 @@ impl TopicState {
     fn apply_op(&mut self, at: &mut At<'_>, index: u16, op: Op<'_>) {
         match op {
             Op::Set { key, value, ends } => {
-                self.end_missing(at, key, true);
                 self.name_all(at, ends);
                 let place = LocalDot { origin: at.log, counter: counter(at.entry.seq, index) };
                 let item = (key, value, at.entry.hlc);
@@ -64,7 +62,6 @@ impl TopicState {
                 }
             }
             Op::Remove { key, ends } => {
-                self.end_missing(at, key, true);
                 self.end_key(at, key);
                 self.name_all(at, ends);
             }
@@ -95,17 +92,12 @@ impl TopicState {
 
     fn revert_op(&mut self, at: &At<'_>, index: u16, op: Op<'_>) {
         match op {
-            Op::Set { key, ends, .. } => {
+            Op::Set { ends, .. } => {
                 let place = LocalDot { origin: at.log, counter: counter(at.entry.seq, index) };
                 self.unlist_at(at, place);
                 self.unname_all(at, ends);
-                self.end_missing(at, key, false);
             }
-            Op::Remove { key, ends } => {
-                self.unname_all(at, ends);
-                self.end_missing(at, key, false);
-            }
-            Op::End { ends } => self.unname_all(at, ends),
+            Op::Remove { ends, .. } | Op::End { ends } => self.unname_all(at, ends),
             Op::Relist { incarnation, counter, stamp, .. } => {
                 if let Some(place) = self.relisted_dot(at, incarnation, counter)
                     && stamp <= at.entry.hlc
@@ -291,34 +283,6 @@ impl TopicState {
         }
     }
 
-    /// A statement on a key in a log whose first entries are missing ends the log's dots there that are missing,
-    /// wherever they are listed.
-    fn end_missing(&mut self, at: &At<'_>, key: &[u8], comes: bool) {
-        let (log, collection) = (at.log, at.collection);
-        let member = self.at_mut(log);
-        let hollow = member.hollow;
-        if hollow == 0 && member.ends.is_empty() {
-            return;
-        }
-        let name = (collection, Box::from(key));
-        if comes && hollow > 0 && at.entry.seq >= hollow {
-            *member.ends.entry(name).or_default() += 1;
-        } else if let Some(count) = member.ends.get_mut(&name).filter(|_| !comes) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                member.ends.remove(&name);
-            }
-        } else {
-            return;
-        }
-        let Some(dots) = self.dots(collection) else { return };
-        let missing = dots.shared_in(log, 0..counter(hollow, 0)).into_iter();
-        let of_key = |place: &LocalDot| dots.listings(*place).iter().any(|listing| *listing.item.key == *key);
-        for place in missing.filter(of_key).collect::<Vec<_>>() {
-            self.refresh(collection, place);
-        }
-    }
-
     fn name_all(&mut self, at: &At<'_>, ends: Refs<'_>) {
         for found in ends {
             if self.dots_mut(at.collection).is_some_and(|dots| dots.name(&found)) {
@@ -395,10 +359,7 @@ impl TopicState {
     fn is_listed(&self, set: &LogSet, table: Option<usize>, origin: LogIndex, found: &Ref) -> bool {
         let place = LocalDot { origin, counter: found.counter };
         let (member, seq) = (self.at(origin), seq_of(found.counter));
-        if member.invalid {
-            return false;
-        }
-        // Nobody answers for it yet, or a part of the log is on its way.
+        // Nobody answers for it yet, or not any more, or a part of the log is on its way.
         let own = member.counts && seq < member.to;
         if !own && member.claimed() <= seq || set.log(&member.id).is_some_and(|log| !log.gaps().is_empty()) {
             return true;
@@ -421,7 +382,7 @@ impl TopicState {
         let mut found: BTreeSet<(usize, LocalDot)> = BTreeSet::new();
         if self.at(log).counts {
             for entry in set.acknowledged_entries(&id, from, to) {
-                let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
+                let Ok(said) = Transaction::of(&entry) else { continue };
                 let mut collection = 0;
                 for item in said.items() {
                     match item {
@@ -478,7 +439,7 @@ impl TopicState {
         let Some(dots) = self.dots(collection) else { return };
         let origin = self.at(place.origin);
         let seq = seq_of(place.counter);
-        let own = (origin.counts && seq < origin.to && seq >= origin.hollow).then_some(place.origin);
+        let own = (origin.counts && seq < origin.to).then_some(place.origin);
         let others = origin.claims.iter().filter(|(_, below)| seq < **below).map(|(log, _)| *log);
         let listings = dots.listings(place);
         let mut said = None;
@@ -492,10 +453,7 @@ impl TopicState {
             }
         }
         let alias = origin.id.alias();
-        let missing = seq < origin.hollow;
-        let ended = |key: &[u8]| missing && origin.ends.contains_key(&(collection, key.into()));
-        let counts =
-            |item: &&Listed| agreed && !dots.is_named(alias, place.counter, item.tag) && !ended(&item.key);
+        let counts = |item: &&Listed| agreed && !dots.is_named(alias, place.counter, item.tag);
         let live = said.filter(counts).cloned();
         let dot = self.dot(place);
         let was = dots.live.entry_of(&dot).map(|entry| entry.key.to_vec());

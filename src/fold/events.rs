@@ -39,7 +39,7 @@ impl EventIndex {
     pub(crate) fn take(&mut self, set: &LogSet, change: &Change) {
         match change {
             Change::Applicable { log, from, to } => self.extend(set, log, *from, *to),
-            Change::Dropped { log, below } | Change::Retired { log, below } => {
+            Change::Dropped { log, below } => {
                 let Some(place) = self.places.get(log).copied() else { return };
                 let (first, stamps) = &mut self.stamps[place as usize];
                 while *first < *below {
@@ -73,6 +73,10 @@ impl EventIndex {
         }
         for entry in set.log(log).into_iter().flat_map(|log| log.entries(from, to)) {
             stamps.push_back(entry.hlc);
+            if entry.is_opaque() {
+                // It has its place among the others of its log, and says nothing.
+                continue;
+            }
             self.by_stamp.insert((entry.hlc, place, entry.seq));
             for citation in entry.citations() {
                 let size = self.cited.entry(citation.log).or_default();

@@ -45,8 +45,6 @@ pub(crate) struct Fold {
 pub(crate) struct Folded {
     /// Entries that say nothing here: the log, the entry's number, and why.
     pub(crate) inert: Vec<(LogId, u64, PayloadError)>,
-    /// Logs that others began to answer for or ceased to, in the order in which that happened.
-    pub(crate) claimed: Vec<(Topic, LogId)>,
 }
 
 impl Fold {
@@ -137,11 +135,10 @@ impl Fold {
             Change::Applicable { from, to, .. } => {
                 self.topic_mut(topic).extend(set, log, (*from, *to), folded);
             }
-            Change::Dropped { below, .. } | Change::Retired { below, .. } => {
-                self.topic_mut(topic).drop_below(set, id, *below, folded);
+            Change::Dropped { below, .. } => self.topic_mut(topic).drop_below(set, id, *below),
+            Change::Replaced { .. } | Change::Closed { .. } | Change::Invalidated { .. } => {
+                self.topic_mut(topic).clear(set, id);
             }
-            Change::Replaced { .. } => self.topic_mut(topic).clear(set, id, false, folded),
-            Change::Invalidated { .. } => self.topic_mut(topic).clear(set, id, true, folded),
             _ => {}
         }
     }

@@ -326,7 +326,7 @@ impl Notices {
 
     pub(crate) fn inert(&mut self, log: LogOpening, seq: u64, error: PayloadError) {
         self.push(match error {
-            PayloadError::NeedsUpgrade(_) => Notice::NeedsUpgrade { log, seq },
+            PayloadError::NeedsUpgrade(_) | PayloadError::Opaque => Notice::NeedsUpgrade { log, seq },
             PayloadError::Malformed(_) => Notice::Malformed { log, seq },
         });
     }

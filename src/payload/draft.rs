@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use consilience_crdts::Hlc;
 use consilience_sync::codec::put_varint;
-use consilience_sync::{ENTRY_BYTES_MAX, Incarnation};
+use consilience_sync::{Closure, ENTRY_BYTES_MAX, Incarnation};
 
 use super::read::LOGS_MAX;
 use super::{CollectionId, CollectionKind, Ref, VERSION, index_of, put_bytes, seq_of};
@@ -50,7 +50,9 @@ struct Section {
 /// A payload in the making.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Draft {
-    retired: BTreeMap<Incarnation, u64>,
+    /// Not part of the payload: they stand in the entry's header.
+    closures: BTreeMap<Incarnation, u64>,
+    last_final: Option<Incarnation>,
     sections: BTreeMap<CollectionId, Section>,
     /// About how many bytes it has.
     bytes: usize,
@@ -87,10 +89,28 @@ impl Draft {
         self.section(id).ended.insert(ended);
     }
 
-    pub(crate) fn retire(&mut self, incarnation: Incarnation, below: u64) {
-        self.bytes += 14;
-        let held = self.retired.entry(incarnation).or_default();
+    /// Closes the log of an earlier incarnation.
+    pub(crate) fn close(&mut self, incarnation: Incarnation, below: u64) {
+        self.bytes += 20;
+        let held = self.closures.entry(incarnation).or_default();
         *held = below.max(*held);
+    }
+
+    /// Ends all logs of incarnations below.
+    pub(crate) fn end_below(&mut self, first: Incarnation) {
+        self.bytes += 20;
+        self.last_final = self.last_final.max(Some(first));
+    }
+
+    /// The closures, for the entry's header.
+    pub(crate) fn closures(&self) -> Vec<Closure> {
+        let all = self.closures.iter();
+        all.map(|(incarnation, below)| Closure { incarnation: *incarnation, below: *below }).collect()
+    }
+
+    /// The incarnation below which all are ended, for the entry's header.
+    pub(crate) const fn last_final(&self) -> Option<Incarnation> {
+        self.last_final
     }
 
     /// Whether this transaction writes a key.
@@ -134,7 +154,7 @@ impl Draft {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.retired.is_empty() && self.sections.is_empty()
+        self.closures.is_empty() && self.last_final.is_none() && self.sections.is_empty()
     }
 
     /// About how many bytes it has so far, logs that are named not counted.
@@ -178,15 +198,8 @@ impl Draft {
         let aliases = self.aliases();
         let mut out = Vec::with_capacity(self.bytes + aliases.len() * 8 + 8);
         out.push(VERSION);
-        put_varint(&mut out, (aliases.len() as u64) << 1 | u64::from(!self.retired.is_empty()));
+        put_varint(&mut out, aliases.len() as u64);
         out.extend(aliases.iter().flatten());
-        if !self.retired.is_empty() {
-            put_varint(&mut out, self.retired.len() as u64);
-        }
-        for (incarnation, below) in &self.retired {
-            out.extend(incarnation.as_u64().to_le_bytes());
-            put_varint(&mut out, *below);
-        }
         for (id, section) in &self.sections {
             section.write(id, &aliases, &mut out);
         }
@@ -298,7 +311,6 @@ mod tests {
             );
         }
         draft.couple(&trust, b"bob", true, 1 << 40);
-        draft.retire(Incarnation::from_u64(77), 12);
         draft.encode().unwrap()
     }
 
@@ -306,9 +318,7 @@ mod tests {
     fn what_is_written_is_read() {
         let bytes = draft();
         let read = Transaction::parse(&bytes).unwrap();
-        let retires = read.retires();
-        let mut said: Vec<(u64, u64, Vec<u8>)> =
-            retires.map(|(incarnation, below)| (incarnation.as_u64(), below, Vec::new())).collect();
+        let mut said: Vec<(u64, u64, Vec<u8>)> = Vec::new();
         for item in read.items() {
             said.push(match item {
                 Statement::Collection(id) => (0, 0, id.to_vec()),
@@ -329,7 +339,6 @@ mod tests {
         }
         let schema = CouplingSchema::with_half_life(60_000).unwrap().encode();
         let expected: Vec<(u64, u64, Vec<u8>)> = [
-            (77, 12, Vec::new()),
             (0, 0, b"\x00\x05tasks".to_vec()),
             (0, counter(1, 2), b"t3old".to_vec()),
             (1, counter(1, 2), b"t3old".to_vec()),
@@ -379,7 +388,7 @@ mod tests {
         longer.push(0);
         assert!(read(&longer).is_err());
         assert_eq!(read(&[1, 0]), Ok(()));
-        assert_eq!(read(&[1, 1, 0]), Err(DecodeError::NotCanonical.into()));
+        assert_eq!(read(&[1, 1, 0]), Err(DecodeError::Truncated.into()));
     }
 
     #[test]
@@ -389,7 +398,7 @@ mod tests {
             // Removes a key and ends one dot of each log, but for one.
             let payload = |unused: Option<u8>| {
                 let mut bytes = vec![VERSION];
-                put_varint(&mut bytes, u64::from(logs) << 1);
+                put_varint(&mut bytes, u64::from(logs));
                 bytes.extend((0..logs).flat_map(|log| [log; 8]));
                 bytes.extend(map.as_bytes());
                 bytes.extend([1, 1, 1, b'k']);

@@ -99,7 +99,7 @@ impl CollectionId {
 }
 
 /// A dot of another log, as a removal names it. The tag is the first 4 bytes of the leaf hash of the entry that minted
-/// it: nobody can name a dot that does not exist yet.
+/// it, which depends on the entry's salt: nobody can name a dot that does not exist yet, whatever is known of the write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ref {
     /// The first 8 bytes of the log's id.

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use consilience_crdts::{CouplingSchema, Hlc, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use consilience_sync::codec::{DecodeError, Reader};
-use consilience_sync::{Incarnation, LOG_SIZE_MAX};
+use consilience_sync::{Entry, Incarnation, LOG_SIZE_MAX};
 
 use super::{CollectionKind, NAME_BYTES_MAX, Ref, VERSION, counter};
 
@@ -20,6 +20,10 @@ pub(crate) enum PayloadError {
     /// A later version of the library wrote the payload.
     #[error("the payload is of version {0}, which this library does not read yet")]
     NeedsUpgrade(u8),
+    /// The entry says in its header that this library cannot read it: the payload is encrypted, or a field is critical
+    /// that is not known.
+    #[error("the entry is of a form that this library does not read yet")]
+    Opaque,
     /// The bytes are no payload.
     #[error(transparent)]
     Malformed(#[from] DecodeError),
@@ -81,14 +85,24 @@ impl Iterator for Refs<'_> {
 pub(crate) struct Transaction<'a> {
     /// The logs that it names, ascending.
     aliases: &'a [[u8; 8]],
-    /// How many incarnations it retires, and the bytes that say so.
-    retired: usize,
-    retires: &'a [u8],
     /// The bytes of the collections and their operations.
     items: &'a [u8],
 }
 
 impl<'a> Transaction<'a> {
+    /// What an entry says; see [`parse`](Self::parse).
+    ///
+    /// # Errors
+    ///
+    /// Also if the entry is opaque, whatever its payload looks like.
+    #[inline]
+    pub(crate) fn of(entry: &Entry<'a>) -> Result<Self, PayloadError> {
+        if entry.is_opaque() {
+            return Err(PayloadError::Opaque);
+        }
+        Self::parse(entry.payload().unwrap_or_default())
+    }
+
     /// Checks a payload. Allocates nothing, unless it names more than 64 logs.
     ///
     /// # Errors
@@ -101,36 +115,14 @@ impl<'a> Transaction<'a> {
             0 => return Err(DecodeError::Kind.into()),
             later => return Err(PayloadError::NeedsUpgrade(later)),
         }
-        // How many logs are named, and whether any are retired: mostly neither, so they share a byte.
-        let head = reader.varint_max(2 * LOGS_MAX as u64 + 1)?;
-        let logs = usize::try_from(head >> 1).map_err(|_| DecodeError::Limit)?;
+        let logs = usize::try_from(reader.varint_max(LOGS_MAX as u64)?).map_err(|_| DecodeError::Limit)?;
         let (aliases, _) = reader.take(logs * 8)?.as_chunks();
         if !aliases.is_sorted_by(|a, b| a < b) {
             return Err(DecodeError::NotCanonical.into());
         }
-        let retired = if head & 1 == 1 { reader.count(9)? } else { 0 };
-        if head & 1 == 1 && retired == 0 {
-            return Err(DecodeError::NotCanonical.into());
-        }
-        let start = reader.position();
-        let mut last = None;
-        for _ in 0..retired {
-            let (incarnation, below) = read_retire(&mut reader)?;
-            if last.is_some_and(|last| last >= incarnation) || below == 0 {
-                return Err(DecodeError::NotCanonical.into());
-            }
-            last = Some(incarnation);
-        }
-        let retires = reader.since(start);
         let start = reader.position();
         check_items(&mut reader, aliases)?;
-        Ok(Self { aliases, retired, retires, items: reader.since(start) })
-    }
-
-    /// Lower incarnations whose dots the writer answers for, ascending, and up to where.
-    pub(crate) fn retires(&self) -> impl Iterator<Item = (Incarnation, u64)> + use<'a> {
-        let mut reader = Reader::new(self.retires);
-        (0..self.retired).map_while(move |_| read_retire(&mut reader).ok())
+        Ok(Self { aliases, items: reader.since(start) })
     }
 
     /// Collections, each followed by the operations on it.
@@ -211,7 +203,7 @@ impl Used {
     }
 }
 
-/// Checks everything after the retirements.
+/// Checks everything after the names of logs.
 fn check_items<'a>(reader: &mut Reader<'a>, aliases: &'a [[u8; 8]]) -> Result<(), DecodeError> {
     let mut used = Used::none_of(aliases.len());
     let mut ops = 0_usize;
@@ -254,11 +246,6 @@ fn check_name(name: &[u8]) -> Result<(), DecodeError> {
 
 fn check_schema(schema: &[u8]) -> Result<(), DecodeError> {
     CouplingSchema::decode(schema).map(|_| ()).map_err(|_| DecodeError::Limit)
-}
-
-fn read_retire(reader: &mut Reader<'_>) -> Result<(Incarnation, u64), DecodeError> {
-    let incarnation = Incarnation::from_u64(u64::from_le_bytes(reader.array()?));
-    Ok((incarnation, reader.varint_max(LOG_SIZE_MAX)?))
 }
 
 /// A collection's kind, and the canonical bytes of its id.

@@ -134,7 +134,7 @@ impl<'a> EventsView<'a> {
 
     fn event(&self, log: &LogId, seq: u64) -> Option<Event<'a>> {
         let log = self.shown.set.log(log)?;
-        let entry = log.entry(seq)?;
+        let entry = log.entry(seq).filter(|entry| !entry.is_opaque())?;
         let event = Event {
             name: EventRef { log: *log.id(), seq },
             author: log.opening().agent,

@@ -20,6 +20,7 @@ const SEARCH_MS: u64 = 5_000;
 #[derive(Clone, Debug)]
 pub(crate) struct ReissuedEvent {
     pub(crate) hlc: Hlc,
+    pub(crate) epoch: u32,
     pub(crate) citations: Vec<Citation>,
     pub(crate) payload: Vec<u8>,
 }
@@ -34,15 +35,17 @@ struct Pending {
 
 impl PartialEq<Entry<'_>> for ReissuedEvent {
     fn eq(&self, entry: &Entry<'_>) -> bool {
-        self.hlc == entry.hlc && entry.payload() == Some(&self.payload[..])
+        (self.hlc, self.epoch) == (entry.hlc, entry.epoch)
+            && !entry.is_opaque()
+            && entry.payload() == Some(&self.payload[..])
     }
 }
 
 impl ReissuedEvent {
-    /// None of an event whose payload was erased.
+    /// None of an event whose payload was erased, or of which a part cannot be read.
     fn of(entry: &Entry<'_>) -> Option<Self> {
-        let citations = entry.citations().collect();
-        Some(Self { hlc: entry.hlc, citations, payload: entry.payload()?.into() })
+        let payload = entry.payload().filter(|_| !entry.is_opaque())?.into();
+        Some(Self { hlc: entry.hlc, epoch: entry.epoch, citations: entry.citations().collect(), payload })
     }
 }
 

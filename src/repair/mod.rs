@@ -25,6 +25,7 @@ pub(crate) use take_over::left_behind;
 use crate::author::Author;
 use crate::fold::Fold;
 use events::EventReissues;
+use reissue::Going;
 
 /// The note of the log store that names logs that local writers have left: they go on in their next incarnation.
 const LEFT: u8 = 1;
@@ -60,15 +61,13 @@ pub(crate) struct Repair {
     /// process may end before that.
     written: BTreeSet<LogId>,
     written_changed: bool,
+    /// Writers and topics whose whole content was queued in this run of changes.
+    taken: BTreeSet<(AgentId, Topic)>,
     events: EventReissues,
-    /// Since when a log does not count because it was retired.
-    retired: BTreeMap<LogId, Timestamp>,
-    /// How long its entries are kept then, in milliseconds.
-    retired_keep_ms: u64,
 }
 
 impl Repair {
-    pub(crate) fn new(retired_keep_ms: u64) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             now: Timestamp::EPOCH,
             left: BTreeSet::new(),
@@ -77,9 +76,8 @@ impl Repair {
             state: BTreeMap::new(),
             written: BTreeSet::new(),
             written_changed: false,
+            taken: BTreeSet::new(),
             events: EventReissues::default(),
-            retired: BTreeMap::new(),
-            retired_keep_ms,
         }
     }
 
@@ -94,9 +92,11 @@ impl Repair {
             self.written.extend(logs.iter().map(|log| LogId::from_bytes(*log)));
         }
         self.written.retain(|log| store.logs().log(log).is_some());
+        self.left.iter().for_each(|log| store.leave(log));
         if renew {
             let set = store.logs();
             self.left = set.logs().map(|log| *log.id()).filter(|log| set.is_local(log)).collect();
+            self.left.iter().for_each(|log| store.leave(log));
             self.note_left(store);
         }
     }
@@ -177,7 +177,7 @@ impl Repair {
         match (kind, change) {
             (LogKind::Event, change) => self.events.observe((set, fold), change, source, self.now),
             (LogKind::State, Change::Invalidated { log }) if own || set.is_local(log) => {
-                self.queue_reissue((set, fold), log, 0, false);
+                self.queue_all((set, fold), log);
             }
             _ => {}
         }
@@ -186,16 +186,26 @@ impl Repair {
         }
     }
 
-    /// Queues the content of an own log from an entry on; with `wrong`, because the log's stamps were wrong. Whether there
-    /// is any.
-    pub(crate) fn queue_reissue(
-        &mut self,
-        (set, fold): (&LogSet, &Fold),
-        log: &LogId,
-        first: u64,
-        wrong: bool,
-    ) -> bool {
-        let reissues = reissue::reissues((set, fold), log, first, wrong);
+    /// Queues the content of an own log that does not count any more, and with the first of several all that its agent's
+    /// logs list: as it was before, for a log that goes may show values again that another one had ended.
+    fn queue_all(&mut self, (set, fold): (&LogSet, &Fold), log: &LogId) {
+        let Some(opening) = set.log(log).map(Log::opening) else { return };
+        let first = self.taken.insert((opening.agent, opening.topic.clone()));
+        self.queue_reissue((set, fold), log, if first { Going::Agent } else { Going::Statements });
+    }
+
+    /// Notes that all changes so far were folded.
+    pub(crate) fn folded(&mut self) {
+        self.taken.clear();
+    }
+
+    /// Queues the live content of an own log to be stamped anew. Whether there is any.
+    pub(crate) fn queue_restamped(&mut self, state: (&LogSet, &Fold), log: &LogId) -> bool {
+        self.queue_reissue(state, log, Going::WronglyStamped)
+    }
+
+    fn queue_reissue(&mut self, state: (&LogSet, &Fold), log: &LogId, going: Going) -> bool {
+        let reissues = reissue::reissues(state, log, going);
         let any = reissues.is_some();
         if let Some((whose, mut reissued)) = reissues {
             self.state.entry(whose).or_default().append(&mut reissued);
@@ -203,43 +213,9 @@ impl Repair {
         any
     }
 
-    /// Notes whether a log ceased to count because it was retired, and lets its copy begin where it was taken over.
-    pub(crate) fn note_claimed(&mut self, (store, fold): (&mut LogStore, &Fold), topic: &Topic, log: &LogId) {
-        let Some((_, member)) = fold.topic(topic).and_then(|state| state.member(log)) else { return };
-        let below = member.claimed();
-        let (here, gone) = (member.to, !member.counts && !member.invalid);
-        if !member.invalid && (here == 0 || gone && here < below) {
-            // Not all of the log is here, and the entries that come may begin where the log was taken over.
-            store.allow_start(log, below);
-        }
-        if gone && here > 0 {
-            self.retired.entry(*log).or_insert(self.now);
-        } else if here > 0 || member.invalid {
-            self.retired.remove(log);
-        }
-    }
-
-    /// When [`expire`](Self::expire) or the events that wait for a search have something to do.
-    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
-        let retired =
-            self.retired.values().min().map(|since| since.saturating_add_millis(self.retired_keep_ms));
-        retired.into_iter().chain(self.events.due_at()).min()
-    }
-
-    /// Gives up the entries of logs that were retired in their whole size long ago.
-    pub(crate) fn expire(&mut self, store: &mut LogStore, fold: &Fold, now: Timestamp) {
-        // By the time as it is: one that was ahead once does not end what has to pass.
-        let due = |since: &Timestamp| since.saturating_add_millis(self.retired_keep_ms) <= now;
-        let logs: Vec<LogId> =
-            self.retired.iter().filter(|(_, since)| due(since)).map(|(log, _)| *log).collect();
-        for log in logs {
-            self.retired.remove(&log);
-            let topic = store.logs().log(&log).map(|log| log.opening().topic.clone());
-            let member = topic.and_then(|topic| fold.topic(&topic)?.member(&log));
-            if let Some((_, member)) = member.filter(|(_, member)| !member.counts && !member.invalid) {
-                store.retire(&log, member.to);
-            }
-        }
+    /// When the events that wait for a search are due.
+    pub(crate) const fn poll_timeout(&self) -> Option<Timestamp> {
+        self.events.due_at()
     }
 
     /// The next own log of which another history turned up, if there is one: entries not signed yet are taken back, to
@@ -260,11 +236,12 @@ impl Repair {
             // The entries of a backup are among those with which its writer went on; any others are known only here.
             if opening.kind == LogKind::State && !self.left.contains(&log) {
                 let signed = store.logs().log(&log).map_or(0, Log::signed_size);
-                self.queue_reissue((store.logs(), fold), &log, signed, false);
+                self.queue_reissue((store.logs(), fold), &log, Going::From(signed));
             }
             store.discard_unsigned(&log);
         }
         self.left.insert(log);
+        store.leave(&log);
         self.note_left(store);
         author.leave(&opening.agent, &log);
         true
@@ -324,7 +301,6 @@ impl Repair {
     /// Forgets everything of a topic, whose logs these were.
     pub(crate) fn forget_topic(&mut self, topic: &Topic, logs: &[LogId]) {
         for log in logs {
-            self.retired.remove(log);
             self.left.remove(log);
             self.written.remove(log);
         }

@@ -8,11 +8,11 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use consilience_crdts::{Hlc, Timestamp, Units};
+use consilience_crdts::{Dot, Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, Incarnation, LogId, LogKind, LogSet, Topic};
 
 use crate::author::{CHUNK_BYTES, stated};
-use crate::fold::{Fold, LocalDot, Table};
+use crate::fold::{Fold, Table};
 use crate::payload::{CollectionId, Draft, Op, Ref, Statement, Transaction, seq_of};
 
 /// Something that an invalid log listed.
@@ -29,10 +29,12 @@ const ENDS_MAX: usize = 4;
 
 #[derive(Clone, Debug)]
 enum What {
+    /// A value; and the dot that listed it, if it may be live afterwards all the same.
     Write {
         id: CollectionId,
         key: Box<[u8]>,
         value: Box<[u8]>,
+        dot: Option<Dot>,
     },
     /// With the time by the clock that it was stated by.
     Couple {
@@ -46,7 +48,8 @@ enum What {
         id: CollectionId,
         ended: Ref,
     },
-    Retire {
+    /// The log whose stamps were wrong is closed.
+    Close {
         incarnation: Incarnation,
         below: u64,
     },
@@ -58,43 +61,56 @@ impl What {
         match self {
             Self::Write { key, value, .. } => key.len() + value.len(),
             Self::Couple { key, .. } => key.len(),
-            Self::End { .. } | Self::Retire { .. } => 0,
+            Self::End { .. } | Self::Close { .. } => 0,
         }
     }
 }
 
-/// The content from an entry on of an own log that is about to be invalidated, or has to be written anew, at stamps of
-/// now if the log's own are wrong.
+/// The content that goes with an own log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Going {
+    /// From an entry on: the log goes on otherwise from there.
+    From(u64),
+    /// All of it is to be stamped anew.
+    WronglyStamped,
+    /// All of it, and with it all that its agent's other logs list: which of that others still list shows afterwards.
+    Agent,
+    /// The statements of the log itself: the rest was taken with another one.
+    Statements,
+}
+
+/// The content of an own log that is about to cease to count, or has to be stamped anew.
 pub(super) fn reissues(
     (set, fold): (&LogSet, &Fold),
     log: &LogId,
-    first: u64,
-    wrong: bool,
+    going: Going,
 ) -> Option<((AgentId, Topic), Vec<Reissued>)> {
     let held = set.log(log)?;
     let opening = held.opening().clone();
     let state = fold.topic(&opening.topic).filter(|_| opening.kind == LogKind::State)?;
-    let (index, member) = state.member(log)?;
-    // Of a log of which nothing stays also the dots that it took over: the logs that it retired count again then, or
-    // are not there any more.
-    let whole = first == 0;
+    let (_, member) = state.member(log)?;
+    let (first, wrong) = match going {
+        Going::From(first) => (first, false),
+        Going::WronglyStamped => (0, true),
+        Going::Agent | Going::Statements => (0, false),
+    };
+    let goes = |dot: Dot| match going {
+        Going::Agent => state.member_of(&dot.actor).is_some_and(|(_, origin)| origin.agent == member.agent),
+        Going::Statements => false,
+        Going::From(_) | Going::WronglyStamped => {
+            dot.actor == member.actor && seq_of(dot.counter) >= first
+        }
+    };
     let mut reissued = Vec::new();
     for collection in &state.collections {
         let Table::Dots(dots) = &collection.table else { continue };
-        let lists = |dot: consilience_crdts::Dot| {
-            let place =
-                state.member_of(&dot.actor).map(|(origin, _)| LocalDot { origin, counter: dot.counter });
-            place.is_some_and(|place| dots.listings(place).iter().any(|listing| listing.lister == index))
-        };
         for winner in dots.live.iter() {
-            let own = dots.live.siblings(winner.key).filter(|entry| {
-                let own = entry.dot.actor == member.actor && seq_of(entry.dot.counter) >= first;
-                own || whole && lists(entry.dot)
-            });
+            let own = dots.live.siblings(winner.key).filter(|entry| goes(entry.dot));
             if let Some(entry) = own.max_by_key(|entry| (entry.stamp, entry.dot.counter)) {
                 let (key, value) = (entry.key.into(), entry.value.into());
+                let dot = (going == Going::Agent).then_some(entry.dot);
                 let stamp = (!wrong).then_some(entry.stamp);
-                let what = What::Write { id: collection.id.clone(), key, value };
+                let what = What::Write { id: collection.id.clone(), key, value, dot };
                 reissued.push(Reissued { stamp, what });
             }
         }
@@ -104,17 +120,13 @@ pub(super) fn reissues(
     let mut kept = Vec::new();
     let (from, to) = (member.from.max(first), member.to);
     for entry in set.acknowledged_entries(log, from, to) {
-        let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
+        let Ok(said) = Transaction::of(&entry) else { continue };
         let mut id: &[u8] = &[];
         said.items().for_each(|item| match item {
             Statement::Collection(bytes) => id = bytes,
             Statement::Op(_, Op::Set { ends, .. } | Op::Remove { ends, .. } | Op::End { ends }) => {
-                for ended in ends.filter(|found| state.is_needed(set, id, found)) {
-                    kept.push(Reissued {
-                        stamp,
-                        what: What::End { id: CollectionId::from_bytes(id), ended },
-                    });
-                }
+                let what = |ended| What::End { id: CollectionId::from_bytes(id), ended };
+                kept.extend(ends.map(|ended| Reissued { stamp, what: what(ended) }));
             }
             Statement::Op(_, Op::Couple { key, weakens, instant }) => {
                 let id = CollectionId::from_bytes(id);
@@ -128,17 +140,10 @@ pub(super) fn reissues(
         });
     }
     reissued.append(&mut kept);
-    if whole {
-        let retired = member.own_claims().into_iter();
-        reissued.extend(retired.map(|(target, below)| {
-            let incarnation = state.at(target).incarnation;
-            Reissued { stamp, what: What::Retire { incarnation, below } }
-        }));
-    }
-    if whole && wrong {
+    if wrong {
         // Nobody else reads it before its time has come, so nobody here may either.
-        let retire = What::Retire { incarnation: opening.incarnation, below: member.to };
-        reissued.push(Reissued { stamp: None, what: retire });
+        let close = What::Close { incarnation: opening.incarnation, below: member.to };
+        reissued.push(Reissued { stamp: None, what: close });
     }
     (!reissued.is_empty()).then_some(((opening.agent, opening.topic), reissued))
 }
@@ -209,7 +214,10 @@ fn put(
 ) -> Vec<What> {
     let mut more = Vec::new();
     match what {
-        What::Write { id, key, value } => {
+        What::Write { id, key, value, dot } => {
+            if dot.is_some_and(|dot| is_settled((set, fold), topic, id, &dot)) {
+                return more;
+            }
             // The dots that the agent's logs still have there are ended; those that others wrote meanwhile are not.
             let mut ends = BTreeSet::new();
             if let Some(state) = fold.topic(topic)
@@ -245,8 +253,32 @@ fn put(
                 draft.couple(id, key, *weakens, *instant);
             }
         }
-        What::End { id, ended } => draft.end(id, *ended),
-        What::Retire { incarnation, below } => draft.retire(*incarnation, *below),
+        What::End { id, ended } => {
+            let state = fold.topic(topic);
+            if state.is_some_and(|state| state.is_needed(set, id.as_bytes(), ended)) {
+                draft.end(id, *ended);
+            }
+        }
+        What::Close { incarnation, below } => draft.close(*incarnation, *below),
     }
     more
+}
+
+/// Whether the value of a dot need not be written again: it is live all the same, or one of its agent's logs has ended it.
+fn is_settled((set, fold): (&LogSet, &Fold), topic: &Topic, id: &CollectionId, dot: &Dot) -> bool {
+    let Some(state) = fold.topic(topic) else { return false };
+    let Some((_, origin)) = state.member_of(&dot.actor) else { return false };
+    if let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
+        && dots.live.contains(dot)
+    {
+        return true;
+    }
+    // A later incarnation that has closed the dot's log had seen the dot: it has ended it, or would list it.
+    state.members.iter().filter(|member| member.agent == origin.agent && member.counts).any(|member| {
+        let (closures, _) = set.closures(&member.id);
+        let closes = |(closed, below): &(Incarnation, u64)| {
+            *closed == origin.incarnation && seq_of(dot.counter) < *below
+        };
+        closures.iter().any(closes)
+    })
 }

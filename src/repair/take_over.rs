@@ -1,17 +1,22 @@
-//! Taking over: a later incarnation lists the dots that an earlier one left, and retires it.
+//! Taking over: a later incarnation lists the dots that an earlier one left, and closes it.
 //!
-//! The invariant: a log that retires another says of that one, before or with the retirement, everything that is live
-//! or still needed.
+//! The invariant: a log that closes another says of that one, before the closure or with it, everything that is live or
+//! still needed.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consilience_crdts::{Hlc, Timestamp, Units};
-use consilience_sync::{LogId, LogSet, Topic};
+use consilience_sync::{Incarnation, LogId, LogSet, Topic};
 
 use crate::author::{Kept, stated};
 use crate::fold::{Fold, LocalDot, Member, Table, TopicState};
 use crate::payload::{CollectionId, Op, Ref, Relisted, Statement, Transaction, seq_of};
+
+/// A log that has closed more than so many others ends the earlier ones for good,
+const CLOSURES_KEPT_MAX: usize = 32;
+/// all but so many of the latest.
+const CLOSURES_KEPT: usize = 16;
 
 /// The remains of earlier incarnations that a log has not taken over.
 pub(crate) fn left_behind(
@@ -24,26 +29,37 @@ pub(crate) fn left_behind(
     let Some(state) = fold.topic(topic) else { return none };
     let Some(opening) = set.log(log).map(|log| log.opening()) else { return none };
     let own = state.member(log);
-    let claims = own.map(|(_, member)| member.own_claims()).unwrap_or_default();
+    let (closures, last_final) = set.closures(log);
+    let mut closed: BTreeMap<Incarnation, u64> = closures.iter().copied().collect();
+    let mut over = last_final;
     let mut wanted: BTreeMap<u32, u64> = BTreeMap::new();
     let mut tails: Vec<&Member> = Vec::new();
     for (index, member) in (0..).zip(&state.members) {
         let lower = member.agent == opening.agent && member.incarnation < opening.incarnation;
         let partly = set.log(&member.id).is_none_or(|log| !log.gaps().is_empty());
-        if !lower || !member.counts || partly || member.to <= claims.get(&index).copied().unwrap_or(0) {
+        let below = closed.get(&member.incarnation).copied().unwrap_or(0);
+        if !lower || !member.counts || partly || member.to <= below {
             continue;
         }
         tails.push(member);
-        let below = wanted.entry(index).or_default();
-        *below = member.to.max(*below);
-        for (target, below) in member.own_claims() {
-            let known = wanted.entry(target).or_default();
-            *known = below.max(*known);
-        }
+        wanted.insert(index, member.to);
     }
-    wanted.retain(|target, below| *below > claims.get(target).copied().unwrap_or(0));
     if tails.is_empty() {
         return none;
+    }
+    for member in &tails {
+        let (closures, last_final) = set.closures(&member.id);
+        over = over.max(last_final);
+        for (incarnation, below) in closures.iter().copied().chain([(member.incarnation, member.to)]) {
+            let most = closed.entry(incarnation).or_default();
+            if *most < below {
+                *most = below;
+                if let Some(target) = state.incarnation_of(&opening.agent, incarnation) {
+                    let known = wanted.entry(target).or_default();
+                    *known = below.max(*known);
+                }
+            }
+        }
     }
     let mut kept = Vec::new();
     relist_taken_over(set, state, own.map(|(index, _)| index), &wanted, stamp, &mut kept);
@@ -59,7 +75,16 @@ pub(crate) fn left_behind(
             _ => true,
         });
     }
-    kept.extend(wanted.iter().map(|(target, below)| Kept::Retire(state.at(*target).incarnation, *below)));
+    // Of many closures the latest stay: earlier logs, of which nothing new has turned up for so long, are over for good.
+    if closed.len() > CLOSURES_KEPT_MAX {
+        over = over.max(closed.keys().rev().nth(CLOSURES_KEPT - 1).copied());
+    }
+    let above = |incarnation: &Incarnation| over.is_none_or(|first| *incarnation >= first);
+    let new = |(incarnation, below): &(Incarnation, u64)| {
+        closures.binary_search(&(*incarnation, *below)).is_err() && above(incarnation)
+    };
+    kept.extend(closed.into_iter().filter(new).map(|(incarnation, below)| Kept::Close(incarnation, below)));
+    kept.extend(over.filter(|_| over != last_final).map(Kept::Final));
     kept
 }
 
@@ -126,7 +151,7 @@ fn repeat((set, state): (&LogSet, &TopicState), member: &Member, now: Timestamp,
     let mut named: BTreeSet<(Vec<u8>, Ref)> = BTreeSet::new();
     let Some(log) = set.log(&member.id) else { return };
     for entry in log.entries(member.from, member.to) {
-        let Ok(said) = Transaction::parse(entry.payload().unwrap_or_default()) else { continue };
+        let Ok(said) = Transaction::of(&entry) else { continue };
         let mut id: &[u8] = &[];
         said.items().for_each(|item| match item {
             Statement::Collection(bytes) => id = bytes,

@@ -22,7 +22,7 @@ use core::fmt;
 
 use consilience_crdts::Timestamp;
 use consilience_sync::session::Sessions;
-use consilience_sync::{LogId, LogSet, LogStore, MeshId, Recovery, Topic, TopicError, TopicFilter};
+use consilience_sync::{LogSet, LogStore, MeshId, Recovery, Topic, TopicError, TopicFilter};
 
 pub use config::Config;
 pub use error::{AppendEventError, CommitError};
@@ -185,17 +185,12 @@ impl Replica {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.store.handle_timeout(now);
         self.settle(now, Source::Host);
-        self.repair.expire(&mut self.store, &self.fold, now);
-        self.settle(now, Source::Host);
         self.sessions.handle_timeout(now);
     }
 
     /// Forgets a topic and everything in it. Its logs come back from peers if they are admitted again.
     pub fn purge(&mut self, topic: &Topic) {
-        let members = self.fold.topic(topic).into_iter().flat_map(|state| &state.members);
-        let members: Vec<LogId> = members.map(|member| member.id).collect();
         let logs = self.store.forget_topic(topic);
-        members.iter().for_each(|log| self.store.allow_start(log, 0));
         self.fold.remove(topic);
         self.author.forget_topic(topic);
         self.repair.forget_topic(topic, &logs);

@@ -48,10 +48,9 @@ impl Replica {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = random.next();
         let mut limits = config.limits;
         limits.seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let retired_keep_ms = limits.invalid_keep_ms;
         let (mut store, mut recovery) = LogStore::open(config.mesh, limits, config.admit, opened, now)?;
         sessions.restore(&recovery.marks);
-        let mut repair = Repair::new(retired_keep_ms);
+        let mut repair = Repair::new();
         repair.restore(&mut store, &recovery.notes, in_memory || recovery.own_lost);
         // They are of use once.
         (recovery.marks, recovery.notes) = (Vec::new(), Vec::new());

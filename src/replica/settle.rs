@@ -1,7 +1,7 @@
 //! Settling: the steps that follow each change of the logs, one after the other, until none has anything left to do.
 //!
 //! ```text
-//! fold     the changes of the logs, with their consequences for logs that were taken over
+//! fold     the changes of the logs
 //! leave    own logs of which another history turned up
 //! reissue  own state that was invalidated or wrongly stamped; own events that a fork took out
 //! ```
@@ -61,21 +61,13 @@ impl Replica {
         }
     }
 
-    /// Folds all changes of the logs, those included that logs cause which were taken over, and notes the news to be
-    /// reported and the forks to be repaired.
+    /// Folds all changes of the logs, and notes the news to be reported and the forks to be repaired.
     pub(super) fn fold_changes(&mut self, source: Source) {
         let mut folded = Folded::default();
-        loop {
-            while let Some(change) = self.store.poll_change() {
-                self.fold_change(&change, source, &mut folded);
-            }
-            if folded.claimed.is_empty() {
-                break;
-            }
-            for (topic, log) in folded.claimed.drain(..) {
-                self.repair.note_claimed((&mut self.store, &self.fold), &topic, &log);
-            }
+        while let Some(change) = self.store.poll_change() {
+            self.fold_change(&change, source, &mut folded);
         }
+        self.repair.folded();
         for (log, seq, error) in folded.inert {
             let Some(opening) = self.store.logs().log(&log).map(|log| log.opening().clone()) else {
                 continue;
@@ -114,7 +106,7 @@ impl Replica {
         let OwnLog { log, ahead } = self.author.own_log(&mut self.store, agent, topic, kind, now)?;
         match (ahead, kind) {
             (Some(ahead), LogKind::State) => {
-                self.repair.queue_reissue((self.store.logs(), &self.fold), &ahead, 0, true);
+                self.repair.queue_restamped((self.store.logs(), &self.fold), &ahead);
                 self.notices.restamped(*agent, topic.clone());
             }
             (Some(ahead), LogKind::Event) => self.tell_events_ahead(&ahead, now),
@@ -134,7 +126,7 @@ impl Replica {
         }
     }
 
-    /// Appends an own entry. It is not folded yet.
+    /// Appends an own entry, with a salt of this start. It is not folded yet.
     pub(super) fn append<'p>(
         &mut self,
         log: &LogId,
@@ -148,7 +140,8 @@ impl Replica {
                 if stamp > last { stamp } else { last.tick(stamp.time()) }
             }
         };
-        let appended = self.store.append(log, &entry(hlc))?;
+        let salt = self.author.salt(self.store.logs(), log);
+        let appended = self.store.append(log, &NewEntry { salt, ..entry(hlc) })?;
         if matches!(stamp, Stamp::Now(_)) {
             self.author.stamped(hlc);
         }
@@ -169,7 +162,13 @@ impl Replica {
     ) -> Result<RecordId, CommitError> {
         let payload = draft.encode()?;
         let base = base.unwrap_or_else(|| self.store.logs().log(log).map_or(0, Log::base));
-        let (_, record) = self.append(log, stamp, |hlc| NewEntry { base, ..NewEntry::new(hlc, &payload) })?;
+        let (closures, last_final) = (draft.closures(), draft.last_final());
+        let (_, record) = self.append(log, stamp, |hlc| NewEntry {
+            base,
+            closures: &closures,
+            last_final,
+            ..NewEntry::new(hlc, &payload)
+        })?;
         self.fold_changes(Source::Host);
         Ok(record)
     }
@@ -286,8 +285,8 @@ impl Replica {
             None => *log.insert(self.own_log(agent, topic, LogKind::Event, self.repair.now())?),
         };
         let base = self.store.logs().log(&log).map_or(0, Log::base);
-        let entry =
-            |hlc| NewEntry { base, citations: &event.citations, ..NewEntry::new(hlc, &event.payload) };
+        let ReissuedEvent { epoch, citations, payload, .. } = event;
+        let entry = |hlc| NewEntry { base, epoch: *epoch, citations, ..NewEntry::new(hlc, payload) };
         self.append(&log, Stamp::Again(event.hlc), entry)?;
         Ok(())
     }

@@ -104,9 +104,10 @@ pub use identity::{
     NamedOpening, OpeningError, SignError, Signature, Signer, SigningTag, Topic, TopicError, TopicFilter,
 };
 pub use log::{
-    Allowance, AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, Entry, EntryFlags, Evidence,
-    EvidenceError, ForkSearch, Gone, Have, HeadError, KeepError, LOG_SIZE_MAX, Log, LogFront, NewEntry,
-    Range, RangeForm, ReceiveError, Received, SearchStep, SignedHead, UncheckedEvidence, VerifiedRange, Want,
+    Allowance, AppendError, CITATIONS_MAX, CLOSURES_MAX, Citation, Closure, ENTRY_BYTES_MAX, Entry,
+    EntryFlags, Evidence, EvidenceError, ForkSearch, Gone, Have, HeadError, KeepError, LOG_SIZE_MAX, Log,
+    LogFront, NewEntry, Range, RangeForm, ReceiveError, Received, SALT_BYTES, SearchStep, SignedHead,
+    UncheckedEvidence, VerifiedRange, Want,
 };
 pub use logset::{
     Admission, Answer, Change, HeadStep, Limits, LogSet, Move, Offer, OpenError, Replay, ReplayError,

@@ -28,5 +28,7 @@ mod offers;
 mod quotas;
 #[path = "logset/restored.rs"]
 mod restored;
+#[path = "logset/succession.rs"]
+mod succession;
 
 use consilience_test_support::logsets as world;

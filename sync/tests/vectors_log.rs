@@ -307,6 +307,32 @@ fn malformed_bytes_are_refused_for_the_reason_named_and_change_nothing() {
     assert!(refused >= 60, "{refused}");
 }
 
+/// The extension of an entry, as `docs/wire/log.md` has it.
+fn spelt(entry: &Entry<'_>) -> Vec<u8> {
+    let mut extension = Vec::new();
+    let mut field = |kind: u8, content: Vec<u8>| {
+        if !content.is_empty() {
+            extension.push(kind);
+            varint(&mut extension, content.len() as u64);
+            extension.extend(content);
+        }
+    };
+    let mut content = Vec::new();
+    for citation in entry.citations() {
+        content.extend_from_slice(&citation.log);
+        varint(&mut content, citation.size);
+        content.extend(citation.root.iter().flat_map(|root| *root.as_bytes()));
+    }
+    field(1, core::mem::take(&mut content));
+    for closure in entry.closures() {
+        content.extend(closure.incarnation.as_u64().to_le_bytes());
+        varint(&mut content, closure.below);
+    }
+    field(2, content);
+    field(3, entry.last_final().map_or_else(Vec::new, |last| last.as_u64().to_le_bytes().to_vec()));
+    extension
+}
+
 /// The keyed hashes of `docs/wire/log.md`, computed without the library.
 struct Derived {
     id: [u8; 32],
@@ -332,31 +358,25 @@ impl Derived {
     }
 
     fn leaf(&self, entry: &Entry<'_>) -> [u8; 32] {
-        let cites: Vec<_> = entry.citations().collect();
-        let flags = u32::from(entry.flags.bits()) * 16 + u32::from(!cites.is_empty());
+        let extension = spelt(entry);
         let payload = entry.payload().unwrap();
+        let salted = [&entry.salt().unwrap()[..], payload].concat();
         let mut bytes = [
-            &flags.to_le_bytes()[..],
+            &[entry.flags.bits(), u8::from(!extension.is_empty())][..],
+            &(payload.len() as u16).to_le_bytes(),
+            &entry.epoch.to_le_bytes(),
             &entry.seq.to_le_bytes(),
             &entry.base.to_le_bytes(),
             &entry.hlc.to_bits().to_le_bytes(),
-            &(payload.len() as u32).to_le_bytes(),
-            blake3::keyed_hash(&self.key("consilience log payload v1"), payload).as_bytes(),
+            blake3::keyed_hash(&self.key("consilience log payload v2"), &salted).as_bytes(),
         ]
         .concat();
         assert_eq!(bytes.len(), 64);
-        if !cites.is_empty() {
-            let mut spelt = Vec::new();
-            varint(&mut spelt, cites.len() as u64);
-            for citation in cites {
-                spelt.extend_from_slice(&citation.log);
-                varint(&mut spelt, citation.size);
-                spelt.extend(citation.root.iter().flat_map(|root| *root.as_bytes()));
-            }
-            let hash = blake3::keyed_hash(&self.key("consilience log cites v1"), &spelt);
+        if !extension.is_empty() {
+            let hash = blake3::keyed_hash(&self.key("consilience log extension v2"), &extension);
             bytes.extend_from_slice(hash.as_bytes());
         }
-        *blake3::keyed_hash(&self.key("consilience log leaf v1"), &bytes).as_bytes()
+        *blake3::keyed_hash(&self.key("consilience log leaf v2"), &bytes).as_bytes()
     }
 
     /// RFC 6962 §2.1, word for word.
@@ -370,7 +390,7 @@ impl Derived {
         }
         let (left, right) = leaves.split_at(split);
         let both = [self.root(left), self.root(right)].concat();
-        *blake3::keyed_hash(&self.key("consilience log node v1"), &both).as_bytes()
+        *blake3::keyed_hash(&self.key("consilience log node v2"), &both).as_bytes()
     }
 }
 

@@ -8,7 +8,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::journal::{JournalCorrupt, Record, RecordId, Snapshot, recover};
-use consilience::sync::{Hash, Limits, LogId, LogKind, LogSet, Relay, Signer as _};
+use consilience::sync::{Hash, Limits, LogId, LogKind, LogOpening, LogSet, Relay, Signer as _};
 use consilience::{Opened, Stored};
 
 use crate::meetings::{Met, meet};
@@ -154,6 +154,7 @@ const STEPS: [Step; 87] = [
 /// What a relay holds of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
+    opening: LogOpening,
     /// The entries that count, and the root up to the last of them.
     counts: (u64, u64),
     root: Option<Hash>,
@@ -172,7 +173,7 @@ fn view(relay: &Relay) -> View {
         let evidence = logs.evidence(log.id()).map(|evidence| evidence.as_bytes().to_vec());
         let held = log.held().map(|(from, to)| (from.max(counts.0), to)).filter(|(from, to)| from < to);
         let held = held.filter(|_| evidence.is_none()).collect();
-        (*log.id(), Held { counts, root: log.root_at(counts.1), held, evidence })
+        (*log.id(), Held { opening: log.opening().clone(), counts, root: log.root_at(counts.1), held, evidence })
     });
     held.collect()
 }
@@ -181,7 +182,10 @@ fn view(relay: &Relay) -> View {
 fn assert_holds(relay: &Relay, before: &View, name: &str) {
     let logs = relay.logs();
     for (log, before) in before {
-        let there = logs.log(log).unwrap_or_else(|| panic!("{name}: {log:?} is gone"));
+        let Some(there) = logs.log(log) else {
+            assert!(is_over(logs, before), "{name}: {log:?} is gone");
+            continue;
+        };
         let evidence = logs.evidence(log);
         assert!(before.evidence.is_none() || evidence.is_some(), "{name}: evidence of {log:?} is gone");
         if evidence.is_some() == before.evidence.is_some() {
@@ -192,6 +196,22 @@ fn assert_holds(relay: &Relay, before: &View, name: &str) {
             }
         }
     }
+}
+
+/// Whether a later incarnation that is there has closed or ended what was held of a log, or is forked.
+fn is_over(logs: &LogSet, before: &Held) -> bool {
+    let Held { opening, counts: (_, size), .. } = before;
+    let later = logs.logs().filter(|log| {
+        let other = log.opening();
+        opening.kind == LogKind::State
+            && (other.kind, other.agent, &other.topic) == (opening.kind, opening.agent, &opening.topic)
+            && other.incarnation > opening.incarnation
+    });
+    later.into_iter().any(|log| {
+        let (closures, last_final) = logs.closures(log.id());
+        let closed = closures.iter().any(|(closed, below)| *closed == opening.incarnation && below >= size);
+        closed || last_final > Some(opening.incarnation) || logs.evidence(log.id()).is_some()
+    })
 }
 
 fn heads(logs: &LogSet) -> [u8; 32] {

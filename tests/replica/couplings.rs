@@ -156,11 +156,11 @@ fn an_instant_that_nobody_could_have_made_is_inert() {
     let instant = |half_lives: u64| (START / HOUR + half_lives) << 24;
     for inflated in [u64::MAX, instant(100), instant(39)] {
         let op = op_strengthen("eve", inflated);
-        mallory.append(&payload(&[], &[], &[(id.clone(), vec![op])]), stamp);
+        mallory.append(&payload(&[], &[(id.clone(), vec![op])]), stamp);
     }
     // 2^8 caps of 65,536 are 38 half-lives above a grain, 2^-10 of a floor of 1/16; this is less.
     let op = op_strengthen("joe", instant(20));
-    mallory.append(&payload(&[], &[], &[(id, vec![op])]), stamp);
+    mallory.append(&payload(&[], &[(id, vec![op])]), stamp);
     let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
     ada.strengthen("eve", 5, at(1));
     ada.take(&mallory.bundle(at(2)), at(2));

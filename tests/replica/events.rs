@@ -1,11 +1,11 @@
 //! The promises about events, one by one.
 
 use consilience::crdts::Hlc;
-use consilience::sync::{LogKind, SetError};
+use consilience::sync::{Hash, Incarnation, LogKind, LogOpening, SetError, Signer, SigningTag};
 use consilience::{AppendEventError, EventRef, Notice};
 
-use super::hand::Hand;
-use super::world::{Disk, How, Node, TOPIC, at, topic};
+use super::hand::{self, Hand};
+use super::world::{Disk, How, Node, TOPIC, at, keys, mesh, topic};
 
 fn stamp(ms: u64) -> Hlc {
     Hlc::new(at(ms), 0)
@@ -308,4 +308,61 @@ fn an_event_log_written_by_hand_may_say_anything() {
     assert_eq!(ada.replica.stats(Some(&topic())).events, 3);
     let ada = Node::open(0, 3, Disk { snapshot: None, records: ada.records.clone() }, How::Resumed, at(4));
     assert_eq!(ada.replica.stats(None).events, 3);
+}
+
+/// A bundle with an event log of one event that has a field of this kind: no writer of this library writes it, so it is
+/// put together from `docs/wire/log.md`.
+fn with_a_field(kind: u8) -> (Vec<u8>, consilience::sync::LogId) {
+    let opening = LogOpening {
+        topic: topic(),
+        kind: LogKind::Event,
+        agent: keys(8).agent(),
+        incarnation: Incarnation::from_u64(5),
+    };
+    let id = opening.log_id(&mesh());
+    let keyed = |use_: &str, bytes: &[u8]| {
+        let key = blake3::derive_key(&format!("consilience log {use_} v2"), id.as_bytes());
+        *blake3::keyed_hash(&key, bytes).as_bytes()
+    };
+    let (millis, body, fields) = (at(1).as_millis(), b"saltsaid", [kind, 1, b'?']);
+    let mut leaf = vec![0, 1, 4, 0, 0, 0, 0, 0];
+    // Number and base.
+    leaf.extend([0; 16]);
+    leaf.extend((millis << 16).to_le_bytes());
+    leaf.extend(keyed("payload", body));
+    leaf.extend(keyed("extension", &fields));
+    let root = keyed("leaf", &leaf);
+    let mut message = SigningTag::Head.as_bytes().to_vec();
+    message.extend(id.as_bytes());
+    message.extend([1_u64.to_le_bytes(), 0_u64.to_le_bytes(), millis.to_le_bytes()].concat());
+    message.extend(Hash::from_bytes(root).as_bytes());
+    let signature = keys(8).sign(&message).unwrap();
+    let mut range = vec![0x20, 0, 1, 4 << 3 | 1 << 1 | 1, 2];
+    range.extend(hand::varint(millis));
+    range.extend([3, kind, 1, b'?']);
+    range.extend(body);
+    range.push(0);
+    range.extend(signature.as_bytes());
+    let parts = [(1, opening.encode(&mesh())), (3, [&id.alias()[..], &range].concat())];
+    (hand::bundle(&mesh(), &parts), id)
+}
+
+#[test]
+fn an_event_with_a_critical_field_that_is_not_known_says_nothing_and_is_held_and_passed_on() {
+    for (kind, said) in [(0x80, 1), (0xff, 1), (0x7f, 0), (4, 0), (0, 0)] {
+        let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+        let (bundle, log) = with_a_field(kind);
+        assert_eq!(ada.take(&bundle, at(2)).entries, 1);
+        ada.event("own", 3);
+        ada.tell(&mut bob, at(4));
+        for node in [&ada, &bob] {
+            let held = node.replica.logs().log(&log).unwrap().entry(0).unwrap();
+            assert_eq!((held.payload(), held.is_opaque()), (Some(&b"said"[..]), said == 0));
+            let view = node.replica.topic(TOPIC).unwrap().events();
+            assert_eq!((view.len(), view.iter().count()), (1 + said, 1 + said), "kind {kind:#x}");
+            assert_eq!(view.of_log(&log, 0, 9).count(), said);
+            assert_eq!(view.get(&EventRef { log, seq: 0 }).is_some(), said == 1);
+            assert_eq!(node.state(), ada.state());
+        }
+    }
 }

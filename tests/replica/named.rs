@@ -2,7 +2,9 @@
 
 use consilience::crdts::Hlc;
 use consilience::sync::session::SessionOptions;
-use consilience::sync::{Keypair, LogKind, MeshId, Signer};
+use consilience::sync::{
+    Allowance, Keypair, Log, LogKind, MeshId, NewEntry, RangeForm, Signer, VerifyBudget,
+};
 use consilience::{Config, Notice, Opened, Replica, WriteError};
 
 use super::hand::{Hand, on_tasks, op_carry, op_end, op_remove, op_set, payload};
@@ -73,6 +75,95 @@ fn a_removal_of_what_does_not_exist_yet_has_no_effect() {
         assert_eq!((node.get("t0").as_deref(), node.get("t1")), (Some("first"), None));
     }
     assert_eq!(ada.state(), before.state());
+}
+
+#[test]
+fn a_removal_that_was_signed_before_its_write_has_no_effect_though_the_write_was_guessed() {
+    const GUESSED_MS: u64 = 5_000;
+    let mut ada = Node::fresh(0, 1);
+    ada.set("t0", "first", at(1));
+    let mut before = Node::fresh(1, 2);
+    ada.tell(&mut before, at(2));
+    // Mallory goes on in a copy of Ada's log as Ada would: with the write that is known to come, at each millisecond of
+    // five seconds.
+    let (id, size) = ada.own_log().unwrap();
+    let held = ada.replica.logs().log(&id).unwrap();
+    let (bytes, _) = held.range(0, size, RangeForm::Follow, usize::MAX).unwrap();
+    let mut copy = Log::new(held.opening().clone(), &mesh()).unwrap();
+    copy.receive(&bytes, &Allowance::ANY, &mut VerifyBudget::new()).unwrap();
+    let guess = on_tasks(&[], op_set("door", "open", &[]));
+    let mut names = Vec::new();
+    for ms in 3..3 + GUESSED_MS {
+        copy.append(&NewEntry::new(stamp(ms), &guess)).unwrap();
+        names.push((0, size, 0, *copy.leaf(size).unwrap().as_bytes().first_chunk().unwrap()));
+        copy.discard_unsigned();
+    }
+    names.sort_unstable();
+    names.dedup();
+    let removal = on_tasks(&[id.alias()], op_end(&names));
+    assert!(removal.len() <= 7 * GUESSED_MS as usize + 64, "{} bytes", removal.len());
+    let mut mallory = Hand::new(8, 5);
+    mallory.append(&removal, stamp(2));
+    let bundle = mallory.bundle(at(3));
+    let mut after = Node::fresh(2, 4);
+    for node in [&mut ada, &mut before] {
+        assert_eq!(node.take(&bundle, at(3)).entries, 1);
+    }
+    ada.set("door", "open", at(2_345));
+    // All was guessed that can be.
+    let written = ada.replica.logs().log(&id).unwrap().entry(size).unwrap();
+    assert_eq!((written.hlc, written.base, written.payload()), (stamp(2_345), 0, Some(&guess[..])));
+    ada.tell(&mut before, at(2_346));
+    ada.tell(&mut after, at(2_346));
+    after.take(&bundle, at(2_347));
+    for node in [&ada, &before, &after] {
+        assert_eq!(node.get("door").as_deref(), Some("open"), "agent {}", node.agent);
+        assert_eq!(node.state(), ada.state());
+    }
+}
+
+#[test]
+fn an_entry_with_an_epoch_says_nothing_and_is_held_and_passed_on() {
+    let [mut ada, mut bob, mut eve] = three();
+    ada.set("t", "clear", at(1));
+    ada.tell(&mut bob, at(2));
+    let (log, _) = ada.own_log().unwrap();
+    let tag = *ada.replica.logs().log(&log).unwrap().leaf(0).unwrap().as_bytes().first_chunk().unwrap();
+    // Each of these would count without the epoch.
+    let removal = on_tasks(&[log.alias()], op_end(&[(0, 0, 0, tag)]));
+    let write = on_tasks(&[], op_set("u", "encrypted", &[]));
+    let mut mallory = Hand::new(8, 5);
+    for (payload, seq) in [&removal, &write].into_iter().zip(0..) {
+        let entry = NewEntry { epoch: 7, ..NewEntry::new(stamp(3 + seq), payload) };
+        assert_eq!(mallory.append_entry(&entry), seq);
+    }
+    mallory.append_entry(&NewEntry::new(stamp(5), &on_tasks(&[], op_set("v", "clear", &[]))));
+    let bundle = mallory.bundle(at(6));
+    bob.notices();
+    assert_eq!(bob.take(&bundle, at(6)).entries, 3);
+    let unread: Vec<u64> = bob
+        .notices()
+        .into_iter()
+        .filter_map(|notice| if let Notice::NeedsUpgrade { seq, .. } = notice { Some(seq) } else { None })
+        .collect();
+    assert_eq!(unread, [0, 1]);
+    bob.tell(&mut ada, at(7));
+    bob.tell(&mut eve, at(7));
+    for node in [&ada, &bob, &eve] {
+        assert_eq!((node.get("t").as_deref(), node.get("u")), (Some("clear"), None));
+        assert_eq!(node.get("v").as_deref(), Some("clear"));
+        let held = node.replica.logs().log(&mallory.log).unwrap();
+        assert_eq!(held.entry(1).unwrap().payload(), Some(&write[..]));
+        assert!(held.entry(1).unwrap().is_opaque() && !held.entry(2).unwrap().is_opaque());
+        assert_eq!(node.state(), ada.state());
+    }
+    // In the clear, the same removal counts.
+    mallory.append_entry(&NewEntry::new(stamp(8), &removal));
+    let bundle = mallory.bundle(at(9));
+    for node in [&mut ada, &mut bob, &mut eve] {
+        node.take(&bundle, at(9));
+        assert_eq!(node.get("t"), None);
+    }
 }
 
 #[test]
@@ -497,10 +588,11 @@ fn nobody_lists_what_another_agent_wrote_or_what_is_not_yet_written() {
     let carry = op_carry(opening.incarnation.as_u64(), 0, 0, [0; 4], stamp(2), "t", "mine");
     mallory.append(&on_tasks(&[], carry), stamp(2));
     // And retiring an incarnation is about the writer's own too.
-    mallory.append(&payload(&[], &[(opening.incarnation.as_u64(), 9)], &[]), stamp(3));
+    mallory.close(&[(opening.incarnation.as_u64(), 9)], &payload(&[], &[]), stamp(3));
     // A stamp above the entry's.
     let carry = op_carry(1, 0, 0, [0; 4], stamp(50), "v", "future");
-    mallory.append(&payload(&[], &[(1, 9)], &[(super::hand::map_id("tasks"), vec![carry])]), stamp(4));
+    let tasks = super::hand::map_id("tasks");
+    mallory.close(&[(1, 9)], &payload(&[], &[(tasks, vec![carry])]), stamp(4));
     let mut bob = Node::fresh(1, 2);
     bob.take(&mallory.bundle(at(5)), at(5));
     ada.tell(&mut bob, at(6));

@@ -1,9 +1,14 @@
 //! The promises about restarts and incarnations, one by one.
 
 use consilience::journal::{JournalItem, recover};
+use consilience::crdts::Hlc;
+use consilience::sync::{
+    Admission, Entry, Incarnation, Limits, LogId, LogKind, LogOpening, LogStore, NewEntry, Signer,
+};
 use consilience::{Config, Notice, Opened, Replica, Stored};
 
-use super::world::{Disk, How, Node, TOPIC, at, config, converge, mesh, topic};
+use super::hand::{Hand, map_id, on_tasks, op_set, payload};
+use super::world::{Disk, How, Node, START, TOPIC, at, config, converge, keys, mesh, topic};
 
 const DAY: u64 = 24 * 3_600_000;
 
@@ -40,17 +45,13 @@ fn twenty_restarts_without_storage_pile_up_nothing() {
     }
     let trust = bob.replica.topic(TOPIC).unwrap().coupling("trust", super::world::schema());
     assert!(trust.value("eve", at(20_000)) >= consilience::crdts::Units::new(79), "it adds up over them");
-    // Late, from the one who has it all; and when the retired logs' entries are gone.
+    // Late, from the one who has it all.
     let mut late = Node::fresh(2, 4);
     bob.tell(&mut late, at(30_000));
     assert_eq!(late.state(), bob.state());
-    let before = bob.replica.stats(Some(&topic()));
-    bob.replica.handle_timeout(at(31 * DAY));
-    bob.store();
-    let after = bob.replica.stats(Some(&topic()));
-    assert!(after.stored < before.stored / 3, "{before:?} {after:?}");
-    assert!(after.stored < 6 * after.live.max(1_000), "{after:?}");
-    assert_eq!(late.state(), bob.state());
+    let stats = bob.replica.stats(Some(&topic()));
+    assert!(stats.stored < 6 * stats.live.max(1_000), "{stats:?}");
+    assert_eq!(bob.replica.logs().stats().logs, 2, "ada's last and bob's");
     for (key, value) in &expected {
         assert_eq!(bob.get(key).as_deref(), Some(value.as_str()));
     }
@@ -78,23 +79,18 @@ fn taken_over() -> (Node, Node) {
 }
 
 #[test]
-fn retired_logs_are_given_up_after_thirty_days_and_everybody_agrees() {
+fn closed_logs_are_dropped_at_once_and_everybody_agrees() {
     let (mut ada, mut dropped) = taken_over();
     let (mut kept, mut partly) = (Node::fresh(2, 4), Node::fresh(3, 6));
     dropped.tell(&mut kept, at(40));
     dropped.tell(&mut partly, at(40));
-    let due = dropped.replica.poll_timeout().unwrap();
-    assert_eq!(due, at(34 + 30 * DAY));
-    let before = dropped.replica.stats(None).stored;
-    dropped.replica.handle_timeout(at(33 + 30 * DAY));
-    assert_eq!(dropped.replica.stats(None).stored, before, "not yet");
-    dropped.replica.handle_timeout(due);
-    assert!(dropped.replica.stats(None).stored < before);
-    assert_eq!(dropped.replica.poll_timeout(), None);
-    dropped.store();
+    assert_eq!(dropped.replica.logs().stats().logs, 1, "only the log that has taken the other over");
+    assert_eq!(dropped.replica.poll_timeout(), None, "nothing waits for a time");
     assert_eq!(dropped.state(), kept.state());
-    // A late joiner, from the one that gave it up, then from the one that did not; and the other way round.
     let now = at(34 + 30 * DAY);
+    dropped.replica.handle_timeout(now);
+    dropped.store();
+    // A late joiner, from one, then from another; and the other way round.
     let (mut late, mut later) = (Node::fresh(4, 8), Node::fresh(5, 10));
     dropped.tell(&mut late, now);
     assert_eq!(late.state(), kept.state());
@@ -128,13 +124,10 @@ fn retired_logs_are_given_up_after_thirty_days_and_everybody_agrees() {
     }
 }
 
-/// What the first incarnation wrote and the second never saw still counts, also where the rest was given up.
-///
-/// A removal by a log of its own dot names nothing: it only ends what that log lists. Where the entry that lists it is
-/// given up (`Change::Retired`, `hollow` in `fold::topic`), the late tail ends nothing, and this replica differs from
-/// those that kept the entries.
+/// What the first incarnation wrote and the second never saw still counts, also where the rest was dropped: it is fetched
+/// again, for a removal by a log of its own dot names nothing, and only ends what that log lists.
 #[test]
-fn a_tail_that_nobody_took_over_still_counts_after_thirty_days() {
+fn a_tail_that_nobody_took_over_still_counts() {
     let mut bob = Node::fresh(1, 2);
     let mut ada = Node::fresh(0, 1);
     ada.set("k0", "first", at(0));
@@ -255,9 +248,9 @@ fn a_torn_end_is_the_first_notice_after_the_start() {
     assert_ne!(again.own_log().unwrap().0, log, "the number may be signed");
 }
 
-/// The first process lives on beside the restored one, and raises its base over what others gave up by then.
+/// The first process lives on beside the restored one, and raises its base over what others have dropped by then.
 #[test]
-fn a_retired_log_that_goes_on_and_compacts_means_the_same_everywhere() {
+fn a_closed_log_that_goes_on_and_compacts_means_the_same_everywhere() {
     let mut bob = Node::fresh(1, 2);
     let mut ada = Node::fresh(0, 2);
     for number in 0..4 {
@@ -295,8 +288,7 @@ fn a_retired_log_that_goes_on_and_compacts_means_the_same_everywhere() {
     }
 }
 
-/// Who has a part of a log that was retired, and slept until its holders gave it up, takes their word that it ends where it
-/// does.
+/// Who has a part of a log that was closed drops it as the others did.
 #[test]
 fn who_has_a_part_of_what_was_given_up_comes_to_the_same() {
     let (mut bob, mut late) = (Node::fresh(1, 2), Node::fresh(2, 4));
@@ -315,7 +307,7 @@ fn who_has_a_part_of_what_was_given_up_comes_to_the_same() {
     bob.store();
     bob.tell(&mut late, at(now + 1));
     bob.tell(&mut late, at(now + 2));
-    assert_eq!(late.replica.logs().log(&log).unwrap().root(), bob.replica.logs().log(&log).unwrap().root());
+    assert!(late.replica.logs().log(&log).is_none() && bob.replica.logs().log(&log).is_none());
     assert_eq!(late.state(), bob.state());
 }
 
@@ -344,8 +336,8 @@ fn what_was_written_while_the_clock_was_ahead_is_taken_over() {
     assert_eq!(ada.state(), bob.state(), "also once the old stamps are past");
 }
 
-/// A later incarnation took over and retired an earlier one, whose entries some have given up, and is forked then: what it
-/// listed is written again, and what it had ended does not come back where the earlier one's entries are still held.
+/// A later incarnation took over and closed an earlier one, and is forked then: what it listed is written again, and what it
+/// had ended does not come back.
 #[test]
 fn what_a_forked_log_had_taken_over_is_written_again() {
     let (mut ada, mut bob, mut eve) = (Node::fresh(0, 1), Node::fresh(1, 2), Node::fresh(2, 4));
@@ -374,4 +366,125 @@ fn what_a_forked_log_had_taken_over_is_written_again() {
         assert_eq!(values, [Some("first".to_owned()), Some("second".to_owned()), None]);
         assert_eq!(node.state(), all[0].state());
     }
+}
+
+/// The salt and the leaf of an entry.
+fn salted(node: &Node, log: &LogId, seq: u64) -> ([u8; 4], [u8; 32]) {
+    let held = node.replica.logs().log(log).unwrap();
+    (held.entry(seq).as_ref().and_then(Entry::salt).unwrap(), *held.leaf(seq).unwrap().as_bytes())
+}
+
+#[test]
+fn what_was_stored_before_a_restart_is_signed_with_the_salt_that_it_had() {
+    for snapshot in [false, true] {
+        let mut ada = Node::fresh(0, 1);
+        ada.set("t", "x", at(1));
+        let (log, _) = ada.own_log().unwrap();
+        ada.event("said", 2);
+        let events: Vec<_> =
+            ada.replica.topic(TOPIC).unwrap().events().iter().map(|event| event.name).collect();
+        if snapshot {
+            ada.snapshot();
+        }
+        let before = [salted(&ada, &log, 0), salted(&ada, &events[0].log, 0)];
+        // Nobody has seen the entries: they are not signed.
+        assert_eq!(ada.replica.logs().log(&log).unwrap().signed_size(), 0);
+        let mut ada = Node::open(0, 3, ada.disk(), How::Resumed, at(3));
+        assert_eq!([salted(&ada, &log, 0), salted(&ada, &events[0].log, 0)], before);
+        let mut bob = Node::fresh(1, 2);
+        ada.tell(&mut bob, at(4));
+        assert_eq!([salted(&bob, &log, 0), salted(&bob, &events[0].log, 0)], before);
+        assert_eq!(bob.get("t").as_deref(), Some("x"));
+    }
+}
+
+#[test]
+fn salts_come_from_the_entropy_of_a_start_and_differ_from_entry_to_entry() {
+    let mut ada = Node::fresh(0, 1);
+    ada.set("t", "x", at(1));
+    let (log, _) = ada.own_log().unwrap();
+    // One disk, opened with one entropy twice and with others: the writes are the same.
+    let mut starts: Vec<_> = [3, 3, 5, 7, 9]
+        .map(|seed| {
+            let mut again = Node::open(0, seed, ada.disk(), How::Resumed, at(2));
+            (0..40).for_each(|ms| again.set("door", "open", at(3 + ms)));
+            (1..41).map(|seq| salted(&again, &log, seq)).collect::<Vec<_>>()
+        })
+        .into();
+    assert_eq!(starts[0], starts[1]);
+    starts.remove(0);
+    let salts: std::collections::BTreeSet<_> = starts.iter().flatten().map(|(salt, _)| *salt).collect();
+    let leaves: std::collections::BTreeSet<_> = starts.iter().flatten().map(|(_, leaf)| *leaf).collect();
+    assert_eq!((salts.len(), leaves.len()), (160, 160));
+    assert!(!salts.contains(&[0; 4]));
+}
+
+/// The incarnation of the log that a later version left.
+const LATER: u64 = START << 16;
+
+/// What a later version of this software left: an own log with entries that this one cannot write.
+fn of_a_later_version(kind: LogKind, entries: &[NewEntry<'_>]) -> (Disk, LogId) {
+    let admit = Box::new(|_: &LogOpening| Admission::Hold);
+    let (mut store, _) = LogStore::open(mesh(), Limits::default(), admit, Opened::Fresh, at(0)).unwrap();
+    store.add_signer(keys(0)).unwrap();
+    let opening = LogOpening {
+        topic: topic(),
+        kind,
+        agent: keys(0).agent(),
+        incarnation: Incarnation::from_u64(LATER),
+    };
+    let log = store.open_local(&opening).unwrap();
+    for entry in entries {
+        store.append(&log, entry).unwrap();
+    }
+    let records = std::iter::from_fn(|| store.poll_record()).flat_map(|record| record.as_bytes().to_vec());
+    (Disk { snapshot: None, records: records.collect() }, log)
+}
+
+#[test]
+fn own_entries_of_a_later_version_are_not_given_up_however_much_is_written_after_them() {
+    let clear = on_tasks(&[], op_set("t", "clear", &[]));
+    let hlc = |ms| Hlc::new(at(ms), 0);
+    let mut later = payload(&[], &[(map_id("tasks"), vec![op_set("t", "later", &[])])]);
+    later[0] = 2;
+    let encrypted = NewEntry { epoch: 1, ..NewEntry::new(hlc(2), &clear) };
+    let malformed = b"\x01no transaction";
+    for (unread, kept) in
+        [(encrypted, true), (NewEntry::new(hlc(2), &later), true), (NewEntry::new(hlc(2), malformed), false)]
+    {
+        let (disk, log) = of_a_later_version(LogKind::State, &[NewEntry::new(hlc(1), &clear), unread]);
+        // It lists again as soon as there is anything to gain.
+        let mut ada = Node::open(0, 2, disk, How::Resumed, at(3));
+        for ms in 4..200 {
+            ada.set("t", "again", at(ms));
+        }
+        let held = ada.replica.logs().log(&log).unwrap();
+        assert_eq!((ada.own_log().unwrap().0, held.size()), (log, 198));
+        // What says nothing for good goes like all that was overwritten.
+        assert!(if kept { held.base() == 1 } else { held.base() > 100 }, "{} {unread:?}", held.base());
+        ada.state();
+    }
+}
+
+#[test]
+fn an_event_with_an_epoch_that_a_fork_took_out_comes_again_with_it() {
+    let hlc = |ms| Hlc::new(at(ms), 0);
+    let (one, two) = (NewEntry::new(hlc(1), b"one"), NewEntry { epoch: 9, ..NewEntry::new(hlc(2), b"two") });
+    let (disk, log) = of_a_later_version(LogKind::Event, &[one, two]);
+    let mut ada = Node::open(0, 2, disk, How::Resumed, at(3));
+    assert_eq!(ada.events(), ["one", "two"]);
+    // Its clone has signed another second event.
+    let mut clone = Hand::of_kind(0, LATER, LogKind::Event);
+    assert_eq!(clone.log, log);
+    clone.append_entry(&one);
+    clone.append_entry(&NewEntry::new(hlc(2), b"other"));
+    ada.take(&clone.bundle(at(4)), at(4));
+    ada.take(&clone.bundle(at(5)), at(5));
+    ada.event("three", 20_000);
+    assert_eq!(ada.events(), ["one", "other", "two", "three"]);
+    let logs = ada.replica.logs().logs().filter(|held| *held.id() != log);
+    let epochs: Vec<_> = logs
+        .flat_map(|held| held.entries(0, 9).map(|entry| (entry.payload().unwrap().to_vec(), entry.epoch)))
+        .collect();
+    assert_eq!(epochs, [(b"two".to_vec(), 9), (b"three".to_vec(), 0)]);
 }

@@ -289,7 +289,7 @@ fn entries_that_claim_what_nobody_can_count_for_nothing() {
     let wrong = hand::op_remove("before 0", &[(0, 0, 0, [1; 4])]);
     let alias = foe::name(&log);
     let coupling = hand::coupling_id("trust", &schema());
-    let inflated = hand::payload(&[], &[], &[(coupling, vec![hand::op_strengthen("trust", u64::MAX)])]);
+    let inflated = hand::payload(&[], &[(coupling, vec![hand::op_strengthen("trust", u64::MAX)])]);
     let hand = written(
         50,
         LogKind::State,

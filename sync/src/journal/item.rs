@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use crate::codec::{Reader, put_varint};
 use crate::part::{LogRef, Part};
-use crate::{DecodeError, Hash, LogFront, LogId};
+use crate::{DecodeError, Hash, LogFront, LogId, SALT_BYTES};
 use consilience_base::{Hlc, Timestamp};
 
 // Items that prove themselves are parts; these are the journal's own.
@@ -16,7 +16,6 @@ const APPEND: u8 = 17;
 const ERASED: u8 = 18;
 const RESTORED: u8 = 19;
 const FORGOTTEN: u8 = 20;
-const RETIRED: u8 = 21;
 const NOTE: u8 = 22;
 /// Only of use in snapshots, where the records that led to them are no longer there.
 const FRONT: u8 = 32;
@@ -70,6 +69,8 @@ pub enum JournalItem<'a> {
         log: LogId,
         /// The entry's number.
         seq: u64,
+        /// The salt.
+        salt: [u8; SALT_BYTES],
         /// The payload.
         payload: &'a [u8],
     },
@@ -77,14 +78,6 @@ pub enum JournalItem<'a> {
     Forgotten {
         /// The log.
         log: LogId,
-    },
-    /// A later incarnation of the writer has taken the log over
-    /// ([`LogSet::retire`](crate::LogSet::retire)).
-    Retired {
-        /// The log.
-        log: LogId,
-        /// The number below which it was taken over.
-        below: u64,
     },
     /// A fact that only the replica knows the meaning of.
     Note {
@@ -188,22 +181,20 @@ impl<'a> JournalItem<'a> {
                 of_log(ERASED, log, bytes);
                 put_varint(bytes, *seq);
             }
-            Self::Restored { log, seq, .. } => {
+            Self::Restored { log, seq, salt, .. } => {
                 of_log(RESTORED, log, bytes);
                 put_varint(bytes, *seq);
+                bytes.extend_from_slice(salt);
             }
             Self::Forgotten { log } => of_log(FORGOTTEN, log, bytes),
-            Self::Retired { log, below } => {
-                of_log(RETIRED, log, bytes);
-                put_varint(bytes, *below);
-            }
             Self::Note { kind, .. } => bytes.extend_from_slice(&[NOTE, *kind]),
             Self::Front { log, front } => {
                 of_log(if front.before.is_some() { FRONT_AFTER } else { FRONT }, log, bytes);
                 put_varint(bytes, front.start);
-                if let Some((base, hlc)) = front.before {
+                if let Some((base, hlc, epoch)) = front.before {
                     put_varint(bytes, base);
                     bytes.extend_from_slice(&hlc.to_bits().to_le_bytes());
+                    bytes.extend_from_slice(&epoch.to_le_bytes());
                 }
                 front.peaks.iter().for_each(|peak| bytes.extend_from_slice(peak.as_bytes()));
             }
@@ -248,11 +239,10 @@ impl<'a> JournalItem<'a> {
             }
             ERASED => Self::Erased { log: log(&mut reader)?, seq: reader.varint()? },
             RESTORED => {
-                let (log, seq) = (log(&mut reader)?, reader.varint()?);
-                return Ok(Self::Restored { log, seq, payload: rest(&reader) });
+                let (log, seq, salt) = (log(&mut reader)?, reader.varint()?, reader.array()?);
+                return Ok(Self::Restored { log, seq, salt, payload: rest(&reader) });
             }
             FORGOTTEN => Self::Forgotten { log: log(&mut reader)? },
-            RETIRED => Self::Retired { log: log(&mut reader)?, below: reader.varint()? },
             NOTE => {
                 let kind = reader.byte()?;
                 return Ok(Self::Note { kind, bytes: rest(&reader) });
@@ -279,7 +269,8 @@ impl<'a> JournalItem<'a> {
 fn read_front(reader: &mut Reader<'_>, behind: bool) -> Result<LogFront, DecodeError> {
     let start = reader.varint()?;
     let before = if behind {
-        Some((reader.varint()?, Hlc::from_bits(u64::from_le_bytes(reader.array()?))))
+        let (base, hlc) = (reader.varint()?, Hlc::from_bits(reader.word()?));
+        Some((base, hlc, u32::from_le_bytes(reader.array()?)))
     } else {
         None
     };

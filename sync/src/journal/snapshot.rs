@@ -132,10 +132,6 @@ pub fn write_set(set: &LogSet, sink: &mut impl FnMut(&JournalItem<'_>)) {
 fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) {
     let log = *held.id();
     sink(&JournalItem::Opening { local: set.is_local(&log), bytes: &held.opening().encode(set.mesh()) });
-    let below = set.retired_below(&log);
-    if below > 0 {
-        sink(&JournalItem::Retired { log, below });
-    }
     if held.start() > 0 {
         sink(&JournalItem::Front { log, front: held.front() });
     }
@@ -232,11 +228,10 @@ fn replay(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Ap
         JournalItem::Evidence { bytes } => drop(replay.evidence(bytes, None)?),
         JournalItem::Kept { until, evidence } => drop(replay.evidence(evidence, Some(*until))?),
         JournalItem::Erased { log, seq } => set.erase(log, *seq).map_err(ReplayError::from)?,
-        JournalItem::Restored { log, seq, payload } => {
-            set.restore(log, *seq, payload).map_err(ReplayError::from)?
+        JournalItem::Restored { log, seq, salt, payload } => {
+            set.restore(log, *seq, *salt, payload).map_err(ReplayError::from)?
         }
         JournalItem::Forgotten { log } => drop(set.remove(log)),
-        JournalItem::Retired { log, below } => replay.retired(log, *below)?,
         JournalItem::Front { log, front } => replay.front(log, front)?,
         JournalItem::Head { bytes } => replay.head(bytes)?,
         JournalItem::Ready { log, ready, given_up } => replay.ready(log, *ready, *given_up)?,

@@ -11,11 +11,11 @@ use core::cmp::Ordering;
 use consilience_base::Timestamp;
 
 use super::Proof;
-use super::entry::LOG_SIZE_MAX;
 use super::head::{HEAD_MILLIS_MAX, SignedHead};
 use super::keys::LogKeys;
 use super::run::Run;
 use super::shape;
+use super::shape::LOG_SIZE_MAX;
 use crate::budget::VerifyBudget;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::hash::Hash;

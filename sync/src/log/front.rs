@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use consilience_base::Hlc;
 
-use super::entry::{Before, Entry, LOG_SIZE_MAX};
+use super::entry::{Before, Entry};
 use super::run::Run;
 use super::{KeepError, Log, Proof, SignedHead, shape};
 use crate::hash::Hash;
@@ -20,8 +20,8 @@ use crate::hash::Hash;
 pub struct LogFront {
     /// The first entry that is there.
     pub start: u64,
-    /// Base and stamp of the entry before, where they came along.
-    pub before: Option<(u64, Hlc)>,
+    /// Base, stamp and epoch of the entry before, where they came along.
+    pub before: Option<(u64, Hlc, u32)>,
     /// The peaks of the tree over the entries before, from left to right.
     pub peaks: Vec<Hash>,
 }
@@ -31,20 +31,20 @@ impl Log {
     #[must_use]
     pub fn front(&self) -> LogFront {
         let (before, peaks) = self.run.front();
-        let before = before.map(|before| (before.base, before.hlc));
+        let before = before.map(|before| (before.base, before.hlc, before.epoch));
         LogFront { start: self.run.start(), before, peaks: peaks.clone() }
     }
 
     /// Begins an empty copy where an earlier one began.
     pub(crate) fn set_front(&mut self, front: &LogFront) -> Result<(), KeepError> {
         let empty = self.run.is_empty() && self.run.start() == 0 && self.proof.is_none();
-        let fits = front.start <= LOG_SIZE_MAX && front.peaks.len() == shape::peaks_len(front.start);
-        let base = front.before.is_none_or(|(base, _)| base < front.start.max(1));
+        let fits = front.start <= shape::LOG_SIZE_MAX && front.peaks.len() == shape::peaks_len(front.start);
+        let base = front.before.is_none_or(|(base, ..)| base < front.start.max(1));
         if !empty || !fits || !base {
             return Err(KeepError::Unknown);
         }
-        let before = front.before.map(|(base, hlc)| Before { base, hlc });
-        self.run = Run::starting_at(self.opening.kind, front.start, front.peaks.clone(), before);
+        let before = front.before.map(|(base, hlc, epoch)| Before { base, hlc, epoch });
+        self.run = Run::starting_at(self.within(), front.start, front.peaks.clone(), before);
         self.ready = front.start;
         Ok(())
     }

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use consilience_base::Timestamp;
 
-use super::entry::LOG_SIZE_MAX;
+use super::shape::LOG_SIZE_MAX;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::hash::Hash;
 use crate::identity::{

@@ -15,29 +15,30 @@ pub(crate) struct LogKeys {
     leaf: [u8; 32],
     node: [u8; 32],
     payload: [u8; 32],
-    cites: [u8; 32],
+    extension: [u8; 32],
 }
 
 impl LogKeys {
     pub(crate) fn new(log: &LogId) -> Self {
         let key = |context| blake3::derive_key(context, log.as_bytes());
         Self {
-            leaf: key("consilience log leaf v1"),
-            node: key("consilience log node v1"),
-            payload: key("consilience log payload v1"),
-            cites: key("consilience log cites v1"),
+            leaf: key("consilience log leaf v2"),
+            node: key("consilience log node v2"),
+            payload: key("consilience log payload v2"),
+            extension: key("consilience log extension v2"),
         }
     }
 
-    pub(crate) fn payload(&self, payload: &[u8]) -> Hash {
-        Hash::from_bytes(*blake3::keyed_hash(&self.payload, payload).as_bytes())
+    /// The hash of a salt and the payload after it.
+    pub(crate) fn payload(&self, salted: &[u8]) -> Hash {
+        Hash::from_bytes(*blake3::keyed_hash(&self.payload, salted).as_bytes())
     }
 
-    pub(crate) fn cites(&self, cites: &[u8]) -> Hash {
-        Hash::from_bytes(*blake3::keyed_hash(&self.cites, cites).as_bytes())
+    pub(crate) fn extension(&self, extension: &[u8]) -> Hash {
+        Hash::from_bytes(*blake3::keyed_hash(&self.extension, extension).as_bytes())
     }
 
-    /// The hash of a leaf's bytes: 64, or 96 when it cites.
+    /// The hash of a leaf's bytes: 64, or 96 with an extension.
     pub(crate) fn leaf(&self, bytes: &[u8]) -> Hash {
         Hash::from_bytes(*blake3::keyed_hash(&self.leaf, bytes).as_bytes())
     }

@@ -5,7 +5,7 @@
 use alloc::vec::Vec;
 
 use super::RangeForm;
-use super::entry::LOG_SIZE_MAX;
+use super::shape::LOG_SIZE_MAX;
 use crate::codec::{DecodeError, Reader, put_varint};
 
 const HAVE: u8 = 0x2c;

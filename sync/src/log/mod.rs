@@ -5,7 +5,7 @@
 //! its proof, and hold the entries that were verified.
 //!
 //! This module knows one log at a time; [`LogSet`](crate::LogSet) holds many, and decides what may be held. Pieces:
-//! `shape` is the arithmetic of the tree, `entry` the spelling of entries, `run` the storage, `range` the wire,
+//! `shape` is the arithmetic of the tree, `entry` and `extension` the spelling of entries, `run` the storage, `range` the wire,
 //! `receive` and `staging` the taking in, `evidence` and `search` the forks.
 //!
 //! The invariants:
@@ -17,6 +17,7 @@
 
 pub(crate) mod entry;
 mod evidence;
+mod extension;
 mod front;
 pub(crate) mod head;
 mod keys;
@@ -32,22 +33,22 @@ use alloc::vec::Vec;
 
 use consilience_base::{Hlc, Timestamp};
 
-pub use entry::{
-    AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, Entry, EntryFlags, LOG_SIZE_MAX, NewEntry,
-};
+pub use entry::{AppendError, ENTRY_BYTES_MAX, Entry, EntryFlags, NewEntry, SALT_BYTES};
 pub use evidence::{Evidence, EvidenceError, UncheckedEvidence};
+pub use extension::{CITATIONS_MAX, CLOSURES_MAX, Citation, Closure};
 pub use front::LogFront;
 pub use head::{HeadError, SignedHead};
 pub use message::{Gone, Have, Want};
 pub use range::{Range, RangeForm};
 pub use receive::{Allowance, ReceiveError, Received, VerifiedRange};
 pub use search::{ForkSearch, SearchStep};
+pub use shape::LOG_SIZE_MAX;
 
 use crate::hash::Hash;
 use crate::identity::{
     AgentKey, KeyError, LogId, LogKind, LogOpening, MeshId, NamedOpening, SignError, Signer,
 };
-use entry::write_citations;
+use extension::Within;
 use head::HEAD_MILLIS_MAX;
 use keys::LogKeys;
 use run::Run;
@@ -90,7 +91,7 @@ pub struct Log {
     ready: u64,
     /// The [cost](Entry::cost) of the others.
     late_bytes: usize,
-    /// Entries below are not needed, by the word of the writer's next incarnation or by evidence of a fork.
+    /// Entries below are not needed, by evidence of a fork.
     floor: u64,
     /// Whether a consumer takes note of entries, and has to learn later which ones ceased to count. Without a consumer,
     /// as in relays, no replaced entry is kept.
@@ -120,8 +121,8 @@ pub enum KeepError {
     /// There is no such entry here.
     #[error("there is no such entry here")]
     Unknown,
-    /// The payload is not the one that was erased.
-    #[error("the payload is not the one that was erased")]
+    /// The salt or the payload is not the one that was erased.
+    #[error("the salt or the payload is not the one that was erased")]
     OtherPayload,
 }
 
@@ -145,7 +146,7 @@ impl Log {
 
     fn empty(id: LogId, opening: LogOpening, mesh: MeshId, keys: LogKeys, key: AgentKey) -> Self {
         Self {
-            run: Run::new(opening.kind),
+            run: Run::new(Within::of(&opening)),
             opening,
             mesh,
             id,
@@ -162,6 +163,10 @@ impl Log {
             left: u64::MAX,
             valid_below: u64::MAX,
         }
+    }
+
+    const fn within(&self) -> Within {
+        Within::of(&self.opening)
     }
 
     /// The opening of the log.
@@ -277,7 +282,7 @@ impl Log {
         size
     }
 
-    /// Notes that entries below are not needed, by the word of the writer's next incarnation or by evidence of a fork.
+    /// Notes that entries below are not needed, by evidence of a fork.
     pub(crate) fn raise_floor(&mut self, floor: u64) {
         self.floor = self.floor.max(floor);
     }
@@ -340,6 +345,11 @@ impl Log {
         self.run.entries(from, to)
     }
 
+    /// The entries of `[from, to)` that close other logs, by number.
+    pub(crate) fn stated(&self, from: u64, to: u64) -> &[u64] {
+        self.run.stated(from, to)
+    }
+
     /// The hash of the entry with this number.
     #[must_use]
     pub fn leaf(&self, seq: u64) -> Option<Hash> {
@@ -389,10 +399,7 @@ impl Log {
             Some(from) => Want { from, to: have.size, form: RangeForm::Follow },
             None => Want { from: have.start, to: have.size, form: RangeForm::Alone },
         };
-        // A holder that has nothing left but the position proves that, to a side that knows that the rest is not
-        // needed.
-        let position = want.from == want.to && want.from <= self.floor && !self.has_unsigned();
-        (want.from < want.to || position).then_some(want)
+        (want.from < want.to).then_some(want)
     }
 
     /// Appends an entry: hashes it, and signs nothing. Gives its number.
@@ -411,9 +418,11 @@ impl Log {
         if self.furthest.is_some() || self.proof.as_ref().is_some_and(|proof| proof.head.size > seq) {
             return Err(AppendError::NotWritable);
         }
-        let kind = self.opening.kind;
-        let cites = write_citations(entry.citations, kind)?;
-        let entry = self.run.last().make(seq, kind, entry, &cites)?;
+        let within = self.within();
+        let NewEntry { citations, closures, last_final, .. } = *entry;
+        let extension = extension::write(citations, closures, last_final, within)?;
+        let salted = [&entry.salt[..], entry.payload].concat();
+        let entry = self.run.last().make(seq, within, entry, (&extension, &salted))?;
         self.run.push(&self.keys, &entry);
         if self.ready == seq {
             self.ready = self.run.end();
@@ -528,7 +537,7 @@ impl Log {
         Ok(())
     }
 
-    /// Drops entries whatever the base says: for logs that are retired or invalidated. Gives how many bytes they took.
+    /// Drops entries whatever the base says: for logs of which the rest counts no more than these. Gives how many bytes they took.
     pub(crate) fn drop_all_below(&mut self, seq: u64) -> u64 {
         let seq = seq.min(self.run.end());
         let dropped = self.run.drop_below(&self.keys, seq);
@@ -556,7 +565,7 @@ impl Log {
         }
     }
 
-    /// Erases the payload of one event, here only. Its hash stays, so everything verifies as before; others that ask
+    /// Erases the payload of one event and its salt, here only. Their hash stays, so everything verifies as before; others that ask
     /// for the event get the hash.
     ///
     /// # Errors
@@ -571,19 +580,21 @@ impl Log {
         Ok(())
     }
 
-    /// Puts the payload of an erased event back. It comes from anywhere: the hash decides.
+    /// Puts salt and payload of an erased event back. They come from anywhere: the hash decides.
     ///
     /// # Errors
     ///
-    /// If there is no such entry here, or it had another payload.
-    pub fn restore(&mut self, seq: u64, payload: &[u8]) -> Result<(), KeepError> {
+    /// If there is no such entry here, or it had another salt or payload.
+    pub fn restore(&mut self, seq: u64, salt: [u8; SALT_BYTES], payload: &[u8]) -> Result<(), KeepError> {
         let entry = self.run.entry(seq).ok_or(KeepError::Unknown)?;
-        if payload.len() != entry.payload_len as usize
-            || self.keys.payload(payload) != entry.payload_hash(&self.keys)
-        {
+        if payload.len() != entry.payload_len as usize {
             return Err(KeepError::OtherPayload);
         }
-        self.run.rewrite(&self.keys, seq, Some(payload));
+        let salted = [&salt[..], payload].concat();
+        if self.keys.payload(&salted) != entry.payload_hash(&self.keys) {
+            return Err(KeepError::OtherPayload);
+        }
+        self.run.rewrite(&self.keys, seq, Some(&salted));
         Ok(())
     }
 
@@ -610,7 +621,7 @@ impl Log {
 
     /// Drops everything but the id, and the entries whose end the consumer has not acknowledged yet.
     pub(crate) fn forget(&mut self) {
-        self.replace_run(Run::new(self.opening.kind));
+        self.replace_run(Run::new(self.within()));
         let fresh =
             Self::empty(self.id, self.opening.clone(), self.mesh, self.keys.clone(), self.key.clone());
         let old = core::mem::replace(self, fresh);

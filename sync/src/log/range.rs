@@ -22,14 +22,15 @@ use alloc::vec::Vec;
 
 use consilience_base::{Hlc, Timestamp};
 
-use super::entry::{Before, LOG_SIZE_MAX};
+use super::entry::Before;
+use super::extension::Within;
 use super::head::{HEAD_MILLIS_MAX, SignedHead};
 use super::keys::LogKeys;
 use super::run::{Grown, Run};
-use super::shape::{self, Peaks, Subtree};
+use super::shape::{self, LOG_SIZE_MAX, Peaks, Subtree};
 use crate::codec::{DecodeError, Reader, put_varint, unzigzag_from, zigzag_between};
 use crate::hash::Hash;
-use crate::identity::{LogKind, Signature};
+use crate::identity::Signature;
 
 const KIND: u8 = 0x20;
 const PEAKS: u8 = 1;
@@ -94,6 +95,11 @@ impl<'a> Range<'a> {
         self.to
     }
 
+    /// The size of its head, unless that lies beyond the entries and is written after them.
+    pub(crate) const fn size(&self) -> Option<u64> {
+        if self.beyond { None } else { Some(self.to) }
+    }
+
     /// Whether it brings the peaks of the tree before it, as one from the first entry on does without a byte.
     #[must_use]
     pub const fn form(&self) -> RangeForm {
@@ -106,8 +112,8 @@ impl<'a> Range<'a> {
     }
 
     /// The base of the first entry, where that entry is encoded without a predecessor.
-    pub(crate) fn first_base(&self, kind: LogKind) -> Option<u64> {
-        let entry = Before::default().read(self.from, kind, &mut self.rest.clone()).ok()?;
+    pub(crate) fn first_base(&self, within: Within) -> Option<u64> {
+        let entry = Before::default().read(self.from, within, &mut self.rest.clone()).ok()?;
         (self.is_alone() && self.from < self.to).then_some(entry.base)
     }
 }
@@ -123,7 +129,7 @@ fn read_hashes(reader: &mut Reader<'_>, count: usize) -> Result<Vec<Hash>, Decod
 /// The receiver's knowledge at the point where a range begins.
 #[derive(Debug, Default)]
 pub(crate) struct Footing<'a> {
-    /// Base and stamp of the entry before; for a range without peaks.
+    /// Base, stamp and epoch of the entry before; for a range without peaks.
     pub(crate) before: Before,
     /// The peaks of `[0, from)`; for a range without peaks.
     pub(crate) peaks: Vec<Hash>,
@@ -178,7 +184,7 @@ impl From<DecodeError> for RangeFault {
 /// Reads the rest of a range and computes its root.
 pub(crate) fn check<'a>(
     keys: &LogKeys,
-    kind: LogKind,
+    within: Within,
     range: &Range<'a>,
     footing: Footing<'_>,
 ) -> Result<Checked<'a>, RangeFault> {
@@ -194,7 +200,7 @@ pub(crate) fn check<'a>(
     if left.len() != shape::peaks_len(from) {
         return Err(DecodeError::NotCanonical.into());
     }
-    // Stamps and bases of such a range are distances from an entry that is held here.
+    // Stamps, bases and epochs of such a range are written as they differ from an entry that is held here.
     let fault = |error| match error {
         DecodeError::NotCanonical | DecodeError::Base | DecodeError::Limit if !alone => RangeFault::Footing,
         error => RangeFault::Form(error),
@@ -216,7 +222,7 @@ pub(crate) fn check<'a>(
         if seq == known {
             fresh = (at, behind);
         }
-        let entry = behind.read(seq, kind, &mut reader).map_err(fault)?;
+        let entry = behind.read(seq, within, &mut reader).map_err(fault)?;
         if seq >= known {
             if late.is_none() && entry.hlc > footing.limit {
                 late = Some((seq, fresh_cost));
@@ -296,13 +302,13 @@ pub(crate) fn write(
     // The first may be encoded after another predecessor than in the run; the others are as they are kept, block by
     // block.
     let mut first_head = Vec::new();
-    let first_payload = at.next().map(|first| {
-        let (head, payload) = first.split_payload();
+    let first_body = at.next().map(|first| {
+        let (head, body) = first.split_body();
         { before }.write(&head, &mut first_head);
-        payload
+        body
     });
-    let mut end = from.saturating_add(u64::from(first_payload.is_some()));
-    let mut entry_bytes = first_head.len().saturating_add(first_payload.map_or(0, <[u8]>::len));
+    let mut end = from.saturating_add(u64::from(first_body.is_some()));
+    let mut entry_bytes = first_head.len().saturating_add(first_body.map_or(0, <[u8]>::len));
     let mut others: Vec<&[u8]> = Vec::new();
     while end < to {
         // The cover of the rest is at most so long.
@@ -329,7 +335,7 @@ pub(crate) fn write(
         out.extend_from_slice(hash.as_bytes());
     }
     out.extend_from_slice(&first_head);
-    out.extend_from_slice(first_payload.unwrap_or_default());
+    out.extend_from_slice(first_body.unwrap_or_default());
     for bytes in others {
         out.extend_from_slice(bytes);
     }

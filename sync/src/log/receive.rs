@@ -16,6 +16,7 @@ use consilience_base::Hlc;
 
 use super::entry::{Before, Entry};
 use super::evidence::{Evidence, Side};
+use super::extension::Within;
 use super::head::SignedHead;
 use super::keys::LogKeys;
 use super::range::{Checked, Footing, Range, RangeFault, check};
@@ -24,7 +25,6 @@ use super::{Log, Proof, Staged};
 use crate::budget::VerifyBudget;
 use crate::codec::{DecodeError, Reader};
 use crate::hash::Hash;
-use crate::identity::LogKind;
 
 /// Staged ranges of one log: enough for the chunks of a fast-forward to arrive in any order within a window.
 const STAGED_MAX: usize = 8;
@@ -136,7 +136,7 @@ impl From<RangeFault> for ReceiveError {
 /// Entries that were checked and are not held.
 #[derive(Clone, Debug)]
 pub struct VerifiedRange<'a> {
-    kind: LogKind,
+    within: Within,
     from: u64,
     to: u64,
     head: SignedHead,
@@ -154,9 +154,9 @@ impl<'a> VerifiedRange<'a> {
     pub fn entries(&self) -> impl Iterator<Item = Entry<'a>> {
         let mut reader = Reader::new(self.entries);
         let mut behind = Before::default();
-        let kind = self.kind;
+        let within = self.within;
         // They were read once already.
-        (self.from..self.to).map_while(move |seq| behind.read(seq, kind, &mut reader).ok())
+        (self.from..self.to).map_while(move |seq| behind.read(seq, within, &mut reader).ok())
     }
 }
 
@@ -209,7 +209,7 @@ impl Log {
         // Two histories may be known to differ at one size.
         sizes.dedup();
         let footing = self.footing(place, range, &sizes, allowance.latest)?;
-        let checked = check(&self.keys, self.opening.kind, range, footing)?;
+        let checked = check(&self.keys, self.within(), range, footing)?;
         self.check_room(place, &checked, allowance)?;
 
         let refused = if range.is_alone() { ReceiveError::BadSignature } else { ReceiveError::Unproven };
@@ -264,7 +264,7 @@ impl Log {
     ) -> Result<VerifiedRange<'a>, ReceiveError> {
         let checked = self.verify_alone(&Range::parse(bytes)?, &[], budget)?;
         let Checked { from, to, head, entries, .. } = checked;
-        Ok(VerifiedRange { kind: self.opening.kind, from, to, head, entries })
+        Ok(VerifiedRange { within: self.within(), from, to, head, entries })
     }
 
     fn verify_alone<'a>(
@@ -277,7 +277,7 @@ impl Log {
             return Err(ReceiveError::Unproven);
         }
         let footing = Footing { sizes, known: range.to, limit: Hlc::MAX, ..Footing::default() };
-        let checked = check(&self.keys, self.opening.kind, range, footing)?;
+        let checked = check(&self.keys, self.within(), range, footing)?;
         self.check_head(&checked.head, ReceiveError::BadSignature, budget)?;
         Ok(checked)
     }
@@ -305,7 +305,7 @@ impl Log {
         // A base that falls begins something else.
         let falls = |run: &Run| {
             range.from == run.end()
-                && range.first_base(self.opening.kind).is_some_and(|base| base < run.last().base)
+                && range.first_base(self.within()).is_some_and(|base| base < run.last().base)
         };
         let within = |run: &Run| run.start() <= range.from && range.from <= run.end() && !falls(run);
         if within(&self.run) {
@@ -473,9 +473,6 @@ impl Log {
                 }
             }
             Target::Held => self.take_head(to, proof),
-            Target::New if from == to && self.is_floor(from) => {
-                self.take_position(from, left, proof, allowance)
-            }
             Target::New | Target::Staged(_) if from == to => self.take_head(to, proof),
             Target::Staged(index) => {
                 let later = self.see(head);
@@ -492,7 +489,7 @@ impl Log {
             }
             Target::New => {
                 self.see(head);
-                let mut run = Run::starting_at(self.opening.kind, from, left, None);
+                let mut run = Run::starting_at(self.within(), from, left, None);
                 run.grow(fresh, at, before, grown);
                 if self.staged.len() >= STAGED_MAX
                     && let Some(yields) = self.staged.iter().position(|staged| staged.yields_to(from))
@@ -505,26 +502,6 @@ impl Log {
                 self.absorb_staged(allowance).unwrap_or(Received::Staged { from, to })
             }
         }
-    }
-
-    /// Whether nothing below a size beyond the held run is needed, whatever comes after it.
-    const fn is_floor(&self, size: u64) -> bool {
-        size <= self.floor && size < self.valid_below && size > self.run.end()
-    }
-
-    /// Takes a position over from a holder that has no entries below `from` any more, and none after it either.
-    fn take_position(&mut self, from: u64, left: Vec<Hash>, proof: Proof, allowance: &Allowance) -> Received {
-        if self.has_unsigned() {
-            // The entries that were appended here would be lost.
-            self.see(proof.head);
-            return Received::Conflict;
-        }
-        self.replace_run(Run::starting_at(self.opening.kind, from, left, None));
-        (self.ready, self.late_bytes) = (from, 0);
-        self.replace_proof(proof);
-        // Waiting entries may lie below it, or follow on it: where they touch it they were compared already.
-        self.absorb_staged(allowance);
-        Received::FastForwarded { from, to: self.run.end() }
     }
 
     /// Takes a head in that brought no entries.
@@ -594,7 +571,7 @@ impl Log {
         let theirs = if checked.head.size == size {
             Side::whole(checked.head)
         } else {
-            let run = rebuilt(&self.keys, self.opening.kind, checked);
+            let run = rebuilt(&self.keys, self.within(), checked);
             let proof = Proof { head: checked.head, beyond: checked.beyond.clone() };
             Side::within(&run, &self.keys, &proof, size)?
         };
@@ -603,12 +580,12 @@ impl Log {
 }
 
 /// The run of a range that was checked, with all its hashes.
-fn rebuilt(keys: &LogKeys, kind: LogKind, checked: &Checked<'_>) -> Run {
-    let mut run = Run::starting_at(kind, checked.from, checked.left.clone(), Some(checked.before));
+fn rebuilt(keys: &LogKeys, within: Within, checked: &Checked<'_>) -> Run {
+    let mut run = Run::starting_at(within, checked.from, checked.left.clone(), Some(checked.before));
     let mut reader = Reader::new(checked.entries);
     let mut behind = checked.before;
     for seq in checked.from..checked.to {
-        let Ok(entry) = behind.read(seq, kind, &mut reader) else { break };
+        let Ok(entry) = behind.read(seq, within, &mut reader) else { break };
         run.push(keys, &entry);
     }
     run

@@ -16,11 +16,11 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::entry::{Before, Entry};
+use super::extension::Within;
 use super::keys::LogKeys;
 use super::shape::{self, Node, Peaks, Subtree, bag};
 use crate::codec::Reader;
 use crate::hash::Hash;
-use crate::identity::LogKind;
 
 /// The level of the nodes over whole blocks.
 const LEVEL: u32 = 6;
@@ -36,9 +36,9 @@ struct Block {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    kind: LogKind,
+    within: Within,
     start: u64,
-    /// Base and stamp of the entry before `start`; `None` where they never came along.
+    /// Base, stamp and epoch of the entry before `start`; `None` where they never came along.
     before: Option<Before>,
     start_peaks: Vec<Hash>,
     /// Whole blocks. The first may lack its front.
@@ -54,6 +54,8 @@ pub(crate) struct Run {
     levels: Vec<VecDeque<Hash>>,
     /// The leaves of entries with large payloads, by number: hashing those again would take long.
     large: VecDeque<(u64, Hash)>,
+    /// The entries that close other logs, by number: a set of logs asks for them whenever it decides what counts.
+    stated: Vec<u64>,
     peaks: Peaks,
     last: Before,
 }
@@ -78,6 +80,8 @@ pub(crate) struct Grown {
     pub(crate) nodes: Vec<(u8, Hash)>,
     /// The leaves of large entries.
     large: Vec<(u64, Hash)>,
+    /// Those that close other logs.
+    stated: Vec<u64>,
     pub(crate) peaks: Peaks,
     pub(crate) last: Before,
 }
@@ -91,6 +95,7 @@ impl Grown {
             crossings: Vec::with_capacity(room(LEVEL)),
             nodes: Vec::with_capacity(nodes),
             large: Vec::new(),
+            stated: Vec::new(),
             peaks,
             last,
         }
@@ -99,12 +104,15 @@ impl Grown {
     /// Takes the next entry in, which ends at `at`. Nothing is noted for the entries below `known`.
     #[inline]
     pub(crate) fn push(&mut self, keys: &LogKeys, entry: &Entry<'_>, at: usize, known: u64) {
-        self.last = Before { base: entry.base, hlc: entry.hlc };
+        self.last = Before::after(entry);
         let nodes = &mut self.nodes;
         let noted = entry.seq >= known;
         let leaf = entry.leaf(keys);
         if noted && entry.payload_len > LARGE_BYTES {
             self.large.push((entry.seq, leaf));
+        }
+        if noted && entry.closes() {
+            self.stated.push(entry.seq);
         }
         self.peaks.push(keys, leaf, |level, hash| {
             if level >= LEVEL
@@ -122,15 +130,15 @@ impl Grown {
 
 impl Run {
     /// An empty run at the start of a log.
-    pub(crate) fn new(kind: LogKind) -> Self {
-        Self::starting_at(kind, 0, Vec::new(), Some(Before::default()))
+    pub(crate) fn new(within: Within) -> Self {
+        Self::starting_at(within, 0, Vec::new(), Some(Before::default()))
     }
 
     /// An empty run after `start` entries whose peaks these are.
-    pub(crate) fn starting_at(kind: LogKind, start: u64, peaks: Vec<Hash>, before: Option<Before>) -> Self {
+    pub(crate) fn starting_at(within: Within, start: u64, peaks: Vec<Hash>, before: Option<Before>) -> Self {
         let last = before.unwrap_or_default();
         Self {
-            kind,
+            within,
             start,
             before,
             start_peaks: peaks.clone(),
@@ -140,6 +148,7 @@ impl Run {
             last_from: None,
             levels: Vec::new(),
             large: VecDeque::new(),
+            stated: Vec::new(),
             peaks: Peaks::new(start, peaks),
             last,
         }
@@ -153,7 +162,7 @@ impl Run {
         self.peaks.size()
     }
 
-    /// Base and stamp of the entry before the start, where they came along, and the peaks of the entries before.
+    /// Base, stamp and epoch of the entry before the start, where they came along, and the peaks of the entries before.
     pub(crate) const fn front(&self) -> (Option<Before>, &Vec<Hash>) {
         (self.before, &self.start_peaks)
     }
@@ -166,7 +175,7 @@ impl Run {
         &self.peaks
     }
 
-    /// Base and stamp as of the last entry.
+    /// Base, stamp and epoch as of the last entry.
     pub(crate) const fn last(&self) -> Before {
         self.last
     }
@@ -195,6 +204,9 @@ impl Run {
         let leaf = entry.leaf(keys);
         if entry.payload_len > LARGE_BYTES {
             self.large.push_back((entry.seq, leaf));
+        }
+        if entry.closes() {
+            self.stated.push(entry.seq);
         }
         self.write(entry);
         let levels = &mut self.levels;
@@ -229,7 +241,7 @@ impl Run {
         let mut reader = Reader::new(bytes);
         let mut behind = before;
         for seq in from..boundary {
-            let Ok(entry) = behind.read(seq, self.kind, &mut reader) else { break };
+            let Ok(entry) = behind.read(seq, self.within, &mut reader) else { break };
             self.write(&entry);
         }
         self.peaks = grown.peaks;
@@ -253,7 +265,14 @@ impl Run {
             keep(&mut self.levels, level.into(), hash);
         }
         self.large.extend(grown.large);
+        self.stated.extend(grown.stated);
         self.last = grown.last;
+    }
+
+    /// The entries of `[from, to)` that close other logs, by number.
+    pub(crate) fn stated(&self, from: u64, to: u64) -> &[u64] {
+        let at = |seq| self.stated.partition_point(|stated| *stated < seq);
+        &self.stated[at(from)..at(to.max(from))]
     }
 
     /// The entry with this number.
@@ -300,7 +319,7 @@ impl Run {
         entries
     }
 
-    /// Base and stamp of the entry before `seq`, if they are known.
+    /// Base, stamp and epoch of the entry before `seq`, if they are known.
     pub(crate) fn before(&self, seq: u64) -> Option<Before> {
         if seq == self.end() && (self.before.is_some() || !self.is_empty()) {
             return Some(self.last);
@@ -308,7 +327,7 @@ impl Run {
         if seq <= self.start {
             return self.before.filter(|_| seq == self.start);
         }
-        self.entry(seq - 1).map(|entry| Before { base: entry.base, hlc: entry.hlc })
+        self.entry(seq - 1).map(|entry| Before::after(&entry))
     }
 
     /// Which of the blocks an entry is in; beyond the last, it is in the tail.
@@ -367,6 +386,7 @@ impl Run {
         }
         self.blocks.shrink_to(self.blocks.len() * 2);
         self.large.drain(..self.large.partition_point(|(large, _)| *large < seq));
+        self.stated.drain(..self.stated.partition_point(|stated| *stated < seq));
         self.start = seq;
         self.start_peaks = peaks;
         self.before = before;
@@ -393,15 +413,16 @@ impl Run {
             nodes.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
         }
         self.large.truncate(self.large.partition_point(|(large, _)| *large < size));
+        self.stated.truncate(self.stated.partition_point(|stated| *stated < size));
         self.peaks = Peaks::new(size, peaks);
         self.last = last;
     }
 
-    /// Keeps the payload's hash in place of the payload of `seq`, or, given the payload, the other way round. Nothing
+    /// Keeps the payload's hash in place of the salt and payload of `seq`, or, given those, the other way round. Nothing
     /// that is hashed differs.
-    pub(crate) fn rewrite(&mut self, keys: &LogKeys, seq: u64, payload: Option<&[u8]>) {
+    pub(crate) fn rewrite(&mut self, keys: &LogKeys, seq: u64, salted: Option<&[u8]>) {
         let Some(entry) = self.entry(seq) else { return };
-        let entry = payload.map_or_else(|| entry.erased(keys), |payload| entry.restored(payload));
+        let entry = salted.map_or_else(|| entry.erased(keys), |salted| entry.restored(salted));
         let mut bytes = Vec::new();
         // Where nothing is known of the entry before, it is encoded after nothing.
         self.before(seq).unwrap_or_default().write(&entry, &mut bytes);
@@ -494,7 +515,7 @@ impl<'a> Iterator for Entries<'a> {
             self.enter(self.seq);
         }
         // The kept bytes were checked when they came.
-        let entry = self.before.read(self.seq, self.run.kind, &mut self.reader).ok()?;
+        let entry = self.before.read(self.seq, self.run.within, &mut self.reader).ok()?;
         self.seq += 1;
         Some(entry)
     }

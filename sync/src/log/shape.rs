@@ -13,6 +13,9 @@ use alloc::vec::Vec;
 use super::keys::LogKeys;
 use crate::hash::Hash;
 
+/// The greatest size of a log (2⁴⁴ entries): a replica packs a sequence number and 16 bits more into a dot's counter.
+pub const LOG_SIZE_MAX: u64 = 1 << 44;
+
 /// A full subtree: the leaves `[index << level, (index + 1) << level)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Node {

@@ -53,8 +53,8 @@ impl Staged {
         self.run.end() <= from || !self.is_declared()
     }
 
-    /// Whether nothing before it is needed: its ready part has its base at its start or above, or a successor of the
-    /// writer or the evidence of a fork has said so (`floor`).
+    /// Whether nothing before it is needed: its ready part has its base at its start or above, or the evidence of a fork
+    /// has said so (`floor`).
     fn fast_forwards(&mut self, latest: Hlc, floor: u64) -> bool {
         for entry in self.run.entries(self.ready, self.run.end()) {
             if entry.hlc > latest {

@@ -24,15 +24,6 @@ pub enum Change {
         /// The new base.
         below: u64,
     },
-    /// As [`Dropped`](Self::Dropped), by the word of the writer's next incarnation ([`LogSet::retire`]).
-    ///
-    /// [`LogSet::retire`]: super::LogSet::retire
-    Retired {
-        /// Of which log.
-        log: LogId,
-        /// The new base.
-        below: u64,
-    },
     /// Another part of the log took the place of the acknowledged one: nothing of the old part counts any more. The
     /// applicable entries begin at `from`.
     Replaced {
@@ -41,7 +32,14 @@ pub enum Change {
         /// Where it begins now.
         from: u64,
     },
-    /// A state log is forked: nothing of it counts, here or anywhere.
+    /// A later incarnation of the writer has taken a state log over: nothing of it counts any more. If that one takes its
+    /// word back, or more of the log turns up, the log counts again, and its entries are [applicable](Self::Applicable) anew.
+    Closed {
+        /// Which log.
+        log: LogId,
+    },
+    /// A state log is forked, or a later incarnation of its writer is, or has ended it for good: nothing of it counts, here
+    /// or anywhere.
     Invalidated {
         /// Which log.
         log: LogId,
@@ -77,8 +75,8 @@ impl Change {
         match self {
             Self::Applicable { log, .. }
             | Self::Dropped { log, .. }
-            | Self::Retired { log, .. }
             | Self::Replaced { log, .. }
+            | Self::Closed { log }
             | Self::Invalidated { log }
             | Self::Cut { log, .. }
             | Self::SelfForked { log }

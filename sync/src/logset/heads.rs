@@ -142,14 +142,10 @@ impl LogSet {
         KeyRange::prefix(&key).unwrap_or_default()
     }
 
-    /// The collision-resistant root over the heads of all logs. Two sets with the same root hold, of every log that
-    /// either holds, the same signed entries that count, the same base and the same evidence.
-    ///
-    /// One difference can stay: a log that its writer's next incarnation has taken over as a whole
-    /// ([`retire`](Self::retire)), and of which a holder keeps only the position. A side that has not held the log and
-    /// does not know of the retirement, such as a relay, which reads no payloads, cannot know that the entries before
-    /// are not needed, and goes without. Each round names that log again and costs its opening and one proof, until
-    /// another holder gives the entries or the host retires it.
+    /// The collision-resistant root over the heads of all logs that count, and the evidence of forks. Two sets with the same
+    /// root hold, of every log that counts, the same signed entries from its base on, and the same evidence; and since these
+    /// decide what counts, all that their entries add up to is the same. Nothing else has a meaning: entries that are not
+    /// signed yet, those from the future, and logs that do not count may differ.
     #[must_use]
     pub fn heads_root(&mut self) -> [u8; 32] {
         self.fresh_heads().root()

@@ -46,7 +46,10 @@ impl LogSet {
         if !slot.local || slot.self_forked {
             return Err(AppendError::NotWritable.into());
         }
-        let seq = slot.log.append(entry)?;
+        // Closures in entries that the base gives up would be taken back with them.
+        let (closures, last_final) = slot.statements.repeated(&slot.log, entry);
+        let entry = NewEntry { closures: &closures, last_final, ..*entry };
+        let seq = slot.log.append(&entry)?;
         self.note(log);
         Ok(seq)
     }

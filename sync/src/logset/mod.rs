@@ -17,6 +17,7 @@ mod offer;
 mod outcome;
 mod replay;
 mod slot;
+mod succession;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -34,11 +35,12 @@ pub use replay::{Replay, ReplayError};
 use crate::budget::VerifyBudget;
 use crate::identity::{AgentId, AgentKey, LogId, LogOpening, MeshId, NamedOpening, Topic};
 use crate::log::{
-    Allowance, Entry, Evidence, Gone, Have, Log, Range, RangeForm, ReceiveError, Received, UncheckedEvidence,
-    Want,
+    Allowance, Entry, Evidence, Gone, Have, Log, Range, RangeForm, ReceiveError, Received, SALT_BYTES,
+    UncheckedEvidence, Want,
 };
 use heads::Heads;
-use slot::Slot;
+use slot::{Slot, Standing};
+use succession::Succession;
 
 /// The logs of one replica or relay.
 #[derive(Clone, Debug)]
@@ -47,6 +49,7 @@ pub struct LogSet {
     limits: Limits,
     slots: BTreeMap<LogId, Slot>,
     by_topic: BTreeSet<(Topic, LogId)>,
+    successions: BTreeMap<(AgentId, Topic), Succession>,
     heads: Heads,
     /// Each agent's key, admitted once, and how many of its logs are held.
     agents: BTreeMap<AgentId, (AgentKey, usize)>,
@@ -76,6 +79,7 @@ impl LogSet {
             limits,
             slots: BTreeMap::new(),
             by_topic: BTreeSet::new(),
+            successions: BTreeMap::new(),
             agents: BTreeMap::new(),
             changed: BTreeMap::new(),
             changes: 0,
@@ -142,7 +146,8 @@ impl LogSet {
         if self.slots.len() >= self.limits.logs_max || of_agent >= self.limits.logs_per_agent_max {
             return Err(OpenError::Quota);
         }
-        if admit(opening) == Admission::Ignore {
+        // Nothing of a dead log will ever count.
+        if self.is_dead(opening) || admit(opening) == Admission::Ignore {
             return Err(OpenError::Ignored);
         }
         self.insert(named, key, false)?;
@@ -170,6 +175,7 @@ impl LogSet {
         let log = Log::with_key(named.clone(), &self.mesh, key);
         self.by_topic.insert((opening.topic.clone(), id));
         self.slots.insert(id, Slot::new(log, local));
+        self.enter_succession(&id);
         Ok(())
     }
 
@@ -197,6 +203,8 @@ impl LogSet {
         self.late -= slot.late;
         self.staged -= slot.staged;
         self.freed += slot.log.entry_bytes();
+        let opening = opening.clone();
+        self.leave_succession(&opening);
         true
     }
 
@@ -250,7 +258,8 @@ impl LogSet {
     #[must_use]
     pub fn applicable(&self, log: &LogId) -> Option<(u64, u64)> {
         let slot = self.slots.get(log)?;
-        Some(if slot.is_invalid() { (0, 0) } else { slot.applicable() })
+        let counts = !slot.is_invalid() && slot.standing() == Standing::Counts;
+        Some(if counts { slot.applicable() } else { (0, 0) })
     }
 
     /// The entries `[from, to)` of a log as the consumer has last acknowledged them: those that have to be undone after
@@ -395,6 +404,11 @@ impl LogSet {
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
         let forked_at = self.check_open(log)?;
+        let closed = self.slots.get(log).filter(|slot| !slot.local).map_or(0, |slot| slot.closed_below);
+        if range.size().is_some_and(|size| size <= closed) {
+            // A later incarnation answers for all of it.
+            return Ok(Received::Nothing);
+        }
         let waiting = self.slots.get(log).and_then(|slot| slot.waiting);
         if waiting.is_some_and(|hlc| hlc <= latest(&self.limits, now)) {
             // Time has passed for the entries that waited here.
@@ -481,34 +495,12 @@ impl LogSet {
         true
     }
 
-    /// Records that a later incarnation of the writer has taken a log over up to `below`: that is its base now, as if
-    /// the writer had raised it. Never falls. The writer's entries from there on still count.
-    ///
-    /// # Errors
-    ///
-    /// [`SetError::Unknown`].
-    pub fn retire(&mut self, log: &LogId, below: u64) -> Result<(), SetError> {
-        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
-        slot.retired = slot.retired.max(below);
-        slot.log.raise_floor(slot.floor());
-        // A fast-forward may have waited for just that.
-        self.wait(log, self.now);
-        self.note(log);
-        Ok(())
-    }
-
-    /// Lets a copy of a log begin at or below `below`, wherever its base is: a later incarnation of the writer answers
-    /// for the entries before. The held entries stay.
-    ///
-    /// # Errors
-    ///
-    /// [`SetError::Unknown`].
-    pub fn allow_start(&mut self, log: &LogId, below: u64) -> Result<(), SetError> {
-        let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
-        slot.log.raise_floor(below);
-        self.wait(log, self.now);
-        self.note(log);
-        Ok(())
+    /// Notes that the local writer of a log goes on in another one: the log is held only as long as it counts.
+    pub fn leave(&mut self, log: &LogId) {
+        if let Some(slot) = self.slots.get_mut(log) {
+            slot.is_left = true;
+            self.queue(log);
+        }
     }
 
     /// Erases the payload of one event here; see [`Log::erase`].
@@ -521,34 +513,51 @@ impl LogSet {
         Ok(slot.log.erase(seq)?)
     }
 
-    /// Puts the payload of an erased event back; see [`Log::restore`].
+    /// Puts salt and payload of an erased event back; see [`Log::restore`].
     ///
     /// # Errors
     ///
     /// [`SetError::Unknown`], or why it cannot be restored.
-    pub fn restore(&mut self, log: &LogId, seq: u64, payload: &[u8]) -> Result<(), SetError> {
+    pub fn restore(
+        &mut self,
+        log: &LogId,
+        seq: u64,
+        salt: [u8; SALT_BYTES],
+        payload: &[u8],
+    ) -> Result<(), SetError> {
         let slot = self.slots.get_mut(log).ok_or(SetError::Unknown)?;
-        Ok(slot.log.restore(seq, payload)?)
+        Ok(slot.log.restore(seq, salt, payload)?)
     }
 
     /// The next change for a fold over the logs. Poll until there is none, after anything that changes the set. The
     /// entries that a change speaks of can be read until the next is polled.
     pub fn poll_change(&mut self) -> Option<Change> {
-        if let Some(slot) = self.polled.take().and_then(|log| self.slots.get_mut(&log)) {
-            self.freed += slot.drop_acknowledged();
+        if let Some(log) = self.polled.take() {
+            self.drop_acknowledged(&log);
         }
-        while let Some(log) = self.changed.first_key_value().map(|(_, log)| *log) {
+        while let Some((place, log)) = self.changed.first_key_value().map(|(place, log)| (*place, *log)) {
             if let Some(slot) = self.slots.get_mut(&log) {
                 if let Some(change) = slot.next_change() {
                     self.polled = Some(log);
                     return Some(change);
                 }
                 slot.queued = None;
-                self.freed += slot.drop_acknowledged();
             }
-            self.changed.pop_first();
+            self.changed.remove(&place);
+            self.drop_acknowledged(&log);
         }
         None
+    }
+
+    /// Drops the entries of a log that nobody needs, now that the caller has acknowledged its changes; and the log, if
+    /// nothing of it counts.
+    fn drop_acknowledged(&mut self, log: &LogId) {
+        let Some(slot) = self.slots.get_mut(log) else { return };
+        if slot.is_over() {
+            self.remove(log);
+        } else {
+            self.freed += slot.drop_acknowledged();
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do, if ever.
@@ -632,8 +641,14 @@ impl LogSet {
         (slot.late, slot.staged) = (late, staged);
     }
 
-    /// Queues a log for [`poll_change`](Self::poll_change), and its head to be made anew.
+    /// Decides what counts of a log that may have changed, and queues it.
     fn note(&mut self, log: &LogId) {
+        self.decide(log);
+        self.queue(log);
+    }
+
+    /// Queues a log for [`poll_change`](Self::poll_change), and its head to be made anew.
+    fn queue(&mut self, log: &LogId) {
         self.heads.touch(log);
         if let Some(slot) = self.slots.get_mut(log)
             && slot.queued.is_none()

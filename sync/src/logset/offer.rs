@@ -4,10 +4,6 @@
 //! [`Offer`]. From its own logs and the other's offers each side works out the same plan of [`Move`]s, its own half of
 //! it to be done: no further question is asked where both sizes are known, and a log that the other did not offer is
 //! one that it does not hold.
-//!
-//! A log of which one side keeps only the position, because all of it was retired, is sent as a proof without entries.
-//! A side that knows of the retirement takes the proof for the log; a relay that does not know of it stays without the
-//! log, and is sent the same in the next round.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::collections::{BTreeMap, BTreeSet};

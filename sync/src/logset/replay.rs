@@ -68,12 +68,6 @@ impl LogSet {
         self.slots.get(log).is_some_and(|slot| slot.self_forked)
     }
 
-    /// The base that [`retire`](Self::retire) gave it; 0 if none did.
-    #[must_use]
-    pub fn retired_below(&self, log: &LogId) -> u64 {
-        self.slots.get(log).map_or(0, |slot| slot.retired)
-    }
-
     /// The number below which the caller has acknowledged that nothing counts; 0 if it has not. It stays so, even if
     /// the entry that raised the base turns out not to count.
     #[must_use]
@@ -160,7 +154,7 @@ impl Replay<'_> {
     /// [`ReplayError::Own`] if it does not follow on the held entries or differs from them.
     pub fn append(&mut self, log: &LogId, seq: u64, entry: &[u8]) -> Result<bool, ReplayError> {
         let slot = self.set.slots.get_mut(log).ok_or(SetError::Unknown)?;
-        let entry = Entry::decode(entry, seq, slot.log.opening().kind)?;
+        let entry = Entry::decode(entry, seq, slot.log.opening())?;
         if seq < slot.log.start() {
             return Ok(false);
         }
@@ -211,15 +205,6 @@ impl Replay<'_> {
                 Err(error.into())
             }
         }
-    }
-
-    /// Repeats an earlier call of [`LogSet::retire`].
-    ///
-    /// # Errors
-    ///
-    /// If the log is not held.
-    pub fn retired(&mut self, log: &LogId, below: u64) -> Result<(), ReplayError> {
-        Ok(self.set.retire(log, below)?)
     }
 
     /// Takes in the earlier values of [`Log::ready`](crate::Log::ready) and [`LogSet::given_up_below`], once the entries

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use consilience_base::{Hlc, Timestamp};
 
 use super::change::Change;
+use super::succession::Statements;
 use crate::hash::Hash;
 use crate::identity::LogKind;
 use crate::log::{Evidence, Log};
@@ -65,6 +66,16 @@ impl HeadHistory {
     }
 }
 
+/// Whether a log counts, as far as other logs of its agent decide it. Event logs always do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Counts,
+    /// A later incarnation has closed all of it that is held.
+    Closed,
+    /// A later incarnation is forked, or has named it among those that are over.
+    Dead,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) log: Log,
@@ -74,8 +85,13 @@ pub(super) struct Slot {
     pub(super) head: HeadHistory,
     /// When the entries of an invalidated log are dropped.
     pub(super) invalid_until: Option<Timestamp>,
-    /// The base that the writer's next incarnation recorded.
-    pub(super) retired: u64,
+    standing: Standing,
+    /// Below which number later incarnations that count have closed it.
+    pub(super) closed_below: u64,
+    pub(super) dead: bool,
+    pub(super) statements: Statements,
+    /// Its local writer goes on in another log.
+    pub(super) is_left: bool,
     /// Counts how often the held run was replaced.
     pub(super) generation: u32,
     /// A local writer must not go on.
@@ -98,7 +114,11 @@ impl Slot {
             evidence: None,
             head: HeadHistory::default(),
             invalid_until: None,
-            retired: 0,
+            standing: Standing::Counts,
+            closed_below: 0,
+            dead: false,
+            statements: Statements::default(),
+            is_left: false,
             generation: 0,
             self_forked: false,
             waiting: None,
@@ -137,15 +157,57 @@ impl Slot {
         self.evidence.as_ref().map(Evidence::valid_below)
     }
 
-    /// Entries below are needed by nobody, whatever the entries that came say: the writer's next incarnation has said
-    /// so, or the evidence that the log is forked shows a head that does.
+    /// Entries below are needed by nobody, whatever the entries that came say: the evidence that the log is forked shows a
+    /// head that says so.
     pub(super) fn floor(&self) -> u64 {
-        self.retired.max(self.evidence.as_ref().map_or(0, Evidence::base))
+        self.evidence.as_ref().map_or(0, Evidence::base)
+    }
+
+    pub(super) const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    pub(super) const fn set_standing(&mut self, standing: Standing) {
+        self.standing = standing;
+    }
+
+    /// Whether it counts, if later incarnations have closed it up to a number.
+    pub(super) const fn standing_at(&self, closed_below: u64) -> Standing {
+        if self.dead {
+            Standing::Dead
+        } else if closed_below > 0 && closed_below >= self.log.size() {
+            Standing::Closed
+        } else {
+            Standing::Counts
+        }
+    }
+
+    /// Reads the statements of its retained entries on earlier incarnations again; whether they changed.
+    pub(super) fn refresh_statements(&mut self) -> bool {
+        let range = if self.is_invalid() { (0, 0) } else { self.applicable() };
+        self.statements.refresh(&self.log, range, self.generation)
+    }
+
+    /// Whether nobody needs anything of it: nothing of it counts, no more of it is on its way, and no local writer may go
+    /// on with it or has yet to sign some of it.
+    pub(super) fn is_over(&self) -> bool {
+        let over = match self.standing {
+            Standing::Counts => return false,
+            Standing::Dead => true,
+            Standing::Closed => {
+                self.log.furthest_head().is_none_or(|head| head.size <= self.closed_below)
+                    && self.evidence.is_none()
+            }
+        };
+        over && (!self.local || self.is_left) && !self.log.has_unsigned() && !self.owes()
     }
 
     /// How much of it counts for others, and the root over that. Nothing, where the root is not known: a size alone
     /// would make two histories one.
     pub(super) fn counted(&self) -> (u64, Option<Hash>) {
+        if self.standing != Standing::Counts {
+            return (0, None);
+        }
         let size = self.log.signed_size().min(self.valid_below().unwrap_or(u64::MAX));
         match self.log.root_at(size) {
             Some(root) => (size, Some(root)),
@@ -234,8 +296,9 @@ impl Slot {
 
     /// Whether the caller has still to learn that acknowledged entries were replaced or do not count.
     fn owes(&self) -> bool {
-        if self.is_invalid() {
-            return !self.acknowledged.invalid;
+        if self.is_invalid() || self.standing != Standing::Counts {
+            let unaware = self.is_invalid() && !self.acknowledged.invalid;
+            return unaware || self.acknowledged.base < self.acknowledged.end;
         }
         self.generation != self.acknowledged.generation || self.valid_below() != self.acknowledged.valid_below
     }
@@ -251,9 +314,9 @@ impl Slot {
             let signed = self.log.signed_size();
             let base = self.log.base_at(self.log.ready().min(signed));
             // Unsigned entries have no proof: a log that began after its head could never be compared.
-            below = below.min(base.max(self.retired.min(signed)));
+            below = below.min(base.min(signed));
         }
-        let lag = if self.retired >= below || below == self.log.size() { 0 } else { DROP_LAG };
+        let lag = if below == self.log.size() { 0 } else { DROP_LAG };
         // Others may need the entries of a forked log that count, and no base that is known to one of them is known to
         // all.
         if self.evidence.is_some() || below < self.log.start() + lag {
@@ -269,10 +332,18 @@ impl Slot {
             self.acknowledged.self_forked = true;
             return Some(Change::SelfForked { log });
         }
-        if self.is_invalid() {
-            let acknowledged = core::mem::replace(&mut self.acknowledged.invalid, true);
+        if self.is_invalid() || self.standing != Standing::Counts {
             self.acknowledged.generation = self.generation;
-            return (!acknowledged).then_some(Change::Invalidated { log });
+            let (base, end) = (self.acknowledged.base, self.acknowledged.end);
+            (self.acknowledged.base, self.acknowledged.end) = (0, 0);
+            if self.is_invalid() {
+                let acknowledged = core::mem::replace(&mut self.acknowledged.invalid, true);
+                return (!acknowledged || base < end).then_some(Change::Invalidated { log });
+            }
+            return (base < end).then_some(match self.standing {
+                Standing::Dead => Change::Invalidated { log },
+                _ => Change::Closed { log },
+            });
         }
         let valid_below = self.valid_below();
         if valid_below != self.acknowledged.valid_below {
@@ -301,11 +372,7 @@ impl Slot {
             let counted = acknowledged < self.acknowledged.end;
             self.acknowledged.end = self.acknowledged.end.max(base);
             if counted {
-                return Some(if self.retired >= base {
-                    Change::Retired { log, below: base }
-                } else {
-                    Change::Dropped { log, below: base }
-                });
+                return Some(Change::Dropped { log, below: base });
             }
         }
         if end > self.acknowledged.end {

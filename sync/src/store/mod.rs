@@ -42,8 +42,6 @@ pub struct LogStore {
     unconfirmed: VecDeque<(RecordId, LogId, u64)>,
     /// Own entries below may be signed; of logs of which not all of these are.
     durable: BTreeMap<LogId, u64>,
-    /// Where copies of logs that are not held may begin ([`LogSet::allow_start`]).
-    starts: BTreeMap<LogId, u64>,
     /// Up to which version of the heads own ones are recorded.
     recorded: u64,
     /// Whether there is storage.
@@ -116,7 +114,6 @@ impl LogStore {
             signers: BTreeMap::new(),
             unconfirmed: VecDeque::new(),
             durable: BTreeMap::new(),
-            starts: BTreeMap::new(),
             recorded: 0,
             stores,
             growth: Growth::default(),
@@ -158,30 +155,7 @@ impl LogStore {
         self.set.open_named(named, &mut self.admit)?;
         let bytes = named.opening().encode(self.set.mesh());
         self.record(&JournalItem::Opening { local: false, bytes: &bytes });
-        self.allow_noted_start(&id);
         Ok(id)
-    }
-
-    /// Lets the copy of a log that is held since now begin where that was allowed before.
-    fn allow_noted_start(&mut self, log: &LogId) {
-        if self.set.log(log).is_some()
-            && let Some(below) = self.starts.remove(log)
-        {
-            // It is held.
-            let _ = self.set.allow_start(log, below);
-        }
-    }
-
-    /// Lets the copy of a log begin at or below `below`; see [`LogSet::allow_start`]. A log that is not held yet is allowed
-    /// to once it is; 0 takes that back.
-    pub fn allow_start(&mut self, log: &LogId, below: u64) {
-        if self.set.log(log).is_some() {
-            let _ = self.set.allow_start(log, below);
-        } else if below > 0 {
-            self.starts.insert(*log, below);
-        } else {
-            self.starts.remove(log);
-        }
     }
 
     /// Takes a range of a held log in, and notes it; see [`LogSet::receive_range`].
@@ -225,7 +199,6 @@ impl LogStore {
         budget: &mut VerifyBudget,
     ) -> Result<bool, SetError> {
         let news = self.set.receive_unchecked(evidence, now, budget, &mut self.admit)?;
-        self.allow_noted_start(evidence.opening().id());
         if news {
             self.record_own_head(evidence.opening().id());
             self.record(&JournalItem::Evidence { bytes: evidence.as_bytes() });
@@ -233,13 +206,9 @@ impl LogStore {
         Ok(news)
     }
 
-    /// Records that a later incarnation has taken a log over up to `below`; see [`LogSet::retire`]. Nothing happens if the
-    /// log is not held.
-    pub fn retire(&mut self, log: &LogId, below: u64) {
-        // A log that is not held needs no base.
-        if self.set.retire(log, below).is_ok() {
-            self.record(&JournalItem::Retired { log: *log, below });
-        }
+    /// Notes that the local writer of a log goes on in another one; see [`LogSet::leave`].
+    pub fn leave(&mut self, log: &LogId) {
+        self.set.leave(log);
     }
 
     /// Erases the payload of one event here, for good.

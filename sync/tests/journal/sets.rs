@@ -58,7 +58,6 @@ fn assert_same(was: &LogSet, back: &LogSet) {
         assert_eq!(was.kept_until(log), back.kept_until(log), "{at}");
         assert_eq!(was.is_local(log), back.is_local(log), "{at}");
         assert_eq!(was.is_self_forked(log), back.is_self_forked(log), "{at}");
-        assert_eq!(was.retired_below(log), back.retired_below(log), "{at}");
         assert_eq!(held.signed_size(), there.signed_size(), "{at}");
         let size = held.signed_size();
         assert_eq!(held.root_at(size), there.root_at(size), "{at}");
@@ -146,16 +145,6 @@ fn sets_with_forked_logs_come_back() {
 }
 
 #[test]
-fn sets_with_retired_logs_come_back() {
-    run(150, Rules { retired: true, ..HONEST });
-}
-
-#[test]
-fn sets_with_forked_and_retired_logs_come_back() {
-    run(150, Rules { retired: true, clones: true, ..HONEST });
-}
-
-#[test]
 fn what_expired_does_not_come_back() {
     for kind in [LogKind::State, LogKind::Event] {
         let (mut one, log) = writer(&opening(kind, 1));
@@ -207,8 +196,8 @@ fn records_replay_onto_nothing_and_onto_a_later_snapshot() {
             journal.push(&JournalItem::Erased { log, seq });
         }
         if number % 21 == 0 {
-            was.restore(&log, seq, &[number; 40]).unwrap();
-            journal.push(&JournalItem::Restored { log, seq, payload: &[number; 40] });
+            was.restore(&log, seq, [0; 4], &[number; 40]).unwrap();
+            journal.push(&JournalItem::Restored { log, seq, salt: [0; 4], payload: &[number; 40] });
         }
         if number % 30 == 4 {
             was.sign_head(&log, &keys(1), START).unwrap();

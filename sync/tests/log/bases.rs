@@ -137,7 +137,7 @@ fn verdict(set: &LogSet, id: &LogId) -> (Option<(u64, u64)>, Vec<super::common::
     let applicable = set.applicable(id);
     let (from, to) = applicable.unwrap();
     let entries = shown(set.log(id).unwrap());
-    (applicable, entries.into_iter().filter(|(seq, ..)| (from..to).contains(seq)).collect())
+    (applicable, entries.into_iter().filter(|shown| (from..to).contains(&shown.seq)).collect())
 }
 
 /// Every order of so many things.
@@ -167,8 +167,8 @@ fn all_replicas_end_alike_in_whatever_order_the_pieces_of_a_log_whose_base_falls
             let (applicable, entries) = verdict(&set, &id);
             assert_eq!(applicable, Some(end), "{order:?}");
             assert_eq!(entries.len() as u64, end.1 - end.0);
-            for (seq, base, ..) in entries {
-                assert_eq!(base, model.items[seq as usize].base);
+            for shown in entries {
+                assert_eq!(shown.base, model.items[shown.seq as usize].base);
             }
         }
     }
@@ -234,5 +234,5 @@ fn a_copy_of_a_log_whose_base_fell_proves_and_can_be_passed_on_from_where_it_beg
     assert_equals_plain(&last, &model);
     // Items are what they were, stamps and all.
     let items: Vec<Item> = model.items[12..].to_vec();
-    assert!(shown(&last).iter().zip(items).all(|(entry, item)| entry.2.to_bits() == item.hlc));
+    assert!(shown(&last).iter().zip(items).all(|(entry, item)| entry.hlc.to_bits() == item.hlc));
 }

@@ -1,14 +1,17 @@
 //! What the tests of logs share: names, small logs, and a look at everything that a log shows.
 
 use consilience_sync::{
-    Allowance, Citation, EntryFlags, Hash, Hlc, Incarnation, Keypair, Log, LogKind, LogOpening, MeshId,
-    NewEntry, RangeForm, ReceiveError, Received, SignedHead, Signer, Timestamp, Topic, VerifyBudget,
+    Allowance, Citation, Closure, EntryFlags, Hash, Hlc, Incarnation, Keypair, Log, LogKind, LogOpening,
+    MeshId, NewEntry, RangeForm, ReceiveError, Received, SignedHead, Signer, Timestamp, Topic, VerifyBudget,
 };
 
 use super::plain::{Cite, Item, Plain};
 
 /// A moment in 2023, in milliseconds.
 pub(crate) const T: u64 = 1_700_000_000_000;
+
+/// The incarnation of all logs here.
+pub(crate) const OWN: u64 = T << 16;
 
 pub(crate) struct Dice(pub(crate) u64);
 
@@ -44,7 +47,7 @@ pub(crate) fn opening(kind: LogKind) -> LogOpening {
         topic: Topic::new("team/planning").unwrap(),
         kind,
         agent: ada().agent(),
-        incarnation: Incarnation::from_u64(T << 16),
+        incarnation: Incarnation::from_u64(OWN),
     }
 }
 
@@ -65,7 +68,8 @@ pub(crate) fn stamp(millis: u64) -> u64 {
     (T + millis) << 16
 }
 
-/// An item with a bit of everything that depends on its number: all forms of stamps, flags, sizes of payloads.
+/// An item with a bit of everything that depends on its number: all forms of stamps, flags, epochs, salts, sizes of
+/// payloads.
 pub(crate) fn item(seq: u64) -> Item {
     let hlc = match seq % 5 {
         0 => stamp(10 * seq),
@@ -77,6 +81,9 @@ pub(crate) fn item(seq: u64) -> Item {
     };
     let mut item = Item::new(hlc, &vec![seq as u8; (seq % 4) as usize]);
     item.flags = if seq % 7 == 3 { 9 } else { 0 };
+    // Some follow on one of their own epoch, some on another.
+    item.epoch = if seq % 6 == 4 { 0 } else { (seq % 9 / 3) as u32 };
+    item.salt = [seq as u8, 0x5a, 0x17, 1];
     item
 }
 
@@ -96,14 +103,30 @@ pub(crate) fn citations(cites: &[Cite]) -> Vec<Citation> {
     cites.iter().map(citation).collect()
 }
 
+/// What a state log says of others: nothing of that in event logs.
+pub(crate) fn closures(seq: u64, kind: LogKind) -> Vec<(u64, u64)> {
+    if kind == LogKind::State { vec![(seq, 1), (OWN - 1, 300 + seq)] } else { vec![] }
+}
+
+fn closed(closures: &[(u64, u64)]) -> Vec<Closure> {
+    let closure =
+        |(number, below): &(u64, u64)| Closure { incarnation: Incarnation::from_u64(*number), below: *below };
+    closures.iter().map(closure).collect()
+}
+
 /// Appends what the model has there.
 pub(crate) fn append(log: &mut Log, item: &Item) {
-    let citations = citations(&item.cites);
+    let (citations, closures) = (citations(&item.cites), closed(&item.closures));
+    assert!(item.others.is_empty() && !item.erased, "no writer of the library says that");
     let entry = NewEntry {
         hlc: Hlc::from_bits(item.hlc),
         base: item.base,
         flags: EntryFlags::new(item.flags).unwrap(),
+        epoch: item.epoch,
         citations: &citations,
+        closures: &closures,
+        last_final: item.last_final.map(Incarnation::from_u64),
+        salt: item.salt,
         payload: &item.payload,
     };
     log.append(&entry).unwrap();
@@ -136,7 +159,21 @@ pub(crate) fn follower(log: &Log, size: u64) -> Log {
 }
 
 /// An entry with everything that it shows.
-pub(crate) type Shown = (u64, u64, Hlc, EntryFlags, u32, Option<Vec<u8>>, Vec<Citation>);
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Shown {
+    pub(crate) seq: u64,
+    pub(crate) base: u64,
+    pub(crate) hlc: Hlc,
+    pub(crate) flags: EntryFlags,
+    pub(crate) epoch: u32,
+    pub(crate) len: u32,
+    pub(crate) citations: Vec<Citation>,
+    pub(crate) closures: Vec<Closure>,
+    pub(crate) last_final: Option<Incarnation>,
+    pub(crate) opaque: bool,
+    /// With the salt.
+    pub(crate) payload: Option<([u8; 4], Vec<u8>)>,
+}
 
 /// Everything that a log shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,10 +189,18 @@ pub(crate) struct Seen {
 }
 
 pub(crate) fn shown(log: &Log) -> Vec<Shown> {
-    let show = |entry: consilience_sync::Entry<'_>| {
-        let payload = entry.payload().map(<[u8]>::to_vec);
-        let citations = entry.citations().collect();
-        (entry.seq, entry.base, entry.hlc, entry.flags, entry.payload_len, payload, citations)
+    let show = |entry: consilience_sync::Entry<'_>| Shown {
+        seq: entry.seq,
+        base: entry.base,
+        hlc: entry.hlc,
+        flags: entry.flags,
+        epoch: entry.epoch,
+        len: entry.payload_len,
+        citations: entry.citations().collect(),
+        closures: entry.closures().collect(),
+        last_final: entry.last_final(),
+        opaque: entry.is_opaque(),
+        payload: entry.salt().zip(entry.payload().map(<[u8]>::to_vec)),
     };
     log.entries(0, u64::MAX).map(show).collect()
 }
@@ -179,10 +224,23 @@ pub(crate) fn assert_equals_plain(log: &Log, plain: &Plain) {
     assert_eq!(log.root(), Some(Hash::from_bytes(plain.root(plain.size()))));
     let entries = shown(log);
     assert_eq!(entries.len() as u64, log.size() - log.start());
-    for (seq, base, hlc, flags, len, payload, cited) in entries {
-        let item = &plain.items[seq as usize];
-        assert_eq!((base, hlc.to_bits(), flags.bits()), (item.base, item.hlc, item.flags));
-        assert_eq!((len as usize, cited), (item.payload.len(), citations(&item.cites)));
-        assert!(payload.is_none_or(|payload| payload == item.payload));
+    let state = log.opening().kind == LogKind::State;
+    for shown in entries {
+        let item = &plain.items[shown.seq as usize];
+        assert_eq!(shown.base, item.base);
+        assert_eq!((shown.hlc.to_bits(), shown.flags.bits()), (item.hlc, item.flags));
+        assert_eq!((shown.len as usize, shown.epoch), (item.payload.len(), item.epoch));
+        assert_eq!(shown.citations, citations(&item.cites));
+        assert_eq!(shown.closures, closed(&item.closures));
+        assert_eq!(shown.last_final.map(Incarnation::as_u64), item.last_final);
+        let critical = item.others.iter().any(|(kind, _)| *kind < 0x80);
+        assert_eq!(shown.opaque, critical || (state && item.epoch != 0));
+        assert!(shown.payload.is_none_or(|payload| payload == (item.salt, item.payload.clone())));
     }
+}
+
+/// Puts back what the model has there.
+pub(crate) fn restore(log: &mut Log, model: &Plain, seq: u64) {
+    let item = &model.items[seq as usize];
+    log.restore(seq, item.salt, &item.payload).unwrap();
 }

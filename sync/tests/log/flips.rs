@@ -5,8 +5,8 @@ use consilience_sync::{
 };
 
 use super::common::{
-    T, ada, append, assert_equals_plain, budget, cites, empty, follower, item, mesh, opening, plain, range,
-    receive, seen, time, written,
+    T, ada, append, assert_equals_plain, budget, cites, closures, empty, follower, item, mesh, opening,
+    plain, range, receive, seen, time, written,
 };
 use super::plain::Item;
 
@@ -22,13 +22,17 @@ fn spoilt(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     flips.chain(cuts).chain(longer)
 }
 
-/// A bit of everything, small: bases, citations, flags, all forms of stamps.
+/// A bit of everything, small: bases, citations, closures, flags, epochs, all forms of stamps.
 fn items(kind: LogKind, size: u64) -> Vec<Item> {
     (0..size)
         .map(|seq| {
             let mut item = item(seq).base(seq / 3);
             if seq % 4 == 1 {
                 item.cites = cites(seq, kind);
+                item.last_final = (kind == LogKind::State).then_some(seq);
+            }
+            if seq % 4 == 2 {
+                item.closures = closures(seq, kind);
             }
             item
         })

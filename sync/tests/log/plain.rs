@@ -41,6 +41,15 @@ impl Ink {
             self.bytes.push(0);
         }
     }
+
+    /// Something after its length, which counts what an over-long varint inside adds.
+    pub(crate) fn counted(&mut self, write: impl FnOnce(&mut Self)) {
+        let mut inner = Self { bytes: vec![], varints: self.varints + 1, padded: self.padded };
+        write(&mut inner);
+        self.varint(inner.bytes.len() as u64);
+        self.put(&inner.bytes);
+        self.varints = inner.varints;
+    }
 }
 
 fn zigzag(from: u64, to: u64) -> u64 {
@@ -55,7 +64,14 @@ pub(crate) struct Item {
     pub(crate) base: u64,
     pub(crate) hlc: u64,
     pub(crate) flags: u8,
+    pub(crate) epoch: u32,
     pub(crate) cites: Vec<Cite>,
+    /// Incarnations, and the numbers below which they count.
+    pub(crate) closures: Vec<(u64, u64)>,
+    pub(crate) last_final: Option<u64>,
+    /// Fields of kinds that the library does not know, ascending.
+    pub(crate) others: Vec<(u8, Vec<u8>)>,
+    pub(crate) salt: [u8; 4],
     pub(crate) payload: Vec<u8>,
     pub(crate) erased: bool,
 }
@@ -69,23 +85,54 @@ impl Item {
         Self { base, ..self }
     }
 
-    fn write_cites(&self, ink: &mut Ink) {
-        ink.varint(self.cites.len() as u64);
-        for (log, size, root) in &self.cites {
-            ink.put(log);
-            ink.varint(*size);
-            ink.put(&root.map_or(Vec::new(), |root| root.to_vec()));
+    /// The fields of the extension, each with its kind.
+    fn write_fields(&self, ink: &mut Ink) {
+        let first = self.others.partition_point(|(kind, _)| *kind == 0);
+        let other = |ink: &mut Ink, (kind, content): &(u8, Vec<u8>)| {
+            ink.put(&[*kind]);
+            ink.counted(|ink| ink.put(content));
+        };
+        self.others[..first].iter().for_each(|field| other(ink, field));
+        if !self.cites.is_empty() {
+            ink.put(&[1]);
+            ink.counted(|ink| {
+                for (log, size, root) in &self.cites {
+                    ink.put(log);
+                    ink.varint(*size);
+                    ink.put(&root.map_or(Vec::new(), |root| root.to_vec()));
+                }
+            });
         }
+        if !self.closures.is_empty() {
+            ink.put(&[2]);
+            ink.counted(|ink| {
+                for (incarnation, below) in &self.closures {
+                    ink.put(&incarnation.to_le_bytes());
+                    ink.varint(*below);
+                }
+            });
+        }
+        if let Some(incarnation) = self.last_final {
+            ink.put(&[3]);
+            ink.counted(|ink| ink.put(&incarnation.to_le_bytes()));
+        }
+        self.others[first..].iter().for_each(|field| other(ink, field));
     }
 
-    fn cites_bytes(&self) -> Vec<u8> {
+    fn extension(&self) -> Vec<u8> {
         let mut ink = Ink::default();
-        if !self.cites.is_empty() {
-            self.write_cites(&mut ink);
-        }
+        self.write_fields(&mut ink);
         ink.bytes
     }
+
+    /// What an entry that follows on this one is written after.
+    fn behind(&self) -> Behind {
+        (self.base, self.hlc, self.epoch)
+    }
 }
+
+/// Base, stamp and epoch of the entry before.
+pub(crate) type Behind = (u64, u64, u32);
 
 /// What a signed head says.
 #[derive(Clone, Copy, Debug)]
@@ -109,8 +156,8 @@ pub(crate) struct Plain {
 impl Plain {
     pub(crate) fn new(mesh: MeshId, opening: LogOpening, signer: Keypair) -> Self {
         let id = opening.log_id(&mesh);
-        let keys = ["leaf", "node", "payload", "cites"]
-            .map(|use_| blake3::derive_key(&format!("consilience log {use_} v1"), id.as_bytes()));
+        let keys = ["leaf", "node", "payload", "extension"]
+            .map(|use_| blake3::derive_key(&format!("consilience log {use_} v2"), id.as_bytes()));
         Self { mesh, opening, signer, items: vec![], keys, leaves: vec![], memo: RefCell::default() }
     }
 
@@ -129,21 +176,22 @@ impl Plain {
         self.items.len() as u64
     }
 
-    pub(crate) fn payload_hash(&self, payload: &[u8]) -> Digest {
-        *blake3::keyed_hash(&self.keys[2], payload).as_bytes()
+    fn payload_hash(&self, item: &Item) -> Digest {
+        *blake3::keyed_hash(&self.keys[2], &[&item.salt[..], &item.payload].concat()).as_bytes()
     }
 
     fn hash_leaf(&self, seq: u64, item: &Item) -> Digest {
-        let cites = item.cites_bytes();
-        let flags = u32::from(item.flags) * 16 + u32::from(!cites.is_empty());
-        let mut bytes = flags.to_le_bytes().to_vec();
+        let extension = item.extension();
+        let mut bytes = vec![item.flags, u8::from(!extension.is_empty())];
+        bytes.extend((item.payload.len() as u16).to_le_bytes());
+        bytes.extend(item.epoch.to_le_bytes());
         bytes.extend(seq.to_le_bytes());
         bytes.extend(item.base.to_le_bytes());
         bytes.extend(item.hlc.to_le_bytes());
-        bytes.extend((item.payload.len() as u32).to_le_bytes());
-        bytes.extend(self.payload_hash(&item.payload));
-        if !cites.is_empty() {
-            bytes.extend(blake3::keyed_hash(&self.keys[3], &cites).as_bytes());
+        bytes.extend(self.payload_hash(item));
+        assert_eq!(bytes.len(), 64);
+        if !extension.is_empty() {
+            bytes.extend(blake3::keyed_hash(&self.keys[3], &extension).as_bytes());
         }
         *blake3::keyed_hash(&self.keys[0], &bytes).as_bytes()
     }
@@ -259,8 +307,8 @@ impl Plain {
         ink.put(&self.sign(said));
     }
 
-    /// One entry, written behind base and stamp of another.
-    pub(crate) fn entry(&self, seq: u64, behind: (u64, u64), ink: &mut Ink) {
+    /// One entry, written behind another.
+    pub(crate) fn entry(&self, seq: u64, behind: Behind, ink: &mut Ink) {
         let item = &self.items[seq as usize];
         let (form, numbers) = match (item.hlc >> 16).checked_sub(behind.1 >> 16) {
             Some(0) if Some(item.hlc) == behind.1.checked_add(1) => (0, vec![]),
@@ -269,7 +317,8 @@ impl Plain {
             _ => (3, vec![]),
         };
         let rise = item.base - behind.0;
-        let bits = [rise > 0, !item.cites.is_empty(), item.erased];
+        let (extended, epoch) = (!item.extension().is_empty(), item.epoch != behind.2);
+        let bits = [rise > 0, extended, item.erased, epoch];
         let bits = bits.iter().enumerate().map(|(at, bit)| u8::from(*bit) << at).sum::<u8>();
         let extra = item.flags << 4 | bits;
         ink.varint((item.payload.len() as u64) << 3 | form << 1 | u64::from(extra > 0));
@@ -279,21 +328,22 @@ impl Plain {
         if rise > 0 {
             ink.varint(rise);
         }
+        if epoch {
+            ink.put(&item.epoch.to_le_bytes());
+        }
         numbers.into_iter().for_each(|number| ink.varint(number));
         if form == 3 {
             ink.put(&item.hlc.to_le_bytes());
         }
-        if !item.cites.is_empty() {
-            // The length counts what an over-long varint inside adds.
-            let mut inner = ink.clone();
-            inner.bytes.clear();
-            inner.varints += 1;
-            item.write_cites(&mut inner);
-            ink.varint(inner.bytes.len() as u64);
-            ink.put(&inner.bytes);
-            ink.varints = inner.varints;
+        if extended {
+            ink.counted(|ink| item.write_fields(ink));
         }
-        if item.erased { ink.put(&self.payload_hash(&item.payload)) } else { ink.put(&item.payload) }
+        if item.erased {
+            ink.put(&self.payload_hash(item));
+        } else {
+            ink.put(&item.salt);
+            ink.put(&item.payload);
+        }
     }
 
     /// The range `[from, to)` under a head, with the peaks before it or without them.
@@ -315,17 +365,15 @@ impl Plain {
         ink.put(&[0x20 + u8::from(peaks) + 2 * u8::from(more > 0)]);
         ink.varint(from);
         ink.varint(to - from);
-        let mut behind = (0, 0);
+        let mut behind = Behind::default();
         if alone {
             ink.put(&self.peaks(from).concat());
         } else {
-            let before = &self.items[from as usize - 1];
-            behind = (before.base, before.hlc);
+            behind = self.items[from as usize - 1].behind();
         }
         for seq in from..to {
             self.entry(seq, behind, ink);
-            let item = &self.items[seq as usize];
-            behind = (item.base, item.hlc);
+            behind = self.items[seq as usize].behind();
         }
         if more > 0 {
             ink.varint(more);

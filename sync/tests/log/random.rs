@@ -4,8 +4,8 @@ use consilience_sync::{Allowance, Evidence, Hash, Have, Hlc, Log, LogKind, Range
 use proptest::prelude::*;
 
 use super::common::{
-    Dice, T, ada, append, assert_equals_plain, budget, cites, empty, mesh, plain, range, receive, shown,
-    stamp, time,
+    Dice, OWN, T, ada, append, assert_equals_plain, budget, cites, closures, empty, mesh, plain, range,
+    receive, restore, shown, stamp, time,
 };
 use super::plain::{Ink, Item, Plain};
 
@@ -48,6 +48,10 @@ fn items(kind: LogKind, size: u64, bases: bool, dice: &mut Dice) -> Vec<Item> {
             let mut item = Item::new(hlc, &vec![dice.roll(256) as u8; len as usize]).base(base);
             item.flags = if dice.roll(8) == 0 { dice.roll(16) as u8 } else { 0 };
             item.cites = if dice.roll(20) == 0 { cites(seq, kind) } else { vec![] };
+            item.closures = if dice.roll(20) == 0 { closures(seq, kind) } else { vec![] };
+            item.last_final = (kind == LogKind::State && dice.roll(30) == 0).then_some(OWN - dice.roll(9));
+            item.epoch = [0, 0, 0, 1, 1, u32::MAX][dice.roll(6) as usize];
+            item.salt = (dice.roll(1 << 32) as u32).to_le_bytes();
             item
         })
         .collect()
@@ -207,12 +211,12 @@ proptest! {
                     copy.erase(copy.start() + dice.roll(copy.size() - copy.start())).unwrap();
                 }
                 let seq = copy.start() + dice.roll(copy.size() - copy.start());
-                copy.restore(seq, &model.items[seq as usize].payload).unwrap();
+                restore(&mut copy, &model, seq);
             }
         }
         assert_equals_plain(&copy, &model);
         for seq in copy.start()..size {
-            copy.restore(seq, &model.items[seq as usize].payload).unwrap();
+            restore(&mut copy, &model, seq);
         }
         if copy.start() > log.start() {
             log.drop_below(copy.start()).unwrap();
@@ -274,9 +278,10 @@ proptest! {
             }
             let root = copy.root().map(|root| *root.as_bytes());
             let mine = [&model, &other].into_iter().find(|model| Some(model.root(copy.size())) == root).unwrap();
-            for (seq, base, hlc, _, _, payload, _) in shown(&copy) {
-                let item = &mine.items[seq as usize];
-                prop_assert_eq!((base, hlc.to_bits(), payload), (item.base, item.hlc, Some(item.payload.clone())));
+            for shown in shown(&copy) {
+                let item = &mine.items[shown.seq as usize];
+                prop_assert_eq!((shown.base, shown.hlc.to_bits()), (item.base, item.hlc));
+                prop_assert_eq!(shown.payload, Some((item.salt, item.payload.clone())));
             }
             let mut next = empty(kind);
             next.receive(&range(&copy, copy.start(), copy.size(), RangeForm::Alone), &Allowance::ANY, &mut budget())

@@ -5,7 +5,10 @@ use consilience_sync::{
     OpeningError, RangeForm, ReceiveError, SignedHead, Want,
 };
 
-use super::common::{T, budget, cites, empty, item, mesh, plain, rising, seen, stamp};
+use super::common::{
+    OWN, T, ada, assert_equals_plain, budget, cites, closures, empty, item, mesh, plain, receive, rising,
+    seen, stamp, time,
+};
 use super::plain::{Ink, Item, Plain};
 
 /// All padded spellings of something that is written with varints: by one group, two, and as many as no number has.
@@ -32,6 +35,10 @@ fn wordy(kind: LogKind) -> Plain {
         // Milliseconds alone, and with a counter.
         item.hlc = stamp(1_000 * seq) + seq % 2;
         item.cites = if seq % 3 == 0 { cites(seq, kind) } else { vec![] };
+        item.closures = if seq % 3 > 0 { closures(seq, kind) } else { vec![] };
+        item.last_final = (seq % 4 == 1 && kind == LogKind::State).then_some(seq);
+        item.others =
+            if seq % 2 == 0 { vec![(seq as u8 + 9, vec![1; 200]), (0xff, vec![2])] } else { vec![] };
         item
     }))
 }
@@ -56,11 +63,11 @@ fn an_over_long_varint_is_refused_at_every_place_of_a_range() {
                 }
                 let before = seen(&copy);
                 for bytes in bad {
-                    let got = super::common::receive(&mut copy, &bytes);
+                    let got = receive(&mut copy, &bytes);
                     assert_eq!(got, Err(ReceiveError::Decode(DecodeError::Varint)), "{from}..{to} {alone}");
                 }
                 assert_eq!(seen(&copy), before);
-                assert!(super::common::receive(&mut copy, &good).is_ok());
+                assert!(receive(&mut copy, &good).is_ok());
             }
         }
     }
@@ -137,7 +144,7 @@ fn one_entry(kind: LogKind, entry: &[u8]) -> ReceiveError {
     let bytes = [&[0x20, 0, 1][..], entry, &[0], &[0; 64]].concat();
     let mut copy = empty(kind);
     let before = seen(&copy);
-    let error = super::common::receive(&mut copy, &bytes).unwrap_err();
+    let error = receive(&mut copy, &bytes).unwrap_err();
     assert_eq!(seen(&copy), before);
     error
 }
@@ -151,24 +158,49 @@ fn malformed(error: DecodeError) -> ReceiveError {
 
 /// Header of an entry with an empty payload and an extra byte; the stamp is the next.
 const EXTRA: u8 = 1;
+/// What stands before an empty payload.
+const SALT: [u8; 4] = [0xa5; 4];
+
+/// An entry with an empty payload.
+fn salted(header: &[u8]) -> Vec<u8> {
+    [header, &SALT].concat()
+}
 
 #[test]
 fn headers_of_entries_have_one_spelling() {
-    let state = |entry: &[u8]| one_entry(LogKind::State, entry);
+    let state = |header: &[u8]| one_entry(LogKind::State, &salted(header));
     assert_eq!(state(&[0]), WELL_FORMED);
     assert_eq!(state(&[EXTRA, 0x90]), WELL_FORMED, "flags");
     assert_eq!(state(&[EXTRA, 0]), malformed(DecodeError::NotCanonical), "an extra byte that says nothing");
-    for reserved in [0x08, 0x18, 0xf8, 0x0a] {
-        assert_eq!(state(&[EXTRA, reserved]), malformed(DecodeError::NotCanonical), "a reserved bit");
-    }
     assert_eq!(state(&[EXTRA, 1, 0]), malformed(DecodeError::NotCanonical), "a base that rises by nothing");
     assert_eq!(state(&[EXTRA, 1, 1]), malformed(DecodeError::Base), "a base above the entry");
     assert_eq!(state(&[8]), malformed(DecodeError::Truncated), "a payload that is not there");
+    // The rest of a range has 65 bytes.
+    assert_eq!(one_entry(LogKind::State, &[62 << 3 & 0x7f | 0x80, 3]), malformed(DecodeError::Truncated));
+}
+
+#[test]
+fn an_epoch_is_written_only_where_it_changes() {
+    for kind in [LogKind::State, LogKind::Event] {
+        let first = |epoch: u32| salted(&[&[EXTRA, 8][..], &epoch.to_le_bytes()].concat());
+        assert_eq!(one_entry(kind, &first(0)), malformed(DecodeError::NotCanonical), "after nothing it is 0");
+        assert_eq!(one_entry(kind, &first(1)), WELL_FORMED);
+        assert_eq!(one_entry(kind, &first(u32::MAX)), WELL_FORMED);
+        let second = |header: &[u8]| {
+            let bytes = [&[0x20, 0, 2][..], &first(5), &salted(header), &[0], &[0; 64]].concat();
+            receive(&mut empty(kind), &bytes).unwrap_err()
+        };
+        let epoch = |epoch: u32| [&[EXTRA, 8][..], &epoch.to_le_bytes()].concat();
+        assert_eq!(second(&[0]), WELL_FORMED, "the same");
+        assert_eq!(second(&epoch(6)), WELL_FORMED);
+        assert_eq!(second(&epoch(0)), WELL_FORMED, "in the clear again");
+        assert_eq!(second(&epoch(5)), malformed(DecodeError::NotCanonical), "the same, written again");
+    }
 }
 
 #[test]
 fn stamps_have_one_spelling() {
-    let state = |entry: &[u8]| one_entry(LogKind::State, entry);
+    let state = |header: &[u8]| one_entry(LogKind::State, &salted(header));
     let raw = |bits: u64| [&[6][..], &bits.to_le_bytes()].concat();
     // Milliseconds alone; with a counter; raw.
     assert_eq!(state(&[2, 5]), WELL_FORMED);
@@ -189,11 +221,59 @@ fn stamps_have_one_spelling() {
     // Behind the last stamp there is, there is no next.
     let last = |second: &[u8]| {
         let first = [&[4][..], &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f], &[0xff, 0xff, 3]].concat();
-        let bytes = [&[0x20, 0, 2][..], &first, second, &[0], &[0; 64]].concat();
-        super::common::receive(&mut empty(LogKind::State), &bytes).unwrap_err()
+        let bytes = [&[0x20, 0, 2][..], &salted(&first), &salted(second), &[0], &[0; 64]].concat();
+        receive(&mut empty(LogKind::State), &bytes).unwrap_err()
     };
     assert_eq!(last(&[0]), not);
     assert_eq!(last(&[6, 255, 255, 255, 255, 255, 255, 255, 255]), WELL_FORMED);
+}
+
+/// An entry with an extension of these bytes.
+fn extended(kind: LogKind, extension: &[u8]) -> ReceiveError {
+    let mut ink = Ink::default();
+    ink.put(&[EXTRA, 2]);
+    ink.counted(|ink| ink.put(extension));
+    ink.put(&SALT);
+    one_entry(kind, &ink.bytes)
+}
+
+/// A field of an extension.
+fn field(kind: u8, content: &[u8]) -> Vec<u8> {
+    let mut ink = Ink::default();
+    ink.put(&[kind]);
+    ink.counted(|ink| ink.put(content));
+    ink.bytes
+}
+
+#[test]
+fn malformed_extensions_are_refused() {
+    for kind in [LogKind::State, LogKind::Event] {
+        let entry = |fields: &[Vec<u8>]| extended(kind, &fields.concat());
+        let refused = |fields: &[Vec<u8>]| match entry(fields) {
+            ReceiveError::Decode(error) => error,
+            other => panic!("{fields:02x?}: {other}"),
+        };
+        assert_eq!(refused(&[]), DecodeError::NotCanonical, "flagged, and none");
+        // Whatever the kinds are: none of these is known.
+        for (low, high) in [(0, 4), (0x7f, 0x80), (0x80, 0xff), (9, 0xfe)] {
+            assert_eq!(entry(&[field(low, b"x")]), WELL_FORMED);
+            assert_eq!(entry(&[field(low, b"x"), field(high, &[7; 300])]), WELL_FORMED);
+            assert_eq!(
+                refused(&[field(high, b"x"), field(low, b"x")]),
+                DecodeError::NotCanonical,
+                "unsorted"
+            );
+            assert_eq!(refused(&[field(low, b"x"), field(low, b"y")]), DecodeError::NotCanonical, "twice");
+            assert_eq!(refused(&[field(low, b"")]), DecodeError::NotCanonical, "no content");
+            assert_eq!(refused(&[vec![low]]), DecodeError::Truncated, "a kind alone");
+            assert_eq!(refused(&[vec![low, 2, 0]]), DecodeError::Truncated, "beyond the extension");
+            assert_eq!(refused(&[vec![low, 0x81, 0, 5]]), DecodeError::Varint, "an over-long length");
+        }
+        // A length that is not there, and one that no input has.
+        assert_eq!(one_entry(kind, &[EXTRA, 2, 100, 1]), malformed(DecodeError::Truncated));
+        let huge = [&[EXTRA, 2][..], &[0xff; 9], &[1]].concat();
+        assert_eq!(one_entry(kind, &huge), malformed(DecodeError::Truncated));
+    }
 }
 
 #[test]
@@ -201,72 +281,121 @@ fn malformed_citations_are_refused() {
     let root = [9; 32];
     for (kind, root) in [(LogKind::State, &root[..0]), (LogKind::Event, &root[..])] {
         let cite = |name: u8, size: &[u8]| [&[name; 8][..], size, root].concat();
-        // The length of the citations, then their bytes.
-        let entry = |cites: &[u8]| {
-            let mut ink = Ink::default();
-            ink.put(&[EXTRA, 2]);
-            ink.varint(cites.len() as u64);
-            ink.put(cites);
-            one_entry(kind, &ink.bytes)
-        };
+        let entry = |cites: &[Vec<u8>]| extended(kind, &field(1, &cites.concat()));
         let (one, two) = (cite(1, &[5]), cite(2, &[0x85, 2]));
-        let join = |parts: &[&[u8]]| parts.concat();
-        assert_eq!(entry(&join(&[&[1], &one])), WELL_FORMED);
-        assert_eq!(entry(&join(&[&[2], &one, &two])), WELL_FORMED);
-        let refused = |cites: &[u8]| match entry(cites) {
+        assert_eq!(entry(std::slice::from_ref(&one)), WELL_FORMED);
+        assert_eq!(entry(&[one.clone(), two.clone()]), WELL_FORMED);
+        let refused = |cites: &[Vec<u8>]| match entry(cites) {
             ReceiveError::Decode(error) => error,
             other => panic!("{cites:02x?}: {other}"),
         };
-        assert_eq!(refused(&[]), DecodeError::Truncated, "flagged, and none");
-        assert_eq!(refused(&[0]), DecodeError::NotCanonical, "none");
-        assert_eq!(refused(&join(&[&[0], &one])), DecodeError::NotCanonical);
-        assert_eq!(refused(&join(&[&[2], &two, &one])), DecodeError::NotCanonical, "unsorted");
-        assert_eq!(refused(&join(&[&[2], &one, &one])), DecodeError::NotCanonical, "twice");
-        assert_eq!(
-            refused(&join(&[&[2], &one, &cite(1, &[6])])),
-            DecodeError::NotCanonical,
-            "twice, at two sizes"
-        );
-        assert_eq!(refused(&join(&[&[1], &one, &two])), DecodeError::Trailing, "more than counted");
-        assert_eq!(refused(&join(&[&[1], &one, &[0]])), DecodeError::Trailing);
-        assert_eq!(refused(&join(&[&[2], &one])), DecodeError::Truncated, "fewer than counted");
-        assert_eq!(refused(&join(&[&[1], &one[..one.len() - 1]])), DecodeError::Truncated, "cut");
-        assert_eq!(refused(&join(&[&[1], &cite(1, &[0x85, 0])])), DecodeError::Varint, "an over-long size");
-        assert_eq!(refused(&join(&[&[0x81, 0], &one])), DecodeError::Varint, "an over-long count");
+        assert_eq!(refused(&[]), DecodeError::NotCanonical, "none");
+        assert_eq!(refused(&[two, one.clone()]), DecodeError::NotCanonical, "unsorted");
+        assert_eq!(refused(&[one.clone(), one.clone()]), DecodeError::NotCanonical, "twice");
+        assert_eq!(refused(&[one.clone(), cite(1, &[6])]), DecodeError::NotCanonical, "twice, at two sizes");
+        assert_eq!(refused(&[one.clone(), vec![0]]), DecodeError::Truncated, "the beginning of another");
+        assert_eq!(refused(&[one[..one.len() - 1].to_vec()]), DecodeError::Truncated, "cut");
+        assert_eq!(refused(&[cite(1, &[0x85, 0])]), DecodeError::Varint, "an over-long size");
         let beyond = [0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 4];
-        assert_eq!(refused(&join(&[&[1], &cite(1, &beyond)])), DecodeError::Limit, "a size beyond 2⁴⁴");
+        assert_eq!(refused(&[cite(1, &beyond)]), DecodeError::Limit, "a size beyond 2⁴⁴");
         let most = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 4];
-        assert_eq!(entry(&join(&[&[1], &cite(1, &most)])), WELL_FORMED);
-        let many = |count: u8| {
-            let cites = (1..=count).map(|name| cite(name, &[1])).collect::<Vec<_>>().concat();
-            join(&[&[count], &cites])
-        };
+        assert_eq!(entry(&[cite(1, &most)]), WELL_FORMED);
+        let many = |count: u8| (1..=count).map(|name| cite(name, &[1])).collect::<Vec<_>>();
         assert_eq!(entry(&many(64)), WELL_FORMED);
         assert_eq!(refused(&many(65)), DecodeError::Limit, "too many");
-        // A length that is not there, and one that no input has.
-        assert_eq!(one_entry(kind, &[EXTRA, 2, 100, 1]), malformed(DecodeError::Truncated));
-        let huge = [&[EXTRA, 2][..], &[0xff; 9], &[1]].concat();
-        assert_eq!(one_entry(kind, &huge), malformed(DecodeError::Truncated));
     }
     // Those of the other kind of log: a root too many, or one that is missing.
-    let stated = [&[EXTRA, 2, 10, 1][..], &[1; 8], &[5]].concat();
-    assert_eq!(one_entry(LogKind::State, &stated), WELL_FORMED);
-    assert_eq!(one_entry(LogKind::Event, &stated), malformed(DecodeError::Truncated));
-    let rooted = [&[EXTRA, 2, 42, 1][..], &[1; 8], &[5], &root].concat();
-    assert_eq!(one_entry(LogKind::Event, &rooted), WELL_FORMED);
-    assert_eq!(one_entry(LogKind::State, &rooted), malformed(DecodeError::Trailing));
+    let stated = field(1, &[&[1; 8][..], &[5]].concat());
+    assert_eq!(extended(LogKind::State, &stated), WELL_FORMED);
+    assert_eq!(extended(LogKind::Event, &stated), malformed(DecodeError::Truncated));
+    let rooted = field(1, &[&[1; 8][..], &[5], &root].concat());
+    assert_eq!(extended(LogKind::Event, &rooted), WELL_FORMED);
+    assert_eq!(extended(LogKind::State, &rooted), malformed(DecodeError::NotCanonical));
 }
 
 #[test]
-fn a_payload_beyond_62_kib_is_refused_before_it_is_read_and_so_is_one_with_citations() {
-    let entry = |len: u64, cites: &[u8], there: usize| {
-        let mut ink = Ink::default();
-        ink.varint(len << 3 | u64::from(!cites.is_empty()));
-        if !cites.is_empty() {
-            ink.put(&[2]);
-            ink.varint(cites.len() as u64);
-            ink.put(cites);
+fn malformed_closures_are_refused_and_so_are_those_of_events() {
+    let close = |incarnation: u64, below: &[u8]| [&incarnation.to_le_bytes()[..], below].concat();
+    let entry = |closures: &[Vec<u8>]| extended(LogKind::State, &field(2, &closures.concat()));
+    let refused = |closures: &[Vec<u8>]| match entry(closures) {
+        ReceiveError::Decode(error) => error,
+        other => panic!("{closures:02x?}: {other}"),
+    };
+    let most = [0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 4];
+    assert_eq!(entry(&[close(0, &[1])]), WELL_FORMED);
+    assert_eq!(entry(&[close(5, &[1]), close(256, &[1]), close(OWN - 1, &most)]), WELL_FORMED);
+    assert_eq!(refused(&[]), DecodeError::NotCanonical, "none");
+    assert_eq!(refused(&[close(256, &[1]), close(5, &[1])]), DecodeError::NotCanonical, "unsorted");
+    assert_eq!(refused(&[close(5, &[1]), close(5, &[2])]), DecodeError::NotCanonical, "twice");
+    assert_eq!(refused(&[close(5, &[0])]), DecodeError::Limit, "below 0 entries");
+    let beyond = [0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 4];
+    assert_eq!(refused(&[close(5, &beyond)]), DecodeError::Limit, "below more entries than a log has");
+    assert_eq!(refused(&[close(OWN, &[1])]), DecodeError::Limit, "of the log itself");
+    assert_eq!(refused(&[close(u64::MAX, &[1])]), DecodeError::Limit, "of a later one");
+    assert_eq!(refused(&[close(5, &[0x81, 0])]), DecodeError::Varint, "an over-long number");
+    assert_eq!(refused(&[close(5, &[])]), DecodeError::Truncated, "without its number");
+    assert_eq!(refused(&[close(5, &[1]), vec![6, 0, 0]]), DecodeError::Truncated, "cut");
+    let many = |count: u64| (0..count).map(|number| close(number, &[1])).collect::<Vec<_>>();
+    assert_eq!(entry(&many(4_096)), WELL_FORMED);
+    assert_eq!(refused(&many(4_097)), DecodeError::Limit, "too many");
+    let events = extended(LogKind::Event, &field(2, &close(0, &[1])));
+    assert_eq!(events, malformed(DecodeError::Kind));
+}
+
+#[test]
+fn a_malformed_final_incarnation_is_refused_and_so_is_that_of_events() {
+    let entry = |content: &[u8]| extended(LogKind::State, &field(3, content));
+    assert_eq!(entry(&0_u64.to_le_bytes()), WELL_FORMED);
+    assert_eq!(entry(&OWN.to_le_bytes()), WELL_FORMED, "its own");
+    assert_eq!(entry(&(OWN + 1).to_le_bytes()), malformed(DecodeError::Limit), "a later one");
+    assert_eq!(entry(&[0; 7]), malformed(DecodeError::Truncated));
+    assert_eq!(entry(&[0; 9]), malformed(DecodeError::Trailing));
+    let events = extended(LogKind::Event, &field(3, &0_u64.to_le_bytes()));
+    assert_eq!(events, malformed(DecodeError::Kind));
+}
+
+#[test]
+fn an_entry_with_a_field_that_is_not_known_is_held_and_passed_on_and_says_nothing_if_that_is_critical() {
+    for kind in [LogKind::State, LogKind::Event] {
+        let others = [vec![], vec![(0x80, vec![1])], vec![(0, vec![2; 130])], vec![(4, vec![3])]];
+        let mixed = [vec![(0x7f, vec![4])], vec![(0x7f, vec![5]), (0xff, vec![6; 9])]];
+        let model = plain(kind).with(others.into_iter().chain(mixed).zip(0..).map(|(others, seq)| {
+            let mut item = item(seq);
+            // Known fields stand beside the others.
+            (item.others, item.epoch) = (others, 0);
+            item.cites = if seq % 2 == 0 { cites(seq, kind) } else { vec![] };
+            item.closures = closures(seq, kind);
+            item
+        }));
+        let mut copy = empty(kind);
+        receive(&mut copy, &model.whole(T)).unwrap();
+        assert_equals_plain(&copy, &model);
+        let opaque: Vec<_> = copy.entries(0, 6).map(|entry| entry.is_opaque()).collect();
+        assert_eq!(opaque, [false, false, true, true, true, true]);
+        assert_eq!(super::common::range(&copy, 0, 6, RangeForm::Follow), model.whole(T));
+        let mut next = empty(kind);
+        for seq in 0..6 {
+            let bytes = super::common::range(&copy, seq, seq + 1, RangeForm::Alone);
+            receive(&mut next, &bytes).unwrap();
         }
+        assert_equals_plain(&next, &model);
+        // Its writer goes on in it as in any log.
+        super::common::append(&mut copy, &item(6));
+        copy.sign_head(&ada(), time(T + 1)).unwrap();
+        assert_equals_plain(&copy, &model.with([item(6)]));
+    }
+}
+
+#[test]
+fn a_payload_beyond_62_kib_is_refused_before_it_is_read_and_so_is_one_with_an_extension() {
+    let entry = |len: u64, extension: &[u8], there: usize| {
+        let mut ink = Ink::default();
+        ink.varint(len << 3 | u64::from(!extension.is_empty()));
+        if !extension.is_empty() {
+            ink.put(&[2]);
+            ink.counted(|ink| ink.put(extension));
+        }
+        ink.put(&SALT);
         ink.put(&vec![7; there]);
         one_entry(LogKind::State, &ink.bytes)
     };
@@ -274,10 +403,15 @@ fn a_payload_beyond_62_kib_is_refused_before_it_is_read_and_so_is_one_with_citat
     assert_eq!(entry(max, &[], ENTRY_BYTES_MAX), WELL_FORMED);
     assert_eq!(entry(max + 1, &[], ENTRY_BYTES_MAX + 1), malformed(DecodeError::Limit));
     assert_eq!(entry(u64::MAX >> 3, &[], 0), malformed(DecodeError::Limit));
-    let cites = [&[1][..], &[1; 8], &[5]].concat();
-    let most = ENTRY_BYTES_MAX - cites.len();
-    assert_eq!(entry(most as u64, &cites, most), WELL_FORMED);
-    assert_eq!(entry(most as u64 + 1, &cites, most + 1), malformed(DecodeError::Limit));
+    for extension in [field(1, &[&[1; 8][..], &[5]].concat()), field(0xf0, &[9; 60_000])] {
+        let most = ENTRY_BYTES_MAX - extension.len();
+        assert_eq!(entry(most as u64, &extension, most), WELL_FORMED);
+        assert_eq!(entry(most as u64 + 1, &extension, most + 1), malformed(DecodeError::Limit));
+    }
+    let all = field(0xf0, &[9; ENTRY_BYTES_MAX - 4]);
+    assert_eq!((all.len(), entry(0, &all, 0)), (ENTRY_BYTES_MAX, WELL_FORMED));
+    let more = field(0xf0, &[9; ENTRY_BYTES_MAX - 3]);
+    assert_eq!(entry(0, &more, 0), malformed(DecodeError::Limit));
 }
 
 #[test]
@@ -296,7 +430,7 @@ fn numbers_of_a_range_stay_within_their_limits() {
         numbers.iter().for_each(|number| ink.varint(*number));
         ink.put(rest);
         let before = seen(&copy);
-        let error = super::common::receive(&mut copy, &ink.bytes).unwrap_err();
+        let error = receive(&mut copy, &ink.bytes).unwrap_err();
         assert!(copy.verify(&ink.bytes, &mut budget()).is_err());
         assert_eq!(seen(&copy), before);
         error
@@ -374,11 +508,21 @@ fn the_two_sides_of_evidence_stand_in_one_order_and_share_as_many_peaks_as_they_
 
 #[test]
 fn an_item_of_the_model_spells_like_the_library() {
-    let item = Item { flags: 3, cites: cites(4, LogKind::Event), ..Item::new(stamp(5) + 9, b"payload") };
-    let log = super::common::written(LogKind::Event, [item.clone(), item.clone()], T);
-    let model = plain(LogKind::Event).with([item.clone(), item]);
-    assert_eq!(super::common::range(&log, 0, 2, RangeForm::Follow), model.whole(T));
-    let mut ink = Ink::default();
-    model.head_bytes(model.said(2, T), &mut ink);
-    assert_eq!(log.head().unwrap().encode(log.opening(), &mesh()), ink.bytes);
+    for kind in [LogKind::State, LogKind::Event] {
+        let item = Item {
+            flags: 3,
+            epoch: 0x0102_0304,
+            cites: cites(4, kind),
+            closures: closures(4, kind),
+            last_final: (kind == LogKind::State).then_some(OWN),
+            salt: [1, 2, 3, 4],
+            ..Item::new(stamp(5) + 9, b"payload")
+        };
+        let log = super::common::written(kind, [item.clone(), item.clone()], T);
+        let model = plain(kind).with([item.clone(), item]);
+        assert_eq!(super::common::range(&log, 0, 2, RangeForm::Follow), model.whole(T));
+        let mut ink = Ink::default();
+        model.head_bytes(model.said(2, T), &mut ink);
+        assert_eq!(log.head().unwrap().encode(log.opening(), &mesh()), ink.bytes);
+    }
 }

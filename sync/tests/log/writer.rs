@@ -1,13 +1,13 @@
 //! The writer's side: what can be appended, signed, dropped, erased and restored, and what a writer must not forget.
 
 use consilience_sync::{
-    AppendError, CITATIONS_MAX, Citation, ENTRY_BYTES_MAX, EntryFlags, Hash, Hlc, KeepError, Keypair,
-    LOG_SIZE_MAX, Log, LogKind, NewEntry, RangeForm, Received, SignError,
+    AppendError, CITATIONS_MAX, CLOSURES_MAX, Citation, Closure, ENTRY_BYTES_MAX, EntryFlags, Hash, Hlc,
+    Incarnation, KeepError, Keypair, LOG_SIZE_MAX, Log, LogKind, NewEntry, RangeForm, Received, SignError,
 };
 
 use super::common::{
-    T, ada, append, assert_equals_plain, budget, empty, follower, item, plain, range, receive, rising, seen,
-    stamp, time, written,
+    OWN, T, ada, append, assert_equals_plain, budget, empty, follower, item, plain, range, receive, restore,
+    rising, seen, stamp, time, written,
 };
 
 fn entry(base: u64) -> NewEntry<'static> {
@@ -34,12 +34,12 @@ fn a_base_that_falls_or_lies_above_its_own_entry_is_not_appended() {
 }
 
 #[test]
-fn an_entry_has_62_kib_of_payload_and_citations_and_not_a_byte_more() {
+fn an_entry_has_62_kib_of_payload_and_extension_and_not_a_byte_more() {
     let payload = vec![3; ENTRY_BYTES_MAX + 1];
     let hlc = Hlc::from_bits(stamp(0));
     let citations = [Citation { log: [1; 8], size: 3, root: Some(Hash::from_bytes([0; 32])) }];
-    // A count, an alias, a size and a root.
-    let cites = 1 + 8 + 1 + 32;
+    // Kind and length of the field; an alias, a size and a root.
+    let cites = 2 + 8 + 1 + 32;
     let mut log = empty(LogKind::Event);
     let too_long = AppendError::TooLong(ENTRY_BYTES_MAX + 1);
     assert_eq!(refused(&mut log, &NewEntry::new(hlc, &payload)), too_long);
@@ -85,6 +85,53 @@ fn citations_that_are_unsorted_twice_too_many_or_of_the_other_kind_are_not_appen
         let copy = follower(&log, 2);
         assert_eq!(copy.entry(0).unwrap().citations().collect::<Vec<_>>(), most);
     }
+}
+
+#[test]
+fn closures_that_are_unsorted_twice_too_many_not_below_the_log_or_of_events_are_not_appended() {
+    let close =
+        |incarnation: u64, below: u64| Closure { incarnation: Incarnation::from_u64(incarnation), below };
+    let mut log = empty(LogKind::State);
+    let many: Vec<Closure> = (0..=CLOSURES_MAX as u64).map(|number| close(number, LOG_SIZE_MAX)).collect();
+    for closures in [
+        &[close(2, 1), close(1, 1)][..],
+        &[close(1, 1), close(1, 2)],
+        &[close(1, 0)],
+        &[close(1, LOG_SIZE_MAX + 1)],
+        &[close(OWN, 1)],
+        &[close(1, 1), close(OWN + 1, 1)],
+        &many,
+    ] {
+        assert_eq!(refused(&mut log, &NewEntry { closures, ..entry(0) }), AppendError::Closures);
+    }
+    let most = &many[1..];
+    let last = [close(0, 1), close(OWN - 1, 7)];
+    assert_eq!(log.append(&NewEntry { closures: most, ..entry(0) }), Ok(0));
+    assert_eq!(log.append(&NewEntry { closures: &last, ..entry(0) }), Ok(1));
+    log.sign_head(&ada(), time(T)).unwrap();
+    let copy = follower(&log, 2);
+    assert_eq!(copy.entry(0).unwrap().closures().collect::<Vec<_>>(), most);
+    assert_eq!(copy.entry(1).unwrap().closures().collect::<Vec<_>>(), last);
+    let mut events = empty(LogKind::Event);
+    assert_eq!(refused(&mut events, &NewEntry { closures: &last, ..entry(0) }), AppendError::Closures);
+}
+
+#[test]
+fn a_final_incarnation_is_at_most_the_logs_own_and_not_of_events() {
+    let last_final = |number: u64| NewEntry { last_final: Some(Incarnation::from_u64(number)), ..entry(0) };
+    let mut log = empty(LogKind::State);
+    assert_eq!(refused(&mut log, &last_final(OWN + 1)), AppendError::Final);
+    assert_eq!(refused(&mut log, &last_final(u64::MAX)), AppendError::Final);
+    for (seq, number) in [0, OWN - 1, OWN].into_iter().enumerate() {
+        assert_eq!(log.append(&last_final(number)), Ok(seq as u64));
+    }
+    log.sign_head(&ada(), time(T)).unwrap();
+    let copy = follower(&log, 3);
+    let finals: Vec<_> =
+        copy.entries(0, 3).map(|entry| entry.last_final().map(Incarnation::as_u64)).collect();
+    assert_eq!(finals, [Some(0), Some(OWN - 1), Some(OWN)]);
+    assert!(copy.entries(0, 3).all(|entry| entry.citations().count() + entry.closures().count() == 0));
+    assert_eq!(refused(&mut empty(LogKind::Event), &last_final(1)), AppendError::Final);
 }
 
 #[test]
@@ -162,7 +209,7 @@ fn an_erased_event_proves_as_before_and_can_be_restored_with_its_own_payload_onl
         for seq in start..150 {
             log.erase(seq).unwrap();
             log.erase(seq).unwrap();
-            assert_eq!(log.entry(seq).unwrap().payload(), None);
+            assert_eq!((log.entry(seq).unwrap().payload(), log.entry(seq).unwrap().salt()), (None, None));
             assert_eq!(log.entry(seq).unwrap().payload_len as usize, model.items[seq as usize].payload.len());
             assert_eq!(log.leaf(seq), Some(Hash::from_bytes(model.leaf(seq))));
         }
@@ -173,15 +220,18 @@ fn an_erased_event_proves_as_before_and_can_be_restored_with_its_own_payload_onl
         assert_eq!((copy.start(), copy.size(), copy.root()), (start, 150, whole.root()));
         assert_equals_plain(&copy, &model);
         for log in [&mut log, &mut copy] {
-            assert_eq!(log.restore(start, b"another"), Err(KeepError::OtherPayload));
-            assert_eq!(log.restore(150, b""), Err(KeepError::Unknown));
+            let item = &model.items[start as usize];
+            assert_eq!(log.restore(start, item.salt, b"another"), Err(KeepError::OtherPayload));
+            let salted = log.restore(start, [0xff; 4], &item.payload);
+            assert_eq!(salted, Err(KeepError::OtherPayload), "the salt is not known any more");
+            assert_eq!(log.restore(150, [0; 4], b""), Err(KeepError::Unknown));
             assert_eq!(log.erase(150), Err(KeepError::Unknown));
             if start > 0 {
                 assert_eq!(log.erase(start - 1), Err(KeepError::Unknown));
             }
             for seq in (start..150).rev() {
-                log.restore(seq, &model.items[seq as usize].payload).unwrap();
-                log.restore(seq, &model.items[seq as usize].payload).unwrap();
+                restore(log, &model, seq);
+                restore(log, &model, seq);
             }
             assert_eq!(
                 super::common::shown(log),
@@ -213,7 +263,7 @@ fn a_state_cannot_be_erased() {
     let before = seen(&log);
     assert_eq!(log.erase(3), Err(KeepError::NotAnEvent));
     assert_eq!(seen(&log), before);
-    assert_eq!(log.restore(3, &item(3).payload), Ok(()), "it is there");
+    assert_eq!(log.restore(3, item(3).salt, &item(3).payload), Ok(()), "it is there");
 }
 
 /// A backup of a log of 10 entries, of which 5 and a head over all are here.

@@ -73,9 +73,8 @@ fn nothing_is_taken_of_logs_that_are_not_held() {
     let bytes = range(&source, &log, alone(0, 3));
     assert_eq!(to.receive(&log, &bytes, START, &mut budget), Err(SetError::Unknown));
     assert_eq!(budget.checks(), 0);
-    assert_eq!(to.retire(&log, 2), Err(SetError::Unknown));
     assert_eq!(to.erase(&log, 0), Err(SetError::Unknown));
-    assert_eq!(to.restore(&log, 0, b"x0"), Err(SetError::Unknown));
+    assert_eq!(to.restore(&log, 0, [0; 4], b"x0"), Err(SetError::Unknown));
     assert_eq!(to.sign_head(&log, &keys(1), START), Err(SetError::Unknown));
     assert_eq!((to.applicable(&log), to.have(&log)), (None, None));
     assert_eq!(to.want(&log, &source.have(&log).unwrap()), None);
@@ -292,8 +291,8 @@ fn erasing_an_event_changes_nothing_that_is_proven_and_nothing_elsewhere() {
     assert_eq!((held.root(), held.entries(0, 150).count()), (root, 150));
     assert_eq!(held.entry(64).unwrap().payload(), None);
     let payload = source.log(&log).unwrap().entry(64).unwrap().payload().unwrap().to_vec();
-    assert!(reader.restore(&log, 64, b"another").is_err());
-    reader.restore(&log, 64, &payload).unwrap();
+    assert!(reader.restore(&log, 64, [0; 4], b"another").is_err());
+    reader.restore(&log, 64, [0; 4], &payload).unwrap();
     assert_eq!(reader.log(&log).unwrap().entry(64).unwrap().payload(), Some(&payload[..]));
     // Whoever has the payload already keeps it.
     let mut full = holder(&[&opening]);

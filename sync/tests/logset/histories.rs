@@ -1,4 +1,4 @@
-//! Random histories of whole sets: several logs, clones, unsigned tails, retirements, discarded entries, erasures,
+//! Random histories of whole sets: several logs, clones, unsigned tails, discarded entries, erasures,
 //! removals, time, and ranges that were cut anywhere. At every step the root of the heads is that of what is held and
 //! each consumer believes what its set says; in the end all sets meet by reconciliation and mean the same.
 
@@ -28,8 +28,6 @@ struct Rules {
     bases: bool,
     /// Unsigned entries are given up at any time, not only where another history stands against them.
     discards: bool,
-    /// Logs are retired, at all sets.
-    retired: bool,
     /// Followers drop a log and begin anew.
     removes: bool,
 }
@@ -40,7 +38,6 @@ const HONEST: Rules = Rules {
     future: true,
     bases: true,
     discards: true,
-    retired: false,
     removes: true,
 };
 
@@ -63,7 +60,7 @@ fn check_root(set: &LogSet) {
     let (mut kept, mut anew) = (set.clone(), set.clone());
     let logs: Vec<LogId> = set.logs().map(|log| *log.id()).collect();
     for log in &logs {
-        anew.retire(log, 0).unwrap();
+        anew.leave(log);
         let offer = set.offer(log).unwrap();
         assert_eq!(Offer::decode(&offer.encode()), Ok(offer));
         assert!(offer.size == 0 || offer.root != [0; 8], "what is offered has a root: {offer:?}");
@@ -148,13 +145,6 @@ impl World {
             21 => {
                 now[to] = now[to].saturating_add_millis([1_000, 400_000, 40 * 24 * 3_600_000][dice.index(3)]);
                 replicas[to].set.handle_timeout(now[to]);
-            }
-            22 if rules.retired => {
-                let below = dice.roll(replicas[0].set.log(log).unwrap().signed_size() + 1);
-                for replica in replicas.iter_mut() {
-                    replica.set.retire(log, below).unwrap();
-                    check_root(&replica.set);
-                }
             }
             _ => replicas[to].follow(),
         }
@@ -335,12 +325,3 @@ fn histories_of_signed_clones_end_alike() {
     run(80, Rules { clones: true, discards: false, unsigned: false, ..HONEST });
 }
 
-#[test]
-fn honest_histories_with_retirements_end_alike() {
-    run(80, Rules { retired: true, discards: false, removes: false, ..HONEST });
-}
-
-#[test]
-fn histories_with_clones_and_retirements_end_alike() {
-    run(80, Rules { clones: true, retired: true, discards: false, removes: false, ..HONEST });
-}

@@ -39,11 +39,6 @@ fn consumers_of_cloned_event_logs_end_alike() {
 }
 
 #[test]
-fn consumers_of_retired_logs_end_alike() {
-    run(150, Rules { retired: true, ..HONEST });
-}
-
-#[test]
 fn a_consumer_that_never_polled_is_told_the_same_in_the_end() {
     seeds(50, |seed| {
         let mut dice = Dice::new(seed);

@@ -1,12 +1,13 @@
 //! What a set is willing to hold is never exceeded, and one log's excess is not another's loss.
 
 use consilience_sync::{
-    Admission, Change, LogId, LogKind, LogSet, NewEntry, OpenError, ReceiveError, Received, SetError,
+    Admission, CITATIONS_MAX, Change, Citation, Hash, LogId, LogKind, LogSet, NewEntry, OpenError,
+    ReceiveError, SetError,
 };
 
 use crate::world::{
-    Dice, KINDS, Replica, START, alone, append, append_based, follow, holder, keys, later, limited, opening,
-    opening_in, payloads, range, receive, rich, seeds, stamp, tell, tell_in, write, writer,
+    Dice, KINDS, START, alone, append, append_based, follow, holder, keys, later, limited, opening,
+    opening_in, range, receive, seeds, stamp, tell_in, write, writer,
 };
 
 /// Far enough ahead to be deferred.
@@ -46,6 +47,40 @@ fn entries_from_the_future_are_refused_beyond_the_limit_of_their_log_and_those_b
         tell_in(&source, &mut to, &log, late, 300);
         assert_eq!(to.applicable(&log), Some((0, 101)));
         assert_eq!(to.stats().late_bytes, 0);
+    }
+}
+
+#[test]
+fn what_an_entry_says_of_other_logs_counts_against_the_limits_as_its_payload_does() {
+    for kind in KINDS {
+        let (mut source, log) = writer(&opening(kind, 1));
+        append(&mut source, &log, b"now", START);
+        let root = (kind == LogKind::Event).then_some(Hash::from_bytes([3; 32]));
+        let citations: Vec<_> =
+            (0..CITATIONS_MAX as u8).map(|name| Citation { log: [name; 8], size: 5, root }).collect();
+        for _ in 0..100 {
+            source
+                .append(&log, &NewEntry { citations: &citations, ..NewEntry::new(stamp(FUTURE_MS), b"") })
+                .unwrap();
+        }
+        source.sign_head(&log, &keys(1), START).unwrap();
+        // Each of these has more than 500 bytes, and no payload.
+        let least = CITATIONS_MAX * 9;
+        let mut to = limited(|limits| {
+            limits.late_bytes_per_log_max = 4 * least;
+            limits.staged_bytes_per_log_max = 4 * least;
+        });
+        to.open(&opening(kind, 1), |_| Admission::Hold).unwrap();
+        for (from, to_) in (1..101).zip(2..) {
+            let _ = receive(&mut to, &log, &range(&source, &log, alone(from, to_)));
+        }
+        let waits = to.log(&log).unwrap().held().map(|(from, to)| to - from).sum::<u64>();
+        assert!(waits < 4, "{kind:?}: {waits} entries wait behind the gap");
+        let _ = receive(&mut to, &log, &range(&source, &log, alone(0, 1)));
+        tell_in(&source, &mut to, &log, START, 3_000);
+        let held = to.have(&log).unwrap().size;
+        assert!(held < 1 + 4, "{kind:?}: {held} entries");
+        assert!(to.stats().late_bytes <= 4 * least, "{kind:?}: {} bytes are late", to.stats().late_bytes);
     }
 }
 
@@ -236,65 +271,6 @@ fn logs_are_limited_by_agent_and_in_all_but_not_for_local_writers() {
     let local = opening_in("a", LogKind::Event, 1, 9).log_id(to.mesh());
     assert!(to.remove(&local));
     assert!(open(&mut to, 5, 1).is_ok());
-}
-
-#[test]
-fn a_late_joiner_has_what_a_retired_log_still_says() {
-    for kind in KINDS {
-        let (mut source, log) = writer(&opening(kind, 1));
-        write(&mut source, &log, 1, "x", 20);
-        let mut first = holder(&[&opening(kind, 1)]);
-        tell(&source, &mut first, &log, START);
-        first.retire(&log, 12).unwrap();
-        while first.poll_change().is_some() {}
-        assert_eq!(first.log(&log).unwrap().start(), 12);
-
-        // Whether the joiner hears of it first or last.
-        for early in [true, false] {
-            let mut joiner = Replica::new(holder(&[&opening(kind, 1)]));
-            if early {
-                joiner.set.retire(&log, 12).unwrap();
-            }
-            tell(&first, &mut joiner.set, &log, START);
-            joiner.follow();
-            joiner.set.retire(&log, 12).unwrap();
-            tell(&first, &mut joiner.set, &log, START);
-            joiner.follow();
-            assert_eq!(payloads(&joiner.set, &log), payloads(&first, &log), "{kind:?}, early: {early}");
-        }
-    }
-}
-
-#[test]
-fn a_retired_log_says_from_there_on_what_it_said_before() {
-    for kind in KINDS {
-        let (mut source, log) = writer(&opening(kind, 1));
-        write(&mut source, &log, 1, "x", 20);
-        let mut to = Replica::new(holder(&[&opening(kind, 1)]));
-        to.set.retire(&log, 5).unwrap();
-        receive(&mut to.set, &log, &range(&source, &log, alone(0, 3))).unwrap();
-        to.follow();
-        assert_eq!(to.set.applicable(&log), Some((3, 3)));
-        tell(&source, &mut to.set, &log, START);
-        to.follow();
-        assert_eq!(to.set.applicable(&log), Some((5, 20)));
-        to.set.retire(&log, 2).unwrap();
-        to.follow();
-        assert_eq!(to.set.applicable(&log), Some((5, 20)), "it never falls");
-        to.set.retire(&log, 30).unwrap();
-        to.follow();
-        assert_eq!(to.set.applicable(&log), Some((20, 20)));
-        write(&mut source, &log, 1, "more", 20);
-        tell(&source, &mut to.set, &log, START);
-        to.follow();
-        assert_eq!(to.set.applicable(&log), Some((30, 40)));
-        let mut budget = rich();
-        let old = range(&source, &log, alone(0, 40));
-        assert!(matches!(
-            to.set.receive(&log, &old, START, &mut budget),
-            Err(SetError::Receive(ReceiveError::Stale { .. })) | Ok(Received::Nothing)
-        ));
-    }
 }
 
 #[test]

@@ -8,8 +8,12 @@ use ed25519_dalek::{Digest as _, Sha512, SigningKey};
 
 use super::scenes::{
     T, ada, at, event_log, event_log_of, event_opening, letters, mesh, range, sign, state_log_of,
+    state_opening,
 };
 use super::{Built, built, varint};
+
+/// The salt of entries whose salt does not matter.
+const SALT: [u8; 4] = [0; 4];
 
 /// Bytes that are put together.
 #[derive(Clone, Default)]
@@ -93,6 +97,7 @@ pub(crate) fn malformed() -> Vec<Built> {
     keys(&mut vectors);
     heads(&mut vectors);
     entries(&mut vectors);
+    extensions(&mut vectors);
     ranges(&mut vectors);
     evidence(&mut vectors);
     messages(&mut vectors);
@@ -220,14 +225,9 @@ fn heads(vectors: &mut Vec<Built>) {
 fn entries(vectors: &mut Vec<Built>) {
     let entries =
         |count: u64, entries: Bytes| bytes(&[0x20, 0]).num(count).raw(&entries.0).num(0).raw(&[0; 64]).0;
-    // Header: payload length × 8, form of the stamp × 2, whether an extra byte follows.
-    let first = || bytes(&[3 << 3 | 1 << 1]).num(T).raw(b"abc");
-    let raw = |bits: u64| bytes(&[3 << 1]).raw(&bits.to_le_bytes());
-    let cited = |cites: Bytes| bytes(&[1, 2]).num(cites.0.len() as u64).raw(&cites.0);
-    let alias = |last: u8| [0, 0, 0, 0, 0, 0, 0, last];
-    let cite = |last: u8, size: u64| bytes(&alias(last)).num(size).raw(&[9; 32]).0;
-    let plain = |last: u8, size: u64| bytes(&alias(last)).num(size).0;
-    let long = (62 << 10) - 42;
+    // Header: payload length × 8, form of the stamp × 2, whether an extra byte follows. A salt of zeros.
+    let first = || bytes(&[3 << 3 | 1 << 1]).num(T).raw(&SALT).raw(b"abc");
+    let raw = |bits: u64| bytes(&[3 << 1]).raw(&bits.to_le_bytes()).raw(&SALT);
     vectors.extend([
         built(
             "event BadSignature one_entry",
@@ -237,7 +237,7 @@ fn entries(vectors: &mut Vec<Built>) {
         built(
             "event Limit payload_beyond_the_limit",
             "",
-            entries(1, bytes(&[]).num(((62 << 10) + 1) << 3 | 1 << 1).num(T).raw(&vec![0; (62 << 10) + 1])),
+            entries(1, bytes(&[]).num(((62 << 10) + 1) << 3 | 1 << 1).num(T).raw(&vec![0; (62 << 10) + 5])),
         ),
         built("event Limit payload_length_beyond_32_bits", "", entries(1, bytes(&[]).num(1 << 35))),
         built(
@@ -246,16 +246,15 @@ fn entries(vectors: &mut Vec<Built>) {
             entries(1, bytes(&[]).num(200 << 3 | 1 << 1).num(T)),
         ),
         built("event NotCanonical extra_byte_of_0", "", entries(1, bytes(&[1 << 1 | 1, 0]).num(T))),
-        built(
-            "event NotCanonical extra_byte_with_the_reserved_bit",
-            "",
-            entries(1, bytes(&[1 << 1 | 1, 0x18]).num(T)),
-        ),
         built("event Truncated extra_byte_missing", "", bytes(&[0x20, 0, 1, 3]).0),
-        built("event NotCanonical base_that_rises_by_0", "", entries(2, first().raw(&[1, 1, 0]))),
-        built("event Base base_above_its_entry", "", entries(2, first().raw(&[1, 1, 2]))),
-        built("event Base base_beyond_64_bits", "", entries(3, first().raw(&[1, 1, 1, 1, 1]).num(u64::MAX))),
-        built("event BadSignature base_at_its_entry", "", entries(2, first().raw(&[1, 1, 1]))),
+        built("event NotCanonical base_that_rises_by_0", "", entries(2, first().raw(&[1, 1, 0]).raw(&SALT))),
+        built("event Base base_above_its_entry", "", entries(2, first().raw(&[1, 1, 2]).raw(&SALT))),
+        built(
+            "event Base base_beyond_64_bits",
+            "",
+            entries(3, first().raw(&[1, 1, 1]).raw(&SALT).raw(&[1, 1]).num(u64::MAX).raw(&SALT)),
+        ),
+        built("event BadSignature base_at_its_entry", "", entries(2, first().raw(&[1, 1, 1]).raw(&SALT))),
         built(
             "event NotCanonical stamp_0_ms_later",
             "Stamps. Forms: 0 next, 1 milliseconds, 2 both, 3 all bits.",
@@ -282,12 +281,12 @@ fn entries(vectors: &mut Vec<Built>) {
         built(
             "event NotCanonical stamp_next_carries",
             "",
-            entries(2, bytes(&[2 << 1, 1]).num(0xffff).raw(&[0])),
+            entries(2, bytes(&[2 << 1, 1]).num(0xffff).raw(&SALT).raw(&[0])),
         ),
         built(
             "event NotCanonical stamp_next_of_the_last",
             "",
-            entries(2, bytes(&[2 << 1]).num((1 << 48) - 1).num(0xffff).raw(&[0])),
+            entries(2, bytes(&[2 << 1]).num((1 << 48) - 1).num(0xffff).raw(&SALT).raw(&[0])),
         ),
         built(
             "event NotCanonical stamp_milliseconds_beyond_48_bits",
@@ -306,75 +305,6 @@ fn entries(vectors: &mut Vec<Built>) {
         ),
         built("event Varint stamp_over_long", "", entries(2, first().raw(&[1 << 1, 0x81, 0]))),
         built(
-            "event BadSignature one_citation",
-            "Citations.",
-            entries(1, cited(bytes(&[1]).raw(&cite(1, 5)))),
-        ),
-        built("event Truncated citations_of_no_bytes", "", entries(1, cited(bytes(&[])))),
-        built("event NotCanonical citations_none", "", entries(1, cited(bytes(&[0])))),
-        built("event Truncated citations_beyond_the_entry", "", entries(1, bytes(&[1, 2]).num(5_000))),
-        built(
-            "event Truncated citations_more_than_bytes",
-            "",
-            entries(1, cited(bytes(&[2]).raw(&cite(1, 5)))),
-        ),
-        built(
-            "event Truncated citation_without_its_root",
-            "",
-            entries(1, cited(bytes(&[1]).raw(&plain(1, 5)))),
-        ),
-        built(
-            "event Trailing citations_too_long",
-            "",
-            entries(1, cited(bytes(&[1]).raw(&cite(1, 5)).raw(&[0]))),
-        ),
-        built(
-            "event NotCanonical citations_unsorted",
-            "",
-            entries(1, cited(bytes(&[2]).raw(&cite(2, 5)).raw(&cite(1, 5)))),
-        ),
-        built(
-            "event NotCanonical citation_twice",
-            "",
-            entries(1, cited(bytes(&[2]).raw(&cite(1, 5)).raw(&cite(1, 6)))),
-        ),
-        built(
-            "event Limit citation_of_a_size_beyond_the_limit",
-            "",
-            entries(1, cited(bytes(&[1]).raw(&cite(1, (1 << 44) + 1)))),
-        ),
-        built(
-            "event Limit citations_65",
-            "",
-            entries(1, cited((0..65).fold(bytes(&[65]), |all, last| all.raw(&cite(last, 5))))),
-        ),
-        built(
-            "event Limit citations_and_payload",
-            "",
-            entries(
-                1,
-                bytes(&[]).num((long + 1) << 3 | 1).raw(&[2, 42, 1]).raw(&cite(1, 5)).raw(&vec![
-                    0;
-                    long as usize
-                        + 1
-                ]),
-            ),
-        ),
-        built(
-            "event BadSignature citations_and_payload_at_the_limit",
-            "",
-            entries(
-                1,
-                bytes(&[]).num(long << 3 | 1).raw(&[2, 42, 1]).raw(&cite(1, 5)).raw(&vec![0; long as usize]),
-            ),
-        ),
-        built("state Trailing citation_with_a_root", "", entries(1, cited(bytes(&[1]).raw(&cite(1, 5))))),
-        built(
-            "state BadSignature citation_without_a_root",
-            "",
-            entries(1, bytes(&[1, 2, 10, 1]).raw(&plain(1, 5))),
-        ),
-        built(
             "event BadSignature erased_payload",
             "Erased payloads.",
             entries(1, bytes(&[5 << 3 | 1 << 1 | 1, 4]).num(T).raw(&[0xaa; 32])),
@@ -389,6 +319,81 @@ fn entries(vectors: &mut Vec<Built>) {
             "",
             bytes(&[0x20, 0, 1, 5 << 3 | 1 << 1 | 1, 4]).num(T).raw(&[0xaa; 31]).0,
         ),
+    ]);
+}
+
+/// As [`entries`], of entries with an epoch or an extension.
+fn extensions(vectors: &mut Vec<Built>) {
+    let entry = |header: Bytes| bytes(&[0x20, 0, 1]).raw(&header.0).raw(&SALT).num(0).raw(&[0; 64]).0;
+    let two = |header: Bytes| {
+        let first = bytes(&[0x20, 0, 2, 1, 8, 7, 0, 0, 0]).raw(&SALT);
+        first.raw(&header.0).raw(&SALT).num(0).raw(&[0; 64]).0
+    };
+    let epoch = |epoch: u32| bytes(&[1, 8]).raw(&epoch.to_le_bytes());
+    let extended = |fields: &[Vec<u8>]| {
+        let fields = fields.concat();
+        entry(bytes(&[1, 2]).num(fields.len() as u64).raw(&fields))
+    };
+    let field = |kind: u8, content: &[u8]| bytes(&[kind]).num(content.len() as u64).raw(content).0;
+    let alias = |last: u8| [0, 0, 0, 0, 0, 0, 0, last];
+    let cite = |last: u8, size: u64| bytes(&alias(last)).num(size).raw(&[9; 32]).0;
+    let plain = |last: u8, size: u64| bytes(&alias(last)).num(size).0;
+    let cited = |cites: &[Vec<u8>]| extended(&[field(1, &cites.concat())]);
+    let close = |incarnation: u64, below: u64| bytes(&incarnation.to_le_bytes()).num(below).0;
+    let closed = |closures: &[Vec<u8>]| extended(&[field(2, &closures.concat())]);
+    let last_final = |incarnation: u64| extended(&[field(3, &incarnation.to_le_bytes())]);
+    let own = state_opening().incarnation.as_u64();
+    let full = |payload: u64| {
+        let header = bytes(&[]).num(payload << 3 | 1).raw(&[2, 43]).raw(&field(1, &cite(1, 5)));
+        bytes(&[0x20, 0, 1]).raw(&header.0).raw(&SALT).raw(&vec![0; payload as usize]).num(0).raw(&[0; 64]).0
+    };
+    let most = (62 << 10) - 43;
+    vectors.extend([
+        built("event BadSignature epoch_1", "Epochs.", entry(epoch(1))),
+        built("event NotCanonical epoch_0_behind_nothing", "", entry(epoch(0))),
+        built("event BadSignature epoch_0_behind_another", "", two(epoch(0))),
+        built("event BadSignature epoch_that_goes_on", "", two(bytes(&[0]))),
+        built("event NotCanonical epoch_that_goes_on_written_again", "", two(epoch(7))),
+        built("event Truncated epoch_cut", "", [0x20, 0, 1, 1, 8, 1, 0, 0]),
+        built(
+            "event BadSignature extension_of_fields_that_are_not_known",
+            "Extensions.",
+            extended(&[field(4, b"?"), field(0xff, b"!")]),
+        ),
+        built("event NotCanonical extension_of_no_bytes", "", extended(&[])),
+        built("event Truncated extension_beyond_the_entry", "", bytes(&[0x20, 0, 1, 1, 2]).num(5_000).0),
+        built("event NotCanonical extension_unsorted", "", extended(&[field(5, b"?"), field(4, b"?")])),
+        built("event NotCanonical extension_field_twice", "", extended(&[field(4, b"?"), field(4, b"?")])),
+        built("event NotCanonical extension_field_of_no_bytes", "", extended(&[field(0xff, b"")])),
+        built("event Truncated extension_field_beyond_it", "", extended(&[vec![0xff, 2, 0]])),
+        built("event Truncated extension_field_without_a_length", "", extended(&[vec![0xff]])),
+        built("event Varint extension_field_of_an_over_long_length", "", extended(&[vec![0xff, 0x81, 0, 0]])),
+        built("event Limit extension_and_payload", "", full(most + 1)),
+        built("event BadSignature extension_and_payload_at_the_limit", "", full(most)),
+        built("event BadSignature one_citation", "Citations.", cited(&[cite(1, 5)])),
+        built("event NotCanonical citations_none", "", cited(&[])),
+        built("event Truncated citation_without_its_root", "", cited(&[plain(1, 5)])),
+        built("event Truncated citation_cut", "", cited(&[cite(1, 5), vec![0]])),
+        built("event NotCanonical citations_unsorted", "", cited(&[cite(2, 5), cite(1, 5)])),
+        built("event NotCanonical citation_twice", "", cited(&[cite(1, 5), cite(1, 6)])),
+        built("event Limit citation_of_a_size_beyond_the_limit", "", cited(&[cite(1, (1 << 44) + 1)])),
+        built("event Limit citations_65", "", cited(&(0..65).map(|last| cite(last, 5)).collect::<Vec<_>>())),
+        built("state NotCanonical citation_with_a_root", "", cited(&[cite(1, 5)])),
+        built("state BadSignature citation_without_a_root", "", cited(&[plain(1, 5)])),
+        built("state BadSignature closures", "Closures.", closed(&[close(5, 1), close(own - 1, 1 << 44)])),
+        built("state NotCanonical closures_none", "", closed(&[])),
+        built("state NotCanonical closures_unsorted", "", closed(&[close(6, 1), close(5, 1)])),
+        built("state NotCanonical closure_twice", "", closed(&[close(5, 1), close(5, 2)])),
+        built("state Limit closure_of_the_log_itself", "", closed(&[close(own, 1)])),
+        built("state Limit closure_below_0", "", closed(&[close(5, 0)])),
+        built("state Limit closure_below_more_than_a_log_has", "", closed(&[close(5, (1 << 44) + 1)])),
+        built("state Truncated closure_cut", "", closed(&[vec![0; 8]])),
+        built("event Kind closure_of_events", "", closed(&[close(1, 1)])),
+        built("state BadSignature final_its_own", "Final incarnations.", last_final(own)),
+        built("state Limit final_above_its_own", "", last_final(own + 1)),
+        built("state Truncated final_cut", "", extended(&[field(3, &[0; 7])])),
+        built("state Trailing final_too_long", "", extended(&[field(3, &[0; 9])])),
+        built("event Kind final_of_events", "", last_final(1)),
     ]);
 }
 

@@ -1,8 +1,8 @@
 //! The logs behind the golden bytes: whose they are, what is in them, and who holds how much of them.
 
 use consilience_sync::{
-    Admission, Allowance, Citation, EntryFlags, Gone, Hash, Have, Hlc, Incarnation, Keypair, Limits, Log,
-    LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry, Offer, RangeForm, ReceiveError, Received,
+    Admission, Allowance, Citation, Closure, EntryFlags, Gone, Hash, Have, Hlc, Incarnation, Keypair, Limits,
+    Log, LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry, Offer, RangeForm, ReceiveError, Received,
     SignedHead, Signer, Timestamp, Topic, VerifyBudget, Want,
 };
 
@@ -77,8 +77,22 @@ fn cites(roots: bool) -> [Citation; 2] {
     ]
 }
 
+/// The salt of an entry here: anything, and another for each.
+pub(crate) const fn salt(seq: u8) -> [u8; 4] {
+    [0x5a, 0x17, 0, seq]
+}
+
+/// Appends entries, each with its salt, and signs them.
+fn append_all(mut log: Log, entries: &[NewEntry<'_>]) -> Log {
+    for (entry, seq) in entries.iter().zip(0..) {
+        log.append(&NewEntry { salt: salt(seq), ..*entry }).unwrap();
+    }
+    sign(&mut log, 100 * entries.len() as u64);
+    log
+}
+
 /// The first `size` entries of the event log, signed where its writer did and at the end: every way to write a stamp,
-/// flags, citations, and a base that rises.
+/// flags, citations, an epoch that comes and goes, and a base that rises.
 pub(crate) fn event_log_of(size: u64) -> Log {
     let cites = cites(true);
     let flags = |bits| EntryFlags::new(bits).unwrap();
@@ -88,45 +102,48 @@ pub(crate) fn event_log_of(size: u64) -> Log {
         NewEntry::new(at(100), b"send"),
         NewEntry::new(stamp(T + 100, 7), b""),
         NewEntry::new(at(40), b"late"),
-        NewEntry::new(stamp(T + 40, 0xffff), b"x"),
-        NewEntry::new(at(41), b"y"),
+        NewEntry { epoch: 7, ..NewEntry::new(stamp(T + 40, 0xffff), b"x") },
+        NewEntry { epoch: 7, ..NewEntry::new(at(41), b"y") },
         NewEntry { flags: flags(0b1010), ..NewEntry::new(stamp(T + 41, 1), b"f") },
         NewEntry { citations: &cites, ..NewEntry::new(stamp(T + 50, 3), b"answer") },
         NewEntry { base: 3, flags: flags(1), ..NewEntry::new(stamp(T + 50, 4), b"prune") },
         NewEntry { base: 3, ..NewEntry::new(stamp(T + 50, 5), b"") },
     ];
-    let mut log = Log::new(event_opening(), &mesh()).unwrap();
-    for entry in &entries[..size as usize] {
-        log.append(entry).unwrap();
-    }
-    sign(&mut log, 100 * size);
-    log
+    append_all(Log::new(event_opening(), &mesh()).unwrap(), &entries[..size as usize])
 }
 
 pub(crate) fn event_log() -> Log {
     event_log_of(11)
 }
 
-/// The first `size` entries of the state log: citations without roots, and a base that rises to its own entry.
+/// The first `size` entries of the state log: citations without roots, closures, a final incarnation, an epoch, and a
+/// base that rises to its own entry.
 pub(crate) fn state_log_of(size: u64) -> Log {
     let cites = cites(false);
+    let incarnation = Incarnation::from_u64;
+    let closures = [(5, 1), (0x018b_cfe5_6700_0001, 70_000)];
+    let closures = closures.map(|(number, below)| Closure { incarnation: incarnation(number), below });
     let entries = [
         NewEntry::new(at(0), b"a=1"),
         NewEntry { citations: &cites[..1], ..NewEntry::new(stamp(T, 1), b"b=2") },
         NewEntry::new(at(200), b"a=3"),
         NewEntry { base: 3, ..NewEntry::new(stamp(T + 200, 1), b"a=3 b=2") },
         NewEntry { base: 3, citations: &cites, ..NewEntry::new(at(300), b"c=4") },
+        NewEntry { base: 3, closures: &closures[..1], ..NewEntry::new(at(301), b"") },
+        NewEntry {
+            base: 3,
+            epoch: 2,
+            citations: &cites[1..],
+            closures: &closures,
+            last_final: Some(state_opening().incarnation),
+            ..NewEntry::new(at(302), b"secret")
+        },
     ];
-    let mut log = Log::new(state_opening(), &mesh()).unwrap();
-    for entry in &entries[..size as usize] {
-        log.append(entry).unwrap();
-    }
-    sign(&mut log, 100 * size);
-    log
+    append_all(Log::new(state_opening(), &mesh()).unwrap(), &entries[..size as usize])
 }
 
 pub(crate) fn state_log() -> Log {
-    state_log_of(5)
+    state_log_of(7)
 }
 
 pub(crate) fn log_forms() -> Vec<Built> {
@@ -158,19 +175,21 @@ pub(crate) fn log_forms() -> Vec<Built> {
         built("id_event", "The ids of these logs.", *event.id().as_bytes()),
         built("id_state", "", *state.id().as_bytes()),
         built("id_longest", "", *longest.log_id(&mesh).as_bytes()),
-        built("key_leaf", "The four keys of the event log.", key(&event, "consilience log leaf v1")),
-        built("key_node", "", key(&event, "consilience log node v1")),
-        built("key_payload", "", key(&event, "consilience log payload v1")),
-        built("key_cites", "", key(&event, "consilience log cites v1")),
+        built("key_leaf", "The four keys of the event log.", key(&event, "consilience log leaf v2")),
+        built("key_node", "", key(&event, "consilience log node v2")),
+        built("key_payload", "", key(&event, "consilience log payload v2")),
+        built("key_extension", "", key(&event, "consilience log extension v2")),
         built(
             "leaf_0",
-            "Its first leaf, the one with citations, and its roots at 1, 3 and 11.",
+            "Its first leaf, one with an epoch, the one with citations, and its roots at 1, 3 and 11.",
             *event.leaf(0).unwrap().as_bytes(),
         ),
+        built("leaf_5", "", *event.leaf(5).unwrap().as_bytes()),
         built("leaf_8", "", *event.leaf(8).unwrap().as_bytes()),
         built("root_1", "", *event.root_at(1).unwrap().as_bytes()),
         built("root_3", "", *event.root_at(3).unwrap().as_bytes()),
         built("root_11", "", *event.root_at(11).unwrap().as_bytes()),
+        built("leaf_state_6", "The leaf with closures.", *state.leaf(6).unwrap().as_bytes()),
     ];
     let head = |log: &Log| log.head().unwrap().encode(log.opening(), &mesh);
     let mut heartbeat = event_log();
@@ -230,13 +249,18 @@ pub(crate) fn log_forms() -> Vec<Built> {
             "No events, with peaks of 7: 11 is consistent with 7.",
             range(&event, 7, 7, Alone),
         ),
-        built("range_state_whole", "All of the state log.", range(&state, 0, 5, Follow)),
+        built("range_state_whole", "All of the state log.", range(&state, 0, 7, Follow)),
         built(
             "range_state_jump",
             "What is left of it above its base, for anybody.",
-            range(&state, 3, 5, Alone),
+            range(&state, 3, 7, Alone),
         ),
         built("range_state_cut", "The same, cut before the end.", range(&state, 3, 4, Alone)),
+        built(
+            "range_state_closures",
+            "Its last entry: an epoch, citations, closures, and the final incarnation.",
+            range(&state, 6, 7, Alone),
+        ),
     ]);
     let mut extremes = Log::new(opening(LogKind::Event, "x", 0), &mesh).unwrap();
     for (hlc, payload) in [
@@ -247,7 +271,7 @@ pub(crate) fn log_forms() -> Vec<Built> {
         (stamp(0, 0xffff), b""),
         (stamp((1 << 48) - 1, 0), &[b'p'; 62 << 10]),
     ] {
-        extremes.append(&NewEntry::new(hlc, payload)).unwrap();
+        extremes.append(&NewEntry { salt: [0xff; 4], ..NewEntry::new(hlc, payload) }).unwrap();
     }
     extremes.sign_head(&ada(), Timestamp::MAX).unwrap();
     forms.push(built(

@@ -3,7 +3,7 @@
 use consilience_crdts::{CouplingSchema, Hlc, Timestamp};
 use consilience_sync::codec::put_varint;
 use consilience_sync::{
-    Answer, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry, RangeForm,
+    Answer, Closure, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry, RangeForm,
     Signer, Want,
 };
 
@@ -78,17 +78,10 @@ pub fn coupling_id(name: &str, schema: &CouplingSchema) -> Vec<u8> {
 }
 
 /// The bytes of a payload.
-pub fn payload(aliases: &[[u8; 8]], retired: &[(u64, u64)], sections: &[(Vec<u8>, Vec<Vec<u8>>)]) -> Vec<u8> {
+pub fn payload(aliases: &[[u8; 8]], sections: &[(Vec<u8>, Vec<Vec<u8>>)]) -> Vec<u8> {
     let mut bytes = vec![1];
-    bytes.extend(varint((aliases.len() as u64) << 1 | u64::from(!retired.is_empty())));
+    bytes.extend(varint(aliases.len() as u64));
     bytes.extend(aliases.iter().flatten());
-    if !retired.is_empty() {
-        bytes.extend(varint(retired.len() as u64));
-    }
-    for (incarnation, below) in retired {
-        bytes.extend(incarnation.to_le_bytes());
-        bytes.extend(varint(*below));
-    }
     for (id, ops) in sections {
         bytes.extend(id);
         bytes.extend(varint(ops.len() as u64));
@@ -99,7 +92,7 @@ pub fn payload(aliases: &[[u8; 8]], retired: &[(u64, u64)], sections: &[(Vec<u8>
 
 /// One operation on the map "tasks".
 pub fn on_tasks(aliases: &[[u8; 8]], op: Vec<u8>) -> Vec<u8> {
-    payload(aliases, &[], &[(map_id("tasks"), vec![op])])
+    payload(aliases, &[(map_id("tasks"), vec![op])])
 }
 
 /// A bundle: the tag of its mesh, and parts, each with its kind and what follows that.
@@ -156,6 +149,22 @@ impl Hand {
     /// Appends a payload as it is with a base; gives its number.
     pub fn append_with_base(&mut self, payload: &[u8], base: u64, hlc: Hlc) -> u64 {
         self.set.append(&self.log, &NewEntry { base, ..NewEntry::new(hlc, payload) }).unwrap()
+    }
+
+    /// Appends an entry as it is; gives its number.
+    pub fn append_entry(&mut self, entry: &NewEntry<'_>) -> u64 {
+        self.set.append(&self.log, entry).unwrap()
+    }
+
+    /// Appends a payload as it is, in an entry that closes logs of earlier incarnations: which, and below which number.
+    pub fn close(&mut self, closures: &[(u64, u64)], payload: &[u8], hlc: Hlc) -> u64 {
+        let closures = closures.iter().map(|(incarnation, below)| Closure {
+            incarnation: Incarnation::from_u64(*incarnation),
+            below: *below,
+        });
+        let closures: Vec<Closure> = closures.collect();
+        let entry = NewEntry { closures: &closures, ..NewEntry::new(hlc, payload) };
+        self.set.append(&self.log, &entry).unwrap()
     }
 
     /// The tag of the dots that an entry mints.

@@ -23,13 +23,11 @@ pub struct Rules {
     pub bases: bool,
     /// Stamps lie in the future.
     pub future: bool,
-    /// Logs are retired, at all sets.
-    pub retired: bool,
 }
 
-/// No clones, nothing retired.
+/// No clones.
 pub const HONEST: Rules =
-    Rules { steps: 120, kind: None, clones: false, bases: true, future: true, retired: false };
+    Rules { steps: 120, kind: None, clones: false, bases: true, future: true };
 
 /// The writer of one log.
 #[derive(Debug)]
@@ -111,8 +109,7 @@ impl World {
                 let (from, to) = self.replicas[at].set.applicable(&log).unwrap();
                 let _ = self.replicas[at].set.erase(&log, from + self.dice.roll((to - from).max(1)));
             }
-            22 => self.clone_writer(writer),
-            _ => self.retire(writer),
+            _ => self.clone_writer(writer),
         }
         // A consumer that is behind for a while comes to the same.
         for replica in &mut self.replicas {
@@ -231,14 +228,6 @@ impl World {
         assert!(others.iter().all(|other| clone.remove(other)));
         assert_eq!(clone.log(log).unwrap().opening(), opening);
         clones.push(clone);
-    }
-
-    fn retire(&mut self, writer: usize) {
-        if self.rules.retired {
-            let log = self.writers[writer].log;
-            let below = self.dice.roll(self.writers[writer].written.max(1));
-            self.replicas.iter_mut().for_each(|replica| replica.set.retire(&log, below).unwrap());
-        }
     }
 
     /// Everything is signed and told, and nothing is from the future any more.

@@ -340,11 +340,11 @@ impl Consumer {
         self.told.push(change);
         let log = *change.log();
         match change {
-            Change::Replaced { .. } | Change::Invalidated { .. } => {
+            Change::Replaced { .. } | Change::Closed { .. } | Change::Invalidated { .. } => {
                 self.check_told(set, &log, 0, u64::MAX, change)
             }
             Change::Cut { valid_below, .. } => self.check_told(set, &log, valid_below, u64::MAX, change),
-            Change::Dropped { below, .. } | Change::Retired { below, .. } => {
+            Change::Dropped { below, .. } => {
                 self.check_told(set, &log, 0, below, change);
             }
             _ => {}
@@ -364,10 +364,10 @@ impl Consumer {
                 }
                 self.check_told(set, &log, from, to, change);
             }
-            Change::Dropped { below, .. } | Change::Retired { below, .. } => {
+            Change::Dropped { below, .. } => {
                 *entries = entries.split_off(&below);
             }
-            Change::Replaced { .. } => entries.clear(),
+            Change::Replaced { .. } | Change::Closed { .. } => entries.clear(),
             Change::Invalidated { .. } => {
                 entries.clear();
                 self.voided.insert(log);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consilience_crdts::Units;
-use consilience_sync::{Log, LogId, LogSet, Signer};
+use consilience_sync::{LogId, LogOpening, LogSet, Signer};
 
 use crate::replicas::{Dice, Node, TOPIC, at, keys, schema};
 
@@ -101,7 +101,7 @@ impl Oracle {
             return;
         }
         // What a replica without storage has told others is not lost.
-        let known = held.iter().filter_map(|set| set.log(&log)).map(Log::size).max();
+        let known = held.iter().filter_map(|set| known_sizes(set).remove(&log)).max();
         let lost = known.unwrap_or(0)..size;
         self.commits.retain(|commit| commit.log != log || !lost.contains(&commit.seq));
         self.contributions.retain(|one| one.log != log || !lost.contains(&one.seq));
@@ -127,10 +127,11 @@ impl Oracle {
     pub fn check(&self, nodes: &[&Node], ms: u64) {
         let mut sizes = BTreeMap::new();
         for node in nodes {
-            for log in node.replica.logs().logs() {
-                assert!(node.replica.logs().evidence(log.id()).is_none(), "nobody forked anything");
-                let size = sizes.entry(*log.id()).or_default();
-                *size = log.size().max(*size);
+            let set = node.replica.logs();
+            assert!(set.logs().all(|log| set.evidence(log.id()).is_none()), "nobody forked anything");
+            for (log, known) in known_sizes(set) {
+                let size = sizes.entry(log).or_default();
+                *size = known.max(*size);
             }
         }
         assert_eq!(live(nodes[0]), self.live(&sizes));
@@ -143,6 +144,19 @@ impl Oracle {
             assert!(now.to_bits() >= decayed.to_bits() / 1_000 * 999, "{one:?} is {now:?}");
         }
     }
+}
+
+/// How far each log is known: as far as it is held, or as a later incarnation has closed it, which had seen so much of it.
+fn known_sizes(set: &LogSet) -> BTreeMap<LogId, u64> {
+    let mut sizes: BTreeMap<LogId, u64> = set.logs().map(|log| (*log.id(), log.size())).collect();
+    for log in set.logs() {
+        for (incarnation, below) in set.closures(log.id()).0 {
+            let closed = LogOpening { incarnation: *incarnation, ..log.opening().clone() };
+            let size = sizes.entry(closed.log_id(set.mesh())).or_default();
+            *size = (*below).max(*size);
+        }
+    }
+    sizes
 }
 
 /// What is left of an amount after some milliseconds, of an hour's half-life: rounded down to a straight line.

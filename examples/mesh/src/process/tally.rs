@@ -116,7 +116,7 @@ impl Tally {
                     let evidence = UncheckedEvidence::parse(bytes, mesh).map_err(text)?;
                     self.changed(evidence.opening().id());
                 }
-                JournalItem::Forgotten { log } | JournalItem::Retired { log, .. } => self.changed(&log),
+                JournalItem::Forgotten { log } => self.changed(&log),
                 _ => {}
             }
         }

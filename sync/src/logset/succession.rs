@@ -1,0 +1,211 @@
+//! Which of an agent's state logs in a topic count.
+//!
+//! An agent that starts without storage, from a backup or after a fork goes on in a log of a later incarnation, and
+//! *closes* the earlier ones once it has taken their content over: a [`Closure`] in an entry of the later log names the
+//! earlier one and how many of its entries were seen. The rules (`docs/decisions/succession.md` argues them):
+//!
+//! - a log counts if it is held, is not forked, is not dead, and no log that counts retains a closure of it that covers
+//!   its size;
+//! - a log is dead if it lies below the agent's latest forked log, or below the *final* incarnation that a log which counts
+//!   names.
+//!
+//! So what counts follows from the retained entries of the logs that count and from the evidence of forks, latest
+//! incarnation first, and from nothing else: not from the order in which entries came, not from time, and not from the
+//! logs that somebody has kept. A log that does not count may be dropped at any time.
+//!
+//! The invariant: after each call that changes a log, every slot of its succession says whether it counts.
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::LogSet;
+use super::slot::Standing;
+use crate::identity::{AgentId, Incarnation, LogId, LogKind, LogOpening, Topic};
+use crate::log::{Closure, Log, NewEntry};
+
+/// The state logs of an agent in a topic that are held, and what is known of those that are not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Succession {
+    logs: BTreeMap<Incarnation, LogId>,
+    /// Logs below are dead.
+    alive_from: Option<Incarnation>,
+    /// The greatest closure of each incarnation, by the logs that count.
+    closed: BTreeMap<Incarnation, u64>,
+}
+
+impl Succession {
+    fn is_dead(&self, incarnation: Incarnation) -> bool {
+        self.alive_from.is_some_and(|first| incarnation < first)
+    }
+}
+
+/// What the retained entries of a log say of earlier incarnations.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Statements {
+    /// The entries that make them, first and last, how many, and of which copy of the log: where these are the same, so is
+    /// the rest.
+    made_by: Option<(u64, u64, usize, u32)>,
+    /// The greatest closure of each.
+    closures: Vec<(Incarnation, u64)>,
+    /// Logs below are dead.
+    last_final: Option<Incarnation>,
+}
+
+impl Statements {
+    /// Reads those of the entries `[from, to)`, unless the same entries made them before. Whether they were read.
+    pub(super) fn refresh(&mut self, log: &Log, (from, to): (u64, u64), generation: u32) -> bool {
+        let stated = log.stated(from, to);
+        let made_by = match (stated.first(), stated.last()) {
+            (Some(first), Some(last)) => Some((*first, *last, stated.len(), generation)),
+            _ => None,
+        };
+        if made_by == self.made_by {
+            return false;
+        }
+        let mut closures: BTreeMap<Incarnation, u64> = BTreeMap::new();
+        let mut last_final = None;
+        for entry in stated.iter().filter_map(|seq| log.entry(*seq)) {
+            for closure in entry.closures() {
+                let below = closures.entry(closure.incarnation).or_default();
+                *below = closure.below.max(*below);
+            }
+            last_final = last_final.max(entry.last_final());
+        }
+        *self = Self { made_by, closures: closures.into_iter().collect(), last_final };
+        true
+    }
+
+    /// The statements of a log's next entry: its own, and those that its base would give up; without closures of logs that
+    /// are over.
+    pub(super) fn repeated(&self, log: &Log, entry: &NewEntry<'_>) -> (Vec<Closure>, Option<Incarnation>) {
+        let mut closures: BTreeMap<Incarnation, u64> = BTreeMap::new();
+        let mut last_final = entry.last_final;
+        for closure in entry.closures {
+            closures.insert(closure.incarnation, closure.below);
+        }
+        let gives_up = self.made_by.is_some_and(|(first, ..)| first < entry.base);
+        if gives_up {
+            let kept = log.stated(entry.base, u64::MAX).iter().filter_map(|seq| log.entry(*seq));
+            let (mut stay, mut final_stays) = (BTreeMap::new(), None);
+            for kept in kept {
+                for closure in kept.closures() {
+                    let below = stay.entry(closure.incarnation).or_insert(0);
+                    *below = closure.below.max(*below);
+                }
+                final_stays = kept.last_final().max(final_stays);
+            }
+            for (incarnation, below) in &self.closures {
+                if stay.get(incarnation).is_none_or(|stays| stays < below) {
+                    let said = closures.entry(*incarnation).or_default();
+                    *said = (*below).max(*said);
+                }
+            }
+            if self.last_final > final_stays {
+                last_final = last_final.max(self.last_final);
+            }
+        }
+        let over = last_final.max(self.last_final);
+        closures.retain(|incarnation, _| over.is_none_or(|first| *incarnation >= first));
+        let closures = closures.into_iter().map(|(incarnation, below)| Closure { incarnation, below });
+        (closures.collect(), last_final)
+    }
+
+    pub(super) const fn get(&self) -> (&[(Incarnation, u64)], Option<Incarnation>) {
+        (self.closures.as_slice(), self.last_final)
+    }
+}
+
+impl LogSet {
+    /// The closures that the retained entries of a state log make, the greatest of each incarnation and ascending, and the
+    /// incarnation below which they end all; whether the log counts or not.
+    #[must_use]
+    pub fn closures(&self, log: &LogId) -> (&[(Incarnation, u64)], Option<Incarnation>) {
+        self.slots.get(log).map_or((&[], None), |slot| slot.statements.get())
+    }
+
+    /// Notes that a log is held, which does not count yet.
+    pub(super) fn enter_succession(&mut self, log: &LogId) {
+        let Some(whose) = self.succession_of(log) else { return };
+        let Some(incarnation) = self.log(log).map(|log| log.opening().incarnation) else { return };
+        self.successions.entry(whose.clone()).or_default().logs.insert(incarnation, *log);
+        self.decide_all(&whose);
+    }
+
+    /// Notes that a log is not held any more.
+    pub(super) fn leave_succession(&mut self, opening: &LogOpening) {
+        let whose = (opening.agent, opening.topic.clone());
+        if opening.kind != LogKind::State {
+            return;
+        }
+        let Some(succession) = self.successions.get_mut(&whose) else { return };
+        succession.logs.remove(&opening.incarnation);
+        if succession.logs.is_empty() {
+            self.successions.remove(&whose);
+        } else {
+            self.decide_all(&whose);
+        }
+    }
+
+    fn succession_of(&self, log: &LogId) -> Option<(AgentId, Topic)> {
+        let opening = self.log(log)?.opening();
+        (opening.kind == LogKind::State).then(|| (opening.agent, opening.topic.clone()))
+    }
+
+    /// Whether a log would be dead if it were held.
+    pub(super) fn is_dead(&self, opening: &LogOpening) -> bool {
+        // Looked at for logs that are not held, so not often enough for a look-up without a copy of the topic.
+        opening.kind == LogKind::State
+            && self
+                .successions
+                .get(&(opening.agent, opening.topic.clone()))
+                .is_some_and(|succession| succession.is_dead(opening.incarnation))
+    }
+
+    /// Decides whether a log counts that has changed, and the logs on which that has a bearing.
+    pub(super) fn decide(&mut self, log: &LogId) {
+        let Some(slot) = self.slots.get_mut(log) else { return };
+        if slot.log.opening().kind != LogKind::State {
+            return;
+        }
+        // The common case: a log that says nothing of others, of which others say nothing new.
+        let said = slot.refresh_statements();
+        if !said && slot.standing() == slot.standing_at(slot.closed_below) && slot.evidence.is_none() {
+            return;
+        }
+        let Some(whose) = self.succession_of(log) else { return };
+        self.decide_all(&whose);
+    }
+
+    /// Decides which logs of a succession count, latest incarnation first: each depends on later ones alone.
+    fn decide_all(&mut self, whose: &(AgentId, Topic)) {
+        let Some(succession) = self.successions.get_mut(whose) else { return };
+        let forked = succession.logs.iter().rev().find(|(_, log)| {
+            self.slots.get(*log).is_some_and(|slot| slot.evidence.is_some())
+        });
+        let mut alive_from = forked.map(|(incarnation, _)| *incarnation);
+        let mut closed: BTreeMap<Incarnation, u64> = BTreeMap::new();
+        let mut changed = Vec::new();
+        for (incarnation, log) in succession.logs.iter().rev() {
+            let Some(slot) = self.slots.get_mut(log) else { continue };
+            slot.closed_below = closed.get(incarnation).copied().unwrap_or(0);
+            slot.dead = alive_from.is_some_and(|first| *incarnation < first);
+            let standing = slot.standing_at(slot.closed_below);
+            if standing != slot.standing() {
+                slot.set_standing(standing);
+                changed.push(*log);
+            }
+            if standing == Standing::Counts && !slot.is_invalid() {
+                for (target, below) in &slot.statements.closures {
+                    let most = closed.entry(*target).or_default();
+                    *most = (*below).max(*most);
+                }
+                alive_from = alive_from.max(slot.statements.last_final);
+            }
+        }
+        (succession.alive_from, succession.closed) = (alive_from, closed);
+        for log in changed {
+            self.queue(&log);
+        }
+    }
+}

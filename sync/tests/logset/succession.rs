@@ -1,0 +1,278 @@
+//! Logs that follow one another: sets with one root hold the same entries that count, whatever an agent signs, in whatever
+//! order and in whatever parts it comes; and sets that exchange all they have come to one root.
+
+use std::collections::BTreeMap;
+
+use consilience_sync::{
+    Admission, Answer, Closure, Hash, Have, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, NewEntry,
+    RangeForm, ReceiveError, SetError, Want,
+};
+
+use super::world::{Consumer, Dice, START, keys, mesh, opening_in, rich, seeds, set, stamp};
+
+fn opening(incarnation: u64) -> LogOpening {
+    opening_in("team", LogKind::State, 1, incarnation)
+}
+
+/// A log in the hands of its writer, who may sign anything.
+fn log(incarnation: u64) -> Log {
+    Log::new(opening(incarnation), &mesh()).unwrap()
+}
+
+/// Appends an entry that closes others, and signs it.
+fn say(log: &mut Log, base: u64, closures: &[(u64, u64)], last_final: Option<u64>, name: u64) {
+    let closures = closures.iter().map(|(incarnation, below)| Closure {
+        incarnation: Incarnation::from_u64(*incarnation),
+        below: *below,
+    });
+    let closures: Vec<Closure> = closures.collect();
+    let payload = name.to_le_bytes();
+    let entry = NewEntry {
+        base,
+        closures: &closures,
+        last_final: last_final.map(Incarnation::from_u64),
+        ..NewEntry::new(stamp(log.size()), &payload)
+    };
+    log.append(&entry).unwrap();
+    log.sign_head(&keys(1), START).unwrap();
+}
+
+/// Gives the entries of a log from a number on, up to another one.
+fn give(from: &Log, to: &mut LogSet, (first, end): (u64, u64)) {
+    if to.open(from.opening(), |_| Admission::Hold).is_err() {
+        return;
+    }
+    let form = if first == 0 { RangeForm::Follow } else { RangeForm::Alone };
+    let range = from.range(first, end, form, usize::MAX);
+    if let Some((bytes, _)) = range {
+        // A part that is of no use, or has come before.
+        let _ = to.receive(from.id(), &bytes, START, &mut rich());
+    }
+}
+
+fn give_all(from: &Log, to: &mut LogSet) {
+    give(from, to, (from.base(), from.size()));
+}
+
+/// Hands on what counts, at most so many ranges of at most so many bytes.
+fn pass_on(from: &LogSet, to: &mut LogSet, mut ranges: usize, bytes_max: usize) {
+    let logs: Vec<LogId> = from.logs().map(|log| *log.id()).collect();
+    for id in logs {
+        if let Some(evidence) = from.evidence(&id) {
+            let _ = to.receive_evidence(evidence.as_bytes(), START, &mut rich(), |_| Admission::Hold);
+        }
+        let Some(offer) = from.offer(&id).filter(|offer| offer.size > 0) else { continue };
+        if to.open(from.log(&id).unwrap().opening(), |_| Admission::Hold).is_err() {
+            continue;
+        }
+        let have = Have { start: offer.start, size: offer.size, base: from.have(&id).unwrap().base };
+        let mut alone = false;
+        while let Some(want) = to.want(&id, &have) {
+            if ranges == 0 {
+                return;
+            }
+            ranges -= 1;
+            let want = Want { form: if alone { RangeForm::Alone } else { want.form }, ..want };
+            let Answer::Range { bytes, .. } = from.answer(&id, &want, bytes_max) else { break };
+            match to.receive(&id, &bytes, START, &mut rich()) {
+                Ok(consilience_sync::Received::Nothing) => break,
+                Ok(_) => {}
+                Err(SetError::Receive(ReceiveError::Unproven)) if !alone => alone = true,
+                Err(_) => break,
+            }
+        }
+        // Copies of one size may differ.
+        let proof = Want { from: offer.size, to: offer.size, form: RangeForm::Alone };
+        if let Answer::Range { bytes, .. } = from.answer(&id, &proof, bytes_max) {
+            let _ = to.receive(&id, &bytes, START, &mut rich());
+        }
+    }
+}
+
+/// All that has a meaning: the entries that count, and the evidence.
+type State = BTreeMap<LogId, (u64, Vec<Hash>, Option<Vec<u8>>)>;
+
+fn state(set: &LogSet) -> State {
+    let logs = set.logs().map(|log| {
+        let (from, to) = set.applicable(log.id()).unwrap();
+        let leaves: Vec<Hash> = (from..to).map(|seq| log.leaf(seq).unwrap()).collect();
+        let evidence = set.evidence(log.id()).map(|evidence| evidence.as_bytes().to_vec());
+        (*log.id(), (from, leaves, evidence))
+    });
+    logs.filter(|(_, (_, leaves, evidence))| !leaves.is_empty() || evidence.is_some()).collect()
+}
+
+/// The root says all there is to say.
+fn check(sets: &[LogSet], at: &str) {
+    let found: Vec<([u8; 32], State)> =
+        sets.iter().map(|set| (set.clone().heads_root(), state(set))).collect();
+    for (n, (root, one)) in found.iter().enumerate() {
+        for (m, (other_root, other)) in found.iter().enumerate().take(n) {
+            // A set that has been told of evidence of a dead log forgets it with the next change that is polled.
+            assert_eq!(root == other_root, one == other, "{at}: {m} and {n}: one root, one state");
+        }
+    }
+}
+
+fn settle(sets: &mut [LogSet], consumers: &mut [Consumer]) {
+    for (set, consumer) in sets.iter_mut().zip(consumers) {
+        consumer.follow(set);
+        consumer.check(set);
+    }
+}
+
+#[test]
+fn a_statement_that_is_taken_back_leaves_nobody_with_a_part() {
+    // The second log closes the first, and takes that back by a base that passes the statement.
+    let (mut first, mut second) = (log(1), log(2));
+    for name in 0..4 {
+        say(&mut first, 0, &[], None, name);
+    }
+    say(&mut second, 0, &[(1, 3)], None, 10);
+    let (mut whole, mut part) = (set(), set());
+    give_all(&first, &mut whole);
+    give_all(&second, &mut whole);
+    // The other has the closing log, and of the first only the tail that the closure left open.
+    give_all(&second, &mut part);
+    give(&first, &mut part, (3, 4));
+    say(&mut second, 1, &[], None, 11);
+    for set in [&mut whole, &mut part] {
+        give(&second, set, (1, 2));
+        while set.poll_change().is_some() {}
+    }
+    let (sets, mut newcomer) = ([whole, part], set());
+    check(&sets, "after the statement was taken back");
+    let [mut whole, mut part] = sets;
+    for _ in 0..3 {
+        pass_on(&whole, &mut part, usize::MAX, 1 << 16);
+        pass_on(&part, &mut newcomer, usize::MAX, 1 << 16);
+        pass_on(&part, &mut whole, usize::MAX, 1 << 16);
+        for set in [&mut whole, &mut part, &mut newcomer] {
+            while set.poll_change().is_some() {}
+        }
+    }
+    assert_eq!(whole.heads_root(), part.heads_root());
+    assert_eq!(state(&whole), state(&part));
+    assert_eq!(state(&newcomer), state(&part));
+    let id = *first.id();
+    assert_eq!(whole.applicable(&id), Some((0, 4)), "nothing is lost by it");
+}
+
+#[test]
+fn a_closed_log_is_dropped_and_comes_back_whole_if_more_of_it_turns_up() {
+    let (mut first, mut second) = (log(1), log(2));
+    for name in 0..3 {
+        say(&mut first, 0, &[], None, name);
+    }
+    let mut set = set();
+    give_all(&first, &mut set);
+    say(&mut second, 0, &[(1, 3)], None, 10);
+    give_all(&second, &mut set);
+    while set.poll_change().is_some() {}
+    assert!(set.log(first.id()).is_none(), "nobody needs it");
+    assert_eq!(set.stats().logs, 1);
+    // What the closure covers is not taken again, and a later part alone is not held.
+    give(&first, &mut set, (0, 3));
+    while set.poll_change().is_some() {}
+    assert_eq!(set.applicable(first.id()).unwrap_or_default(), (0, 0));
+    say(&mut first, 0, &[], None, 3);
+    give(&first, &mut set, (3, 4));
+    assert_eq!(set.applicable(first.id()), Some((0, 0)));
+    give_all(&first, &mut set);
+    assert_eq!(set.applicable(first.id()), Some((0, 4)));
+}
+
+#[test]
+fn logs_below_a_fork_and_below_a_final_incarnation_are_dead() {
+    let mut logs = [log(1), log(2), log(3)];
+    logs.iter_mut().for_each(|log| say(log, 0, &[], None, 1));
+    let mut ended = set();
+    logs.iter().for_each(|log| give_all(log, &mut ended));
+    let [_, second, third] = &mut logs;
+    say(third, 0, &[], Some(2), 2);
+    give_all(third, &mut ended);
+    while ended.poll_change().is_some() {}
+    let counting: Vec<u64> = ended.logs().map(|log| log.opening().incarnation.as_u64()).collect();
+    let mut sorted = counting.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, [2, 3]);
+    // The second one forks: it and all before it are over, the third stays.
+    let mut other = second.clone();
+    say(second, 0, &[], None, 3);
+    say(&mut other, 0, &[], None, 4);
+    give_all(second, &mut ended);
+    give_all(&other, &mut ended);
+    while ended.poll_change().is_some() {}
+    assert!(ended.evidence(second.id()).is_some());
+    assert_eq!(ended.applicable(second.id()), Some((0, 0)));
+    assert_eq!(ended.applicable(third.id()), Some((0, 2)));
+    assert!(ended.open(&opening(1), |_| Admission::Hold).is_err(), "nothing of it will ever count");
+    // Evidence of what a final incarnation has ended is not kept either.
+    say(third, 0, &[], Some(3), 5);
+    give_all(third, &mut ended);
+    while ended.poll_change().is_some() {}
+    assert_eq!(ended.stats().logs, 1);
+}
+
+#[test]
+fn random_histories_of_a_lying_agent_have_one_state_for_one_root() {
+    seeds(300, |seed| {
+        let mut dice = Dice::new(seed);
+        let mut logs: Vec<Log> = (1..=4).map(log).collect();
+        let mut sets: Vec<LogSet> = (0..4).map(|_| set()).collect();
+        let mut consumers: Vec<Consumer> = (0..4).map(|_| Consumer::default()).collect();
+        for step in 0..60 {
+            let (which, to) = (dice.index(logs.len()), dice.index(4));
+            match dice.roll(16) {
+                0..=4 => {
+                    let size = logs[which].size();
+                    let own = logs[which].opening().incarnation.as_u64();
+                    let base = if dice.one_in(4) { dice.roll(size + 1) } else { 0 };
+                    let base = base.max(logs[which].base());
+                    let mut closures = Vec::new();
+                    for lower in 1..own {
+                        if dice.one_in(3) {
+                            closures.push((lower, 1 + dice.roll(6)));
+                        }
+                    }
+                    let last_final = dice.one_in(12).then(|| 1 + dice.roll(own));
+                    say(&mut logs[which], base, &closures, last_final, dice.roll(1 << 30));
+                }
+                5..=8 if logs[which].size() > 0 => {
+                    let first = if dice.one_in(2) { 0 } else { dice.roll(logs[which].size()) };
+                    let end = first + 1 + dice.roll(logs[which].size() - first);
+                    give(&logs[which], &mut sets[to], (first, end));
+                }
+                9 if dice.one_in(4) && logs.len() < 6 => {
+                    let copy = logs[which].clone();
+                    logs.push(copy);
+                }
+                10 => settle(&mut sets, &mut consumers),
+                _ => {
+                    let from = dice.index(4);
+                    if from != to {
+                        let from = sets[from].clone();
+                        let ranges = if dice.one_in(2) { 1 + dice.index(3) } else { usize::MAX };
+                        pass_on(&from, &mut sets[to], ranges, [40, 1 << 16][dice.index(2)]);
+                    }
+                }
+            }
+            check(&sets, &format!("seed {seed}, step {step}"));
+        }
+        settle(&mut sets, &mut consumers);
+        for _ in 0..12 {
+            for from in 0..4 {
+                for to in 0..4 {
+                    if from != to {
+                        let giver = sets[from].clone();
+                        pass_on(&giver, &mut sets[to], usize::MAX, 1 << 16);
+                    }
+                }
+                settle(&mut sets, &mut consumers);
+            }
+        }
+        check(&sets, &format!("seed {seed}, in the end"));
+        let roots: Vec<[u8; 32]> = sets.iter_mut().map(LogSet::heads_root).collect();
+        assert!(roots.iter().all(|root| *root == roots[0]), "seed {seed}: they do not become equal");
+    });
+}
