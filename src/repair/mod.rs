@@ -130,7 +130,7 @@ impl Repair {
         let taken = logs.map(Log::id).filter(|log| set.is_local(log) && set.evidence(log).is_some());
         let mut any = false;
         for log in taken.filter(|log| !self.written.contains(*log)).copied().collect::<Vec<_>>() {
-            if self.queue_reissue((set, &Fold::as_if_valid(set, &log, 1)), &log, 0, false) {
+            if self.queue_reissue((set, &Fold::as_if_valid(set, &log, 1)), &log, Going::Agent) {
                 any = true;
             } else {
                 self.written_changed |= self.written.insert(log);

@@ -4,15 +4,20 @@
 
 use consilience_base::Timestamp;
 
+use super::slot::{Slot, Standing};
 use super::{LogSet, OpenError, SetError};
 use crate::identity::{LogId, LogOpening, Signer};
 use crate::log::{AppendError, NewEntry, SignedHead};
 
 impl LogSet {
-    /// Whether a local writer may append to a log now: it is a local writer's, and no other history of it is known.
+    /// Whether a local writer may append to a log now: it is a local writer's, no other history of it is known, and no later
+    /// incarnation has ended it.
     #[must_use]
     pub fn is_writable(&self, log: &LogId) -> bool {
-        self.slots.get(log).is_some_and(|slot| slot.local && !slot.self_forked && slot.evidence.is_none())
+        let writable = |slot: &Slot| {
+            slot.local && !slot.self_forked && slot.evidence.is_none() && slot.standing() != Standing::Dead
+        };
+        self.slots.get(log).is_some_and(writable)
     }
 
     /// Opens a log for a local writer, whatever the quotas say; or takes a held one over.

@@ -184,7 +184,9 @@ impl Slot {
 
     /// Reads the statements of its retained entries on earlier incarnations again; whether they changed.
     pub(super) fn refresh_statements(&mut self) -> bool {
-        let range = if self.is_invalid() { (0, 0) } else { self.applicable() };
+        // Of a forked log they are of no effect, but its writer repeats them.
+        let all = (self.log.base().max(self.log.start()), self.log.size());
+        let range = if self.is_invalid() { all } else { self.applicable() };
         self.statements.refresh(&self.log, range, self.generation)
     }
 
