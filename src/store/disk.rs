@@ -43,6 +43,14 @@ pub trait Disk: core::fmt::Debug + Send {
     /// The system's error.
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
+    /// Writes over the first bytes of a file, and leaves the others as they are. It needs no room on the disk that the file
+    /// does not have.
+    ///
+    /// # Errors
+    ///
+    /// The system's error.
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
     /// Makes the bytes of a file durable.
     ///
     /// # Errors
@@ -80,12 +88,7 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder if it is not there.
     pub(super) fn new(path: &Path) -> io::Result<Self> {
-        if !path.is_dir() {
-            fs::create_dir_all(path)?;
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                sync_folder(parent)?;
-            }
-        }
+        make(path)?;
         Ok(Self { path: path.to_path_buf(), lock: None, open: None })
     }
 
@@ -98,14 +101,38 @@ impl Folder {
     }
 }
 
+/// Makes a folder and those above it that are not there; all their names are durable then.
+pub(super) fn make(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !is_there(folder)).collect();
+    for folder in missing.into_iter().rev() {
+        match fs::create_dir(folder) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+            made => made?,
+        }
+        sync_folder(above(folder))?;
+    }
+    Ok(())
+}
+
+/// An empty path is the folder that the process is in.
+fn is_there(folder: &Path) -> bool {
+    folder.as_os_str().is_empty() || folder.is_dir()
+}
+
+/// The folder that has a path's name.
+pub(super) fn above(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
 #[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 /// Elsewhere a folder cannot be opened as a file, and its names are journaled by the system.
 #[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -139,6 +166,11 @@ impl Disk for Folder {
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.file(name)?.write_all(bytes)
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        // A handle of its own: one that appends does not know of places.
+        OpenOptions::new().write(true).open(self.path.join(name))?.write_all(bytes)
     }
 
     fn sync_file(&mut self, name: &str) -> io::Result<()> {

@@ -39,63 +39,42 @@
 //! before and how much of it is good. So a torn end is cut in the moment in which something takes its place, and not
 //! before somebody could act on it.
 //!
-//! One loss it cannot see: if the newest journal file is gone as a whole, that looks like a run that stored nothing.
-//! Its writers then sign a second history, which is found out and healed ([`Notice::SelfForked`](crate::Notice)).
+//! Every file has a check. What is not as it was written is told, at each opening until something took its place:
 //!
-//! The invariant: between any two effects, the disk has the old state or the new one.
+//! - A torn end, as a process leaves it that ended in the middle of a write: a [`Finding`], and the replica's
+//!   [`Notice::RecordsCut`](crate::Notice::RecordsCut).
+//! - A pointer or the watermark, of which the content is known otherwise, and a snapshot that is damaged while the one
+//!   before it is still there: a [`Finding`], and nothing is lost.
+//! - Content that was durable: [`StoreError::Damaged`]. [`FileStore::open_rest`] opens the part that is left.
+//!
+//! The file `watermark` says how much was durable at least. It is written after each sync and not synced itself, but by
+//! [`FileStore::close`]. So a system that loses power may leave an older one, and then damage to the last records looks
+//! like a torn end. A disk that forgets bytes and watermark, though it said that they were durable, looks like a run
+//! that stored nothing. Its writers then sign a second history, which is found out and healed
+//! ([`Notice::SelfForked`](crate::Notice)).
+//!
+//! The invariants: between any two effects, the disk has the old state or the new one; and what is opened is all that was
+//! durable, or it is said what is missing.
 
 mod disk;
 mod files;
+mod found;
+mod report;
+mod secret;
 
 use std::io;
 use std::path::Path;
 
 pub use disk::Disk;
+pub use report::{Finding, StoreError};
+pub use secret::{SecretError, SecretKind, load_secret, save_secret};
 
 use crate::Opened;
-use crate::journal::{Area, Damage, JournalCorrupt, Record, RecordId, Snapshot, covers, has_record, inspect};
+use crate::journal::{Record, RecordId, Snapshot};
 use disk::Folder;
-use files::{Behind, HEAD, Pointer};
-
-/// Why an operation of the store failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// Another store has the folder open, here or in another process: the host's mistake. Nothing changed.
-    #[error("the folder is in use by another store: close that one first")]
-    InUse,
-    /// The system failed. Whether something was written is unknown, and so the store does nothing any more: open it
-    /// anew.
-    #[error("the system failed to {doing} {name}: {source}; once that is mended, open the store anew")]
-    Io {
-        /// The operation that failed.
-        doing: &'static str,
-        /// The file.
-        name: String,
-        /// The system's error.
-        source: io::Error,
-    },
-    /// A write or a sync failed before. Open the store anew. Nothing changed.
-    #[error("a write or a sync failed before: open the store anew")]
-    Poisoned,
-    /// The disk has lost or changed durable bytes. Nothing changed. Bring a good copy of the folder, or open
-    /// another one as a restored replica.
-    #[error("{name} is damaged or missing: bring a good copy of the folder")]
-    Damaged {
-        /// Which file.
-        name: String,
-    },
-    /// The disk has lost or changed durable bytes, within the records or the snapshot. Nothing changed.
-    #[error(transparent)]
-    Corrupt(#[from] JournalCorrupt),
-    /// The host appends a record that does not follow on the last one, or a snapshot covers records that were never
-    /// written. Nothing changed.
-    #[error("record {} was expected here: append records in their order, each once", expected.as_u64())]
-    OutOfOrder {
-        /// The one that follows.
-        expected: RecordId,
-    },
-}
+use files::{Behind, Pointer, SLOTS, WATERMARK, Watermark};
+use found::{File, Found, Smalls, find};
+use report::failed;
 
 /// The content of a folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,28 +84,25 @@ pub struct Loaded {
     pub snapshot: Option<Vec<u8>>,
     /// The records, torn end included: [`recover`](crate::journal::recover) cuts it and says so.
     pub records: Vec<u8>,
+    /// What is not as it was written. Tell the user.
+    pub findings: Vec<Finding>,
 }
 
 impl Loaded {
-    /// The way to open a replica: with the content of the folder, or with nothing if the folder is new. Of a folder
-    /// that was put back from a backup say [`Opened::Restored`] instead.
+    /// The way to open a replica: with the content of the folder, or with nothing if the folder is new; and as a restored
+    /// one if content that was durable is lost. Of a folder that was put back from a backup say [`Opened::Restored`]
+    /// instead.
     #[must_use]
     pub fn opened(&self) -> Opened<'_> {
+        let stored = crate::Stored { snapshot: self.snapshot.as_deref(), records: &self.records };
+        if self.findings.iter().any(|finding| matches!(finding, Finding::Lost { .. })) {
+            return Opened::Restored(stored);
+        }
         if self.snapshot.is_none() && self.records.is_empty() {
             return Opened::Fresh;
         }
-        Opened::Resumed(crate::Stored { snapshot: self.snapshot.as_deref(), records: &self.records })
+        Opened::Resumed(stored)
     }
-}
-
-/// A journal file that counts.
-#[derive(Clone, Copy, Debug)]
-struct File {
-    number: u64,
-    /// How many bytes of its records are good.
-    len: u64,
-    /// The last record that is in it or before it.
-    last: u64,
 }
 
 /// Records and snapshots in a folder of files. One at a time can have the folder open.
@@ -134,6 +110,12 @@ struct File {
 pub struct FileStore {
     disk: Box<dyn Disk>,
     pointer: Pointer,
+    /// Which files of pointers have their length, so that they can be written over.
+    slots: [bool; 2],
+    /// The pointer is to be written once something is stored: it leaves lost content behind.
+    pending: bool,
+    /// The watermark as it was written last, if the file has its length.
+    watermark: Option<Watermark>,
     /// The journal files that count, in order.
     files: Vec<File>,
     /// Whether the last of them was begun by this store.
@@ -147,33 +129,33 @@ pub struct FileStore {
     poisoned: bool,
 }
 
-fn failed<T>(result: io::Result<T>, doing: &'static str, name: &str) -> Result<T, StoreError> {
-    result.map_err(|source| StoreError::Io { doing, name: name.to_owned(), source })
-}
-
-fn damaged(name: String) -> StoreError {
-    StoreError::Damaged { name }
-}
-
-/// The content of the folder, before anything is done to it.
-struct Found {
-    pointer: Pointer,
-    files: Vec<File>,
-    stored: Loaded,
-    covers: u64,
-    last: u64,
-}
-
 impl FileStore {
     /// Opens a folder, and makes it if it is not there. Everything that is given back is durable.
     ///
     /// # Errors
     ///
-    /// [`StoreError::InUse`], if the system fails, or if the disk has lost durable bytes.
+    /// [`StoreError::InUse`], if the system fails, or [`StoreError::Damaged`] if the disk has lost durable bytes. Nothing
+    /// changed then.
     pub fn open(folder: &Path) -> Result<(Self, Loaded), StoreError> {
+        Self::open_on(Self::folder(folder)?)
+    }
+
+    /// Opens the part of a folder that is left after the disk has lost durable bytes: the longest that is good, perhaps
+    /// nothing. [`Finding::Lost`] says where it ends, and [`Loaded::opened`] that the replica is a restored one: its
+    /// writers go on in their next incarnations, and peers bring what they have of the lost part. Opens any other folder as
+    /// [`open`](Self::open) does. The damaged files stay until something is stored. Copy the folder before, if it may be
+    /// of use.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), but for [`StoreError::Damaged`].
+    pub fn open_rest(folder: &Path) -> Result<(Self, Loaded), StoreError> {
+        Self::open_rest_on(Self::folder(folder)?)
+    }
+
+    fn folder(folder: &Path) -> Result<Box<dyn Disk>, StoreError> {
         let name = folder.display().to_string();
-        let disk = failed(Folder::new(folder), "open", &name)?;
-        Self::open_on(Box::new(disk))
+        Ok(Box::new(failed(Folder::new(folder), "open", &name)?))
     }
 
     /// Opens a folder of any kind.
@@ -181,38 +163,82 @@ impl FileStore {
     /// # Errors
     ///
     /// As [`open`](Self::open).
-    pub fn open_on(mut disk: Box<dyn Disk>) -> Result<(Self, Loaded), StoreError> {
+    pub fn open_on(disk: Box<dyn Disk>) -> Result<(Self, Loaded), StoreError> {
+        Self::open_part(disk, false)
+    }
+
+    /// Opens the part that is left of a folder of any kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_rest`](Self::open_rest).
+    pub fn open_rest_on(disk: Box<dyn Disk>) -> Result<(Self, Loaded), StoreError> {
+        Self::open_part(disk, true)
+    }
+
+    fn open_part(mut disk: Box<dyn Disk>, rest: bool) -> Result<(Self, Loaded), StoreError> {
         if !failed(disk.lock(), "lock", disk::LOCK)? {
             return Err(StoreError::InUse);
         }
         let names = failed(disk.list(), "list", "the folder")?;
-        let of = |prefix: &'static str| names.iter().filter_map(move |name| files::number(name, prefix));
-        let number = of("journal").chain(of("snapshot")).max().unwrap_or(0);
-        let found = match read_pointer(&mut *disk, &names)? {
-            Some(pointer) => find(&mut *disk, pointer, &names)?,
-            None => begin(&mut *disk, &names)?,
+        let mut smalls = Smalls::read(&mut *disk, &names)?;
+        let found = match find(&mut *disk, &names, &smalls)? {
+            Some(found) => found,
+            None => {
+                begin(&mut *disk)?;
+                // The pointer was written, and is read as at any other start.
+                let names = failed(disk.list(), "list", "the folder")?;
+                smalls = Smalls::read(&mut *disk, &names)?;
+                find(&mut *disk, &names, &smalls)?.unwrap_or_default()
+            }
         };
-        let Found { pointer, files, stored, covers, last } = found;
+        let Found { pointer, slot, files, snapshot, records, covers, last, lost, mut findings } = found;
+        if let (Some(lost), false) = (&lost, rest) {
+            return Err(lost.clone().into());
+        }
+        let of = |prefix: &'static str| names.iter().filter_map(move |name| files::number(name, prefix));
+        let watermarked = smalls.watermark().map_or(0, |watermark| watermark.file);
+        // Not a number that something knows of, though the file itself may be gone.
+        let number =
+            of("journal").chain(of("snapshot")).chain([watermarked, pointer.first.saturating_sub(1)]).max();
+        let number = number.unwrap_or(0);
+        let is_lost = lost.is_some();
+        findings.extend(lost.map(Finding::from));
         let mut store = Self {
             disk,
             pointer,
+            slots: smalls.slots.each_ref().map(|bytes| has_len(bytes, Pointer::default().encode().len())),
+            pending: false,
+            watermark: smalls.watermark().or_else(|| {
+                has_len(&smalls.watermark, Watermark::default().encode().len()).then(Watermark::default)
+            }),
             files,
             begun: false,
-            number: number.max(pointer.first.saturating_sub(1)),
+            number,
             last,
             covers,
             unsynced: false,
             poisoned: false,
         };
-        store.sync_found()?;
-        store.clean(&names)?;
-        Ok((store, stored))
+        match slot {
+            Some(slot) => store.sync_found(slot)?,
+            None => {
+                let generation = pointer.generation.saturating_add(1);
+                store.pointer = Pointer { generation, snapshot: 0, first: number.saturating_add(1) };
+                store.pending = true;
+            }
+        }
+        // Until something takes its place, the lost content is told.
+        if !is_lost {
+            unless_full(store.mend(&smalls, &names))?;
+        }
+        Ok((store, Loaded { snapshot, records, findings }))
     }
 
     /// Makes the bytes durable that an earlier run may only have written, before anybody relies on them.
-    fn sync_found(&mut self) -> Result<(), StoreError> {
+    fn sync_found(&mut self, slot: &str) -> Result<(), StoreError> {
         let mut names: Vec<String> = self.files.iter().map(|file| files::journal(file.number)).collect();
-        names.push(self.pointer.name());
+        names.push(slot.to_owned());
         if self.pointer.snapshot > 0 {
             names.push(files::snapshot(self.pointer.snapshot));
         }
@@ -220,6 +246,25 @@ impl FileStore {
             failed(self.disk.sync_file(name), "sync", name)?;
         }
         failed(self.disk.sync_folder(), "sync", "the folder")
+    }
+
+    /// Puts the small files in order, and removes those that are no longer needed. A full disk is no reason not to open:
+    /// nothing depends on it, and the next opening does it again.
+    fn mend(&mut self, smalls: &Smalls, names: &[String]) -> Result<(), StoreError> {
+        let bytes = self.pointer.encode();
+        for (slot, there) in SLOTS.into_iter().zip(&smalls.slots) {
+            if there.as_ref() != Some(&bytes) {
+                self.write_slot(slot)?;
+            }
+        }
+        self.clean(names)?;
+        if smalls.watermark.is_none()
+            || smalls.watermark().is_none()
+            || self.watermark != Some(self.watermark_now())
+        {
+            self.write_watermark()?;
+        }
+        Ok(())
     }
 
     /// Removes the files that are no longer needed. The torn journal file of a run that ended stays until something
@@ -236,6 +281,48 @@ impl FileStore {
         Ok(())
     }
 
+    /// Writes the pointer into one of its two files. Durable then.
+    fn write_slot(&mut self, slot: &'static str) -> Result<(), StoreError> {
+        let bytes = self.pointer.encode();
+        let [even, odd] = &mut self.slots;
+        let there = if slot == SLOTS[0] { even } else { odd };
+        if core::mem::replace(there, false) {
+            failed(self.disk.write(slot, &bytes), "write to", slot)?;
+        } else {
+            failed(self.disk.create(slot), "create", slot)?;
+            failed(self.disk.append(slot, &bytes), "write to", slot)?;
+        }
+        *there = true;
+        failed(self.disk.sync_file(slot), "sync", slot)?;
+        failed(self.disk.sync_folder(), "sync", "the folder")
+    }
+
+    fn other_slot(&self) -> &'static str {
+        let [even, odd] = SLOTS;
+        if self.pointer.slot() == even { odd } else { even }
+    }
+
+    /// How much is durable, as the watermark says it.
+    fn watermark_now(&self) -> Watermark {
+        // Where a snapshot covers all, no file before the next one has anything.
+        let (file, len) = self.files.last().map_or((self.number, 0), |file| (file.number, file.len));
+        Watermark { file, len, last: self.last }
+    }
+
+    /// Says how much is durable. Not synced: an older watermark says less, and nothing wrong.
+    fn write_watermark(&mut self) -> Result<(), StoreError> {
+        let watermark = self.watermark_now();
+        if self.watermark.take().is_some() {
+            failed(self.disk.write(WATERMARK, &watermark.encode()), "write to", WATERMARK)?;
+        } else {
+            failed(self.disk.create(WATERMARK), "create", WATERMARK)?;
+            failed(self.disk.append(WATERMARK, &watermark.encode()), "write to", WATERMARK)?;
+            failed(self.disk.sync_folder(), "sync", "the folder")?;
+        }
+        self.watermark = Some(watermark);
+        Ok(())
+    }
+
     /// Writes a record after the last one. It is not durable before [`sync`](Self::sync).
     ///
     /// # Errors
@@ -249,11 +336,11 @@ impl FileStore {
         if id != expected && id > self.covers {
             return Err(StoreError::OutOfOrder { expected: RecordId::from_u64(expected) });
         }
-        let done = self.write(record.as_bytes(), id);
+        let done = self.append_bytes(record.as_bytes(), id);
         self.guard(done)
     }
 
-    fn write(&mut self, bytes: &[u8], id: u64) -> Result<(), StoreError> {
+    fn append_bytes(&mut self, bytes: &[u8], id: u64) -> Result<(), StoreError> {
         if !self.begun {
             self.begin_file()?;
         }
@@ -299,14 +386,36 @@ impl FileStore {
         if let (true, Some(file)) = (self.unsynced, self.files.last()) {
             let name = files::journal(file.number);
             failed(self.disk.sync_file(&name), "sync", &name)?;
+            if core::mem::replace(&mut self.pending, false) {
+                // Something took the place of the lost content.
+                self.write_slot(self.pointer.slot())?;
+                self.write_slot(self.other_slot())?;
+            }
+            self.write_watermark()?;
         }
         self.unsynced = false;
         Ok(())
     }
 
+    /// Makes everything durable, the watermark included by which the next opening knows that nothing is missing. A
+    /// store that is dropped without this leaves that to the system.
+    ///
+    /// # Errors
+    ///
+    /// If the system fails, now or before.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.check()?;
+        self.sync_journal()?;
+        match self.watermark {
+            Some(_) => failed(self.disk.sync_file(WATERMARK), "sync", WATERMARK),
+            None => Ok(()),
+        }
+    }
+
     /// Puts a snapshot in the place of the records that it covers. It is durable then, and so is everything that was
     /// appended: the host tells the journal
-    /// ([`confirm_snapshot`](crate::journal::Journal::confirm_snapshot)).
+    /// ([`confirm_snapshot`](crate::journal::Journal::confirm_snapshot)). The snapshot before it and its records stay until
+    /// then, and count if anything fails.
     ///
     /// # Errors
     ///
@@ -333,19 +442,21 @@ impl FileStore {
         // Records that it does not cover are still needed, and with the first of them all files after it.
         let needed = self.files.iter().position(|file| file.last > covers).unwrap_or(self.files.len());
         let first = self.files.get(needed).map_or(number.saturating_add(1), |file| file.number);
-        let pointer =
-            Pointer { generation: self.pointer.generation.saturating_add(1), snapshot: number, first };
-        write_pointer(&mut *self.disk, pointer)?;
+        let generation = self.pointer.generation.saturating_add(1);
+        self.pointer = Pointer { generation, snapshot: number, first };
+        self.pending = false;
+        self.write_slot(self.pointer.slot())?;
 
-        let old = core::mem::replace(&mut self.pointer, pointer);
         self.number = number;
         self.begun = false;
         self.covers = covers;
         self.last = self.last.max(covers);
         self.files.drain(..needed);
         let names = failed(self.disk.list(), "list", "the folder")?;
-        debug_assert_ne!(old.name(), self.pointer.name(), "pointers alternate");
-        self.clean(&names)
+        self.clean(&names)?;
+        // The pointer before named files that are gone now. Twice, one of the two may be damaged.
+        self.write_slot(self.other_slot())?;
+        self.write_watermark()
     }
 
     /// Whether a write or a sync has failed. Then every call is refused until the folder is opened anew.
@@ -364,144 +475,30 @@ impl FileStore {
     }
 }
 
-/// The pointer that counts. `None` in a folder in which nothing was ever written.
-fn read_pointer(disk: &mut dyn Disk, names: &[String]) -> Result<Option<Pointer>, StoreError> {
-    let mut best: Option<Pointer> = None;
-    for name in names.iter().filter(|name| files::number(name, "pointer").is_some_and(|slot| slot < 2)) {
-        let bytes = failed(disk.read(name), "read", name)?;
-        let pointer = Pointer::decode(&bytes).filter(|pointer| pointer.name() == *name);
-        best = best.into_iter().chain(pointer).max_by_key(|pointer| pointer.generation);
-    }
-    // A folder's pointer is durable before there is anything else.
-    let other = names
-        .iter()
-        .find(|name| files::number(name, "journal").is_some() || files::number(name, "snapshot").is_some());
-    match (best, other) {
-        (None, Some(_)) => Err(damaged("pointer-0 or pointer-1".to_owned())),
-        (best, _) => Ok(best),
+fn has_len(bytes: &Option<Vec<u8>>, len: usize) -> bool {
+    bytes.as_ref().is_some_and(|bytes| bytes.len() == len)
+}
+
+/// Passes over an error that says that there is no room on the disk.
+fn unless_full(done: Result<(), StoreError>) -> Result<(), StoreError> {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    match done {
+        Err(StoreError::Io { source, .. }) if matches!(source.kind(), StorageFull | QuotaExceeded) => Ok(()),
+        done => done,
     }
 }
 
-fn write_pointer(disk: &mut dyn Disk, pointer: Pointer) -> Result<(), StoreError> {
-    let name = pointer.name();
-    failed(disk.create(&name), "create", &name)?;
-    failed(disk.append(&name, &pointer.encode()), "write to", &name)?;
-    failed(disk.sync_file(&name), "sync", &name)?;
-    failed(disk.sync_folder(), "sync", "the folder")
-}
-
-/// A new folder.
-fn begin(disk: &mut dyn Disk, _: &[String]) -> Result<Found, StoreError> {
+/// A new folder: a watermark and the pointers, so that where one is missing later, it is known that it is lost.
+fn begin(disk: &mut dyn Disk) -> Result<(), StoreError> {
     let pointer = Pointer { generation: 1, snapshot: 0, first: 1 };
-    write_pointer(disk, pointer)?;
-    Ok(Found { pointer, files: Vec::new(), stored: Loaded::default(), covers: 0, last: 0 })
-}
-
-/// Reads the files that a pointer names.
-fn find(disk: &mut dyn Disk, pointer: Pointer, names: &[String]) -> Result<Found, StoreError> {
-    let (mut snapshot, mut covered) = (None, 0);
-    if pointer.snapshot > 0 {
-        let name = files::snapshot(pointer.snapshot);
-        if !names.contains(&name) {
-            return Err(damaged(name));
-        }
-        let bytes = failed(disk.read(&name), "read", &name)?;
-        covered = covers(&bytes)?.as_u64();
-        snapshot = Some(bytes);
+    let [even, odd] = SLOTS;
+    for (name, bytes) in
+        [(WATERMARK, Watermark::default().encode()), (odd, pointer.encode()), (even, pointer.encode())]
+    {
+        failed(disk.create(name), "create", name)?;
+        failed(disk.append(name, &bytes), "write to", name)?;
+        failed(disk.sync_file(name), "sync", name)?;
+        failed(disk.sync_folder(), "sync", "the folder")?;
     }
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| files::number(name, "journal")).collect();
-    numbers.retain(|number| *number >= pointer.first);
-    numbers.sort_unstable();
-    let mut journals = Vec::new();
-    for number in numbers {
-        let name = files::journal(number);
-        journals.push(JournalFile::read(number, failed(disk.read(&name), "read", &name)?)?);
-    }
-    let (files, records, last) = chain(journals, pointer, covered)?;
-    Ok(Found { pointer, files, stored: Loaded { snapshot, records }, covers: covered, last })
-}
-
-/// A journal file as it was read.
-struct JournalFile {
-    number: u64,
-    /// `None` if the run that began it ended before that was durable: there are no records then.
-    behind: Option<Behind>,
-    records: Vec<u8>,
-    /// It has a record: so it took the place of the bytes that were torn before.
-    counts: bool,
-}
-
-impl JournalFile {
-    fn read(number: u64, mut bytes: Vec<u8>) -> Result<Self, StoreError> {
-        let behind = Behind::decode(&bytes);
-        if behind.is_none() && bytes.len() > HEAD {
-            return Err(damaged(files::journal(number)));
-        }
-        bytes.drain(..bytes.len().min(HEAD));
-        let counts = has_record(&bytes);
-        Ok(Self { number, behind, records: bytes, counts: counts && behind.is_some() })
-    }
-}
-
-/// The files that count, in order; their records, then the torn bytes, so that it is known that there were some; and
-/// the last record.
-fn chain(
-    mut journals: Vec<JournalFile>,
-    pointer: Pointer,
-    covers: u64,
-) -> Result<(Vec<File>, Vec<u8>, u64), StoreError> {
-    // Torn ends after the last file that counts.
-    let counting = journals.iter().rposition(|journal| journal.counts).map_or(0, |at| at.saturating_add(1));
-    let torn: Vec<u8> = journals.split_off(counting).into_iter().flat_map(|torn| torn.records).collect();
-
-    let mut linked: Vec<JournalFile> = Vec::new();
-    let mut want: Option<Behind> = None;
-    while let Some(mut journal) = journals.pop() {
-        if let Some(behind) = want {
-            if journal.number > behind.number {
-                // The file was torn, and another took its place.
-                continue;
-            }
-            let len = usize::try_from(behind.len).unwrap_or(usize::MAX);
-            if journal.number < behind.number || journal.records.len() < len {
-                return Err(damaged(files::journal(behind.number)));
-            }
-            journal.records.truncate(len);
-        }
-        want = journal.behind.filter(|behind| behind.number >= pointer.first);
-        linked.push(journal);
-        if want.is_none() {
-            break;
-        }
-    }
-    if let Some(behind) = want {
-        return Err(damaged(files::journal(behind.number)));
-    }
-    linked.reverse();
-
-    let mut records = Vec::new();
-    let mut starts = Vec::new();
-    for journal in &linked {
-        starts.push((journal.number, records.len()));
-        records.extend_from_slice(&journal.records);
-    }
-    let whole = records.len();
-    records.extend(torn);
-    let found = inspect(&records, RecordId::from_u64(covers))?;
-    let good_to = found.good_to.min(whole);
-    let ends = starts.iter().skip(1).map(|(_, start)| *start).chain([whole]);
-    let mut files = Vec::new();
-    for ((number, start), end) in starts.iter().zip(ends) {
-        let end = end.min(good_to.max(*start));
-        let inside = found.records.iter().filter(|record| record.end <= end).map(|record| record.id.as_u64());
-        let last = inside.max().unwrap_or(covers);
-        files.push(File { number: *number, len: (end - start) as u64, last });
-    }
-    // Nothing that counts may begin after a cut: a file took the place of just the torn bytes.
-    let behind_cut = starts.iter().find(|(_, start)| *start > good_to);
-    if let Some((_, start)) = behind_cut {
-        return Err(JournalCorrupt { part: Area::Records, offset: *start, damage: Damage::Lost }.into());
-    }
-    let last = found.last.as_u64();
-    Ok((files, records, last))
+    Ok(())
 }

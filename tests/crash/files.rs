@@ -162,6 +162,7 @@ pub fn flipped<W: Watch>() {
         let mut dice = Dice::new(until as u64);
         let (mut told, mut harmless) = (0, 0);
         for name in all.names() {
+            *disk.state() = all.clone();
             let len = disk.handle().read(&name).unwrap().len();
             for byte in 0..len {
                 let bit = dice.index(8);

@@ -1,17 +1,21 @@
 //! The same in a real folder.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use consilience::journal::{Journal, JournalItem, RecordId, SnapshotWriter, recover};
-use consilience::store::{FileStore, StoreError};
+use consilience::store::{FileStore, Finding, StoreError};
 
 use crate::world::mesh;
 
-struct Temporary(PathBuf);
+pub struct Temporary(PathBuf);
 
 impl Temporary {
-    fn new(name: &str) -> Self {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("consilience-{name}-{}", std::process::id()));
         let _ = fs::remove_dir_all(&path);
         Self(path)
@@ -61,7 +65,39 @@ fn a_folder_keeps_what_was_synced_and_only_what_is_needed() {
             .filter(|name| !name.starts_with("pointer"))
             .collect();
         names.sort();
-        assert_eq!(names.len(), 3, "{names:?}");
-        assert!(names[0].starts_with("journal-") && names[1] == "lock" && names[2].starts_with("snapshot-"));
+        assert_eq!(names.len(), 4, "{names:?}");
+        assert!(names[0].starts_with("journal-") && names[1] == "lock");
+        assert!(names[2].starts_with("snapshot-") && names[3] == "watermark");
     }
+}
+
+#[test]
+fn a_real_folder_that_was_closed_tells_a_lost_batch_and_opens_the_rest() {
+    let folder = Temporary::new("folder-rest");
+    let path = folder.path();
+    let (mut store, _) = FileStore::open(path).unwrap();
+    let mut journal = Journal::new(&mesh());
+    for _ in 0..3 {
+        note(&mut journal, &mut store);
+    }
+    store.close().unwrap();
+    let file = path.join("journal-1");
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let error = FileStore::open(path).unwrap_err();
+    assert!(
+        matches!(&error, StoreError::Damaged { name, first, .. } if name == "journal-1" && first.as_u64() == 3)
+    );
+    let (mut store, loaded) = FileStore::open_rest(path).unwrap();
+    assert!(matches!(loaded.opened(), consilience::Opened::Restored(_)));
+    assert!(matches!(&loaded.findings[..], [Finding::Lost { .. }]), "{:?}", loaded.findings);
+    let recovered = recover(&mesh(), None, &loaded.records).unwrap();
+    assert_eq!(recovered.last().as_u64(), 2);
+    note(&mut recovered.journal(), &mut store);
+    drop(store);
+    let (_, loaded) = FileStore::open(path).unwrap();
+    assert_eq!(loaded.findings, []);
+    assert_eq!(recover(&mesh(), None, &loaded.records).unwrap().last().as_u64(), 3);
 }

@@ -543,6 +543,73 @@ fn a_directory_stays_with_its_kind_of_process() {
     assert_eq!(dump(&scratch, "agent").len(), 1);
 }
 
+/// Starts a process in a directory in which it must not start; gives its words.
+fn refused(mode: &str, dir: &str) -> String {
+    let output = Command::new(binary()).args([mode, dir, "--listen", "127.0.0.1:0"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    stderr
+}
+
+#[test]
+fn a_damaged_or_lost_key_is_never_another_identity() {
+    let scratch = Scratch::new("process-key");
+    for (mode, name) in [("--agent", "agent"), ("--relay", "relay")] {
+        let dir = scratch.path(name);
+        by_hand(mode, &dir, &[]).0.stop("quit");
+        for file in ["key", "mesh", "kind"] {
+            let path = format!("{dir}/{file}");
+            let whole = std::fs::read(&path).unwrap();
+            for at in (0..whole.len()).step_by(5) {
+                let mut bytes = whole.clone();
+                bytes[at] ^= 1 << (at % 8);
+                std::fs::write(&path, &bytes).unwrap();
+                let before = scratch.files(name);
+                let stderr = refused(mode, &dir);
+                assert!(stderr.contains(&format!("{path} is damaged")), "byte {at} of {file}: {stderr}");
+                assert_eq!(scratch.files(name), before, "byte {at} of {file}");
+            }
+            std::fs::write(&path, &whole).unwrap();
+        }
+        let key = std::fs::read(format!("{dir}/key")).unwrap();
+        std::fs::remove_file(format!("{dir}/key")).unwrap();
+        let stderr = refused(mode, &dir);
+        assert!(stderr.contains("is gone"), "{stderr}");
+        std::fs::write(format!("{dir}/key"), key).unwrap();
+        by_hand(mode, &dir, &[]).0.stop("quit");
+    }
+}
+
+#[test]
+fn a_damaged_store_says_so_and_starts_when_told_that_content_is_lost() {
+    let scratch = Scratch::new("process-lost");
+    let dir = scratch.path("agent");
+    let (mut agent, _) = by_hand("--agent", &dir, &[]);
+    agent.tell("set a first one");
+    agent.line_with("first");
+    agent.tell("set a second two");
+    agent.line_with("second");
+    agent.stop("quit");
+    let name =
+        scratch.files("agent").into_iter().map(|(name, _)| name).rfind(|name| name.starts_with("journal"));
+    let path = format!("{dir}/{}", name.unwrap());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let stderr = refused("--agent", &dir);
+    assert!(
+        stderr.contains(", which was durable, is lost") && stderr.contains("--restored opens it"),
+        "{stderr}"
+    );
+    let (mut agent, _) = by_hand("--agent", &dir, &["--restored"]);
+    agent.tell("set a third three");
+    agent.line_with("third");
+    agent.stop("quit");
+    by_hand("--agent", &dir, &[]).0.stop("quit");
+    assert!(dump(&scratch, "agent").iter().any(|line| line["value"] == "three"));
+}
+
 #[test]
 fn what_is_wrong_with_arguments_is_said_with_exit_code_2() {
     let scratch = Scratch::new("process-misuse");

@@ -47,6 +47,8 @@ pub struct State {
     pub effects: usize,
     /// The effect that fails, and whether it has its effect all the same.
     pub fail: Option<(usize, bool)>,
+    /// How many bytes there is room for, if the disk is small. A write that does not fit is done as far as it does.
+    pub room: Option<usize>,
     last_write: Option<usize>,
 }
 
@@ -172,6 +174,20 @@ impl State {
         content.live = content.durable.clone();
     }
 
+    /// A file is gone.
+    pub fn lose(&mut self, name: &str) {
+        self.live.remove(name).unwrap();
+        self.durable.remove(name).unwrap();
+    }
+
+    /// How many bytes of a write there is room for; they are taken.
+    fn take_room(&mut self, bytes: usize) -> usize {
+        let Some(room) = &mut self.room else { return bytes };
+        let fits = bytes.min(*room);
+        *room -= fits;
+        fits
+    }
+
     /// How many bytes the last write has that is not durable yet.
     pub fn last_write_len(&self) -> usize {
         let pending = self.last_write.and_then(|number| self.contents[number].pending.last());
@@ -203,8 +219,10 @@ impl Disk for Simulated {
         let failed = self.effect()?;
         let mut state = self.state();
         if let Ok((_, content)) = state.content(name) {
+            let freed = content.live.len();
             content.live.clear();
             content.pending.push(Write::Truncate);
+            state.room = state.room.map(|room| room + freed);
         } else {
             let number = state.contents.len();
             state.contents.push(Content::default());
@@ -217,9 +235,22 @@ impl Disk for Simulated {
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let failed = self.effect()?;
         let mut state = self.state();
+        let (fits, rest) = bytes.split_at(state.take_room(bytes.len()));
         let (number, content) = state.content(name)?;
-        content.pending.push(Write::Append(content.live.len(), bytes.to_vec()));
-        content.live.extend_from_slice(bytes);
+        content.pending.push(Write::Append(content.live.len(), fits.to_vec()));
+        content.live.extend_from_slice(fits);
+        state.last_write = Some(number);
+        if rest.is_empty() { after(failed) } else { Err(io::ErrorKind::StorageFull.into()) }
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let failed = self.effect()?;
+        let mut state = self.state();
+        let (number, content) = state.content(name)?;
+        assert!(bytes.len() <= content.live.len(), "a write over bytes that are there");
+        let write = Write::Append(0, bytes.to_vec());
+        apply(&mut content.live, &write);
+        content.pending.push(write);
         state.last_write = Some(number);
         after(failed)
     }
@@ -244,7 +275,9 @@ impl Disk for Simulated {
     fn remove(&mut self, name: &str) -> io::Result<()> {
         let failed = self.effect()?;
         let mut state = self.state();
-        state.live.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        let number = state.live.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        let freed = state.contents[number].live.len();
+        state.room = state.room.map(|room| room + freed);
         state.pending.push((name.to_owned(), None));
         after(failed)
     }

@@ -54,6 +54,7 @@ fn open(dir: &Path) -> Result<Replica, String> {
         return Err(named(&"this is a relay's directory, and a relay does not interpret what it holds"));
     }
     let (_, stored) = FileStore::open_on(Box::new(Copied::new(dir)?)).map_err(|error| named(&error))?;
+    folder::tell(dir, &stored.findings);
     let stored = Stored { snapshot: stored.snapshot.as_deref(), records: &stored.records };
     let config = Config::new(mesh, folder::random()?);
     // Late enough for every stamp.
@@ -166,6 +167,12 @@ impl Disk for Copied {
 
     fn append(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.file(name)?.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let file = self.file(name)?;
+        file.splice(..bytes.len().min(file.len()), bytes.iter().copied());
         Ok(())
     }
 

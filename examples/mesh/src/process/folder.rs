@@ -4,9 +4,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 
+use consilience::store::{Finding, SecretKind, load_secret, save_secret};
 use consilience::sync::{Keypair, MeshId};
 
 use crate::process::relay::STORE;
+use crate::process::{hex, text};
 
 /// Drawn from the operating system at the first start: the process proves itself with it, and by hand it also writes.
 const KEY: &str = "key";
@@ -31,15 +33,28 @@ impl Kind {
             Self::Relay => "relay",
         }
     }
+
+    /// The content of the file that names it: a line with the name and its check.
+    fn line(self) -> Vec<u8> {
+        let check = blake3::derive_key("consilience example mesh kind v1", self.name().as_bytes());
+        format!("{} {}\n", self.name(), &hex(&check)[..16]).into_bytes()
+    }
 }
 
-/// The process's own key, made at the first start.
+/// The process's own key, made at the first start. A store without its key is no first start.
 pub(crate) fn key(dir: &Path) -> Result<Keypair, String> {
-    let key = match read(dir, KEY)? {
+    let path = dir.join(KEY);
+    let key = match load_secret(&path, SecretKind::Agent).map_err(text)? {
         Some(key) => key,
+        None if dir.join(LOCK).exists() || dir.join(STORE).exists() => {
+            return Err(format!(
+                "{} is gone: bring a copy of it; with another key this is another agent",
+                path.display()
+            ));
+        }
         None => {
             let key = random()?;
-            write(dir, KEY, &key)?;
+            save_secret(&path, SecretKind::Agent, &key).map_err(text)?;
             key
         }
     };
@@ -52,7 +67,8 @@ pub(crate) fn join(dir: &Path, mesh: &MeshId, kind: Kind) -> Result<(), String> 
         let (dir, mine, other) = (dir.display(), kind.name(), other.name());
         return Err(format!("{dir} is the directory of --{other}: give --{mine} another one"));
     }
-    let known = read(dir, MESH)?;
+    let path = dir.join(MESH);
+    let known = load_secret(&path, SecretKind::Mesh).map_err(text)?;
     if known.is_some_and(|known| known != *mesh.as_bytes()) {
         return Err(format!(
             "{} belongs to another mesh: give the --mesh or --seed of its first start, or another directory",
@@ -60,20 +76,24 @@ pub(crate) fn join(dir: &Path, mesh: &MeshId, kind: Kind) -> Result<(), String> 
         ));
     }
     if known.is_none() {
-        write(dir, MESH, mesh.as_bytes())?;
+        save_secret(&path, SecretKind::Mesh, mesh.as_bytes()).map_err(text)?;
     }
     if bytes(dir, KIND)?.is_none() {
-        write(dir, KIND, kind.name().as_bytes())?;
+        write(dir, KIND, &kind.line())?;
     }
     Ok(())
 }
 
 /// Which kind of process the directory belongs to, if one was ever started in it.
 pub(crate) fn kind(dir: &Path) -> Result<Option<Kind>, String> {
-    match bytes(dir, KIND)?.as_deref() {
-        Some(b"agent") => Ok(Some(Kind::Agent)),
-        Some(b"relay") => Ok(Some(Kind::Relay)),
-        Some(_) => Err(format!("{} is damaged", dir.join(KIND).display())),
+    match bytes(dir, KIND)? {
+        Some(line) => [Kind::Agent, Kind::Relay]
+            .into_iter()
+            .find(|kind| kind.line() == line)
+            .map(Some)
+            .ok_or_else(|| {
+                format!("{} is damaged: remove it, and the store says what it is", dir.join(KIND).display())
+            }),
         // From before it was noted. A relay may have left its file in an agent's directory, which was not refused then.
         None if dir.join(LOCK).exists() => Ok(Some(Kind::Agent)),
         None if dir.join(STORE).exists() => Ok(Some(Kind::Relay)),
@@ -83,7 +103,8 @@ pub(crate) fn kind(dir: &Path) -> Result<Option<Kind>, String> {
 
 /// The mesh that the directory belongs to.
 pub(crate) fn mesh(dir: &Path) -> Result<MeshId, String> {
-    let mesh = read(dir, MESH)?.ok_or_else(|| format!("no process was ever started in {}", dir.display()))?;
+    let mesh = load_secret(&dir.join(MESH), SecretKind::Mesh).map_err(text)?;
+    let mesh = mesh.ok_or_else(|| format!("no process was ever started in {}", dir.display()))?;
     Ok(MeshId::from_bytes(mesh))
 }
 
@@ -94,9 +115,12 @@ pub(crate) fn random() -> Result<[u8; 32], String> {
     Ok(bytes)
 }
 
-fn read(dir: &Path, name: &str) -> Result<Option<[u8; 32]>, String> {
-    let bytes = bytes(dir, name)?.map(TryInto::try_into).transpose();
-    bytes.map_err(|_| format!("{} is damaged", dir.join(name).display()))
+/// Says on the standard error what of a store is not as it was written.
+pub(crate) fn tell(dir: &Path, findings: &[Finding]) {
+    for finding in findings {
+        // There may be nobody to read it.
+        let _ = writeln!(std::io::stderr(), "mesh: {}: {finding}", dir.display());
+    }
 }
 
 fn bytes(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, String> {

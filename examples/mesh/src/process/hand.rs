@@ -168,7 +168,10 @@ impl Host {
                     "{} writes what this version does not know: upgrade this program",
                     short(log.agent)
                 )),
-                Notice::Restamped { .. } | Notice::Malformed { .. } => lines.push(notice.to_string()),
+                Notice::Restamped { .. }
+                | Notice::Malformed { .. }
+                | Notice::RecordsCut { .. }
+                | Notice::ItemsRefused { .. } => lines.push(notice.to_string()),
                 _ => {}
             }
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use consilience::crdts::{CouplingSchema, Timestamp, Units};
-use consilience::store::FileStore;
+use consilience::store::{FileStore, StoreError};
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
 use consilience::sync::{AgentId, Keypair, Limits, MeshId, Signer as _};
 use consilience::{Config, Opened, Replica, TopicView, Writer};
@@ -71,7 +71,9 @@ impl Host {
     /// Opens the store in a directory, or makes one.
     pub(crate) fn open(dir: &Path, config: &HostConfig, now: Timestamp) -> Result<Self, String> {
         let key = folder::key(dir)?;
-        let (store, stored) = FileStore::open(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        let opens = if config.restored { FileStore::open_rest } else { FileStore::open };
+        let (store, stored) = opens(dir).map_err(|error| damaged(&error, dir))?;
+        folder::tell(dir, &stored.findings);
         let opened = match stored.opened() {
             Opened::Resumed(kept) if config.restored => Opened::Restored(kept),
             opened => opened,
@@ -184,6 +186,10 @@ impl Node for Host {
         if own || self.sync_due.is_some_and(|due| due <= now) { self.sync(now) } else { Ok(()) }
     }
 
+    fn close(self) -> Result<(), String> {
+        self.store.close().map_err(text)
+    }
+
     fn restored_entries(&self) -> u64 {
         self.restored_entries
     }
@@ -207,6 +213,12 @@ impl Node for Host {
     fn changes(&mut self) -> Vec<String> {
         Self::changes(self)
     }
+}
+
+/// Why a store was not opened, and the way on.
+pub(crate) fn damaged(error: &StoreError, dir: &Path) -> String {
+    let way = if matches!(error, StoreError::Damaged { .. }) { " (--restored opens it)" } else { "" };
+    format!("{}: {error}{way}", dir.display())
 }
 
 /// The mesh's secret in a replay, so that every process has the same; a real one is drawn and shared among the members.

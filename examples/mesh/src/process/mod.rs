@@ -113,7 +113,7 @@ fn start(process: &Process, relays: bool, mut face: impl Face) -> Result<(), Str
         let listener = listener.map_err(|error| format!("--listen {}: {error}", process.listen))?;
         folder::join(&process.dir, &mesh, if relays { Kind::Relay } else { Kind::Agent })?;
         if relays {
-            let node = RelayNode::open(&process.dir, mesh, clock.now())?;
+            let node = RelayNode::open(&process.dir, mesh, process.restored, clock.now())?;
             return serve(process, &clock, listener, node, &mut face).await;
         }
         let by_trace = matches!(process.role, Role::Control { .. });
@@ -193,7 +193,8 @@ async fn serve<F: Face>(
         goes_on = goes_on && (!round.closed || face.closed());
     }
     net.end(&mut node, clock.now()).await;
-    node.store(clock.now())
+    node.store(clock.now())?;
+    node.close()
 }
 
 /// What waits to be taken in.
@@ -309,6 +310,9 @@ pub(crate) trait Node {
 
     /// Stores what has to be stored; what local writers wrote is durable afterwards. An error is the end.
     fn store(&mut self, now: Timestamp) -> Result<(), String>;
+
+    /// Ends well: everything that was stored is durable.
+    fn close(self) -> Result<(), String>;
 
     /// Entries that were there when it was opened.
     fn restored_entries(&self) -> u64;

@@ -16,7 +16,8 @@ One process of a mesh, as on a machine of its own:
   --peer ADDR       a process to call; any number, and again after a failure
   --mesh TEXT       the mesh's password [demo]: who knows it is a member, so
                     choose a long one outside of a demonstration
-  --restored        DIR was put back from a backup: say so at the first start
+  --restored        DIR was put back from a backup, or its disk has lost
+                    content: say so at the first start
   --control         commands and answers are JSON lines (for the program that
                     starts the others), with
   --seed N            which mesh, and the agents' keys [1]

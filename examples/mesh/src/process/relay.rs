@@ -12,6 +12,7 @@ use consilience::sync::{Limits, MeshId, Relay};
 
 use crate::process::control::{Detail, Status};
 use crate::process::folder;
+use crate::process::host::damaged;
 use crate::process::tally::Tally;
 use crate::process::work::Work;
 use crate::process::{Node, text};
@@ -31,10 +32,13 @@ pub(crate) struct RelayNode {
 }
 
 impl RelayNode {
-    pub(crate) fn open(dir: &Path, mesh: MeshId, now: Timestamp) -> Result<Self, String> {
-        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", dir.join(STORE).display());
+    pub(crate) fn open(dir: &Path, mesh: MeshId, restored: bool, now: Timestamp) -> Result<Self, String> {
+        let folder = dir.join(STORE);
+        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
         let key = folder::key(dir)?;
-        let (store, stored) = FileStore::open(&dir.join(STORE)).map_err(|error| named(&error))?;
+        let opens = if restored { FileStore::open_rest } else { FileStore::open };
+        let (store, stored) = opens(&folder).map_err(|error| damaged(&error, &folder))?;
+        folder::tell(&folder, &stored.findings);
         let relay = Relay::open(mesh, Limits::default(), key, folder::random()?, stored.opened(), now);
         let relay = relay.map_err(|error| named(&error))?;
         let restored_entries = relay.logs().logs().map(consilience::sync::Log::size).sum();
@@ -105,6 +109,10 @@ impl Node for RelayNode {
 
     fn store(&mut self, now: Timestamp) -> Result<(), String> {
         self.write(now).map_err(|error| format!("what was taken in cannot be stored: {error}"))
+    }
+
+    fn close(self) -> Result<(), String> {
+        self.store.close().map_err(text)
     }
 
     fn restored_entries(&self) -> u64 {
