@@ -4,7 +4,11 @@
 //! `CONSILIENCE_CASES` sets the number of random histories; a failure prints the seed that replays it.
 
 #![expect(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "a panic is how a test fails")]
-#![expect(clippy::std_instead_of_core, reason = "tests have a standard library")]
+#![expect(
+    clippy::std_instead_of_core,
+    clippy::std_instead_of_alloc,
+    reason = "tests have a standard library"
+)]
 #![expect(unreachable_pub, reason = "one binary, and its modules share a world")]
 
 #[path = "store/damage.rs"]
