@@ -161,7 +161,7 @@ pub use consilience_sync::{BundleError, Imported};
 pub use consilience_sync::{Opened, Stored, journal};
 pub use fold::EventRef;
 pub use host::{Host, Notification, Sent, drive};
-pub use notice::{Blocked, Notice, Subscription, SubscriptionError, Surfaced};
+pub use notice::{Blocked, Notice, Obstacle, Subscription, SubscriptionError, Surfaced};
 pub use payload::{CollectionKind, EntryTooLarge, NAME_BYTES_MAX};
 pub use read::{CouplingRead, Event, EventsView, Live, MapView, Missing, SetView, TopicView};
 pub use replica::*;

@@ -11,10 +11,14 @@
 
 #[path = "replica/bundles.rs"]
 mod bundles;
+#[path = "replica/clocks.rs"]
+mod clocks;
 #[path = "replica/couplings.rs"]
 mod couplings;
 #[path = "replica/events.rs"]
 mod events;
+#[path = "replica/forks.rs"]
+mod forks;
 #[path = "replica/histories.rs"]
 mod histories;
 #[path = "replica/named.rs"]

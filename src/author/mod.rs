@@ -49,8 +49,8 @@ impl Random {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnLog {
     pub(crate) log: LogId,
-    /// The state log that it leaves for that, since its last stamps lie ahead of the clock: its live content has to be
-    /// stamped anew.
+    /// The log that it leaves for that, since its last stamps lie ahead of the clock: the live content of a state log has
+    /// to be stamped anew, and of an event log the host has to be told.
     pub(crate) ahead: Option<LogId>,
 }
 
@@ -161,7 +161,7 @@ impl Author {
             if set.is_writable(&log) && !ahead {
                 return Ok(OwnLog { log, ahead: None });
             }
-            left = (ahead && kind == LogKind::State).then_some(log);
+            left = ahead.then_some(log);
         }
         let family = set.logs_in(topic).map(|log| log.opening());
         let family = family.filter(|opening| opening.agent == *agent && opening.kind == kind);
@@ -176,11 +176,11 @@ impl Author {
         Ok(OwnLog { log, ahead: left })
     }
 
-    /// Writers, and topics in which the last stamps of their state logs lie further ahead than others would take.
-    pub(crate) fn ahead(&self, set: &LogSet, now: Timestamp) -> Vec<(AgentId, Topic)> {
+    /// Writers, topics, and the kinds of their logs there whose last stamps lie further ahead than others would take.
+    pub(crate) fn ahead(&self, set: &LogSet, now: Timestamp) -> Vec<(AgentId, Topic, LogKind)> {
         let own = self.logs.iter().flat_map(|(agent, logs)| logs.iter().map(move |own| (agent, own)));
-        let ahead = own.filter(|(_, ((_, kind), log))| *kind == LogKind::State && is_ahead(set, log, now));
-        ahead.map(|(agent, ((topic, _), _))| (*agent, topic.clone())).collect()
+        let ahead = own.filter(|(_, (_, log))| is_ahead(set, log, now));
+        ahead.map(|(agent, ((topic, kind), _))| (*agent, topic.clone(), *kind)).collect()
     }
 
     /// Has a writer not go on with a log.

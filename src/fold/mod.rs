@@ -68,6 +68,17 @@ impl Fold {
         fold
     }
 
+    /// The same, as if a log that is forked were not.
+    pub(crate) fn as_if_valid(set: &LogSet, log: &LogId, seed: u64) -> Self {
+        let mut fold = Self::anew(set, seed);
+        if let Some(held) = set.log(log) {
+            let (from, to) = (held.base().max(held.start()), held.size());
+            let change = Change::Applicable { log: *log, from: from.min(to), to };
+            fold.take(set, &change, &mut Folded::default());
+        }
+        fold
+    }
+
     pub(crate) fn topic(&self, topic: &Topic) -> Option<&TopicState> {
         self.topics.get(topic)
     }

@@ -11,14 +11,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-use consilience_sync::{AgentId, Change, LogId, LogOpening, Topic, TopicError, TopicFilter};
+use consilience_sync::{
+    AgentId, Change, LogId, LogOpening, OpenError, SetError, Topic, TopicError, TopicFilter,
+};
 
 pub(crate) use surface::Surface;
 pub use surface::Surfaced;
 
 use crate::fold::{Fold, Table, Watch, Winner, winner};
 use crate::journal::RecordId;
-use crate::payload::{CollectionKind, PayloadError};
+use crate::payload::{CollectionKind, EntryTooLarge, PayloadError};
 
 /// At most so many notices wait; older ones about logs are dropped.
 const QUEUE_MAX: usize = 65_536;
@@ -35,6 +37,21 @@ pub enum Blocked {
         /// The last.
         last: RecordId,
     },
+}
+
+/// Why content that a fork took out of an own log is not written again yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// It does not fit an entry.
+    #[error(transparent)]
+    TooLarge(EntryTooLarge),
+    /// The writer's next log cannot be opened.
+    #[error(transparent)]
+    Open(OpenError),
+    /// The entry cannot be appended.
+    #[error(transparent)]
+    Append(SetError),
 }
 
 /// Something that happened.
@@ -80,9 +97,9 @@ pub enum Notice {
     },
     /// A log is forked: of a state log nothing counts, of an event log the events below the number. Its writer signed
     /// two histories: it was cloned, its storage was put back from a backup without
-    /// [`Opened::Restored`](crate::Opened), or it lies. There is nothing to do: a local writer has written again, in
-    /// its next incarnation, the content that this replica holds of the log. Names of events that were written again
-    /// are new.
+    /// [`Opened::Restored`](crate::Opened), or it lies. There is nothing to do: a local writer writes again, in its next
+    /// incarnation, the content that this replica holds of the log, and [`NotWrittenAgain`](Self::NotWrittenAgain)
+    /// says so where it cannot. Names of events that were written again are new.
     Forked {
         /// The log.
         log: LogOpening,
@@ -96,14 +113,32 @@ pub enum Notice {
         /// The log.
         log: LogOpening,
     },
+    /// Content of a local writer's logs that a fork took out, or whose stamps were wrong, could not be written again, and
+    /// until it is nobody reads it. It is kept and tried again whenever something happens; told once until it succeeds.
+    NotWrittenAgain {
+        /// The writer.
+        agent: AgentId,
+        /// The topic.
+        topic: Topic,
+        /// Why not.
+        obstacle: Obstacle,
+    },
     /// A local writer's clock had been ahead: it goes on in its next incarnation, with its live content stamped anew.
-    /// Nothing is left to do, but for events, which keep their stamps and wait at others: append those again that
-    /// matter.
+    /// Nothing is left to do, but for events, of which [`EventsAhead`](Self::EventsAhead) tells.
     Restamped {
         /// The writer.
         agent: AgentId,
         /// The topic.
         topic: Topic,
+    },
+    /// A local writer's clock had been ahead when it appended events: these keep their stamps and wait at others until
+    /// then. Append those again that matter. Told when the writer connects or appends another event after its clock was set
+    /// back, once for each log.
+    EventsAhead {
+        /// The log.
+        log: LogOpening,
+        /// The first that waits; so do all after it.
+        from: u64,
     },
     /// Entries wait for their stamps to be past: their writer's clock is ahead of this one, or this one is behind.
     Deferred {
@@ -149,9 +184,18 @@ impl fmt::Display for Notice {
                 "{}: a log of the local writer {} has another history elsewhere: see to it that each key has one storage",
                 log.topic, log.agent
             ),
+            Self::NotWrittenAgain { agent, topic, obstacle } => write!(
+                f,
+                "{topic}: content of the local writer {agent} that a fork took out is not written again: {obstacle}"
+            ),
             Self::Restamped { agent, topic } => write!(
                 f,
                 "{topic}: the clock of the local writer {agent} had been ahead: its live content is stamped anew"
+            ),
+            Self::EventsAhead { log, .. } => write!(
+                f,
+                "{}: events of the local writer {} wait at others: its clock had been ahead",
+                log.topic, log.agent
             ),
             Self::Deferred { log, .. } => write!(
                 f,
@@ -186,6 +230,10 @@ pub(crate) struct Notices {
     next: u64,
     /// Topics in which keys may have changed.
     touched: BTreeSet<Topic>,
+    /// Own event logs with stamps ahead of the clock, as it was told.
+    ahead: BTreeSet<LogId>,
+    /// Whose content could not be written again, as it was told.
+    unwritten: BTreeSet<(AgentId, Topic)>,
 }
 
 impl Notices {
@@ -221,6 +269,23 @@ impl Notices {
             && self.is_wanted(topic)
         {
             self.push(Notice::Events { topic: topic.clone(), log: *log, from: *from, to: *to });
+        }
+    }
+
+    pub(crate) fn not_written_again(&mut self, whose: &(AgentId, Topic), obstacle: Obstacle) {
+        if self.unwritten.insert(whose.clone()) {
+            let (agent, topic) = whose.clone();
+            self.push(Notice::NotWrittenAgain { agent, topic, obstacle });
+        }
+    }
+
+    pub(crate) fn written_again(&mut self, whose: &(AgentId, Topic)) {
+        self.unwritten.remove(whose);
+    }
+
+    pub(crate) fn events_ahead(&mut self, opening: &LogOpening, log: &LogId, from: u64) {
+        if self.ahead.insert(*log) {
+            self.push(Notice::EventsAhead { log: opening.clone(), from });
         }
     }
 
@@ -334,4 +399,27 @@ fn key_notice(
         author,
         key: key.into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_that_is_not_written_again_is_told_of_once_until_it_is() {
+        let mut notices = Notices::default();
+        let whose = (AgentId::from_bytes([1; 32]), Topic::new("team").unwrap());
+        let obstacle = Obstacle::Open(OpenError::Quota);
+        let told = |notices: &mut Notices| {
+            let all = core::iter::from_fn(|| notices.queue.pop_front());
+            all.filter(|notice| matches!(notice, Notice::NotWrittenAgain { .. })).count()
+        };
+        for _ in 0..3 {
+            notices.not_written_again(&whose, obstacle);
+        }
+        assert_eq!(told(&mut notices), 1);
+        notices.written_again(&whose);
+        notices.not_written_again(&whose, obstacle);
+        assert_eq!(told(&mut notices), 1);
+    }
 }

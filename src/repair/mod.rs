@@ -28,6 +28,9 @@ use events::EventReissues;
 
 /// The note of the log store that names logs that local writers have left: they go on in their next incarnation.
 const LEFT: u8 = 1;
+/// The note that names own state logs that a fork took out and whose content is written again: that of the others is, after
+/// a restart.
+const WRITTEN_AGAIN: u8 = 4;
 
 /// The source of the entries that are taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,10 @@ pub(crate) struct Repair {
     forked: Vec<LogId>,
     /// The content of own state logs that is to be written again.
     state: BTreeMap<(AgentId, Topic), Vec<Reissued>>,
+    /// Own state logs that a fork took out and whose content is written again, and whether the store has to note them: the
+    /// process may end before that.
+    written: BTreeSet<LogId>,
+    written_changed: bool,
     events: EventReissues,
     /// Since when a log does not count because it was retired.
     retired: BTreeMap<LogId, Timestamp>,
@@ -68,6 +75,8 @@ impl Repair {
             met: false,
             forked: Vec::new(),
             state: BTreeMap::new(),
+            written: BTreeSet::new(),
+            written_changed: false,
             events: EventReissues::default(),
             retired: BTreeMap::new(),
             retired_keep_ms,
@@ -80,6 +89,11 @@ impl Repair {
             let (logs, _) = bytes.as_chunks();
             self.left.extend(logs.iter().map(|log| LogId::from_bytes(*log)));
         }
+        for (_, bytes) in notes.iter().filter(|(kind, _)| *kind == WRITTEN_AGAIN) {
+            let (logs, _) = bytes.as_chunks();
+            self.written.extend(logs.iter().map(|log| LogId::from_bytes(*log)));
+        }
+        self.written.retain(|log| store.logs().log(log).is_some());
         if renew {
             let set = store.logs();
             self.left = set.logs().map(|log| *log.id()).filter(|log| set.is_local(log)).collect();
@@ -88,17 +102,41 @@ impl Repair {
     }
 
     fn note_left(&self, store: &mut LogStore) {
-        if let Some((kind, bytes)) = self.note(&[]) {
-            store.note(kind, &bytes);
+        if !self.left.is_empty() {
+            store.note(LEFT, &bytes_of(self.left.iter()));
             store.seal();
         }
     }
 
-    /// The note for the store that names the logs that writers have left, and others.
-    pub(crate) fn note(&self, others: &[LogId]) -> Option<(u8, Vec<u8>)> {
-        let all: BTreeSet<&LogId> = self.left.iter().chain(others).collect();
-        let bytes: Vec<u8> = all.iter().flat_map(|log| *log.as_bytes()).collect();
-        (!bytes.is_empty()).then_some((LEFT, bytes))
+    /// Notes in the store of which logs the content is written again, if that has changed.
+    pub(crate) fn note_written(&mut self, store: &mut LogStore) {
+        if core::mem::take(&mut self.written_changed) {
+            store.note(WRITTEN_AGAIN, &bytes_of(self.written.iter()));
+        }
+    }
+
+    /// The notes for a snapshot of the store: the logs that writers have left, and others; and those whose content is
+    /// written again.
+    pub(crate) fn notes(&self, others: &[LogId]) -> Vec<(u8, Vec<u8>)> {
+        let left: BTreeSet<&LogId> = self.left.iter().chain(others).collect();
+        let notes = [(LEFT, bytes_of(left.into_iter())), (WRITTEN_AGAIN, bytes_of(self.written.iter()))];
+        notes.into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect()
+    }
+
+    /// Queues again the content that a fork took out of own logs, where the process ended before all of it was written.
+    /// Whether there is any.
+    pub(crate) fn recall(&mut self, set: &LogSet) -> bool {
+        let logs = set.logs().filter(|log| log.opening().kind == LogKind::State && log.start() < log.size());
+        let taken = logs.map(Log::id).filter(|log| set.is_local(log) && set.evidence(log).is_some());
+        let mut any = false;
+        for log in taken.filter(|log| !self.written.contains(*log)).copied().collect::<Vec<_>>() {
+            if self.queue_reissue((set, &Fold::as_if_valid(set, &log, 1)), &log, 0, false) {
+                any = true;
+            } else {
+                self.written_changed |= self.written.insert(log);
+            }
+        }
+        any
     }
 
     /// The logs that writers have left.
@@ -126,7 +164,8 @@ impl Repair {
         self.met
     }
 
-    /// Takes in a change of the store's logs, before the fold does. `own` says whether the log is a local writer's agent's.
+    /// Takes in a change of the store's logs, before the fold does. `own` says whether the log is of an agent that is a
+    /// local writer now; a log that a local writer made is dealt with as well, though the host has yet to add that writer.
     pub(crate) fn observe(
         &mut self,
         (set, fold): (&LogSet, &Fold),
@@ -137,8 +176,8 @@ impl Repair {
         let Some(kind) = set.log(change.log()).map(|log| log.opening().kind) else { return };
         match (kind, change) {
             (LogKind::Event, change) => self.events.observe((set, fold), change, source, self.now),
-            (LogKind::State, Change::Invalidated { log }) if own => {
-                self.queue_reissue((set, fold), log, 0, false)
+            (LogKind::State, Change::Invalidated { log }) if own || set.is_local(log) => {
+                self.queue_reissue((set, fold), log, 0, false);
             }
             _ => {}
         }
@@ -147,17 +186,21 @@ impl Repair {
         }
     }
 
-    /// Queues the content of an own log from an entry on; with `wrong`, because the log's stamps were wrong.
+    /// Queues the content of an own log from an entry on; with `wrong`, because the log's stamps were wrong. Whether there
+    /// is any.
     pub(crate) fn queue_reissue(
         &mut self,
         (set, fold): (&LogSet, &Fold),
         log: &LogId,
         first: u64,
         wrong: bool,
-    ) {
-        if let Some((whose, mut reissued)) = reissue::reissues((set, fold), log, first, wrong) {
+    ) -> bool {
+        let reissues = reissue::reissues((set, fold), log, first, wrong);
+        let any = reissues.is_some();
+        if let Some((whose, mut reissued)) = reissues {
             self.state.entry(whose).or_default().append(&mut reissued);
         }
+        any
     }
 
     /// Notes whether a log ceased to count because it was retired, and lets its copy begin where it was taken over.
@@ -244,6 +287,15 @@ impl Repair {
         self.state.remove(whose).map(Reissue::new)
     }
 
+    /// Notes that all of it was written.
+    pub(crate) fn written_again(&mut self, set: &LogSet, (agent, topic): &(AgentId, Topic)) {
+        let of_writer = set.logs_in(topic).filter(|log| log.opening().agent == *agent);
+        let taken = of_writer.map(Log::id).filter(|log| set.is_local(log) && set.evidence(log).is_some());
+        for log in taken {
+            self.written_changed |= self.written.insert(*log);
+        }
+    }
+
     /// Puts it back, since not all of it could be written.
     pub(crate) fn put_back_state(&mut self, whose: (AgentId, Topic), reissue: Reissue) {
         self.state.insert(whose, reissue.into_all());
@@ -274,8 +326,13 @@ impl Repair {
         for log in logs {
             self.retired.remove(log);
             self.left.remove(log);
+            self.written.remove(log);
         }
         self.state.retain(|(_, there), _| there != topic);
         self.events.forget_topic(topic, logs);
     }
+}
+
+fn bytes_of<'a>(logs: impl Iterator<Item = &'a LogId>) -> Vec<u8> {
+    logs.flat_map(|log| *log.as_bytes()).collect()
 }

@@ -24,12 +24,43 @@ pub(crate) struct Reissued {
     what: What,
 }
 
+/// A write that is said again ends so many dots in its own entry: the largest leaves no room for more names.
+const ENDS_MAX: usize = 4;
+
 #[derive(Clone, Debug)]
 enum What {
-    Write { id: CollectionId, key: Box<[u8]>, value: Box<[u8]> },
-    Couple { id: CollectionId, key: Box<[u8]>, weakens: bool, instant: u64 },
-    End { id: CollectionId, ended: Ref },
-    Retire { incarnation: Incarnation, below: u64 },
+    Write {
+        id: CollectionId,
+        key: Box<[u8]>,
+        value: Box<[u8]>,
+    },
+    /// With the time by the clock that it was stated by.
+    Couple {
+        id: CollectionId,
+        key: Box<[u8]>,
+        weakens: bool,
+        instant: u64,
+        said: Timestamp,
+    },
+    End {
+        id: CollectionId,
+        ended: Ref,
+    },
+    Retire {
+        incarnation: Incarnation,
+        below: u64,
+    },
+}
+
+impl What {
+    /// About how many bytes it takes in an entry.
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Write { key, value, .. } => key.len() + value.len(),
+            Self::Couple { key, .. } => key.len(),
+            Self::End { .. } | Self::Retire { .. } => 0,
+        }
+    }
 }
 
 /// The content from an entry on of an own log that is about to be invalidated, or has to be written anew, at stamps of
@@ -46,7 +77,7 @@ pub(super) fn reissues(
     let (index, member) = state.member(log)?;
     // Of a log of which nothing stays also the dots that it took over: the logs that it retired count again then, or
     // are not there any more.
-    let whole = first == 0 && !wrong;
+    let whole = first == 0;
     let mut reissued = Vec::new();
     for collection in &state.collections {
         let Table::Dots(dots) = &collection.table else { continue };
@@ -87,7 +118,11 @@ pub(super) fn reissues(
             }
             Statement::Op(_, Op::Couple { key, weakens, instant }) => {
                 let id = CollectionId::from_bytes(id);
-                kept.push(Reissued { stamp, what: What::Couple { id, key: key.into(), weakens, instant } });
+                let said = entry.hlc.time();
+                kept.push(Reissued {
+                    stamp,
+                    what: What::Couple { id, key: key.into(), weakens, instant, said },
+                });
             }
             _ => {}
         });
@@ -99,6 +134,11 @@ pub(super) fn reissues(
             let incarnation = state.at(target).incarnation;
             Reissued { stamp, what: What::Retire { incarnation, below } }
         }));
+    }
+    if whole && wrong {
+        // Nobody else reads it before its time has come, so nobody here may either.
+        let retire = What::Retire { incarnation: opening.incarnation, below: member.to };
+        reissued.push(Reissued { stamp: None, what: retire });
     }
     (!reissued.is_empty()).then_some(((opening.agent, opening.topic), reissued))
 }
@@ -131,7 +171,8 @@ impl Reissue {
         self.reissued
     }
 
-    /// The next entry, given the state after the one before: as much of one stamp as fits.
+    /// The next entry, given the state after the one before: as much of one stamp as fits. One write alone always does; the
+    /// ends of more dots than go with it come in the entries after it.
     pub(crate) fn next(
         &mut self,
         (set, fold): (&LogSet, &Fold),
@@ -141,8 +182,14 @@ impl Reissue {
         let mut draft = Draft::default();
         while let Some(one) = self.reissued.get(self.at) {
             let stamp = one.stamp;
+            if !draft.is_empty() && draft.bytes() + one.what.bytes() > CHUNK_BYTES {
+                return Some(ReissueEntry { draft, stamp });
+            }
             self.at += 1;
-            put((set, fold), (topic, log), &one.what, stamp.map_or(now, |stamp| stamp.time()), &mut draft);
+            let at = stamp.map_or(now, |stamp| stamp.time());
+            let more = put((set, fold), (topic, log), &one.what, at, &mut draft);
+            let more = more.into_iter().map(|what| Reissued { stamp, what });
+            self.reissued.splice(self.at..self.at, more);
             let full = draft.bytes() > CHUNK_BYTES || draft.names_too_many();
             let last = self.reissued.get(self.at).is_none_or(|next| next.stamp != stamp);
             if full || last && !draft.is_empty() {
@@ -159,7 +206,8 @@ fn put(
     what: &What,
     at: Timestamp,
     draft: &mut Draft,
-) {
+) -> Vec<What> {
+    let mut more = Vec::new();
     match what {
         What::Write { id, key, value } => {
             // The dots that the agent's logs still have there are ended; those that others wrote meanwhile are not.
@@ -175,9 +223,17 @@ fn put(
                     }
                 }
             }
+            let rest: Vec<Ref> = ends.iter().skip(ENDS_MAX).copied().collect();
+            for ended in rest {
+                ends.remove(&ended);
+                more.push(What::End { id: id.clone(), ended });
+            }
             draft.write(id, key, Some(value), ends);
         }
-        What::Couple { id, key, weakens, instant } => {
+        What::Couple { id, key, weakens, instant, said } => {
+            // What was stated while the clock was ahead is worth as much now as it was to be then.
+            let moved = id.schema().filter(|_| *said > at).map(|schema| schema.moved(*instant, *said, at));
+            let instant = &moved.unwrap_or(*instant);
             let own = fold.topic(topic).and_then(|state| {
                 let (index, member) = state.member(log)?;
                 Some(stated(state, id, key, &member.agent, index, *weakens))
@@ -192,4 +248,5 @@ fn put(
         What::End { id, ended } => draft.end(id, *ended),
         What::Retire { incarnation, below } => draft.retire(*incarnation, *below),
     }
+    more
 }

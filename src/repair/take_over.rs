@@ -139,7 +139,11 @@ fn repeat((set, state): (&LogSet, &TopicState), member: &Member, now: Timestamp,
                     schema.admits(instant, entry.hlc.time()) && schema.amount_at(instant, now) > Units::ZERO
                 });
                 if alive {
-                    kept.push(Kept::Couple(id, key.into(), weakens, instant));
+                    // As in `reissue`, of one that was stated while the clock was ahead.
+                    let said = entry.hlc.time();
+                    let moved =
+                        id.schema().filter(|_| said > now).map(|schema| schema.moved(instant, said, now));
+                    kept.push(Kept::Couple(id, key.into(), weakens, moved.unwrap_or(instant)));
                 }
             }
             _ => {}

@@ -28,7 +28,7 @@ impl Replica {
     /// [`poll_transmit`](Self::poll_transmit) go out over it.
     ///
     /// State that local writers wrote while their clock was ahead is stamped anew first: nobody would take it before
-    /// its time. Events cannot be: they wait, and peers say so ([`Notice::Deferred`](crate::Notice)).
+    /// its time. Events cannot be: they wait at peers, and this host is told ([`Notice::EventsAhead`](crate::Notice)).
     ///
     /// # Errors
     ///

@@ -66,6 +66,10 @@ impl Replica {
             recovery,
         };
         replica.settle(now, Source::Host);
+        if replica.repair.recall(replica.store.logs()) {
+            replica.settle(now, Source::Host);
+        }
+        replica.repair.note_written(&mut replica.store);
         Ok(replica)
     }
 
@@ -120,8 +124,8 @@ impl Replica {
             // logs.
             set.logs().map(|log| *log.id()).filter(|log| set.is_local(log)).collect()
         };
-        let note = self.repair.note(&own);
-        self.store.snapshot(note.as_slice(), &self.sessions.marks())
+        let notes = self.repair.notes(&own);
+        self.store.snapshot(&notes, &self.sessions.marks())
     }
 
     /// The host has a snapshot on durable storage.

@@ -18,9 +18,10 @@ use consilience_sync::journal::RecordId;
 use consilience_sync::{AgentId, Change, Log, LogId, LogKind, LogOpening, NewEntry, SetError, Topic};
 
 use super::Replica;
-use super::error::{AppendEventError, CommitError};
+use super::error::CommitError;
 use crate::author::{Kept, OwnLog, pack};
 use crate::fold::Folded;
+use crate::notice::Obstacle;
 use crate::payload::Draft;
 use crate::repair::{Reissue, ReissuedEvent, Source, is_there, left_behind};
 
@@ -46,7 +47,10 @@ impl Replica {
                 continue;
             }
             if let Some(whose) = self.repair.state_waiting(&tried) {
-                let _ = self.reissue_state(&whose, now);
+                match self.reissue_state(&whose, now) {
+                    Ok(()) => self.notices.written_again(&whose),
+                    Err(error) => self.notices.not_written_again(&whose, obstacle(error)),
+                }
                 tried.insert(whose);
                 continue;
             }
@@ -99,7 +103,7 @@ impl Replica {
     }
 
     /// The log that a writer goes on with in a topic. If that is another one because its clock had been ahead, the live
-    /// content is queued to be stamped anew.
+    /// content is queued to be stamped anew; of events the host is told.
     pub(super) fn own_log(
         &mut self,
         agent: &AgentId,
@@ -108,11 +112,26 @@ impl Replica {
         now: Timestamp,
     ) -> Result<LogId, consilience_sync::OpenError> {
         let OwnLog { log, ahead } = self.author.own_log(&mut self.store, agent, topic, kind, now)?;
-        if let Some(ahead) = ahead {
-            self.repair.queue_reissue((self.store.logs(), &self.fold), &ahead, 0, true);
-            self.notices.restamped(*agent, topic.clone());
+        match (ahead, kind) {
+            (Some(ahead), LogKind::State) => {
+                self.repair.queue_reissue((self.store.logs(), &self.fold), &ahead, 0, true);
+                self.notices.restamped(*agent, topic.clone());
+            }
+            (Some(ahead), LogKind::Event) => self.tell_events_ahead(&ahead, now),
+            (None, _) => {}
         }
         Ok(log)
+    }
+
+    /// Tells the host of own events that others do not take yet.
+    pub(super) fn tell_events_ahead(&mut self, log: &LogId, now: Timestamp) {
+        let set = self.store.logs();
+        let latest = now.saturating_add_millis(set.limits().max_drift_ms);
+        let Some(held) = set.log(log) else { return };
+        let mut events = held.entries(held.start(), held.size());
+        if let Some(first) = events.find(|event| event.hlc.time() > latest) {
+            self.notices.events_ahead(held.opening(), log, first.seq);
+        }
     }
 
     /// Appends an own entry. It is not folded yet.
@@ -186,6 +205,8 @@ impl Replica {
                 self.repair.put_back_state(whose, reissue);
                 return Err(error);
             }
+            self.repair.written_again(self.store.logs(), &whose);
+            self.repair.note_written(&mut self.store);
             prepared = true;
         }
         if self.repair.has_met() {
@@ -228,35 +249,57 @@ impl Replica {
             return;
         }
         for (whose, events) in waiting {
+            let mut log = None;
             let mut events = events.into_iter();
-            while let Some(event) = events.next() {
-                if self.reissue_event(&whose, &event).is_err() {
+            let mut failed = None;
+            for event in events.by_ref() {
+                if let Err(error) = self.reissue_event(&whose, &event, &mut log) {
+                    failed = Some((event, error));
+                    break;
+                }
+            }
+            match failed {
+                None => self.notices.written_again(&whose),
+                Some((event, error)) => {
+                    self.notices.not_written_again(&whose, obstacle(error));
                     // Again when something happens.
                     let left: Vec<_> = core::iter::once(event).chain(events).collect();
                     self.repair.put_back_events(whose, left);
-                    break;
                 }
             }
         }
         self.fold_changes(Source::Host);
     }
 
+    /// Appends an event again, in the log that those before it went to, unless it is there.
     fn reissue_event(
         &mut self,
         (agent, topic): &(AgentId, Topic),
         event: &ReissuedEvent,
-    ) -> Result<(), AppendEventError> {
-        if !self.author.has(agent) {
-            return Err(AppendEventError::UnknownWriter);
-        }
+        log: &mut Option<LogId>,
+    ) -> Result<(), CommitError> {
         if is_there((self.store.logs(), &self.fold), (agent, topic), event) {
             return Ok(());
         }
-        let log = self.own_log(agent, topic, LogKind::Event, self.repair.now())?;
+        let log = match *log {
+            Some(log) => log,
+            None => *log.insert(self.own_log(agent, topic, LogKind::Event, self.repair.now())?),
+        };
         let base = self.store.logs().log(&log).map_or(0, Log::base);
         let entry =
             |hlc| NewEntry { base, citations: &event.citations, ..NewEntry::new(hlc, &event.payload) };
         self.append(&log, Stamp::Again(event.hlc), entry)?;
         Ok(())
+    }
+}
+
+/// The reason for which content is not written again, for the host.
+fn obstacle(error: CommitError) -> Obstacle {
+    match error {
+        CommitError::TooLarge(error) => Obstacle::TooLarge(error),
+        CommitError::Open(error) => Obstacle::Open(error),
+        CommitError::Append(error) => Obstacle::Append(error),
+        // Neither comes up for content that a log had.
+        CommitError::UnknownWriter | CommitError::Topic(_) => Obstacle::Append(SetError::Unknown),
     }
 }

@@ -46,12 +46,17 @@ impl Replica {
     }
 
     /// Has those writers whose last stamps others would not take yet go on in their next incarnation, with their live
-    /// content stamped anew.
+    /// content stamped anew; and tells of events that others would not take yet.
     pub(super) fn restamp_ahead(&mut self, now: Timestamp) {
         let ahead = self.author.ahead(self.store.logs(), now);
-        for (agent, topic) in &ahead {
-            // Where that is not possible now, the writer's next write tells.
-            let _ = self.own_log(agent, topic, LogKind::State, now);
+        for (agent, topic, kind) in &ahead {
+            match (kind, self.author.log(agent, topic, *kind)) {
+                (LogKind::Event, Some(log)) => self.tell_events_ahead(&log, now),
+                // Where that is not possible now, the writer's next write tells.
+                _ => {
+                    let _ = self.own_log(agent, topic, *kind, now);
+                }
+            }
         }
         if !ahead.is_empty() {
             self.settle(now, Source::Host);

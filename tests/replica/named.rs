@@ -348,7 +348,7 @@ fn a_writer_whose_clock_was_ahead_restamps_before_it_meets_anybody() {
 }
 
 /// Two processes with the same storage: both go on, and the log is forked.
-fn clones() -> (Node, Node, Node) {
+pub(crate) fn clones() -> (Node, Node, Node) {
     let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
     ada.set("common", "c", at(1));
     ada.tell(&mut bob, at(2));

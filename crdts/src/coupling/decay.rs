@@ -144,6 +144,13 @@ impl CouplingSchema {
         z.saturating_sub(self.tau(stamp)) <= self.span
     }
 
+    /// The instant at which a contribution ends that amounts to as much at `to` as the one that ends at `z` does at `from`:
+    /// what it should have been where the clock said `from` and it was `to`. Not below 0, the epoch; saturates.
+    #[must_use]
+    pub fn moved(&self, z: u64, from: Timestamp, to: Timestamp) -> u64 {
+        z.saturating_sub(self.tau(from)).saturating_add(self.tau(to))
+    }
+
     /// The amount at `now` of a contribution that ends at the instant `z` (half-lives since the epoch, Q40.24), rounded
     /// down: at most 2⁸ caps, and 0 from the instant on. The floor only counts where contributions are summed up and
     /// read.

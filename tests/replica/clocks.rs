@@ -1,0 +1,122 @@
+//! Writers whose clocks were ahead: what others do not take yet is told, and once the clock is right all read the same.
+
+use consilience::crdts::Units;
+use consilience::sync::session::SessionOptions;
+use consilience::{Notice, Transaction};
+
+use super::world::{How, Node, TOPIC, at, schema};
+
+const DAY: u64 = 24 * 3_600_000;
+/// By so much a clock is ahead.
+const AHEAD: u64 = 3_650 * DAY;
+
+fn trust(node: &Node, ms: u64) -> Units {
+    node.replica.topic(TOPIC).unwrap().coupling("trust", schema()).value("eve", at(ms))
+}
+
+fn about(found: Units, expected: u32) {
+    let (found, expected) = (found.to_bits(), Units::new(expected).to_bits());
+    assert!(found.abs_diff(expected) <= expected / 1_000, "{found} {expected}");
+}
+
+/// What a collection of each kind is given.
+fn write(node: &mut Node, kind: usize, ms: u64) {
+    node.write(at(ms), |tx: &mut Transaction<'_>| match kind {
+        0 => tx.map("tasks").set("k", "v").unwrap(),
+        1 => tx.set("members").insert("eve").unwrap(),
+        2 => tx.coupling("trust", schema()).strengthen("eve", Units::new(8)).unwrap(),
+        _ => {
+            tx.coupling("trust", schema()).strengthen("eve", Units::new(20)).unwrap();
+            tx.coupling("trust", schema()).weaken("eve", Units::new(12)).unwrap();
+        }
+    });
+    node.store();
+}
+
+#[test]
+fn what_was_written_while_the_clock_was_ahead_reads_the_same_everywhere_once_it_is_right() {
+    for kind in 0..4 {
+        for (met, reopened, writes) in [
+            (false, false, false),
+            (true, false, false),
+            (true, true, false),
+            (false, true, true),
+            (true, false, true),
+        ] {
+            let name = format!("kind {kind}, {met}, {reopened}, {writes}");
+            let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+            bob.set("early", "kept", at(1));
+            if met {
+                bob.tell(&mut ada, at(2));
+                ada.tell(&mut bob, at(2));
+            }
+            write(&mut bob, kind, AHEAD);
+            bob.tell(&mut ada, at(5));
+            assert!(ada.notices().iter().any(|notice| matches!(notice, Notice::Deferred { .. })), "{name}");
+            // The clock is set right.
+            if reopened {
+                bob = Node::open(1, 6, bob.disk(), How::Resumed, at(10));
+            }
+            if writes {
+                bob.set("late", "too", at(10));
+            } else {
+                bob.replica.connect(bob.writer, SessionOptions::dial(), at(10)).unwrap();
+                bob.store();
+            }
+            let told = bob.notices();
+            assert!(told.iter().any(|notice| matches!(notice, Notice::Restamped { .. })), "{name}: {told:?}");
+            bob.tell(&mut ada, at(20));
+            ada.tell(&mut bob, at(20));
+            assert_eq!(ada.state(), bob.state(), "{name}");
+            for node in [&ada, &bob] {
+                let there = node.replica.topic(TOPIC).unwrap();
+                match kind {
+                    0 => assert_eq!(node.get("k").as_deref(), Some("v"), "{name}"),
+                    1 => assert!(there.set("members").contains("eve"), "{name}"),
+                    _ => about(trust(node, 20), 8),
+                }
+                assert_eq!(node.get("early").as_deref(), Some("kept"), "{name}");
+            }
+            // And also when the time has come.
+            for node in [&mut ada, &mut bob] {
+                node.replica.handle_timeout(at(AHEAD + DAY));
+                node.store();
+            }
+            assert_eq!(ada.state(), bob.state(), "{name}: later");
+        }
+    }
+}
+
+#[test]
+fn events_of_a_clock_that_was_ahead_are_told_to_their_writer() {
+    for (reopened, appends) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut bob = Node::fresh(1, 2);
+        bob.event("early", 1);
+        bob.event("ahead", AHEAD);
+        bob.event("behind it", AHEAD + 1);
+        bob.notices();
+        if reopened {
+            bob = Node::open(1, 6, bob.disk(), How::Resumed, at(10));
+        }
+        let name = format!("{reopened}, {appends}");
+        for round in 0..3 {
+            if appends {
+                bob.event("late", 11 + round);
+            } else {
+                bob.replica.connect(bob.writer, SessionOptions::dial(), at(11 + round)).unwrap();
+            }
+            let told = bob.notices();
+            let of = told.iter().filter_map(|notice| match notice {
+                Notice::EventsAhead { log, from } => Some((log.agent, *from)),
+                _ => None,
+            });
+            let expected = if round == 0 { vec![(bob.writer.id(), 1)] } else { Vec::new() };
+            assert_eq!(of.collect::<Vec<_>>(), expected, "{name}, round {round}: {told:?}");
+        }
+        // What others take of it.
+        let mut ada = Node::fresh(0, 1);
+        bob.tell(&mut ada, at(20));
+        assert_eq!(ada.events().iter().filter(|event| *event == "ahead").count(), 0, "{name}");
+        assert_eq!(ada.events().iter().filter(|event| *event == "early").count(), 1, "{name}");
+    }
+}
