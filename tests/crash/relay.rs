@@ -50,11 +50,13 @@ pub enum Step {
     Resume,
     /// The same, as if from a backup.
     Restore,
+    /// The time for which entries of forks are kept passes.
+    Expire,
 }
 
 use Step::*;
 
-const STEPS: [Step; 78] = [
+const STEPS: [Step; 87] = [
     Set(ADA, "a"),
     Event(ADA),
     Meet(ADA),
@@ -137,6 +139,16 @@ const STEPS: [Step; 78] = [
     Sync,
     Set(BOB, "d"),
     Meet(BOB),
+    Write,
+    // The entries of the forked logs go, in memory at once and in storage with the next snapshot.
+    Expire,
+    Set(ADA, "e"),
+    Meet(ADA),
+    Write,
+    Sync,
+    Snapshot,
+    Meet(CAROL),
+    Write,
 ];
 
 /// What a relay holds of a log.
@@ -328,6 +340,13 @@ impl Watch for Watched {
             }
             Break(agent, frames) => {
                 self.meet(agent, frames);
+            }
+            Expire => {
+                let held = |relay: &Relay| relay.logs().stats().bytes;
+                let before = held(&self.relay);
+                self.ms += Limits::default().invalid_keep_ms + 1_000;
+                self.relay.handle_timeout(at(self.ms));
+                assert!(held(&self.relay) < before, "{step:?}: nothing went");
             }
             Write | Sync | Snapshot | Compact | Resume | Restore => {}
         }
