@@ -71,7 +71,7 @@ fn command(args: &[String]) -> Result<bool, String> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["full", ..] => Ok(report::full(100_000, json, threads)),
-        ["quick", ..] => Ok(report::full(2_000, json, threads)),
+        ["quick", ..] => Ok(report::full(4_000, json, threads)),
         ["scenarios"] => Ok(scenarios::all()),
         ["ablations", ..] => Ok(report::ablations(threads)),
         ["run", rule, mode, count, ref rest @ ..] => {
