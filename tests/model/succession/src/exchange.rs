@@ -6,7 +6,6 @@ use crate::coverage::Feature;
 use crate::facts::Cut;
 use crate::log::{Copy, Log};
 use crate::replica::{Replica, Taken};
-use crate::rule::Clause;
 use crate::world::World;
 
 #[derive(Clone, Copy)]
@@ -106,7 +105,7 @@ impl World<'_> {
         let mut taken = to.take(log, part);
         if taken == Taken::Nothing {
             let held = to.offer(&log).filter(|_| to.accepts_forks(&log));
-            if let Some(size) = held.and_then(|held| held.contradicts(whole, to.rule.has(Clause::Peaks))) {
+            if let Some(size) = held.and_then(|held| held.contradicts(whole, to.rule.sight())) {
                 taken = Taken::Forked(size);
             }
         }
@@ -127,8 +126,8 @@ impl World<'_> {
             return;
         }
         let [a, b] = branches else { return };
-        let Some(least) = a.first_difference(b) else { return };
-        let most = a.contradicts(b, true).unwrap_or(least);
+        let Some(least) = a.first_difference(b, to.rule.sight()) else { return };
+        let most = a.contradicts(b, to.rule.sight()).unwrap_or(least);
         let size = if self.tape.percent(50) { least } else { most };
         to.fork_events(log, Cut { end: size - 1, floor: a.base().max(b.base()) });
     }

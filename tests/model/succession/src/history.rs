@@ -366,6 +366,8 @@ impl Run<'_, '_> {
     fn state_fact(&mut self) -> Outcome {
         let at = self.any();
         let replica = &mut self.replicas[at];
+        // What was appended before a fact was signed is durable (18).
+        replica.sign();
         if self.world.tape.percent(60) {
             let own = |log: &&Log| log.events && log.agent == replica.agent && log.inc < replica.inc;
             let earlier: Vec<Log> = replica.copies.keys().filter(own).copied().collect();
@@ -385,9 +387,6 @@ impl Run<'_, '_> {
             return Ok(());
         }
         let agent = agents[self.world.tape.below(agents.len())];
-        if agent == replica.agent {
-            replica.sign();
-        }
         let mut closing = Closing::default();
         for (log, copy) in replica.copies.iter().filter(|(log, _)| log.agent == agent) {
             let counts = log.events || replica.verdict(agent).is_some_and(|v| v.says(log.inc).is_some());

@@ -125,6 +125,18 @@ fn sums(size: u16) -> impl Iterator<Item = u16> {
     (0..16).rev().filter(move |bit| size & (1 << bit) != 0).map(move |bit| size >> bit << bit)
 }
 
+/// At which sizes a copy knows its roots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sight {
+    /// From its start on.
+    Overlap,
+    /// And where the peaks at its start give one (clause 4).
+    Peaks,
+    /// And at each size that a retained entry's base passes, as if that entry stated these roots. Not in the rule: to
+    /// measure how many more forks show for so many bytes.
+    Passed,
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Copy {
     pub start: u16,
@@ -179,20 +191,28 @@ impl Copy {
     }
 
     /// The root at a size, if this copy knows it.
-    pub fn known(&self, size: u16, by_peaks: bool) -> Option<u64> {
+    pub fn known(&self, size: u16, sight: Sight) -> Option<u64> {
         if size >= self.start {
             return (size <= self.size()).then(|| self.link(size));
         }
-        if !by_peaks {
+        if sight == Sight::Overlap {
             return None;
+        }
+        if sight == Sight::Passed {
+            let passes = |entry: &Rc<Entry>| {
+                entry.before.as_ref().is_some_and(|before| before.base <= size && size <= entry.base)
+            };
+            if self.entries.iter().any(passes) {
+                return Some(self.truth(size));
+            }
         }
         if size == 0 { Some(0) } else { self.peaks.iter().find(|(at, _)| *at == size).map(|(_, link)| *link) }
     }
 
     /// The greatest size at which both know a root, if these roots differ: then the log is forked.
-    pub fn contradicts(&self, other: &Self, by_peaks: bool) -> Option<u16> {
+    pub fn contradicts(&self, other: &Self, sight: Sight) -> Option<u16> {
         for size in (0..=self.size().min(other.size())).rev() {
-            if let (Some(a), Some(b)) = (self.known(size, by_peaks), other.known(size, by_peaks)) {
+            if let (Some(a), Some(b)) = (self.known(size, sight), other.known(size, sight)) {
                 return (a != b).then_some(size);
             }
         }
@@ -200,9 +220,9 @@ impl Copy {
     }
 
     /// The least size at which both know a root and these differ.
-    pub fn first_difference(&self, other: &Self) -> Option<u16> {
+    pub fn first_difference(&self, other: &Self, sight: Sight) -> Option<u16> {
         (0..=self.size().min(other.size())).find(|size| {
-            matches!((self.known(*size, true), other.known(*size, true)), (Some(a), Some(b)) if a != b)
+            matches!((self.known(*size, sight), other.known(*size, sight)), (Some(a), Some(b)) if a != b)
         })
     }
 
@@ -211,7 +231,8 @@ impl Copy {
         if base <= self.start {
             return;
         }
-        self.peaks = sums(base).filter_map(|size| self.known(size, true).map(|link| (size, link))).collect();
+        self.peaks =
+            sums(base).filter_map(|size| self.known(size, Sight::Peaks).map(|link| (size, link))).collect();
         self.entries.drain(..(base - self.start) as usize);
         self.start = base;
     }

@@ -44,7 +44,8 @@ usage: succession full [--json] [--threads N]      a million histories in all mo
        succession run RULE MODE COUNT [FIRST]      histories of one mode, from a seed on
        succession shrink RULE MODE SEED            the smallest history that fails like this one, step by step
        succession bound [RULE] [STARTS]            what a peer keeps of an agent that is started so often
-RULE is rd, today, or rd and clauses to leave out (rd-kill-names); MODE is none, all, or joined by + of
+RULE is rd, today, rdp (rd, and forks that roots in entries would show), or rd and clauses to leave out (rd-kill-names);
+MODE is none, all, or joined by + of
 liar liars fork loss backup unsaid days quota purge facts final";
 
 fn main() -> ExitCode {
@@ -70,7 +71,7 @@ fn command(args: &[String]) -> Result<bool, String> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["full", ..] => Ok(report::full(100_000, json, threads)),
-        ["quick", ..] => Ok(report::full(2_000, json, threads)),
+        ["quick", ..] => Ok(report::full(4_000, json, threads)),
         ["scenarios"] => Ok(scenarios::all()),
         ["ablations", ..] => Ok(report::ablations(threads)),
         ["run", rule, mode, count, ref rest @ ..] => {

@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use crate::facts::{Closing, Cut, Facts};
-use crate::log::{Copy, Dot, Item, Log, Name, listing};
+use crate::log::{Copy, Dot, Item, Log, Name, Sight, listing};
 use crate::rule::{Clause, Rule};
 use crate::state::State;
 use crate::verdict::Verdict;
@@ -334,9 +334,8 @@ impl Replica {
             self.outrun |= taken == Taken::Changed && log.inc == self.inc;
             return taken;
         };
-        let peaks = self.rule.has(Clause::Peaks);
         if signed.size() > 0
-            && let Some(size) = signed.contradicts(given, peaks)
+            && let Some(size) = signed.contradicts(given, self.rule.sight())
         {
             return Taken::Forked(size);
         }
@@ -346,7 +345,7 @@ impl Replica {
         let tail = &self.copies[&log];
         let size = tail.size().min(given.size());
         // The owner still has what its unsigned entries pass (13), so it can compare at any size.
-        let alike = given.known(size, true).is_some_and(|root| root == tail.truth(size));
+        let alike = given.known(size, Sight::Peaks).is_some_and(|root| root == tail.truth(size));
         self.outrun |= log.inc == self.inc;
         if alike && given.size() >= tail.size() {
             self.signed.remove(&log);
@@ -402,7 +401,7 @@ impl Replica {
         }
         let pinned = self.departed(log.agent) && self.rule.has(Clause::PinFork);
         if let Some(held) = self.copies.get(&log) {
-            if let Some(size) = held.contradicts(given, self.rule.has(Clause::Peaks)) {
+            if let Some(size) = held.contradicts(given, self.rule.sight()) {
                 return if pinned { Taken::Nothing } else { Taken::Forked(size) };
             }
             if given.size() <= held.size() {
@@ -438,7 +437,11 @@ impl Replica {
     /// Entries that do not follow on what is held wait until they are a whole copy; true if they are.
     fn stage(&mut self, log: Log, rest: Copy) -> bool {
         let mut staged = match self.staged.remove(&log) {
-            Some(staged) if staged.start == rest.start && staged.contradicts(&rest, true).is_none() => staged,
+            Some(staged)
+                if staged.start == rest.start && staged.contradicts(&rest, Sight::Peaks).is_none() =>
+            {
+                staged
+            }
             _ => rest.first(0),
         };
         let known = staged.entries.len().min(rest.entries.len());

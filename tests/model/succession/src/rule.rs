@@ -2,6 +2,8 @@
 //!
 //! `docs/decisions/succession.md` is the rule in words; numbers of clauses in comments are those of its list.
 
+use crate::log::Sight;
+
 /// A clause that an ablation leaves out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Clause {
@@ -83,15 +85,18 @@ pub const CLAUSES: [(Clause, &str); 23] = [
 pub struct Rule {
     /// The rule before this one: retirements with floors, positions and timers, and all heads in the root.
     pub today: bool,
+    /// Beyond the rule: see [`Sight::Passed`].
+    passed: bool,
     off: u32,
 }
 
 impl Rule {
-    /// `rd`, `today`, or `rd` and clauses to leave out: `rd-kill-names`.
+    /// `rd`, `today`, `rd` and clauses to leave out (`rd-kill-names`), or `rdp`: see [`Sight::Passed`].
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut parts = text.split('-');
         let mut rule = match parts.next() {
             Some("rd") => Self::default(),
+            Some("rdp") => Self { passed: true, ..Self::default() },
             Some("today") => Self::today(),
             _ => return Err(format!("no such rule: {text}")),
         };
@@ -104,7 +109,15 @@ impl Rule {
     }
 
     pub const fn today() -> Self {
-        Self { today: true, off: 0 }
+        Self { today: true, passed: false, off: 0 }
+    }
+
+    pub const fn sight(self) -> Sight {
+        match (self.passed, self.has(Clause::Peaks)) {
+            (true, _) => Sight::Passed,
+            (false, true) => Sight::Peaks,
+            (false, false) => Sight::Overlap,
+        }
     }
 
     pub const fn has(self, clause: Clause) -> bool {
