@@ -145,11 +145,6 @@ pub(super) fn reissues(
         let close = What::Close { incarnation: opening.incarnation, below: member.to };
         reissued.push(Reissued { stamp: None, what: close });
     }
-    if whole && wrong {
-        // Nobody else reads it before its time has come, so nobody here may either.
-        let retire = What::Retire { incarnation: opening.incarnation, below: member.to };
-        reissued.push(Reissued { stamp: None, what: retire });
-    }
     (!reissued.is_empty()).then_some(((opening.agent, opening.topic), reissued))
 }
 

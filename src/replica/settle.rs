@@ -251,7 +251,7 @@ impl Replica {
             let mut log = None;
             let mut events = events.into_iter();
             let mut failed = None;
-            while let Some(event) = events.next() {
+            for event in events.by_ref() {
                 if let Err(error) = self.reissue_event(&whose, &event, &mut log) {
                     failed = Some((event, error));
                     break;
