@@ -104,7 +104,11 @@ fn one_bundle_brings_all_of_an_agent_that_took_its_earlier_logs_over() {
         bob.replica.handle_timeout(at(40 * DAY));
         bob.store();
         let old = bob.replica.logs().logs().filter(|log| log.opening().agent != bob.writer.id());
-        assert_eq!(old.filter(|log| log.opening().kind == LogKind::State).count(), 1, "the last of them alone");
+        assert_eq!(
+            old.filter(|log| log.opening().kind == LogKind::State).count(),
+            1,
+            "the last of them alone"
+        );
         let mut bundle = bob.replica.export_bundle(|_| true, None, at(40 * DAY)).unwrap();
         // Whole, and with a fault behind the last part.
         for whole in [true, false] {

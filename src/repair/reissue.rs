@@ -97,9 +97,7 @@ pub(super) fn reissues(
     let goes = |dot: Dot| match going {
         Going::Agent => state.member_of(&dot.actor).is_some_and(|(_, origin)| origin.agent == member.agent),
         Going::Statements => false,
-        Going::From(_) | Going::WronglyStamped => {
-            dot.actor == member.actor && seq_of(dot.counter) >= first
-        }
+        Going::From(_) | Going::WronglyStamped => dot.actor == member.actor && seq_of(dot.counter) >= first,
     };
     let mut reissued = Vec::new();
     for collection in &state.collections {

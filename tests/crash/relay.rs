@@ -173,7 +173,10 @@ fn view(relay: &Relay) -> View {
         let evidence = logs.evidence(log.id()).map(|evidence| evidence.as_bytes().to_vec());
         let held = log.held().map(|(from, to)| (from.max(counts.0), to)).filter(|(from, to)| from < to);
         let held = held.filter(|_| evidence.is_none()).collect();
-        (*log.id(), Held { opening: log.opening().clone(), counts, root: log.root_at(counts.1), held, evidence })
+        (
+            *log.id(),
+            Held { opening: log.opening().clone(), counts, root: log.root_at(counts.1), held, evidence },
+        )
     });
     held.collect()
 }

@@ -1,7 +1,7 @@
 //! The promises about restarts and incarnations, one by one.
 
-use consilience::journal::{JournalItem, recover};
 use consilience::crdts::Hlc;
+use consilience::journal::{JournalItem, recover};
 use consilience::sync::{
     Admission, Entry, Incarnation, Limits, LogId, LogKind, LogOpening, LogStore, NewEntry, Signer,
 };

@@ -180,9 +180,11 @@ impl LogSet {
     /// Decides which logs of a succession count, latest incarnation first: each depends on later ones alone.
     fn decide_all(&mut self, whose: &(AgentId, Topic)) {
         let Some(succession) = self.successions.get_mut(whose) else { return };
-        let forked = succession.logs.iter().rev().find(|(_, log)| {
-            self.slots.get(*log).is_some_and(|slot| slot.evidence.is_some())
-        });
+        let forked = succession
+            .logs
+            .iter()
+            .rev()
+            .find(|(_, log)| self.slots.get(*log).is_some_and(|slot| slot.evidence.is_some()));
         let mut alive_from = forked.map(|(incarnation, _)| *incarnation);
         let mut closed: BTreeMap<Incarnation, u64> = BTreeMap::new();
         let mut changed = Vec::new();

@@ -32,14 +32,8 @@ struct Rules {
     removes: bool,
 }
 
-const HONEST: Rules = Rules {
-    clones: false,
-    unsigned: true,
-    future: true,
-    bases: true,
-    discards: true,
-    removes: true,
-};
+const HONEST: Rules =
+    Rules { clones: false, unsigned: true, future: true, bases: true, discards: true, removes: true };
 
 struct Writer {
     log: LogId,
@@ -324,4 +318,3 @@ fn histories_with_clones_end_alike() {
 fn histories_of_signed_clones_end_alike() {
     run(80, Rules { clones: true, discards: false, unsigned: false, ..HONEST });
 }
-

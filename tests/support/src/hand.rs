@@ -3,8 +3,8 @@
 use consilience_crdts::{CouplingSchema, Hlc, Timestamp};
 use consilience_sync::codec::put_varint;
 use consilience_sync::{
-    Answer, Closure, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry, RangeForm,
-    Signer, Want,
+    Answer, Closure, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening, LogSet, MeshId, NewEntry,
+    RangeForm, Signer, Want,
 };
 
 use crate::replicas::{keys, mesh, topic};

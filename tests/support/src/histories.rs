@@ -26,8 +26,7 @@ pub struct Rules {
 }
 
 /// No clones.
-pub const HONEST: Rules =
-    Rules { steps: 120, kind: None, clones: false, bases: true, future: true };
+pub const HONEST: Rules = Rules { steps: 120, kind: None, clones: false, bases: true, future: true };
 
 /// The writer of one log.
 #[derive(Debug)]
