@@ -350,6 +350,11 @@ impl Log {
         self.run.stated(from, to)
     }
 
+    /// Whether any entry that is here closes other logs.
+    pub(crate) fn closes(&self) -> bool {
+        !self.stated(0, u64::MAX).is_empty()
+    }
+
     /// The hash of the entry with this number.
     #[must_use]
     pub fn leaf(&self, seq: u64) -> Option<Hash> {

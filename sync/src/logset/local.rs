@@ -94,6 +94,7 @@ impl LogSet {
         }
         let head = slot.log.sign_head_at(size, signer, now)?;
         self.heads.touch(log);
+        self.settle_closures(log);
         Ok(head)
     }
 

@@ -89,6 +89,8 @@ pub(super) struct Slot {
     /// Below which number later incarnations that count have closed it.
     pub(super) closed_below: u64,
     pub(super) dead: bool,
+    /// Whether the entries that say so are signed. Unsigned ones may yet be taken back, and nobody else has heard of them.
+    pub(super) is_settled: bool,
     pub(super) statements: Statements,
     /// Its local writer goes on in another log.
     pub(super) is_left: bool,
@@ -117,6 +119,7 @@ impl Slot {
             standing: Standing::Counts,
             closed_below: 0,
             dead: false,
+            is_settled: false,
             statements: Statements::default(),
             is_left: false,
             generation: 0,
@@ -190,6 +193,11 @@ impl Slot {
         self.statements.refresh(&self.log, range, self.generation)
     }
 
+    /// Whether it says something of earlier incarnations that is not signed yet.
+    pub(super) fn says_unsigned(&self) -> bool {
+        self.local && !self.log.stated(self.log.signed_size(), u64::MAX).is_empty()
+    }
+
     /// Whether nobody needs anything of it: nothing of it counts, no more of it is on its way, and no local writer may go
     /// on with it or has yet to sign some of it.
     pub(super) fn is_over(&self) -> bool {
@@ -201,7 +209,7 @@ impl Slot {
                     && self.evidence.is_none()
             }
         };
-        over && (!self.local || self.is_left) && !self.log.has_unsigned() && !self.owes()
+        over && self.is_settled && (!self.local || self.is_left) && !self.log.has_unsigned() && !self.owes()
     }
 
     /// How much of it counts for others, and the root over that. Nothing, where the root is not known: a size alone

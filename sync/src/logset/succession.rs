@@ -177,6 +177,14 @@ impl LogSet {
         self.decide_all(&whose);
     }
 
+    /// Takes in that entries of a local writer's log are signed now, which may have closed others.
+    pub(super) fn settle_closures(&mut self, log: &LogId) {
+        let closes = self.slots.get(log).is_some_and(|slot| slot.log.closes());
+        if let Some(whose) = self.succession_of(log).filter(|_| closes) {
+            self.decide_all(&whose);
+        }
+    }
+
     /// Decides which logs of a succession count, latest incarnation first: each depends on later ones alone.
     fn decide_all(&mut self, whose: &(AgentId, Topic)) {
         let Some(succession) = self.successions.get_mut(whose) else { return };
@@ -188,15 +196,18 @@ impl LogSet {
         let mut alive_from = forked.map(|(incarnation, _)| *incarnation);
         let mut closed: BTreeMap<Incarnation, u64> = BTreeMap::new();
         let mut changed = Vec::new();
+        let mut is_settled = true;
         for (incarnation, log) in succession.logs.iter().rev() {
             let Some(slot) = self.slots.get_mut(log) else { continue };
             slot.closed_below = closed.get(incarnation).copied().unwrap_or(0);
             slot.dead = alive_from.is_some_and(|first| *incarnation < first);
             let standing = slot.standing_at(slot.closed_below);
-            if standing != slot.standing() {
+            if standing != slot.standing() || is_settled != slot.is_settled {
                 slot.set_standing(standing);
+                slot.is_settled = is_settled;
                 changed.push(*log);
             }
+            is_settled &= !slot.says_unsigned();
             if standing == Standing::Counts && !slot.is_invalid() {
                 for (target, below) in &slot.statements.closures {
                     let most = closed.entry(*target).or_default();
