@@ -282,13 +282,32 @@ impl Replica {
         }
         let log = match *log {
             Some(log) => log,
-            None => *log.insert(self.own_log(agent, topic, LogKind::Event, self.repair.now())?),
+            None => *log.insert(self.log_for_again(agent, topic, event.hlc)?),
         };
         let base = self.store.logs().log(&log).map_or(0, Log::base);
         let ReissuedEvent { epoch, citations, payload, .. } = event;
         let entry = |hlc| NewEntry { base, epoch: *epoch, citations, ..NewEntry::new(hlc, payload) };
         self.append(&log, Stamp::Again(event.hlc), entry)?;
         Ok(())
+    }
+}
+
+impl Replica {
+    /// The log in which a writer's events are appended again, the first of them with this stamp: where the writer has gone on
+    /// with later stamps, a further one, so that they keep their places among others.
+    fn log_for_again(
+        &mut self,
+        agent: &AgentId,
+        topic: &Topic,
+        first: Hlc,
+    ) -> Result<LogId, consilience_sync::OpenError> {
+        let now = self.repair.now();
+        let log = self.own_log(agent, topic, LogKind::Event, now)?;
+        if self.store.logs().log(&log).is_none_or(|log| log.last_hlc() < first) {
+            return Ok(log);
+        }
+        self.author.leave(agent, &log);
+        self.own_log(agent, topic, LogKind::Event, now)
     }
 }
 

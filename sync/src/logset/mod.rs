@@ -59,6 +59,8 @@ pub struct LogSet {
     changes: u64,
     /// The log whose change was polled last: the entries of that change may go.
     polled: Option<LogId>,
+    /// Logs that were dropped since they do not count, for the journal.
+    over: Vec<LogId>,
     waiting: BTreeSet<(Hlc, LogId)>,
     invalid: BTreeSet<(Timestamp, LogId)>,
     late: usize,
@@ -84,6 +86,7 @@ impl LogSet {
             changed: BTreeMap::new(),
             changes: 0,
             polled: None,
+            over: Vec::new(),
             waiting: BTreeSet::new(),
             invalid: BTreeSet::new(),
             late: 0,
@@ -549,12 +552,18 @@ impl LogSet {
         None
     }
 
+    /// The logs that were dropped since the last call, because nothing of them counts.
+    pub(crate) fn take_dropped(&mut self) -> Vec<LogId> {
+        core::mem::take(&mut self.over)
+    }
+
     /// Drops the entries of a log that nobody needs, now that the caller has acknowledged its changes; and the log, if
     /// nothing of it counts.
     fn drop_acknowledged(&mut self, log: &LogId) {
         let Some(slot) = self.slots.get_mut(log) else { return };
         if slot.is_over() {
             self.remove(log);
+            self.over.push(*log);
         } else {
             self.freed += slot.drop_acknowledged();
         }

@@ -236,7 +236,12 @@ impl LogStore {
     /// The next change of the logs for a fold; see [`LogSet::poll_change`]. A host that does not fold polls as well,
     /// until there is none: entries that were given up go only then.
     pub fn poll_change(&mut self) -> Option<Change> {
-        self.set.poll_change()
+        let change = self.set.poll_change();
+        for log in self.set.take_dropped() {
+            self.record(&JournalItem::Forgotten { log });
+            self.forget_own(&log);
+        }
+        change
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do, if ever.

@@ -115,10 +115,6 @@ impl Node for RelayNode {
         self.store.close().map_err(text)
     }
 
-    fn close(self) -> Result<(), String> {
-        self.store.close().map_err(text)
-    }
-
     fn restored_entries(&self) -> u64 {
         self.restored_entries
     }
