@@ -4,7 +4,8 @@
 
 use consilience_base::Timestamp;
 
-use super::slot::{Slot, Standing};
+use super::slot::Slot;
+use super::statements::Standing;
 use super::{LogSet, OpenError, SetError};
 use crate::identity::{LogId, LogOpening, Signer};
 use crate::log::{AppendError, NewEntry, SignedHead};
@@ -52,7 +53,7 @@ impl LogSet {
             return Err(AppendError::NotWritable.into());
         }
         // Closures in entries that the base gives up would be taken back with them.
-        let (closures, last_final) = slot.statements.repeated(&slot.log, entry);
+        let (closures, last_final) = slot.succession.statements.repeated(&slot.log, entry);
         let entry = NewEntry { closures: &closures, last_final, ..*entry };
         let seq = slot.log.append(&entry)?;
         self.note(log);

@@ -17,6 +17,7 @@ mod offer;
 mod outcome;
 mod replay;
 mod slot;
+mod statements;
 mod succession;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -39,7 +40,8 @@ use crate::log::{
     UncheckedEvidence, Want,
 };
 use heads::Heads;
-use slot::{Slot, Standing};
+use slot::Slot;
+use statements::Standing;
 use succession::Succession;
 
 /// The logs of one replica or relay.
@@ -57,10 +59,7 @@ pub struct LogSet {
     /// rises, so that one can be taken out without a look at the others.
     changed: BTreeMap<u64, LogId>,
     changes: u64,
-    /// The log whose change was polled last: the entries of that change may go.
-    polled: Option<LogId>,
-    /// Logs that were dropped since they do not count, for the journal.
-    over: Vec<LogId>,
+    polled: Polled,
     waiting: BTreeSet<(Hlc, LogId)>,
     invalid: BTreeSet<(Timestamp, LogId)>,
     late: usize,
@@ -69,6 +68,15 @@ pub struct LogSet {
     freed: u64,
     /// The latest time that was passed in.
     now: Timestamp,
+}
+
+/// What follows from the changes that were polled.
+#[derive(Clone, Debug, Default)]
+struct Polled {
+    /// The log whose change was polled last: the entries of that change may go.
+    log: Option<LogId>,
+    /// Logs that were dropped because nothing of them counts, for the journal.
+    dropped: Vec<LogId>,
 }
 
 impl LogSet {
@@ -85,8 +93,7 @@ impl LogSet {
             agents: BTreeMap::new(),
             changed: BTreeMap::new(),
             changes: 0,
-            polled: None,
-            over: Vec::new(),
+            polled: Polled::default(),
             waiting: BTreeSet::new(),
             invalid: BTreeSet::new(),
             late: 0,
@@ -407,7 +414,8 @@ impl LogSet {
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
         let forked_at = self.check_open(log)?;
-        let closed = self.slots.get(log).filter(|slot| !slot.local).map_or(0, |slot| slot.closed_below);
+        let closed =
+            self.slots.get(log).filter(|slot| !slot.local).map_or(0, |slot| slot.succession.closed_below);
         if range.size().is_some_and(|size| size <= closed) {
             // A later incarnation answers for all of it.
             return Ok(Received::Nothing);
@@ -535,13 +543,13 @@ impl LogSet {
     /// The next change for a fold over the logs. Poll until there is none, after anything that changes the set. The
     /// entries that a change speaks of can be read until the next is polled.
     pub fn poll_change(&mut self) -> Option<Change> {
-        if let Some(log) = self.polled.take() {
+        if let Some(log) = self.polled.log.take() {
             self.drop_acknowledged(&log);
         }
         while let Some((place, log)) = self.changed.first_key_value().map(|(place, log)| (*place, *log)) {
             if let Some(slot) = self.slots.get_mut(&log) {
                 if let Some(change) = slot.next_change() {
-                    self.polled = Some(log);
+                    self.polled.log = Some(log);
                     return Some(change);
                 }
                 slot.queued = None;
@@ -554,7 +562,7 @@ impl LogSet {
 
     /// The logs that were dropped since the last call, because nothing of them counts.
     pub(crate) fn take_dropped(&mut self) -> Vec<LogId> {
-        core::mem::take(&mut self.over)
+        core::mem::take(&mut self.polled.dropped)
     }
 
     /// Drops the entries of a log that nobody needs, now that the caller has acknowledged its changes; and the log, if
@@ -563,7 +571,7 @@ impl LogSet {
         let Some(slot) = self.slots.get_mut(log) else { return };
         if slot.is_over() {
             self.remove(log);
-            self.over.push(*log);
+            self.polled.dropped.push(*log);
         } else {
             self.freed += slot.drop_acknowledged();
         }

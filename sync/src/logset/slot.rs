@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use consilience_base::{Hlc, Timestamp};
 
 use super::change::Change;
-use super::succession::Statements;
+use super::statements::{InSuccession, Standing};
 use crate::hash::Hash;
 use crate::identity::LogKind;
 use crate::log::{Evidence, Log};
@@ -66,16 +66,6 @@ impl HeadHistory {
     }
 }
 
-/// Whether a log counts, as far as other logs of its agent decide it. Event logs always do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    Counts,
-    /// A later incarnation has closed all of it that is held.
-    Closed,
-    /// A later incarnation is forked, or has named it among those that are over.
-    Dead,
-}
-
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub(super) log: Log,
@@ -85,13 +75,7 @@ pub(super) struct Slot {
     pub(super) head: HeadHistory,
     /// When the entries of an invalidated log are dropped.
     pub(super) invalid_until: Option<Timestamp>,
-    standing: Standing,
-    /// Below which number later incarnations that count have closed it.
-    pub(super) closed_below: u64,
-    pub(super) dead: bool,
-    /// Whether the entries that say so are signed. Unsigned ones may yet be taken back, and nobody else has heard of them.
-    pub(super) is_settled: bool,
-    pub(super) statements: Statements,
+    pub(super) succession: InSuccession,
     /// Its local writer goes on in another log.
     pub(super) is_left: bool,
     /// Counts how often the held run was replaced.
@@ -116,11 +100,7 @@ impl Slot {
             evidence: None,
             head: HeadHistory::default(),
             invalid_until: None,
-            standing: Standing::Counts,
-            closed_below: 0,
-            dead: false,
-            is_settled: false,
-            statements: Statements::default(),
+            succession: InSuccession::default(),
             is_left: false,
             generation: 0,
             self_forked: false,
@@ -167,16 +147,12 @@ impl Slot {
     }
 
     pub(super) const fn standing(&self) -> Standing {
-        self.standing
-    }
-
-    pub(super) const fn set_standing(&mut self, standing: Standing) {
-        self.standing = standing;
+        self.succession.standing
     }
 
     /// Whether it counts, if later incarnations have closed it up to a number.
     pub(super) const fn standing_at(&self, closed_below: u64) -> Standing {
-        if self.dead {
+        if self.succession.dead {
             Standing::Dead
         } else if closed_below > 0 && closed_below >= self.log.size() {
             Standing::Closed
@@ -190,7 +166,7 @@ impl Slot {
         // Of a forked log they are of no effect, but its writer repeats them.
         let all = (self.log.base().max(self.log.start()), self.log.size());
         let range = if self.is_invalid() { all } else { self.applicable() };
-        self.statements.refresh(&self.log, range, self.generation)
+        self.succession.statements.refresh(&self.log, range, self.generation)
     }
 
     /// Whether it says something of earlier incarnations that is not signed yet.
@@ -201,21 +177,24 @@ impl Slot {
     /// Whether nobody needs anything of it: nothing of it counts, no more of it is on its way, and no local writer may go
     /// on with it or has yet to sign some of it.
     pub(super) fn is_over(&self) -> bool {
-        let over = match self.standing {
+        let over = match self.standing() {
             Standing::Counts => return false,
             Standing::Dead => true,
             Standing::Closed => {
-                self.log.furthest_head().is_none_or(|head| head.size <= self.closed_below)
+                self.log.furthest_head().is_none_or(|head| head.size <= self.succession.closed_below)
                     && self.evidence.is_none()
             }
         };
-        over && self.is_settled && (!self.local || self.is_left) && !self.log.has_unsigned() && !self.owes()
+        over && self.succession.is_settled
+            && (!self.local || self.is_left)
+            && !self.log.has_unsigned()
+            && !self.owes()
     }
 
     /// How much of it counts for others, and the root over that. Nothing, where the root is not known: a size alone
     /// would make two histories one.
     pub(super) fn counted(&self) -> (u64, Option<Hash>) {
-        if self.standing != Standing::Counts {
+        if self.standing() != Standing::Counts {
             return (0, None);
         }
         let size = self.log.signed_size().min(self.valid_below().unwrap_or(u64::MAX));
@@ -306,7 +285,7 @@ impl Slot {
 
     /// Whether the caller has still to learn that acknowledged entries were replaced or do not count.
     fn owes(&self) -> bool {
-        if self.is_invalid() || self.standing != Standing::Counts {
+        if self.is_invalid() || self.standing() != Standing::Counts {
             let unaware = self.is_invalid() && !self.acknowledged.invalid;
             return unaware || self.acknowledged.base < self.acknowledged.end;
         }
@@ -342,7 +321,7 @@ impl Slot {
             self.acknowledged.self_forked = true;
             return Some(Change::SelfForked { log });
         }
-        if self.is_invalid() || self.standing != Standing::Counts {
+        if self.is_invalid() || self.standing() != Standing::Counts {
             self.acknowledged.generation = self.generation;
             let (base, end) = (self.acknowledged.base, self.acknowledged.end);
             (self.acknowledged.base, self.acknowledged.end) = (0, 0);
@@ -350,7 +329,7 @@ impl Slot {
                 let acknowledged = core::mem::replace(&mut self.acknowledged.invalid, true);
                 return (!acknowledged || base < end).then_some(Change::Invalidated { log });
             }
-            return (base < end).then_some(match self.standing {
+            return (base < end).then_some(match self.standing() {
                 Standing::Dead => Change::Invalidated { log },
                 _ => Change::Closed { log },
             });

@@ -20,9 +20,8 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::LogSet;
-use super::slot::Standing;
+use super::statements::Standing;
 use crate::identity::{AgentId, Incarnation, LogId, LogKind, LogOpening, Topic};
-use crate::log::{Closure, Log, NewEntry};
 
 /// The state logs of an agent in a topic that are held, and what is known of those that are not.
 #[derive(Clone, Debug, Default)]
@@ -40,88 +39,12 @@ impl Succession {
     }
 }
 
-/// What the retained entries of a log say of earlier incarnations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Statements {
-    /// The entries that make them, first and last, how many, and of which copy of the log: where these are the same, so is
-    /// the rest.
-    made_by: Option<(u64, u64, usize, u32)>,
-    /// The greatest closure of each.
-    closures: Vec<(Incarnation, u64)>,
-    /// Logs below are dead.
-    last_final: Option<Incarnation>,
-}
-
-impl Statements {
-    /// Reads those of the entries `[from, to)`, unless the same entries made them before. Whether they were read.
-    pub(super) fn refresh(&mut self, log: &Log, (from, to): (u64, u64), generation: u32) -> bool {
-        let stated = log.stated(from, to);
-        let made_by = match (stated.first(), stated.last()) {
-            (Some(first), Some(last)) => Some((*first, *last, stated.len(), generation)),
-            _ => None,
-        };
-        if made_by == self.made_by {
-            return false;
-        }
-        let mut closures: BTreeMap<Incarnation, u64> = BTreeMap::new();
-        let mut last_final = None;
-        for entry in stated.iter().filter_map(|seq| log.entry(*seq)) {
-            for closure in entry.closures() {
-                let below = closures.entry(closure.incarnation).or_default();
-                *below = closure.below.max(*below);
-            }
-            last_final = last_final.max(entry.last_final());
-        }
-        *self = Self { made_by, closures: closures.into_iter().collect(), last_final };
-        true
-    }
-
-    /// The statements of a log's next entry: its own, and those that its base would give up; without closures of logs that
-    /// are over.
-    pub(super) fn repeated(&self, log: &Log, entry: &NewEntry<'_>) -> (Vec<Closure>, Option<Incarnation>) {
-        let mut closures: BTreeMap<Incarnation, u64> = BTreeMap::new();
-        let mut last_final = entry.last_final;
-        for closure in entry.closures {
-            closures.insert(closure.incarnation, closure.below);
-        }
-        let gives_up = self.made_by.is_some_and(|(first, ..)| first < entry.base);
-        if gives_up {
-            let kept = log.stated(entry.base, u64::MAX).iter().filter_map(|seq| log.entry(*seq));
-            let (mut stay, mut final_stays) = (BTreeMap::new(), None);
-            for kept in kept {
-                for closure in kept.closures() {
-                    let below = stay.entry(closure.incarnation).or_insert(0);
-                    *below = closure.below.max(*below);
-                }
-                final_stays = kept.last_final().max(final_stays);
-            }
-            for (incarnation, below) in &self.closures {
-                if stay.get(incarnation).is_none_or(|stays| stays < below) {
-                    let said = closures.entry(*incarnation).or_default();
-                    *said = (*below).max(*said);
-                }
-            }
-            if self.last_final > final_stays {
-                last_final = last_final.max(self.last_final);
-            }
-        }
-        let over = last_final.max(self.last_final);
-        closures.retain(|incarnation, _| over.is_none_or(|first| *incarnation >= first));
-        let closures = closures.into_iter().map(|(incarnation, below)| Closure { incarnation, below });
-        (closures.collect(), last_final)
-    }
-
-    pub(super) const fn get(&self) -> (&[(Incarnation, u64)], Option<Incarnation>) {
-        (self.closures.as_slice(), self.last_final)
-    }
-}
-
 impl LogSet {
     /// The closures that the retained entries of a state log make, the greatest of each incarnation and ascending, and the
     /// incarnation below which they end all; whether the log counts or not.
     #[must_use]
     pub fn closures(&self, log: &LogId) -> (&[(Incarnation, u64)], Option<Incarnation>) {
-        self.slots.get(log).map_or((&[], None), |slot| slot.statements.get())
+        self.slots.get(log).map_or((&[], None), |slot| slot.succession.statements.get())
     }
 
     /// Notes that a log is held, which does not count yet.
@@ -170,7 +93,10 @@ impl LogSet {
         }
         // The common case: a log that says nothing of others, of which others say nothing new.
         let said = slot.refresh_statements();
-        if !said && slot.standing() == slot.standing_at(slot.closed_below) && slot.evidence.is_none() {
+        if !said
+            && slot.succession.standing == slot.standing_at(slot.succession.closed_below)
+            && slot.evidence.is_none()
+        {
             return;
         }
         let Some(whose) = self.succession_of(log) else { return };
@@ -199,21 +125,21 @@ impl LogSet {
         let mut is_settled = true;
         for (incarnation, log) in succession.logs.iter().rev() {
             let Some(slot) = self.slots.get_mut(log) else { continue };
-            slot.closed_below = closed.get(incarnation).copied().unwrap_or(0);
-            slot.dead = alive_from.is_some_and(|first| *incarnation < first);
-            let standing = slot.standing_at(slot.closed_below);
-            if standing != slot.standing() || is_settled != slot.is_settled {
-                slot.set_standing(standing);
-                slot.is_settled = is_settled;
+            slot.succession.closed_below = closed.get(incarnation).copied().unwrap_or(0);
+            slot.succession.dead = alive_from.is_some_and(|first| *incarnation < first);
+            let standing = slot.standing_at(slot.succession.closed_below);
+            if standing != slot.succession.standing || is_settled != slot.succession.is_settled {
+                slot.succession.standing = standing;
+                slot.succession.is_settled = is_settled;
                 changed.push(*log);
             }
             is_settled &= !slot.says_unsigned();
             if standing == Standing::Counts && !slot.is_invalid() {
-                for (target, below) in &slot.statements.closures {
+                for (target, below) in &slot.succession.statements.closures {
                     let most = closed.entry(*target).or_default();
                     *most = (*below).max(*most);
                 }
-                alive_from = alive_from.max(slot.statements.last_final);
+                alive_from = alive_from.max(slot.succession.statements.last_final);
             }
         }
         (succession.alive_from, succession.closed) = (alive_from, closed);
