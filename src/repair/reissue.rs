@@ -12,7 +12,7 @@ use consilience_crdts::{Dot, Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, Incarnation, LogId, LogKind, LogSet, Topic};
 
 use crate::author::{CHUNK_BYTES, stated};
-use crate::fold::{Fold, Table};
+use crate::fold::{Fold, LocalDot, Table};
 use crate::payload::{CollectionId, Draft, Op, Ref, Statement, Transaction, seq_of};
 
 /// Something that an invalid log listed.
@@ -88,7 +88,7 @@ pub(super) fn reissues(
     let held = set.log(log)?;
     let opening = held.opening().clone();
     let state = fold.topic(&opening.topic).filter(|_| opening.kind == LogKind::State)?;
-    let (_, member) = state.member(log)?;
+    let (index, member) = state.member(log)?;
     let (first, wrong) = match going {
         Going::From(first) => (first, false),
         Going::WronglyStamped => (0, true),
@@ -102,8 +102,15 @@ pub(super) fn reissues(
     let mut reissued = Vec::new();
     for collection in &state.collections {
         let Table::Dots(dots) = &collection.table else { continue };
+        // The log that takes its place closes it, so the content that it had taken over goes with it.
+        let lists = |dot: Dot| {
+            let place =
+                state.member_of(&dot.actor).map(|(origin, _)| LocalDot { origin, counter: dot.counter });
+            place.is_some_and(|place| dots.listings(place).iter().any(|listing| listing.lister == index))
+        };
         for winner in dots.live.iter() {
-            let own = dots.live.siblings(winner.key).filter(|entry| goes(entry.dot));
+            let own = dots.live.siblings(winner.key);
+            let own = own.filter(|entry| goes(entry.dot) || wrong && lists(entry.dot));
             if let Some(entry) = own.max_by_key(|entry| (entry.stamp, entry.dot.counter)) {
                 let (key, value) = (entry.key.into(), entry.value.into());
                 let dot = (going == Going::Agent).then_some(entry.dot);
@@ -140,8 +147,14 @@ pub(super) fn reissues(
     reissued.append(&mut kept);
     if wrong {
         // Nobody else reads it before its time has come, so nobody here may either.
-        let close = What::Close { incarnation: opening.incarnation, below: member.to };
-        reissued.push(Reissued { stamp: None, what: close });
+        let (closures, _) = set.closures(log);
+        let all = closures.iter().copied().chain([(opening.incarnation, member.to)]);
+        reissued.extend(
+            all.map(|(incarnation, below)| Reissued {
+                stamp: None,
+                what: What::Close { incarnation, below },
+            }),
+        );
     }
     (!reissued.is_empty()).then_some(((opening.agent, opening.topic), reissued))
 }

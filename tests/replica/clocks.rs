@@ -4,7 +4,7 @@ use consilience::crdts::Units;
 use consilience::sync::session::SessionOptions;
 use consilience::{Notice, Transaction};
 
-use super::world::{How, Node, TOPIC, at, schema};
+use super::world::{Disk, How, Node, TOPIC, at, schema};
 
 const DAY: u64 = 24 * 3_600_000;
 /// By so much a clock is ahead.
@@ -119,4 +119,30 @@ fn events_of_a_clock_that_was_ahead_are_told_to_their_writer() {
         assert_eq!(ada.events().iter().filter(|event| *event == "ahead").count(), 0, "{name}");
         assert_eq!(ada.events().iter().filter(|event| *event == "early").count(), 1, "{name}");
     }
+}
+
+/// A log with stamps from a clock that was ahead had taken an earlier one over: the log that takes its place does as well.
+#[test]
+fn content_that_was_taken_over_while_the_clock_was_ahead_stays() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    ada.set("k0", "first", at(1_000));
+    ada.tell(&mut bob, at(1_001));
+    let mut ada = Node::open(0, 3, Disk::default(), How::InMemory, at(AHEAD));
+    bob.tell(&mut ada, at(AHEAD));
+    ada.set("k1", "ahead", at(AHEAD + 1));
+    ada.tell(&mut bob, at(1_002));
+    assert_eq!(ada.get("k0").as_deref(), Some("first"));
+    ada.set("k2", "right", at(2_000));
+    ada.tell(&mut bob, at(2_001));
+    bob.tell(&mut ada, at(2_002));
+    for node in [&ada, &bob] {
+        let values = ["k0", "k1", "k2"].map(|key| node.get(key));
+        assert_eq!(values, ["first", "ahead", "right"].map(|value| Some(value.to_owned())));
+        assert_eq!(node.state(), bob.state());
+    }
+    for node in [&mut ada, &mut bob] {
+        node.replica.handle_timeout(at(2 * AHEAD));
+        node.store();
+    }
+    assert_eq!(ada.state(), bob.state(), "also once the stamps are past");
 }
