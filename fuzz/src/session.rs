@@ -8,8 +8,7 @@ use arbitrary::Arbitrary;
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
     Allowance, Citation, Closure, EntryFlags, Evidence, Hash, Have, Incarnation, Log, LogKind, NewEntry,
-    RangeForm, ReceiveError,
-    Received,
+    RangeForm, ReceiveError, Received,
 };
 
 use crate::logs::{T, ada, at, consistent, mesh, opening, picture, plenty, proves};
