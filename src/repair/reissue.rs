@@ -48,10 +48,14 @@ enum What {
         id: CollectionId,
         ended: Ref,
     },
-    /// The log whose stamps were wrong is closed.
+    /// The log whose stamps were wrong is closed, and so are those that it had closed.
     Close {
         incarnation: Incarnation,
         below: u64,
+    },
+    /// The logs below are over, as it had said.
+    Final {
+        first: Incarnation,
     },
 }
 
@@ -61,7 +65,7 @@ impl What {
         match self {
             Self::Write { key, value, .. } => key.len() + value.len(),
             Self::Couple { key, .. } => key.len(),
-            Self::End { .. } | Self::Close { .. } => 0,
+            Self::End { .. } | Self::Close { .. } | Self::Final { .. } => 0,
         }
     }
 }
@@ -147,7 +151,7 @@ pub(super) fn reissues(
     reissued.append(&mut kept);
     if wrong {
         // Nobody else reads it before its time has come, so nobody here may either.
-        let (closures, _) = set.closures(log);
+        let (closures, last_final) = set.closures(log);
         let all = closures.iter().copied().chain([(opening.incarnation, member.to)]);
         reissued.extend(
             all.map(|(incarnation, below)| Reissued {
@@ -155,6 +159,8 @@ pub(super) fn reissues(
                 what: What::Close { incarnation, below },
             }),
         );
+        let over = |first| Reissued { stamp: None, what: What::Final { first } };
+        reissued.extend(last_final.map(over));
     }
     (!reissued.is_empty()).then_some(((opening.agent, opening.topic), reissued))
 }
@@ -271,6 +277,7 @@ fn put(
             }
         }
         What::Close { incarnation, below } => draft.close(*incarnation, *below),
+        What::Final { first } => draft.end_below(*first),
     }
     more
 }

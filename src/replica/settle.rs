@@ -290,11 +290,9 @@ impl Replica {
         self.append(&log, Stamp::Again(event.hlc), entry)?;
         Ok(())
     }
-}
 
-impl Replica {
-    /// The log in which a writer's events are appended again, the first of them with this stamp: where the writer has gone on
-    /// with later stamps, a further one, so that they keep their places among others.
+    /// The log in which a writer's events are appended again, the first of them with this stamp: where the writer has gone
+    /// on with later stamps, a further one, so that they keep their places among others.
     fn log_for_again(
         &mut self,
         agent: &AgentId,

@@ -150,8 +150,9 @@ impl Slot {
         self.succession.standing
     }
 
-    /// Whether it counts, if later incarnations have closed it up to a number.
-    pub(super) const fn standing_at(&self, closed_below: u64) -> Standing {
+    /// Whether it counts, by what later incarnations say of it and by its size now.
+    pub(super) const fn standing_now(&self) -> Standing {
+        let closed_below = self.succession.closed_below;
         if self.succession.dead {
             Standing::Dead
         } else if closed_below > 0 && closed_below >= self.log.size() {

@@ -44,6 +44,19 @@ pub(super) struct Statements {
     pub(super) last_final: Option<Incarnation>,
 }
 
+/// The greatest closure of each incarnation in these entries, and the greatest final one.
+fn greatest(log: &Log, stated: &[u64]) -> (BTreeMap<Incarnation, u64>, Option<Incarnation>) {
+    let (mut closures, mut last_final) = (BTreeMap::new(), None);
+    for entry in stated.iter().filter_map(|seq| log.entry(*seq)) {
+        for closure in entry.closures() {
+            let below = closures.entry(closure.incarnation).or_insert(0);
+            *below = closure.below.max(*below);
+        }
+        last_final = last_final.max(entry.last_final());
+    }
+    (closures, last_final)
+}
+
 impl Statements {
     /// Reads those of the entries `[from, to)`, unless the same entries made them before. Whether they were read.
     pub(super) fn refresh(&mut self, log: &Log, (from, to): (u64, u64), generation: u32) -> bool {
@@ -55,15 +68,7 @@ impl Statements {
         if made_by == self.made_by {
             return false;
         }
-        let mut closures: BTreeMap<Incarnation, u64> = BTreeMap::new();
-        let mut last_final = None;
-        for entry in stated.iter().filter_map(|seq| log.entry(*seq)) {
-            for closure in entry.closures() {
-                let below = closures.entry(closure.incarnation).or_default();
-                *below = closure.below.max(*below);
-            }
-            last_final = last_final.max(entry.last_final());
-        }
+        let (closures, last_final) = greatest(log, stated);
         *self = Self { made_by, closures: closures.into_iter().collect(), last_final };
         true
     }
@@ -78,15 +83,7 @@ impl Statements {
         }
         let gives_up = self.made_by.is_some_and(|(first, ..)| first < entry.base);
         if gives_up {
-            let kept = log.stated(entry.base, u64::MAX).iter().filter_map(|seq| log.entry(*seq));
-            let (mut stay, mut final_stays) = (BTreeMap::new(), None);
-            for kept in kept {
-                for closure in kept.closures() {
-                    let below = stay.entry(closure.incarnation).or_insert(0);
-                    *below = closure.below.max(*below);
-                }
-                final_stays = kept.last_final().max(final_stays);
-            }
+            let (stay, final_stays) = greatest(log, log.stated(entry.base, u64::MAX));
             for (incarnation, below) in &self.closures {
                 if stay.get(incarnation).is_none_or(|stays| stays < below) {
                     let said = closures.entry(*incarnation).or_default();

@@ -23,20 +23,12 @@ use super::LogSet;
 use super::statements::Standing;
 use crate::identity::{AgentId, Incarnation, LogId, LogKind, LogOpening, Topic};
 
-/// The state logs of an agent in a topic that are held, and what is known of those that are not.
+/// The state logs of an agent in a topic that are held.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Succession {
     logs: BTreeMap<Incarnation, LogId>,
     /// Logs below are dead.
     alive_from: Option<Incarnation>,
-    /// The greatest closure of each incarnation, by the logs that count.
-    closed: BTreeMap<Incarnation, u64>,
-}
-
-impl Succession {
-    fn is_dead(&self, incarnation: Incarnation) -> bool {
-        self.alive_from.is_some_and(|first| incarnation < first)
-    }
 }
 
 impl LogSet {
@@ -82,7 +74,7 @@ impl LogSet {
             && self
                 .successions
                 .get(&(opening.agent, opening.topic.clone()))
-                .is_some_and(|succession| succession.is_dead(opening.incarnation))
+                .is_some_and(|succession| succession.alive_from > Some(opening.incarnation))
     }
 
     /// Decides whether a log counts that has changed, and the logs on which that has a bearing.
@@ -93,10 +85,7 @@ impl LogSet {
         }
         // The common case: a log that says nothing of others, of which others say nothing new.
         let said = slot.refresh_statements();
-        if !said
-            && slot.succession.standing == slot.standing_at(slot.succession.closed_below)
-            && slot.evidence.is_none()
-        {
+        if !said && slot.succession.standing == slot.standing_now() && slot.evidence.is_none() {
             return;
         }
         let Some(whose) = self.succession_of(log) else { return };
@@ -126,8 +115,8 @@ impl LogSet {
         for (incarnation, log) in succession.logs.iter().rev() {
             let Some(slot) = self.slots.get_mut(log) else { continue };
             slot.succession.closed_below = closed.get(incarnation).copied().unwrap_or(0);
-            slot.succession.dead = alive_from.is_some_and(|first| *incarnation < first);
-            let standing = slot.standing_at(slot.succession.closed_below);
+            slot.succession.dead = alive_from > Some(*incarnation);
+            let standing = slot.standing_now();
             if standing != slot.succession.standing || is_settled != slot.succession.is_settled {
                 slot.succession.standing = standing;
                 slot.succession.is_settled = is_settled;
@@ -142,7 +131,7 @@ impl LogSet {
                 alive_from = alive_from.max(slot.succession.statements.last_final);
             }
         }
-        (succession.alive_from, succession.closed) = (alive_from, closed);
+        succession.alive_from = alive_from;
         for log in changed {
             self.queue(&log);
         }
