@@ -329,6 +329,8 @@ impl Run<'_, '_> {
                 new.copies.remove(&log);
             }
         }
+        // Facts are durable, and hold for the signed copies that come back as well.
+        new.fit_all(new.agent);
         new.settle(new.agent);
     }
 

@@ -523,7 +523,8 @@ impl Replica {
         }
     }
 
-    fn fit_all(&mut self, agent: u8) {
+    /// Brings all copies of an agent's logs to the windows that the facts known here give.
+    pub fn fit_all(&mut self, agent: u8) {
         let logs: Vec<Log> = self.copies.keys().filter(|log| log.agent == agent).copied().collect();
         for log in logs {
             self.fit(log);
