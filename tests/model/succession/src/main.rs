@@ -1,7 +1,6 @@
 //! The rule of succession as an executable model, and a search for histories that break it.
 //!
-//! The rule in words is `docs/decisions/succession.md`; the numbers of clauses in comments are those of its list. It will
-//! take the place of `tests/model/fold.py`, which is the rule before it.
+//! The rule in words is `docs/decisions/succession.md`; the numbers of clauses in comments are those of its list.
 //!
 //! The model keeps no bytes and no signatures: a log is a list of entries with links, a root a hash of what it covers,
 //! and evidence is what two contradictory copies show. All else is as in the rule: bases, closures, finals, names,
