@@ -77,7 +77,7 @@ pub fn held() -> Held {
     Held { set, logs }
 }
 
-/// Plans for these offers: as they are, about each log, and with the root and evidence that are held.
+/// Plans for these offers: as they are, about each log, and with the root and facts that are held.
 pub fn plan(held: &Held, offers: &[Offer]) {
     let Held { set, logs } = held;
     done(set, &set.plan(&[], offers), offers);
@@ -86,10 +86,10 @@ pub fn plan(held: &Held, offers: &[Offer]) {
         let about: Vec<Offer> = offers.iter().map(|offer| Offer { log: *log, ..*offer }).collect();
         done(set, &set.plan(logs, &about), &about);
         let Some(own) = set.offer(log) else { continue };
-        let (root, evidence) = (own.root, own.evidence);
+        let (root, facts) = (own.root, own.facts);
         let near: Vec<Offer> = about.iter().map(|offer| Offer { root, ..*offer }).collect();
         done(set, &set.plan(&[*log], &near), &near);
-        let nearer: Vec<Offer> = near.iter().map(|offer| Offer { evidence, ..*offer }).collect();
+        let nearer: Vec<Offer> = near.iter().map(|offer| Offer { facts, ..*offer }).collect();
         done(set, &set.plan(&[*log], &nearer), &nearer);
         let same: Vec<Offer> = offers
             .iter()
@@ -98,7 +98,7 @@ pub fn plan(held: &Held, offers: &[Offer]) {
         done(set, &set.plan(&[*log], &same), &same);
         // What was named as different and looks the same may differ behind a root's first bytes: proofs, and no entries.
         let proofs = |step: &Move| match step {
-            Move::Evidence(_) | Move::Search(_) => true,
+            Move::Facts(_) | Move::Search(_) => true,
             Move::Send(_, want) => want.from == want.to,
             _ => false,
         };
@@ -118,7 +118,7 @@ fn done(set: &LogSet, plan: &[Move], offers: &[Offer]) {
     for step in plan {
         match step {
             Move::Open(log) => assert!(set.log(log).is_some()),
-            Move::Evidence(log) => assert!(set.evidence(log).is_some()),
+            Move::Facts(log) => assert!(set.facts(log).is_some_and(|facts| facts.digest().is_some())),
             Move::Send(log, want) => {
                 assert!(want.from <= want.to);
                 let answer = set.answer(log, want, usize::MAX);
@@ -137,7 +137,7 @@ fn done(set: &LogSet, plan: &[Move], offers: &[Offer]) {
 fn log_of(step: &Move) -> LogId {
     match step {
         Move::Open(log)
-        | Move::Evidence(log)
+        | Move::Facts(log)
         | Move::Send(log, _)
         | Move::Search(log)
         | Move::Expect(log, _) => *log,

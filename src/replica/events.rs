@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use consilience_crdts::Timestamp;
 use consilience_sync::journal::RecordId;
-use consilience_sync::{Citation, LogKind, NewEntry, SetError, Topic};
+use consilience_sync::{Citation, KeepError, LogKind, NewEntry, SetError, Topic};
 
 use super::error::AppendEventError;
 use super::settle::Stamp;
@@ -97,6 +97,23 @@ impl Replica {
         let (seq, record) = self.append(&log, Stamp::Now(now), entry)?;
         self.settle(now, Source::Host);
         Ok((EventRef { log, seq }, record))
+    }
+
+    /// Gives up the events of a local writer before one, for good and for everybody: all of its earlier logs of the topic,
+    /// and those before it in its log, which need not be the one in which the writer goes on. Nothing that comes later takes
+    /// that back, not even a fork.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such event here, or the writer is not a local one. Nothing changed then.
+    pub fn prune_events_before(&mut self, event: &EventRef, now: Timestamp) -> Result<RecordId, SetError> {
+        let log = self.store.logs().log(&event.log).ok_or(SetError::Unknown)?;
+        if event.seq >= log.size() {
+            return Err(KeepError::Unknown.into());
+        }
+        let record = self.store.prune(&event.log, event.seq, now)?;
+        self.settle(now, Source::Host);
+        Ok(record)
     }
 
     /// Erases the payload of one event here, for good; its hash stays, so everything around it can still be proven.

@@ -82,6 +82,7 @@ extern crate alloc;
 mod budget;
 mod channel;
 mod exchange;
+mod facts;
 mod hash;
 mod identity;
 pub mod journal;
@@ -98,6 +99,7 @@ pub use consilience_base::codec;
 pub use consilience_base::{DecodeError, Hlc, Timestamp};
 
 pub use budget::VerifyBudget;
+pub use facts::{Facts, Forks, Pruned, PrunedError, UncheckedPruned};
 pub use hash::Hash;
 pub use identity::{
     AgentId, AgentKey, DiscoveryKey, Incarnation, KeyError, Keypair, LogId, LogKind, LogOpening, MeshId,

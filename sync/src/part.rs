@@ -1,5 +1,5 @@
 //! [`Part`]: the one spelling of things that prove themselves: a log's opening, a signed head, a range of entries,
-//! evidence of a fork. Sessions, bundles and journals (a relay's too) carry parts among items of their own.
+//! facts. Sessions, bundles and journals (a relay's too) carry parts among items of their own.
 //!
 //! ```text
 //! 1  opening    LogOpening::encode
@@ -7,6 +7,7 @@
 //! 3  range      alias of the log, 8 bytes ‖ Log::range
 //! 4  range      id of the log, 32 bytes ‖ Log::range
 //! 5  evidence   Evidence::as_bytes
+//! 6  pruned     Pruned::as_bytes
 //! ```
 //!
 //! A container says before each part, as before each item of its own, how long it is; the container's own kinds begin
@@ -28,6 +29,7 @@ const HEAD: u8 = 2;
 const RANGE: u8 = 3;
 const RANGE_OF_ID: u8 = 4;
 const EVIDENCE: u8 = 5;
+const PRUNED: u8 = 6;
 
 /// Which log a range is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub enum Part<'a> {
     Range(LogRef, &'a [u8]),
     /// [`Evidence::as_bytes`](crate::Evidence::as_bytes).
     Evidence(&'a [u8]),
+    /// [`Pruned::as_bytes`](crate::Pruned::as_bytes).
+    Pruned(&'a [u8]),
 }
 
 impl<'a> Part<'a> {
@@ -64,12 +68,17 @@ impl<'a> Part<'a> {
             Self::Range(LogRef::Alias(alias), _) => (RANGE, alias),
             Self::Range(LogRef::Id(log), _) => (RANGE_OF_ID, log.as_bytes()),
             Self::Evidence(_) => (EVIDENCE, &[]),
+            Self::Pruned(_) => (PRUNED, &[]),
         }
     }
 
     const fn content(&self) -> &'a [u8] {
         match self {
-            Self::Opening(bytes) | Self::Head(bytes) | Self::Range(_, bytes) | Self::Evidence(bytes) => bytes,
+            Self::Opening(bytes)
+            | Self::Head(bytes)
+            | Self::Range(_, bytes)
+            | Self::Evidence(bytes)
+            | Self::Pruned(bytes) => bytes,
         }
     }
 
@@ -115,6 +124,7 @@ impl<'a> Part<'a> {
                 Self::Range(LogRef::Id(log), rest(&mut reader)?)
             }
             EVIDENCE => Self::Evidence(rest(&mut reader)?),
+            PRUNED => Self::Pruned(rest(&mut reader)?),
             0..Self::KINDS => return Err(DecodeError::Kind),
             _ => return Ok(None),
         }))
@@ -134,6 +144,7 @@ mod tests {
             Part::Range(LogRef::Alias([1; 8]), b"range"),
             Part::Range(LogRef::Id(log), b""),
             Part::Evidence(b"evidence"),
+            Part::Pruned(b"pruned"),
         ] {
             let mut bytes = Vec::new();
             part.write(&mut bytes);
@@ -148,7 +159,7 @@ mod tests {
     fn kinds_that_are_no_parts_are_the_containers_or_unknown() {
         assert_eq!(Part::read(&[Part::KINDS, 1]), Ok(None));
         assert_eq!(Part::read(&[255]), Ok(None));
-        for kind in [0, 6, Part::KINDS - 1] {
+        for kind in [0, 7, Part::KINDS - 1] {
             assert_eq!(Part::read(&[kind, 1, 2]), Err(DecodeError::Kind));
         }
         assert_eq!(Part::read(&[]), Err(DecodeError::Truncated));

@@ -198,8 +198,7 @@ fn cut_prolonged_and_changed_golden_bytes_are_refused() {
         }
         // An offer without evidence is one too.
         let offer = name.starts_with("offer");
-        let plain =
-            bytes.len() - if offer && Offer::decode(&bytes).unwrap().evidence.is_some() { 8 } else { 0 };
+        let plain = bytes.len() - if offer && Offer::decode(&bytes).unwrap().facts.is_some() { 8 } else { 0 };
         for cut in (0..bytes.len()).filter(|cut| !offer || *cut != plain) {
             assert_ne!(refused(&name, &copy, &bytes[..cut]).unwrap(), "Ok", "{name} cut at {cut}");
         }
@@ -471,7 +470,7 @@ fn the_heads_of_a_set_are_those_of_the_document() {
         let hashed = held("hashed");
         assert_eq!((&hashed[..32], &hashed[32..40]), (&log.as_bytes()[..], &offer.size.to_le_bytes()[..]));
         assert_eq!(hashed[40..48], offer.root, "{name}");
-        assert_eq!(hashed.get(72..80), offer.evidence.as_ref().map(|hash| &hash[..]), "{name}");
+        assert_eq!(hashed.get(72..80), offer.facts.as_ref().map(|hash| &hash[..]), "{name}");
     }
     assert_eq!(heads.root(), set.heads_root());
     assert_eq!(golden(LOGS, "heads_root"), heads.root());

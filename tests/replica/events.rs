@@ -366,3 +366,49 @@ fn an_event_with_a_critical_field_that_is_not_known_says_nothing_and_is_held_and
         }
     }
 }
+
+/// An agent that starts without storage again and again, and gives up the events of its earlier starts.
+#[test]
+fn events_of_earlier_starts_are_given_up_for_good() {
+    let mut bob = Node::fresh(1, 2);
+    let mut first = Node::fresh(0, 3);
+    let old = first.event("old", 1);
+    first.tell(&mut bob, at(2));
+    for start in 0..40 {
+        let now = 10 + 10 * start;
+        let mut ada = Node::fresh(0, 10 + start);
+        bob.tell(&mut ada, at(now));
+        let event = ada.event(&format!("start {start}"), now + 1);
+        ada.replica.prune_events_before(&event, at(now + 2)).unwrap();
+        ada.store();
+        assert_eq!(ada.events(), [format!("start {start}")]);
+        ada.tell(&mut bob, at(now + 3));
+        assert_eq!(bob.events(), [format!("start {start}")]);
+        let event_logs = |node: &Node| {
+            let logs = node.replica.logs().logs();
+            logs.filter(|log| log.opening().kind == LogKind::Event).count()
+        };
+        assert_eq!((event_logs(&ada), event_logs(&bob)), (1, 1));
+        // After a restart of either it is as before.
+        bob = Node::open(1, 1_000 + start, bob.disk(), How::Resumed, at(now + 4));
+        let again = Node::open(0, 2_000 + start, ada.disk(), How::Resumed, at(now + 5));
+        for node in [&bob, &again] {
+            assert_eq!(node.events(), [format!("start {start}")]);
+            assert_eq!(event_logs(node), 1);
+        }
+    }
+    // Somebody who slept has the first log, and learns that it is over.
+    let mut carol = Node::fresh(2, 5);
+    first.tell(&mut carol, at(900));
+    assert_eq!(carol.events(), ["old"]);
+    bob.tell(&mut carol, at(901));
+    assert_eq!(carol.events(), ["start 39"]);
+    carol.tell(&mut bob, at(902));
+    assert_eq!(bob.state(), carol.state());
+    assert!(matches!(bob.replica.prune_events_before(&old, at(903)), Err(SetError::Unknown)));
+    let kept = carol.replica.topic(TOPIC).unwrap().events().iter().next().unwrap().name;
+    assert!(matches!(
+        carol.replica.prune_events_before(&kept, at(904)),
+        Err(SetError::Sign(consilience::sync::SignError::OtherAgent))
+    ));
+}

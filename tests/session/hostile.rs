@@ -357,7 +357,7 @@ fn settled_but_for(net: &mut Net, log: &LogId) {
     assert_eq!(honest(net, 0), honest(net, 1));
     assert_eq!(faults(net, 0), []);
     let offer = |index: usize| net.parties[index].logs().offer(log).unwrap();
-    assert_eq!((offer(0).size, offer(0).evidence), (offer(1).size, offer(1).evidence));
+    assert_eq!((offer(0).size, offer(0).facts), (offer(1).size, offer(1).facts));
 }
 
 #[test]
@@ -576,12 +576,12 @@ fn offers_that_lie_cost_little() {
             start: dice.roll(1 << 40),
             size: 1 << 41,
             root: [3; 8],
-            evidence: dice.one_in(2).then_some([4; 8]),
+            facts: dice.one_in(2).then_some([4; 8]),
         };
         (0..n).map(|_| offer(dice)).collect()
     };
-    let change = |size: u64, start: u64, evidence| {
-        let lie = move |offer: &Offer| Offer { size, start, root: [5; 8], evidence, ..*offer };
+    let change = |size: u64, start: u64, facts| {
+        let lie = move |offer: &Offer| Offer { size, start, root: [5; 8], facts, ..*offer };
         held.iter().map(lie).collect::<Vec<_>>()
     };
     let lies = [

@@ -432,7 +432,7 @@ fn what_a_gate_keeps_back_is_never_named() {
                     start: 0,
                     size: 0,
                     root: [0; 8],
-                    evidence: None,
+                    facts: None,
                 });
                 let names: Vec<_> = names.collect();
                 let messages =

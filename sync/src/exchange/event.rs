@@ -2,6 +2,7 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use crate::codec::DecodeError;
+use crate::facts::PrunedError;
 use crate::identity::{LogId, OpeningError};
 use crate::log::{EvidenceError, ReceiveError};
 
@@ -59,6 +60,9 @@ pub enum Fault {
     /// Evidence that shows nothing.
     #[error("the peer sent evidence that shows no fork: {0}")]
     Evidence(EvidenceError),
+    /// A statement about given up events that its writer has not signed.
+    #[error("the peer sent a statement about given up events that is none: {0}")]
+    Pruned(PrunedError),
     /// A message of a reconciliation that cannot come now.
     #[error("the peer sent a message of a reconciliation that cannot be: {0}")]
     Reconcile(crate::reconcile::MessageError),

@@ -98,6 +98,8 @@ pub(crate) enum Message<'a> {
     Open(&'a [u8]),
     /// Evidence of a fork.
     Evidence(&'a [u8]),
+    /// A writer's word that it has given up events.
+    Pruned(&'a [u8]),
     /// Entries.
     Range { alias: Alias, bytes: &'a [u8] },
     /// The sender asks for entries.
@@ -146,6 +148,7 @@ impl<'a> Message<'a> {
             }
             Self::Open(bytes) => Part::Opening(bytes).write(body),
             Self::Evidence(bytes) => Part::Evidence(bytes).write(body),
+            Self::Pruned(bytes) => Part::Pruned(bytes).write(body),
             Self::Range { alias, bytes } => Part::Range(LogRef::Alias(*alias), bytes).write(body),
             Self::Want { alias, want } => about(body, WANT, alias, &want.encode()),
             Self::Gone { alias, gone } => about(body, GONE, alias, &gone.encode()),
@@ -214,6 +217,7 @@ impl<'a> Message<'a> {
         match Part::read_rest(kind, bytes) {
             Ok(Some(Part::Opening(bytes))) => Ok(Self::Open(bytes)),
             Ok(Some(Part::Evidence(bytes))) => Ok(Self::Evidence(bytes)),
+            Ok(Some(Part::Pruned(bytes))) => Ok(Self::Pruned(bytes)),
             Ok(Some(Part::Range(LogRef::Alias(alias), bytes))) => Ok(Self::Range { alias, bytes }),
             // Heads come in ranges, and a range names its log by its alias.
             Ok(Some(_)) => Err(DecodeError::Kind),
@@ -244,12 +248,12 @@ fn about(body: &mut Vec<u8>, kind: u8, alias: &Alias, bytes: &[u8]) {
 fn put_offer(body: &mut Vec<u8>, offer: &Offer) {
     body.extend_from_slice(&alias_of(&offer.log));
     // Sizes have 44 bits.
-    put_varint(body, offer.start << 1 | u64::from(offer.evidence.is_some()));
+    put_varint(body, offer.start << 1 | u64::from(offer.facts.is_some()));
     put_varint(body, offer.size.saturating_sub(offer.start));
     if offer.size > 0 {
         body.extend_from_slice(&offer.root);
     }
-    body.extend(offer.evidence.iter().flatten());
+    body.extend(offer.facts.iter().flatten());
 }
 
 fn read_offer(reader: &mut Reader<'_>) -> Result<Offer, DecodeError> {
@@ -259,8 +263,8 @@ fn read_offer(reader: &mut Reader<'_>) -> Result<Offer, DecodeError> {
     let size = start.checked_add(reader.varint()?).filter(|&size| size <= LOG_SIZE_MAX);
     let size = size.ok_or(DecodeError::Limit)?;
     let root = if size > 0 { reader.array()? } else { [0; 8] };
-    let evidence = if first & 1 == 1 { Some(reader.array()?) } else { None };
-    Ok(Offer { log, start, size, root, evidence })
+    let facts = if first & 1 == 1 { Some(reader.array()?) } else { None };
+    Ok(Offer { log, start, size, root, facts })
 }
 
 #[cfg(test)]
@@ -270,9 +274,8 @@ mod tests {
 
     #[test]
     fn messages_have_one_spelling() {
-        let offer =
-            |size, evidence| Offer { log: placeholder([3; 8]), start: 2, size, root: [5; 8], evidence };
-        let nothing = Offer { log: placeholder([4; 8]), start: 0, size: 0, root: [0; 8], evidence: None };
+        let offer = |size, facts| Offer { log: placeholder([3; 8]), start: 2, size, root: [5; 8], facts };
+        let nothing = Offer { log: placeholder([4; 8]), start: 0, size: 0, root: [0; 8], facts: None };
         let want = Want { from: 3, to: 9, form: RangeForm::Alone };
         for message in [
             Message::Subscribe(Scope::everything()),
@@ -287,6 +290,7 @@ mod tests {
             },
             Message::Open(b"opening"),
             Message::Evidence(b"evidence"),
+            Message::Pruned(b"pruned"),
             Message::Range { alias: [1; 8], bytes: b"range" },
             Message::Want { alias: [1; 8], want },
             Message::Gone { alias: [1; 8], gone: Gone { below: 4 } },

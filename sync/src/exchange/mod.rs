@@ -5,7 +5,7 @@
 //! ├─ interests the topics that each side wants
 //! ├─ round     the differences: roots, lists, sketches, ranges, offers
 //! ├─ outbox    the entries that the peer lacks, the most wanted first
-//! ├─ take      openings, evidence and ranges that come
+//! ├─ take      openings, facts and ranges that come
 //! ├─ questions requests, and refusals of ranges and logs
 //! ├─ checkpoints  when two sides were equal
 //! └─ message   how it is spelled
@@ -210,6 +210,7 @@ impl Exchange {
             Message::Unknown => {}
             Message::Open(bytes) => return self.take_opening(bytes, cx),
             Message::Evidence(bytes) => return self.take_evidence(bytes, cx),
+            Message::Pruned(bytes) => return self.take_pruned(bytes, cx),
             Message::Range { alias, bytes } => {
                 self.touch_round(cx.ms);
                 return self.take_range(alias, bytes, cx);

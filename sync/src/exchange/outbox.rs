@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 
 use super::message::{Message, alias_of};
 use super::scope::Scope;
+use crate::facts::{Facts, Forks};
 use crate::identity::LogId;
 use crate::log::{RangeForm, Want};
 use crate::logset::{LogSet, Offer, Written};
@@ -29,8 +30,8 @@ const CHANGED_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, Default)]
 struct PeerState {
     size: u64,
-    /// The first bytes of the hash of its evidence.
-    evidence: Option<[u8; 8]>,
+    /// The first bytes of the hash of the facts that it knows.
+    facts: Option<[u8; 8]>,
     /// One more than where the stream of messages was when something of it was sent; 0 if nothing was.
     sent_at: u64,
     /// It does not hold the log and does not want it.
@@ -43,7 +44,8 @@ struct PeerState {
 #[derive(Clone, Copy, Debug, Default)]
 struct Outgoing {
     open: bool,
-    evidence: bool,
+    /// The number of the next fact.
+    facts: Option<usize>,
     proof: Option<u64>,
     range: Option<Want>,
     /// A comparison is not done before it was sent.
@@ -118,9 +120,9 @@ impl Outbox {
         self.peer_state_mut(log).size = size;
     }
 
-    /// Notes that the peer has this evidence.
-    pub(crate) fn peer_has_evidence(&mut self, log: &LogId, evidence: Option<[u8; 8]>) {
-        self.peer_state_mut(log).evidence = evidence;
+    /// Notes that the peer knows these facts.
+    pub(crate) fn peer_has_facts(&mut self, log: &LogId, facts: Option<[u8; 8]>) {
+        self.peer_state_mut(log).facts = facts;
     }
 
     /// Notes that the peer does not want a log.
@@ -172,8 +174,8 @@ impl Outbox {
         self.with_item(set, scope, log, |item| (item.open, item.of_round) = (true, true))
     }
 
-    pub(crate) fn send_evidence(&mut self, set: &LogSet, scope: &Scope, log: &LogId) -> bool {
-        self.with_item(set, scope, log, |item| (item.evidence, item.of_round) = (true, true))
+    pub(crate) fn send_facts(&mut self, set: &LogSet, scope: &Scope, log: &LogId) -> bool {
+        self.with_item(set, scope, log, |item| (item.facts, item.of_round) = (Some(0), true))
     }
 
     /// Sends a range, or a proof without entries.
@@ -210,18 +212,20 @@ impl Outbox {
 
     fn push_change(&mut self, set: &LogSet, scope: &Scope, offer: &Offer, before: u64) {
         let known = self.known.get(&offer.log).copied();
-        let (had, evidence) = known.map_or((before, None), |known| (known.size, known.evidence));
+        let (had, facts) = known.map_or((before, None), |known| (known.size, known.facts));
         let follows = had >= offer.start;
         let want = Want {
             from: if follows { had } else { offer.start },
             to: u64::MAX,
             form: if follows { RangeForm::Follow } else { RangeForm::Alone },
         };
-        let (more, news) = (offer.size > had, offer.evidence.is_some() && offer.evidence != evidence);
+        let (more, news) = (offer.size > had, offer.facts.is_some() && offer.facts != facts);
         if more || news {
             self.with_item(set, scope, &offer.log, |item| {
                 item.open |= had == 0 && known.is_none();
-                item.evidence |= news;
+                if news {
+                    item.facts = Some(0);
+                }
                 if more && item.range.is_none() {
                     item.range = Some(want);
                 }
@@ -242,7 +246,7 @@ impl Outbox {
                 continue;
             }
             let wrote = self.compose_item(set, &log, &mut item, at, out);
-            if item.open || item.evidence || item.proof.is_some() || item.range.is_some() {
+            if item.open || item.facts.is_some() || item.proof.is_some() || item.range.is_some() {
                 let from = item.range.map_or(0, |want| want.from);
                 let next = set.log(&log).and_then(|held| held.entry(from));
                 item.key.1 = next.map_or(item.key.1, |entry| entry.hlc.to_bits());
@@ -273,11 +277,12 @@ impl Outbox {
             Message::Open(&held.opening().encode(set.mesh())).put(out);
             return true;
         }
-        if core::mem::take(&mut item.evidence)
-            && let Some(evidence) = set.evidence(log)
+        if let Some(number) = item.facts.take()
+            && let Some(message) = set.facts(log).and_then(|facts| fact(facts, number))
         {
-            self.peer_state_mut(log).evidence = set.offer(log).and_then(|offer| offer.evidence);
-            Message::Evidence(evidence.as_bytes()).put(out);
+            message.put(out);
+            item.facts = Some(number.saturating_add(1));
+            self.peer_state_mut(log).facts = set.offer(log).and_then(|offer| offer.facts);
             return true;
         }
         let (want, proof) = match (item.proof.take(), item.range.take()) {
@@ -339,4 +344,11 @@ impl Outbox {
         let known = size_of::<(LogId, PeerState)>();
         self.items.len().saturating_mul(item).saturating_add(self.known.len().saturating_mul(known))
     }
+}
+
+/// The message for one of the facts about a log.
+fn fact(facts: &Facts, number: usize) -> Option<Message<'_>> {
+    let forks = facts.forks().into_iter().flat_map(Forks::pieces);
+    let forks = forks.map(|evidence| Message::Evidence(evidence.as_bytes()));
+    forks.chain(facts.pruned().map(|pruned| Message::Pruned(pruned.as_bytes()))).nth(number)
 }

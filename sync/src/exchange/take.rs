@@ -1,4 +1,4 @@
-//! The peer's openings, evidence and ranges as an exchange takes them in; and the peer's requests.
+//! The peer's openings, facts and ranges as an exchange takes them in; and the peer's requests.
 //!
 //! The invariant: a part that is taken in proves itself. One that does not is refused, and shows at most which entries
 //! would help.
@@ -6,6 +6,7 @@
 
 use super::message::Alias;
 use super::{Context, Exchange, Fault};
+use crate::facts::{Facts, PrunedError, UncheckedPruned};
 use crate::identity::{LogId, NamedOpening, OpeningError};
 use crate::log::{
     EvidenceError, ForkSearch, Gone, LOG_SIZE_MAX, Range, RangeForm, ReceiveError, Received, SearchStep,
@@ -49,13 +50,45 @@ impl Exchange {
                     self.rounds.gained();
                 }
                 let set = cx.store.logs();
-                if set.evidence(&log).is_some_and(|ours| ours.as_bytes() == bytes) {
-                    self.outbox.peer_has_evidence(&log, set.offer(&log).and_then(|offer| offer.evidence));
+                let known = set.facts(&log).filter(|facts| facts.pruned().is_none()).and_then(Facts::forks);
+                if known.is_some_and(|ours| ours.pieces().all(|piece| piece.as_bytes() == bytes)) {
+                    self.outbox.peer_has_facts(&log, set.offer(&log).and_then(|offer| offer.facts));
                 }
                 Ok(())
             }
             Err(SetError::Evidence(EvidenceError::Budget)) => Err(Fault::Signatures),
             Err(SetError::Evidence(error)) => Err(Fault::Evidence(error)),
+            Err(error) => {
+                if matches!(error, SetError::Open(OpenError::Quota)) {
+                    self.too_many_logs(cx);
+                }
+                self.questions.unwanted(&log);
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn take_pruned(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
+        let pruned = UncheckedPruned::parse(bytes, cx.store.logs().mesh()).map_err(Fault::Pruned)?;
+        if !self.interests.both().matches(&pruned.opening().opening().topic) {
+            return Ok(());
+        }
+        let log = *pruned.opening().id();
+        self.questions.answered(&log);
+        match cx.store.receive_pruned(&pruned, cx.now, &mut self.budget) {
+            Ok(news) => {
+                if news {
+                    self.rounds.gained();
+                }
+                let set = cx.store.logs();
+                let known = set.facts(&log).filter(|facts| facts.forks().is_none()).and_then(Facts::pruned);
+                if known.is_some_and(|ours| ours.below() == pruned.below()) {
+                    self.outbox.peer_has_facts(&log, set.offer(&log).and_then(|offer| offer.facts));
+                }
+                Ok(())
+            }
+            Err(SetError::Pruned(PrunedError::Budget)) => Err(Fault::Signatures),
+            Err(SetError::Pruned(error)) => Err(Fault::Pruned(error)),
             Err(error) => {
                 if matches!(error, SetError::Open(OpenError::Quota)) {
                     self.too_many_logs(cx);
@@ -98,7 +131,7 @@ impl Exchange {
             Err(SetError::Forked { .. }) => {
                 // It does not know yet.
                 let set = cx.store.logs_mut();
-                self.outbox.send_evidence(set, self.interests.both(), &log);
+                self.outbox.send_facts(set, self.interests.both(), &log);
                 Ok(())
             }
             Err(_) => Ok(()),

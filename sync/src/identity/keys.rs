@@ -23,6 +23,8 @@ pub enum SigningTag {
     Head,
     /// The transcript of a session's handshake.
     Handshake,
+    /// Events that their writer gives up for good.
+    Pruned,
     /// The naming of a device's key by an agent's key.
     Delegation,
 }
@@ -34,6 +36,7 @@ impl SigningTag {
         match self {
             Self::Head => b"consilience signed log head v1\0\0",
             Self::Handshake => b"consilience signed handshake v1\0",
+            Self::Pruned => b"consilience signed pruned v1\0\0\0\0",
             Self::Delegation => b"consilience signed delegation v1",
         }
     }

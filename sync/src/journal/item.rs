@@ -56,6 +56,11 @@ pub enum JournalItem<'a> {
         /// [`Evidence::as_bytes`](crate::Evidence::as_bytes).
         bytes: &'a [u8],
     },
+    /// A writer's word that it has given up events.
+    Pruned {
+        /// [`Pruned::as_bytes`](crate::Pruned::as_bytes).
+        bytes: &'a [u8],
+    },
     /// The payload of an event was erased here.
     Erased {
         /// The log.
@@ -105,14 +110,12 @@ pub enum JournalItem<'a> {
         /// [`Evidence::as_bytes`](crate::Evidence::as_bytes).
         evidence: &'a [u8],
     },
-    /// In snapshots: which entries were ready, and which of them were reported as gone.
+    /// In snapshots: which entries were ready.
     Ready {
         /// The log.
         log: LogId,
         /// The number after the last that is ready.
         ready: u64,
-        /// The first that may still count.
-        given_up: u64,
     },
     /// In snapshots: a local writer must not go on in this log.
     SelfForked {
@@ -144,6 +147,7 @@ impl<'a> JournalItem<'a> {
             Self::Opening { bytes, .. }
             | Self::Range { bytes, .. }
             | Self::Evidence { bytes }
+            | Self::Pruned { bytes }
             | Self::Note { bytes, .. }
             | Self::Head { bytes } => bytes,
             Self::Append { entry, .. } => entry,
@@ -160,6 +164,7 @@ impl<'a> JournalItem<'a> {
             Self::Head { bytes } => Part::Head(bytes),
             Self::Range { log, bytes } => Part::Range(LogRef::Id(*log), bytes),
             Self::Evidence { bytes } => Part::Evidence(bytes),
+            Self::Pruned { bytes } => Part::Pruned(bytes),
             _ => return None,
         })
     }
@@ -172,7 +177,7 @@ impl<'a> JournalItem<'a> {
         match self {
             Self::Opening { .. } => bytes.push(OPENING_LOCAL),
             // These items are parts.
-            Self::Range { .. } | Self::Evidence { .. } | Self::Head { .. } => {}
+            Self::Range { .. } | Self::Evidence { .. } | Self::Pruned { .. } | Self::Head { .. } => {}
             Self::Append { log, seq, .. } => {
                 of_log(APPEND, log, bytes);
                 put_varint(bytes, *seq);
@@ -202,10 +207,9 @@ impl<'a> JournalItem<'a> {
                 bytes.push(KEPT);
                 put_varint(bytes, until.as_millis());
             }
-            Self::Ready { log, ready, given_up } => {
+            Self::Ready { log, ready } => {
                 of_log(READY, log, bytes);
                 put_varint(bytes, *ready);
-                put_varint(bytes, *given_up);
             }
             Self::SelfForked { log } => of_log(SELF_FORKED, log, bytes),
         }
@@ -224,6 +228,7 @@ impl<'a> JournalItem<'a> {
             Some(Part::Head(bytes)) => return Ok(Self::Head { bytes }),
             Some(Part::Range(LogRef::Id(log), bytes)) => return Ok(Self::Range { log, bytes }),
             Some(Part::Evidence(bytes)) => return Ok(Self::Evidence { bytes }),
+            Some(Part::Pruned(bytes)) => return Ok(Self::Pruned { bytes }),
             // Its log may not be the only one of that alias.
             Some(Part::Range(LogRef::Alias(_), _)) => return Err(DecodeError::Kind),
             None => {}
@@ -255,9 +260,7 @@ impl<'a> JournalItem<'a> {
                 let until = Timestamp::from_millis(reader.varint()?);
                 return Ok(Self::Kept { until, evidence: rest(&reader) });
             }
-            READY => {
-                Self::Ready { log: log(&mut reader)?, ready: reader.varint()?, given_up: reader.varint()? }
-            }
+            READY => Self::Ready { log: log(&mut reader)?, ready: reader.varint()? },
             SELF_FORKED => Self::SelfForked { log: log(&mut reader)? },
             _ => return Err(DecodeError::Kind),
         };

@@ -20,7 +20,7 @@ use super::envelope::{Key, Verdict};
 use super::item::{self, JournalItem};
 use super::record::RecordId;
 use crate::codec::{Reader, put_varint};
-use crate::{Log, LogOpening, LogSet, MeshId, OpeningError, RangeForm, ReplayError};
+use crate::{Facts, Forks, Log, LogOpening, LogSet, MeshId, OpeningError, RangeForm, ReplayError};
 use consilience_base::Timestamp;
 
 const MAGIC: [u8; 4] = [0xf5, 0x63, 0x4a, 0x53];
@@ -143,16 +143,18 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) 
     if let Some(before) = held.head().filter(|head| head.size < held.start()) {
         sink(&JournalItem::Head { bytes: &head(before) });
     }
-    if let Some(evidence) = set.evidence(&log) {
+    for evidence in set.forks(&log).into_iter().flat_map(Forks::pieces) {
         let evidence = evidence.as_bytes();
         match set.kept_until(&log) {
             Some(until) => sink(&JournalItem::Kept { until, evidence }),
             None => sink(&JournalItem::Evidence { bytes: evidence }),
         }
     }
-    let (ready, given_up) = (held.ready(), set.given_up_below(&log));
-    if ready.max(given_up) > held.start() {
-        sink(&JournalItem::Ready { log, ready, given_up });
+    if let Some(pruned) = set.facts(&log).and_then(Facts::pruned) {
+        sink(&JournalItem::Pruned { bytes: pruned.as_bytes() });
+    }
+    if held.ready() > held.start() {
+        sink(&JournalItem::Ready { log, ready: held.ready() });
     }
     if set.is_self_forked(&log) {
         sink(&JournalItem::SelfForked { log });
@@ -226,6 +228,7 @@ fn replay(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Ap
         JournalItem::Append { log, seq, entry } => drop(replay.append(log, *seq, entry)?),
         JournalItem::Range { log, bytes } => drop(replay.range(log, bytes)?),
         JournalItem::Evidence { bytes } => drop(replay.evidence(bytes, None)?),
+        JournalItem::Pruned { bytes } => drop(replay.pruned(bytes)?),
         JournalItem::Kept { until, evidence } => drop(replay.evidence(evidence, Some(*until))?),
         JournalItem::Erased { log, seq } => set.erase(log, *seq).map_err(ReplayError::from)?,
         JournalItem::Restored { log, seq, salt, payload } => {
@@ -234,7 +237,7 @@ fn replay(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Ap
         JournalItem::Forgotten { log } => drop(set.remove(log)),
         JournalItem::Front { log, front } => replay.front(log, front)?,
         JournalItem::Head { bytes } => replay.head(bytes)?,
-        JournalItem::Ready { log, ready, given_up } => replay.ready(log, *ready, *given_up)?,
+        JournalItem::Ready { log, ready } => replay.ready(log, *ready)?,
         JournalItem::SelfForked { log } => replay.self_forked(log)?,
         JournalItem::Note { .. } => return Ok(Applied::Note),
     }

@@ -176,6 +176,14 @@ impl Evidence {
         Ok(UncheckedEvidence::parse(bytes, mesh)?.check(budget, None)?.0)
     }
 
+    /// Evidence at the same size of one of its two heads and another one, if that contradicts it.
+    pub(super) fn with(&self, mesh: &MeshId, keys: &LogKeys, other: &Side) -> Option<Self> {
+        let unchecked = UncheckedEvidence::parse(&self.bytes, mesh).ok()?;
+        let (size, sides) = unchecked.sides(keys).ok()?;
+        let about = (&self.opening, mesh);
+        sides.into_iter().find_map(|side| Self::of(about, (self.log, keys), size, side, other.clone()))
+    }
+
     /// The canonical bytes, at most some 1.5 kB for logs of up to a million entries. Layout: `docs/wire/log.md`.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -200,11 +208,16 @@ impl Evidence {
         self.size
     }
 
-    /// Entries below do not count either, in an event log: the writer has signed in one of its histories that nobody
-    /// needs them. Not above [`valid_below`](Self::valid_below).
+    /// The greater base of the two heads: the writer has signed in one of its histories that nobody needs the entries of
+    /// an event log below it. It may lie above [`valid_below`](Self::valid_below).
     #[must_use]
-    pub fn base(&self) -> u64 {
-        self.base.min(self.valid_below())
+    pub const fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Whether the forked log is an event log.
+    pub(crate) fn is_of_events(&self) -> bool {
+        self.opening.kind == LogKind::Event
     }
 
     /// Entries below are valid as far as this evidence goes: none of a state log; of an event log those before the
@@ -254,13 +267,8 @@ impl<'a> UncheckedEvidence<'a> {
         self.bytes
     }
 
-    /// Reads and checks the rest, as [`Evidence::decode`] does, with a key that may be admitted already, and is
-    /// afterwards.
-    pub(crate) fn check(
-        &self,
-        budget: &mut VerifyBudget,
-        admitted: Option<AgentKey>,
-    ) -> Result<(Evidence, AgentKey), EvidenceError> {
+    /// Reads the rest: the size in question, and the two heads, whose roots at that size differ.
+    fn sides(&self, keys: &LogKeys) -> Result<(u64, [Side; 2]), EvidenceError> {
         let mut reader = self.rest.clone();
         let size = reader.varint_max(LOG_SIZE_MAX)?;
         if size == 0 {
@@ -285,15 +293,25 @@ impl<'a> UncheckedEvidence<'a> {
             return Err(DecodeError::NotCanonical.into());
         }
 
-        let (log, opening) = (*self.opening.id(), self.opening.opening().clone());
-        let keys = LogKeys::new(&log);
-        let (Some(one_root), Some(other_root)) = (one.complete(&keys, size), other.complete(&keys, size))
+        let (Some(one_root), Some(other_root)) = (one.complete(keys, size), other.complete(keys, size))
         else {
             return Err(DecodeError::NotCanonical.into());
         };
         if one_root == other_root {
             return Err(EvidenceError::NoFork);
         }
+        Ok((size, [one, other]))
+    }
+
+    /// Reads and checks the rest, as [`Evidence::decode`] does, with a key that may be admitted already, and is
+    /// afterwards.
+    pub(crate) fn check(
+        &self,
+        budget: &mut VerifyBudget,
+        admitted: Option<AgentKey>,
+    ) -> Result<(Evidence, AgentKey), EvidenceError> {
+        let (log, opening) = (*self.opening.id(), self.opening.opening().clone());
+        let (size, [one, other]) = self.sides(&LogKeys::new(&log))?;
         if !budget.spend(if admitted.is_some() { 2 } else { 3 }) {
             return Err(EvidenceError::Budget);
         }

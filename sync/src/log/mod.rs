@@ -287,8 +287,7 @@ impl Log {
         self.floor = self.floor.max(floor);
     }
 
-    /// Notes that entries from here on do not count, as there is evidence of a fork. Then the entry that raises a base
-    /// may never come, and a head that declares the base has to do.
+    /// Notes that entries from here on do not count, as there is evidence of a fork.
     pub(crate) const fn set_valid_below(&mut self, valid_below: u64) {
         self.valid_below = valid_below;
     }

@@ -54,7 +54,8 @@ impl Staged {
     }
 
     /// Whether nothing before it is needed: its ready part has its base at its start or above, or the evidence of a fork
-    /// has said so (`floor`).
+    /// has said so (`floor`). That its head declares such a base does not suffice: the entry that raises it may lie where a
+    /// fork has cut the log.
     fn fast_forwards(&mut self, latest: Hlc, floor: u64) -> bool {
         for entry in self.run.entries(self.ready, self.run.end()) {
             if entry.hlc > latest {
@@ -129,7 +130,6 @@ impl Log {
     /// Moves staged runs to the held run where they now follow on it or replace it. Returns the outcome.
     pub(crate) fn absorb_staged(&mut self, allowance: &Allowance) -> Option<Received> {
         let mut absorbed = None;
-        let forked = self.valid_below < u64::MAX;
         let mut index = 0_usize;
         while let Some(staged) = self.staged.get_mut(index) {
             let (start, end) = (self.run.start(), self.run.end());
@@ -139,8 +139,7 @@ impl Log {
                 self.staged.remove(index);
                 continue;
             }
-            let fast_forwards =
-                staged.fast_forwards(allowance.latest, self.floor) || (forked && staged.is_declared());
+            let fast_forwards = staged.fast_forwards(allowance.latest, self.floor);
             if from <= end {
                 // It overlaps: the trees must agree where the shorter one ends.
                 let size = end.min(to);
@@ -199,6 +198,13 @@ impl Log {
             index = 0;
         }
         absorbed
+    }
+
+    /// Evidence of a known fork with the head of the held run, if that contradicts one of the two heads in `known`.
+    pub(crate) fn evidence_with(&self, known: &Evidence) -> Option<Evidence> {
+        let size = known.size();
+        let proof = self.proof.as_ref().filter(|proof| proof.head.size >= size)?;
+        known.with(&self.mesh, &self.keys, &Side::within(&self.run, &self.keys, proof, size)?)
     }
 
     fn staged_evidence(&self, size: u64, staged: &Staged) -> Option<Evidence> {

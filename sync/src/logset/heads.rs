@@ -15,7 +15,7 @@ use super::LogSet;
 use super::slot::Slot;
 use crate::hash::Hash;
 use crate::identity::{LogId, MeshId, Topic};
-use crate::log::{Evidence, Log};
+use crate::log::Log;
 use crate::reconcile::{KeyRange, MessageError, Options, ReconcileSet, Reconciliation, Status, Step};
 
 /// The outcome of one message of a reconciliation of heads.
@@ -85,13 +85,8 @@ impl Heads {
     }
 
     /// The id of a log's head, if there is anything to tell others.
-    fn id(
-        &self,
-        log: &Log,
-        (size, root): (u64, Option<Hash>),
-        evidence: Option<&Evidence>,
-    ) -> Option<[u8; 32]> {
-        if size == 0 && evidence.is_none() {
+    fn id(&self, log: &Log, (size, root): (u64, Option<Hash>), facts: Option<Hash>) -> Option<[u8; 32]> {
+        if size == 0 && facts.is_none() {
             return None;
         }
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
@@ -99,8 +94,8 @@ impl Heads {
         hasher.update(&size.to_le_bytes());
         // The base is that of the last entry, which the root covers.
         hasher.update(root.unwrap_or_else(|| Hash::from_bytes([0; 32])).as_bytes());
-        if let Some(evidence) = evidence {
-            hasher.update(blake3::hash(evidence.as_bytes()).as_bytes());
+        if let Some(facts) = facts {
+            hasher.update(facts.as_bytes());
         }
         Some(*hasher.finalize().as_bytes())
     }
@@ -198,7 +193,7 @@ impl LogSet {
     fn fresh_heads(&mut self) -> &mut ReconcileSet {
         while let Some(id) = self.heads.stale.pop_first() {
             let Some(slot) = self.slots.get(&id) else { continue };
-            let head = self.heads.id(&slot.log, slot.counted(), slot.evidence.as_ref());
+            let head = self.heads.id(&slot.log, slot.counted(), slot.facts_digest());
             if head == slot.head.id {
                 continue;
             }

@@ -7,6 +7,7 @@ use consilience_base::Timestamp;
 use super::slot::Slot;
 use super::statements::Standing;
 use super::{LogSet, OpenError, SetError};
+use crate::facts::Pruned;
 use crate::identity::{LogId, LogOpening, Signer};
 use crate::log::{AppendError, NewEntry, SignedHead};
 
@@ -16,7 +17,7 @@ impl LogSet {
     #[must_use]
     pub fn is_writable(&self, log: &LogId) -> bool {
         let writable = |slot: &Slot| {
-            slot.local && !slot.self_forked && slot.evidence.is_none() && slot.standing() != Standing::Dead
+            slot.local && !slot.self_forked && slot.facts.forks.is_none() && slot.standing() != Standing::Dead
         };
         self.slots.get(log).is_some_and(writable)
     }
@@ -97,6 +98,25 @@ impl LogSet {
         self.heads.touch(log);
         self.settle_closures(log);
         Ok(head)
+    }
+
+    /// Signs that the events of a local writer are given up for good: all of its earlier logs of the topic, and those of this
+    /// one below a number. `None` if that is known already.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Unknown`] if the log is not held, else why nothing was signed.
+    pub fn prune(
+        &mut self,
+        log: &LogId,
+        below: u64,
+        signer: &dyn Signer,
+        now: Timestamp,
+    ) -> Result<Option<Pruned>, SetError> {
+        let slot = self.slots.get(log).ok_or(SetError::Unknown)?;
+        let named = slot.log.opening().clone().named(&self.mesh);
+        let pruned = Pruned::sign(&named, below, &self.mesh, signer)?;
+        Ok(self.take_pruned(log, pruned.clone(), now).then_some(pruned))
     }
 
     /// Drops the entries that a local writer has appended and not signed: the remedy after

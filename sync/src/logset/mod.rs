@@ -34,6 +34,7 @@ pub use outcome::{Answer, OpenError, SetError, SetStats};
 pub use replay::{Replay, ReplayError};
 
 use crate::budget::VerifyBudget;
+use crate::facts::{Facts, Forks, Pruned, UncheckedPruned};
 use crate::identity::{AgentId, AgentKey, LogId, LogOpening, MeshId, NamedOpening, Topic};
 use crate::log::{
     Allowance, Entry, Evidence, Gone, Have, Log, Range, RangeForm, ReceiveError, Received, SALT_BYTES,
@@ -42,7 +43,7 @@ use crate::log::{
 use heads::Heads;
 use slot::Slot;
 use statements::Standing;
-use succession::Succession;
+use succession::{Family, Succession};
 
 /// The logs of one replica or relay.
 #[derive(Clone, Debug)]
@@ -51,7 +52,7 @@ pub struct LogSet {
     limits: Limits,
     slots: BTreeMap<LogId, Slot>,
     by_topic: BTreeSet<(Topic, LogId)>,
-    successions: BTreeMap<(AgentId, Topic), Succession>,
+    successions: BTreeMap<Family, Succession>,
     heads: Heads,
     /// Each agent's key, admitted once, and how many of its logs are held.
     agents: BTreeMap<AgentId, (AgentKey, usize)>,
@@ -156,7 +157,7 @@ impl LogSet {
         if self.slots.len() >= self.limits.logs_max || of_agent >= self.limits.logs_per_agent_max {
             return Err(OpenError::Quota);
         }
-        // Nothing of a dead log will ever count.
+        // Nothing of a log that is over will ever count.
         if self.is_dead(opening) || admit(opening) == Admission::Ignore {
             return Err(OpenError::Ignored);
         }
@@ -258,10 +259,22 @@ impl LogSet {
         from.take_while(move |(there, _)| there.is_within(topic)).filter_map(|(_, id)| self.log(id))
     }
 
-    /// The evidence that a log is forked, if it is.
+    /// The evidence that a log is forked, if it is: of all that is known, that of the smallest size.
     #[must_use]
     pub fn evidence(&self, log: &LogId) -> Option<&Evidence> {
-        self.slots.get(log)?.evidence.as_ref()
+        self.forks(log).map(Forks::least)
+    }
+
+    /// All that is known of the forks of a log, if it is forked.
+    #[must_use]
+    pub fn forks(&self, log: &LogId) -> Option<&Forks> {
+        self.facts(log)?.forks()
+    }
+
+    /// All that is known for ever of a log.
+    #[must_use]
+    pub fn facts(&self, log: &LogId) -> Option<&Facts> {
+        self.slots.get(log).map(|slot| &slot.facts)
     }
 
     /// The entries `[from, to)` of a log that count: not from the future, not below the base, not of a fork.
@@ -395,12 +408,12 @@ impl LogSet {
     /// at which that shows, else the greatest number.
     fn check_open(&self, log: &LogId) -> Result<u64, SetError> {
         let slot = self.slots.get(log).ok_or(SetError::Unknown)?;
-        let Some(evidence) = &slot.evidence else { return Ok(u64::MAX) };
-        let valid_below = evidence.valid_below();
+        let Some(forks) = &slot.facts.forks else { return Ok(u64::MAX) };
+        let valid_below = forks.valid_below();
         if slot.log.size() >= valid_below {
             Err(SetError::Forked { valid_below })
         } else {
-            Ok(evidence.size())
+            Ok(forks.least().size())
         }
     }
 
@@ -474,7 +487,8 @@ impl LogSet {
     ) -> Result<bool, SetError> {
         // Evidence that is known already costs nothing.
         let named = found.opening();
-        if self.evidence(named.id()).is_some_and(|known| known.as_bytes() == found.as_bytes()) {
+        let known = self.forks(named.id()).into_iter().flat_map(Forks::pieces);
+        if known.into_iter().any(|known| known.as_bytes() == found.as_bytes()) {
             return Ok(false);
         }
         let key = self.agents.get(&named.opening().agent).map(|(key, _)| key.clone());
@@ -486,22 +500,58 @@ impl LogSet {
     /// Joins evidence with the known evidence about a log.
     fn judge(&mut self, log: &LogId, evidence: Evidence, now: Timestamp) -> bool {
         let Some(slot) = self.slots.get_mut(log) else { return false };
-        if slot.evidence.as_ref().is_some_and(|known| *known <= evidence) {
+        if !slot.facts.join_fork(evidence) {
             return false;
         }
-        slot.evidence = Some(evidence);
         slot.self_forked = slot.local;
         // The waiting entries may belong to either history.
         slot.log.drop_staged();
         slot.log.set_valid_below(slot.valid_below().unwrap_or(u64::MAX));
         slot.log.raise_floor(slot.floor());
         slot.drop_tail();
-        slot.forget_beyond();
+        slot.refit();
         // Better evidence does not begin the time anew, but the entries that it takes out have to go as well.
         let until = now.saturating_add_millis(self.limits.invalid_keep_ms);
         let until = *slot.invalid_until.get_or_insert(until);
         self.invalid.insert((until, *log));
         self.count(log, latest(&self.limits, now));
+        self.note(log);
+        true
+    }
+
+    /// Takes in the word of a writer, from anywhere, that it has given up events. Opens the log that it names if that is not
+    /// held and the host wants it. True if it says more than was known.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused; see [`SetError`]. Nothing changed then.
+    pub fn receive_pruned(
+        &mut self,
+        found: &UncheckedPruned<'_>,
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+        admit: impl FnOnce(&LogOpening) -> Admission,
+    ) -> Result<bool, SetError> {
+        let named = found.opening();
+        let known = self.facts(named.id()).and_then(Facts::pruned);
+        if known.is_some_and(|known| known.below() >= found.below()) || self.is_dead(named.opening()) {
+            return Ok(false);
+        }
+        let key = self.agents.get(&named.opening().agent).map(|(key, _)| key.clone());
+        let (pruned, key) = found.check(budget, key)?;
+        let log = self.open_with(named, Some(key), admit)?;
+        Ok(self.take_pruned(&log, pruned, now))
+    }
+
+    /// Joins the word on given up events with what is known.
+    fn take_pruned(&mut self, log: &LogId, pruned: Pruned, now: Timestamp) -> bool {
+        let Some(slot) = self.slots.get_mut(log) else { return false };
+        if !slot.facts.join_pruned(pruned) {
+            return false;
+        }
+        slot.log.raise_floor(slot.floor());
+        self.decide_earlier(log);
+        self.wait(log, now);
         self.note(log);
         true
     }
@@ -635,6 +685,7 @@ impl LogSet {
             Some(Received::Forked(found)) => evidence = Some(found),
             _ => {}
         }
+        slot.refit();
         self.count(log, allowance.latest);
         if let Some(evidence) = evidence {
             self.judge(log, *evidence, now);

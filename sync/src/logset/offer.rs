@@ -28,8 +28,8 @@ pub struct Offer {
     pub size: u64,
     /// The first 8 bytes of the root at that size. They tell equal copies from different ones, and prove nothing.
     pub root: [u8; 8],
-    /// The first 8 bytes of a hash of the evidence that the log is forked, if there is any.
-    pub evidence: Option<[u8; 8]>,
+    /// The first 8 bytes of a hash of [all facts](crate::Facts::digest) that are known of the log, if there are any.
+    pub facts: Option<[u8; 8]>,
 }
 
 /// One thing to do about one log.
@@ -37,8 +37,8 @@ pub struct Offer {
 pub enum Move {
     /// Send the opening first: the other does not hold the log.
     Open(LogId),
-    /// Send evidence of a fork.
-    Evidence(LogId),
+    /// Send all facts.
+    Facts(LogId),
     /// Send this range, whatever it is cut to; an empty one for its proof.
     Send(LogId, Want),
     /// Both know that the log is forked, and their histories part earlier than where that was seen: ask the other as a
@@ -59,7 +59,7 @@ impl Offer {
         put_varint(&mut bytes, self.start);
         put_varint(&mut bytes, self.size.saturating_sub(self.start));
         bytes.extend_from_slice(&self.root);
-        bytes.extend(self.evidence.iter().flatten());
+        bytes.extend(self.facts.iter().flatten());
         bytes
     }
 
@@ -78,21 +78,20 @@ impl Offer {
         let size = start.checked_add(reader.varint()?).filter(|&size| size <= LOG_SIZE_MAX);
         let size = size.ok_or(DecodeError::Limit)?;
         let root = reader.array()?;
-        let evidence = if reader.remaining() == 0 { None } else { Some(reader.array()?) };
+        let facts = if reader.remaining() == 0 { None } else { Some(reader.array()?) };
         reader.finish()?;
-        Ok(Self { log, start, size, root, evidence })
+        Ok(Self { log, start, size, root, facts })
     }
 
     fn of(slot: &Slot) -> Self {
-        let evidence = slot.evidence.as_ref();
-        let evidence = evidence.map(|evidence| first(blake3::hash(evidence.as_bytes()).as_bytes()));
+        let facts = slot.facts_digest().map(|digest| first(digest.as_bytes()));
         let (size, root) = slot.counted();
         Self {
             log: *slot.log.id(),
             start: slot.log.start().min(size),
             size,
             root: root.map_or([0; 8], |root| first(root.as_bytes())),
-            evidence,
+            facts,
         }
     }
 }
@@ -137,21 +136,21 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
     if theirs.is_none() {
         moves.push(Move::Open(id));
     }
-    let known = theirs.and_then(|offer| offer.evidence);
+    let known = theirs.and_then(|offer| offer.facts);
     let size = theirs.map_or(0, |offer| offer.size);
     let parted = theirs.is_some_and(|offer| offer.size == ours.size && offer.root != ours.root);
     // The heads differ, even where the offers do not say why: a writer that signs can find two histories, or two pieces
     // of evidence, that agree in 8 bytes.
-    if ours.evidence.is_some() && (ours.evidence != known || !parted) {
-        moves.push(Move::Evidence(id));
+    if ours.facts.is_some() && (ours.facts != known || !parted) {
+        moves.push(Move::Facts(id));
     }
-    // An invalidated log needs no other move.
-    if slot.log.opening().kind == LogKind::State && (ours.evidence.is_some() || known.is_some()) {
+    // An invalidated log needs no other move. The facts of state logs are forks.
+    if slot.log.opening().kind == LogKind::State && (ours.facts.is_some() || known.is_some()) {
         return;
     }
     // After a fork that one side does not know of yet, its entries do not count. Entries wait for the next round.
-    let unaware = if ours.evidence.is_none() { ours.size } else { size };
-    if ours.evidence.is_some() != known.is_some() && unaware > 0 {
+    let unaware = if ours.facts.is_none() { ours.size } else { size };
+    if ours.facts.is_some() != known.is_some() && unaware > 0 {
         return;
     }
     if ours.size > size {
@@ -165,7 +164,7 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
             let form = if follows { RangeForm::Follow } else { RangeForm::Alone };
             moves.push(Move::Expect(id, Want { from, to: offer.size, form }));
         } else if size > 0 {
-            if ours.evidence.is_none() || ours.evidence != known {
+            if slot.facts.forks.is_none() || ours.facts != known {
                 // Two histories of one length: the proof shows it.
                 moves.push(Move::Send(id, Want { from: size, to: size, form: RangeForm::Alone }));
             } else if ours.root <= offer.root {
@@ -223,9 +222,12 @@ mod tests {
                     };
                     to.receive(log, &bytes, NOW, &mut VerifyBudget::new()).unwrap();
                 }
-                Move::Evidence(log) => {
-                    let bytes = from.evidence(log).unwrap().as_bytes();
-                    to.receive_evidence(bytes, NOW, &mut VerifyBudget::new(), |_| Admission::Hold).unwrap();
+                Move::Facts(log) => {
+                    for evidence in from.forks(log).unwrap().pieces() {
+                        let mut budget = VerifyBudget::new();
+                        to.receive_evidence(evidence.as_bytes(), NOW, &mut budget, |_| Admission::Hold)
+                            .unwrap();
+                    }
                 }
                 Move::Search(_) | Move::Expect(..) => {}
             }
@@ -261,7 +263,7 @@ mod tests {
             assert_eq!(here.log(&log).unwrap().root(), there.log(&log).unwrap().root());
         }
         assert_eq!(here.log(&only_there).unwrap().size(), 3);
-        assert!(here.evidence(&forked).is_some() && there.evidence(&forked).is_some());
+        assert!(here.forks(&forked).is_some() && there.forks(&forked) == here.forks(&forked));
         // Each expects the ranges that the other had planned to send.
         let sent = |plan: &[Move]| plan.iter().filter(|step| matches!(step, Move::Send(..))).count();
         let expected = |plan: &[Move]| plan.iter().filter(|step| matches!(step, Move::Expect(..))).count();

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use crate::facts::PrunedError;
 use crate::identity::{KeyError, SignError};
 use crate::log::{AppendError, EvidenceError, Gone, KeepError, ReceiveError};
 
@@ -39,7 +40,10 @@ pub enum SetError {
     /// The evidence was refused.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
-    /// The log of the evidence is not held.
+    /// The statement about given up events was refused.
+    #[error(transparent)]
+    Pruned(#[from] PrunedError),
+    /// The log of the fact is not held.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The entry was refused.

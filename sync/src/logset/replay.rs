@@ -15,6 +15,7 @@ use consilience_base::Timestamp;
 use super::{LogSet, OpenError, SetError, latest};
 use crate::budget::VerifyBudget;
 use crate::codec::DecodeError;
+use crate::facts::UncheckedPruned;
 use crate::identity::{LogId, LogOpening, NamedOpening};
 use crate::log::{
     Allowance, AppendError, Entry, HeadError, KeepError, LogFront, Range, Received, SignedHead,
@@ -66,13 +67,6 @@ impl LogSet {
     #[must_use]
     pub fn is_self_forked(&self, log: &LogId) -> bool {
         self.slots.get(log).is_some_and(|slot| slot.self_forked)
-    }
-
-    /// The number below which the caller has acknowledged that nothing counts; 0 if it has not. It stays so, even if
-    /// the entry that raised the base turns out not to count.
-    #[must_use]
-    pub fn given_up_below(&self, log: &LogId) -> u64 {
-        self.slots.get(log).map_or(0, |slot| slot.given_up())
     }
 
     /// Until when the entries of a forked log are kept for its writer.
@@ -200,23 +194,36 @@ impl Replay<'_> {
         match self.set.receive_unchecked(&found, self.now, &mut budget, hold) {
             Ok(news) => Ok(news),
             Err(error) => {
-                let slot = self.set.slots.get_mut(&log).filter(|slot| slot.evidence.is_none());
+                let slot = self.set.slots.get_mut(&log).filter(|slot| slot.facts.forks.is_none());
                 slot.into_iter().for_each(|slot| slot.invalid_until = None);
                 Err(error.into())
             }
         }
     }
 
-    /// Takes in the earlier values of [`Log::ready`](crate::Log::ready) and [`LogSet::given_up_below`], once the entries
-    /// are back. Entries do not cease to be ready when a clock falls, and a writer's own always are.
+    /// Takes in a writer's word that it has given up events.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused.
+    pub fn pruned(&mut self, bytes: &[u8]) -> Result<bool, ReplayError> {
+        let found = UncheckedPruned::parse(bytes, &self.set.mesh).map_err(SetError::from)?;
+        if !self.set.is_dead(found.opening().opening()) {
+            self.hold(found.opening())?;
+        }
+        let hold = |_: &LogOpening| super::Admission::Hold;
+        Ok(self.set.receive_pruned(&found, self.now, &mut VerifyBudget::unlimited(), hold)?)
+    }
+
+    /// Takes in the earlier value of [`Log::ready`](crate::Log::ready), once the entries are back. Entries do not cease to be
+    /// ready when a clock falls, and a writer's own always are.
     ///
     /// # Errors
     ///
     /// If the log is not held.
-    pub fn ready(&mut self, log: &LogId, ready: u64, given_up: u64) -> Result<(), ReplayError> {
+    pub fn ready(&mut self, log: &LogId, ready: u64) -> Result<(), ReplayError> {
         let slot = self.set.slots.get_mut(log).ok_or(SetError::Unknown)?;
         slot.log.ready_again(ready);
-        slot.give_up(given_up);
         self.set.wait(log, self.now);
         self.set.note(log);
         Ok(())

@@ -9,9 +9,10 @@ use consilience_base::{Hlc, Timestamp};
 
 use super::change::Change;
 use super::statements::{InSuccession, Standing};
+use crate::facts::{Facts, Pruned};
 use crate::hash::Hash;
 use crate::identity::LogKind;
-use crate::log::{Evidence, Log};
+use crate::log::Log;
 
 /// Entries that may lie below the base before they are dropped: dropping rewrites the front of a block.
 const DROP_LAG: u64 = 8;
@@ -71,7 +72,7 @@ pub(super) struct Slot {
     pub(super) log: Log,
     /// A local writer appends to it.
     pub(super) local: bool,
-    pub(super) evidence: Option<Evidence>,
+    pub(super) facts: Facts,
     pub(super) head: HeadHistory,
     /// When the entries of an invalidated log are dropped.
     pub(super) invalid_until: Option<Timestamp>,
@@ -97,7 +98,7 @@ impl Slot {
         let mut slot = Self {
             log,
             local: false,
-            evidence: None,
+            facts: Facts::default(),
             head: HeadHistory::default(),
             invalid_until: None,
             succession: InSuccession::default(),
@@ -119,7 +120,7 @@ impl Slot {
     /// Gives the log to a local writer.
     pub(super) const fn set_local(&mut self) {
         self.local = true;
-        self.self_forked = self.evidence.is_some();
+        self.self_forked = self.facts.forks.is_some();
         // Its own entries are there to be read before they go, even if nobody has polled for them yet.
         self.log.set_consumer();
     }
@@ -132,18 +133,30 @@ impl Slot {
 
     /// Whether nothing of it counts.
     pub(super) fn is_invalid(&self) -> bool {
-        self.evidence.is_some() && self.log.opening().kind == LogKind::State
+        self.facts.forks.is_some() && self.log.opening().kind == LogKind::State
     }
 
     /// Entries from here on do not count, in a forked event log.
     pub(super) fn valid_below(&self) -> Option<u64> {
-        self.evidence.as_ref().map(Evidence::valid_below)
+        self.facts.valid_below()
     }
 
-    /// Entries below are needed by nobody, whatever the entries that came say: the evidence that the log is forked shows a
-    /// head that says so.
+    /// Entries below are needed by nobody, whatever the entries that came say: facts say so.
     pub(super) fn floor(&self) -> u64 {
-        self.evidence.as_ref().map_or(0, Evidence::base)
+        self.facts.floor()
+    }
+
+    /// Whether all earlier logs of its agent, of the same topic and kind, are over by what is known of this one.
+    pub(super) fn ends_earlier(&self) -> bool {
+        match self.log.opening().kind {
+            LogKind::State => self.facts.forks.is_some(),
+            LogKind::Event => self.facts.pruned.is_some(),
+        }
+    }
+
+    /// A hash over the facts that have a meaning; of a log that is over none has.
+    pub(super) fn facts_digest(&self) -> Option<Hash> {
+        if self.standing() == Standing::Dead { None } else { self.facts.digest() }
     }
 
     pub(super) const fn standing(&self) -> Standing {
@@ -183,11 +196,13 @@ impl Slot {
             Standing::Dead => true,
             Standing::Closed => {
                 self.log.furthest_head().is_none_or(|head| head.size <= self.succession.closed_below)
-                    && self.evidence.is_none()
+                    && self.facts.forks.is_none()
             }
         };
+        // Nobody goes on with an event log that is over.
+        let is_left = self.is_left || self.log.opening().kind == LogKind::Event;
         over && self.succession.is_settled
-            && (!self.local || self.is_left)
+            && (!self.local || is_left)
             && !self.log.has_unsigned()
             && !self.owes()
     }
@@ -199,6 +214,9 @@ impl Slot {
             return (0, None);
         }
         let size = self.log.signed_size().min(self.valid_below().unwrap_or(u64::MAX));
+        if self.floor() >= size {
+            return (0, None);
+        }
         match self.log.root_at(size) {
             Some(root) => (size, Some(root)),
             None => (0, None),
@@ -208,27 +226,47 @@ impl Slot {
     /// The applicable entries.
     pub(super) fn applicable(&self) -> (u64, u64) {
         let mut end = self.log.ready().min(self.valid_below().unwrap_or(u64::MAX));
-        if self.evidence.is_some() {
+        if self.facts.forks.is_some() {
             // A fork leaves only signed entries.
             end = end.min(self.log.signed_size());
         }
-        // Entries that were acknowledged to be below the base stay so, even if the entry that raised it turns out not
-        // to count.
-        let acknowledged = self.acknowledged.base.max(self.floor());
-        let base = self.log.base_at(end).max(self.log.start()).max(acknowledged).min(end);
+        let base = self.log.base_at(end).max(self.log.start()).max(self.floor()).min(end);
         (base, end)
     }
 
-    /// The number below which entries were given up for the caller, where nothing else that is held says so.
-    pub(super) fn given_up(&self) -> u64 {
-        self.acknowledged.base
+    /// Sees to it that the held copy of a forked event log has all entries that count: those from the base as of the last
+    /// of them on, or from the floor, up to where the histories part. Facts and copies of others may bring that base down
+    /// again, if the entry that had raised it does not count any more.
+    ///
+    /// A copy that lacks some of these entries reaches beyond them, to the entry that had raised the base. So its head
+    /// contradicts one of the two in the evidence, and makes evidence of its own with that, whose base is part of the floor
+    /// for everybody: else it might be that nobody could complete his copy.
+    pub(super) fn refit(&mut self) {
+        let Some(below) = self.valid_below().filter(|_| !self.is_invalid() && self.log.size() > 0) else {
+            return;
+        };
+        if self.lacks_entries()
+            && self.log.start() < below
+            && let Some(forks) = &mut self.facts.forks
+            && let Some(evidence) = self.log.evidence_with(forks.least())
+        {
+            forks.join(evidence);
+            self.log.raise_floor(self.floor());
+        }
+        if below <= self.log.start() || self.lacks_entries() {
+            // As if nothing had been held: the entries that count have to be fetched.
+            self.log.forget();
+            self.replaced(0);
+        } else if self.acknowledged.base > self.applicable().0 {
+            // The entries between count again.
+            self.generation = self.generation.wrapping_add(1);
+        }
     }
 
-    /// Takes that number from an earlier run of the program. Nothing was acknowledged yet.
-    pub(super) fn give_up(&mut self, below: u64) {
-        let below = below.min(self.log.size());
-        self.acknowledged.base = self.acknowledged.base.max(below);
-        self.acknowledged.end = self.acknowledged.end.max(self.acknowledged.base);
+    /// Whether a forked event log begins here after entries that count.
+    fn lacks_entries(&self) -> bool {
+        let end = self.log.signed_size().min(self.valid_below().unwrap_or(u64::MAX));
+        self.log.start() > self.log.base_at(end).max(self.floor()).min(end)
     }
 
     /// Notes that another part of the log took the place of the held one. A local writer does not go on from there: its
@@ -236,15 +274,6 @@ impl Slot {
     pub(super) const fn fast_forwarded(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.self_forked = self.self_forked || self.local;
-    }
-
-    /// Forgets a copy of a forked event log that begins after everything that counts: nothing about it can be compared
-    /// with the copies of others, so the entries that count have to be fetched as if nothing had been held.
-    pub(super) fn forget_beyond(&mut self) {
-        if !self.is_invalid() && self.valid_below().is_some_and(|below| below <= self.log.start()) {
-            self.log.forget();
-            self.replaced(0);
-        }
     }
 
     /// Notes that the entries above `kept` are gone, and that other entries may follow instead. Where only the lost
@@ -280,7 +309,7 @@ impl Slot {
 
     /// Lets a local writer go on if its log has no other signed history.
     pub(super) const fn allow_again(&mut self) {
-        self.self_forked = self.evidence.is_some();
+        self.self_forked = self.facts.forks.is_some();
         self.acknowledged.self_forked = self.self_forked;
     }
 
@@ -302,14 +331,16 @@ impl Slot {
         if self.local {
             // Others still need entries that only an unsigned entry has given up.
             let signed = self.log.signed_size();
-            let base = self.log.base_at(self.log.ready().min(signed));
+            let base = self.log.base_at(self.log.ready().min(signed)).max(self.floor());
             // Unsigned entries have no proof: a log that began after its head could never be compared.
             below = below.min(base.min(signed));
         }
+        if self.facts.forks.is_some() {
+            // Evidence to come may bring the base down again, but not below this.
+            below = below.min(self.facts.pruned.as_ref().map_or(0, Pruned::below));
+        }
         let lag = if below == self.log.size() { 0 } else { DROP_LAG };
-        // Others may need the entries of a forked log that count, and no base that is known to one of them is known to
-        // all.
-        if self.evidence.is_some() || below < self.log.start() + lag {
+        if below < self.log.start() + lag {
             return 0;
         }
         self.log.drop_all_below(below)
@@ -330,8 +361,10 @@ impl Slot {
                 let acknowledged = core::mem::replace(&mut self.acknowledged.invalid, true);
                 return (!acknowledged || base < end).then_some(Change::Invalidated { log });
             }
-            return (base < end).then_some(match self.standing() {
-                Standing::Dead => Change::Invalidated { log },
+            return (base < end).then_some(match (self.standing(), self.log.opening().kind) {
+                (Standing::Dead, LogKind::State) => Change::Invalidated { log },
+                // Its writer has given them all up.
+                (Standing::Dead, LogKind::Event) => Change::Dropped { log, below: end },
                 _ => Change::Closed { log },
             });
         }

@@ -9,14 +9,14 @@ use alloc::vec::Vec;
 use crate::identity::Incarnation;
 use crate::log::{Closure, Log, NewEntry};
 
-/// Whether a log counts, as far as other logs of its agent decide it. Event logs always do.
+/// Whether a log counts, as far as other logs of its agent decide it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Standing {
     #[default]
     Counts,
     /// A later incarnation has closed all of it that is held.
     Closed,
-    /// A later incarnation is forked, or has named it among those that are over.
+    /// A later incarnation is forked, or has named it among those that are over; or its writer has given up its events.
     Dead,
 }
 

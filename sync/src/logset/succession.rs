@@ -1,4 +1,4 @@
-//! Which of an agent's state logs in a topic count.
+//! Which of an agent's logs in a topic count.
 //!
 //! An agent that starts without storage, from a backup or after a fork goes on in a log of a later incarnation, and
 //! *closes* the earlier ones once it has taken their content over: a [`Closure`] in an entry of the later log names the
@@ -13,6 +13,9 @@
 //! incarnation first, and from nothing else: not from the order in which entries came, not from time, and not from the
 //! logs that somebody has kept. A log that does not count may be dropped at any time.
 //!
+//! Event logs are not closed: an event log is dead if it lies below the one that the agent's word on
+//! [given up events](crate::Pruned) names, and counts else.
+//!
 //! The invariant: after each call that changes a log, every slot of its succession says whether it counts.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -20,10 +23,14 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::LogSet;
+use super::slot::Slot;
 use super::statements::Standing;
 use crate::identity::{AgentId, Incarnation, LogId, LogKind, LogOpening, Topic};
 
-/// The state logs of an agent in a topic that are held.
+/// Logs of one agent and kind in one topic.
+pub(super) type Family = (AgentId, Topic, LogKind);
+
+/// The logs of a family that are held.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Succession {
     logs: BTreeMap<Incarnation, LogId>,
@@ -49,10 +56,7 @@ impl LogSet {
 
     /// Notes that a log is not held any more.
     pub(super) fn leave_succession(&mut self, opening: &LogOpening) {
-        let whose = (opening.agent, opening.topic.clone());
-        if opening.kind != LogKind::State {
-            return;
-        }
+        let whose = family(opening);
         let Some(succession) = self.successions.get_mut(&whose) else { return };
         succession.logs.remove(&opening.incarnation);
         if succession.logs.is_empty() {
@@ -62,19 +66,15 @@ impl LogSet {
         }
     }
 
-    fn succession_of(&self, log: &LogId) -> Option<(AgentId, Topic)> {
-        let opening = self.log(log)?.opening();
-        (opening.kind == LogKind::State).then(|| (opening.agent, opening.topic.clone()))
+    fn succession_of(&self, log: &LogId) -> Option<Family> {
+        self.log(log).map(|log| family(log.opening()))
     }
 
     /// Whether a log would be dead if it were held.
     pub(super) fn is_dead(&self, opening: &LogOpening) -> bool {
         // Looked at for logs that are not held, so not often enough for a look-up without a copy of the topic.
-        opening.kind == LogKind::State
-            && self
-                .successions
-                .get(&(opening.agent, opening.topic.clone()))
-                .is_some_and(|succession| succession.alive_from > Some(opening.incarnation))
+        let succession = self.successions.get(&family(opening));
+        succession.is_some_and(|succession| succession.alive_from > Some(opening.incarnation))
     }
 
     /// Decides whether a log counts that has changed, and the logs on which that has a bearing.
@@ -85,11 +85,18 @@ impl LogSet {
         }
         // The common case: a log that says nothing of others, of which others say nothing new.
         let said = slot.refresh_statements();
-        if !said && slot.succession.standing == slot.standing_now() && slot.evidence.is_none() {
+        if !said && slot.succession.standing == slot.standing_now() && slot.facts.forks.is_none() {
             return;
         }
         let Some(whose) = self.succession_of(log) else { return };
         self.decide_all(&whose);
+    }
+
+    /// Decides which earlier logs a fact about this one has ended.
+    pub(super) fn decide_earlier(&mut self, log: &LogId) {
+        if let Some(whose) = self.succession_of(log) {
+            self.decide_all(&whose);
+        }
     }
 
     /// Takes in that entries of a local writer's log are signed now, which may have closed others.
@@ -101,14 +108,11 @@ impl LogSet {
     }
 
     /// Decides which logs of a succession count, latest incarnation first: each depends on later ones alone.
-    fn decide_all(&mut self, whose: &(AgentId, Topic)) {
+    fn decide_all(&mut self, whose: &Family) {
         let Some(succession) = self.successions.get_mut(whose) else { return };
-        let forked = succession
-            .logs
-            .iter()
-            .rev()
-            .find(|(_, log)| self.slots.get(*log).is_some_and(|slot| slot.evidence.is_some()));
-        let mut alive_from = forked.map(|(incarnation, _)| *incarnation);
+        let mut latest = succession.logs.iter().rev();
+        let ends = latest.find(|(_, log)| self.slots.get(*log).is_some_and(Slot::ends_earlier));
+        let mut alive_from = ends.map(|(incarnation, _)| *incarnation);
         let mut closed: BTreeMap<Incarnation, u64> = BTreeMap::new();
         let mut changed = Vec::new();
         let mut is_settled = true;
@@ -136,4 +140,8 @@ impl LogSet {
             self.queue(&log);
         }
     }
+}
+
+fn family(opening: &LogOpening) -> Family {
+    (opening.agent, opening.topic.clone(), opening.kind)
 }

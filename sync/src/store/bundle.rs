@@ -11,8 +11,9 @@ use consilience_base::Timestamp;
 use super::LogStore;
 use crate::budget::VerifyBudget;
 use crate::codec::{DecodeError, Reader, put_varint};
+use crate::facts::{Facts, Forks, UncheckedPruned};
 use crate::identity::{LogId, NamedOpening, OpeningError, Topic};
-use crate::log::{Evidence, Log, Range, RangeForm, ReceiveError, Received, UncheckedEvidence, Want};
+use crate::log::{Log, Range, RangeForm, ReceiveError, Received, UncheckedEvidence, Want};
 use crate::logset::{Answer, OpenError, SetError};
 use crate::part::{LogRef, Part};
 
@@ -88,8 +89,9 @@ impl LogStore {
     }
 
     fn export_log(&self, log: &Log, known: Option<&Summarized>, bytes: &mut Vec<u8>) {
-        let (evidence, to) = (self.set.evidence(log.id()), log.signed_size());
-        let to = to.min(evidence.map_or(u64::MAX, Evidence::valid_below));
+        let (forks, to) = (self.set.forks(log.id()), log.signed_size());
+        let pruned = self.set.facts(log.id()).and_then(Facts::pruned);
+        let to = to.min(forks.map_or(u64::MAX, Forks::valid_below));
         let size = known.map_or(0, |known| known.size);
         // Where the two histories differ, all of this one is sent, as far as the other does not show it.
         let differs = known.is_some_and(|known| {
@@ -101,12 +103,15 @@ impl LogStore {
             (false, 0) => (0, RangeForm::Follow),
             (false, start) => (start, RangeForm::Alone),
         };
-        if evidence.is_none() && from >= to && to == size && known.is_some() && !differs {
+        if forks.is_none() && pruned.is_none() && from >= to && to == size && known.is_some() && !differs {
             return;
         }
         Part::Opening(&log.opening().encode(self.set.mesh())).put(bytes);
-        if let Some(evidence) = evidence {
+        for evidence in forks.into_iter().flat_map(Forks::pieces) {
             Part::Evidence(evidence.as_bytes()).put(bytes);
+        }
+        if let Some(pruned) = pruned {
+            Part::Pruned(pruned.as_bytes()).put(bytes);
         }
         // A copy that begins later than this one can be compared with what it has alone; and of one that has more, only its
         // holder can say whether this is where it begins.
@@ -200,6 +205,11 @@ impl LogStore {
             Some(Part::Evidence(bytes)) => {
                 let evidence = UncheckedEvidence::parse(bytes, self.set.mesh()).map_err(SetError::from);
                 let taken = evidence.and_then(|evidence| self.receive_evidence(&evidence, now, budget));
+                imported.refused += usize::from(taken.is_err());
+            }
+            Some(Part::Pruned(bytes)) => {
+                let pruned = UncheckedPruned::parse(bytes, self.set.mesh()).map_err(SetError::from);
+                let taken = pruned.and_then(|pruned| self.receive_pruned(&pruned, now, budget));
                 imported.refused += usize::from(taken.is_err());
             }
             Some(Part::Range(LogRef::Alias(alias), bytes)) => match log {

@@ -24,6 +24,7 @@ pub use bundle::{BundleError, Imported};
 pub use opening::{Mark, Opened, Recovery, Stored};
 
 use crate::budget::VerifyBudget;
+use crate::facts::{Forks, UncheckedPruned};
 use crate::identity::{AgentId, LogId, LogOpening, MeshId, NamedOpening, Signer, Topic};
 use crate::journal::{ConfirmError, Journal, JournalItem, Record, RecordId};
 use crate::log::{Range, RangeForm, Received, UncheckedEvidence};
@@ -170,20 +171,27 @@ impl LogStore {
         now: Timestamp,
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
-        let known = self.set.evidence(log).cloned();
+        let known = self.set.forks(log).cloned();
         let received = self.set.receive_range(log, range, now, budget)?;
-        let evidence = self.set.evidence(log).filter(|found| known.as_ref() != Some(found)).cloned();
-        if evidence.is_some() || received == Received::Conflict {
+        if received == Received::Conflict || self.set.forks(log) != known.as_ref() {
             self.record_own_head(log);
         }
         if received != Received::Nothing {
             self.record(&JournalItem::Range { log: *log, bytes: range.as_bytes() });
         }
         // A range may show a fork against a head that is in no record: one's own are not.
-        if let Some(evidence) = evidence {
-            self.record(&JournalItem::Evidence { bytes: evidence.as_bytes() });
-        }
+        self.record_evidence(log, known.as_ref());
         Ok(received)
+    }
+
+    /// Notes what is known of a log's forks and was not `known`.
+    fn record_evidence(&mut self, log: &LogId, known: Option<&Forks>) {
+        let Some(forks) = self.set.forks(log).cloned() else { return };
+        for evidence in forks.pieces() {
+            if known.is_none_or(|known| known.pieces().all(|piece| piece != evidence)) {
+                self.record(&JournalItem::Evidence { bytes: evidence.as_bytes() });
+            }
+        }
     }
 
     /// Takes evidence of a fork in, and notes it; see
@@ -198,10 +206,32 @@ impl LogStore {
         now: Timestamp,
         budget: &mut VerifyBudget,
     ) -> Result<bool, SetError> {
+        let log = *evidence.opening().id();
+        let known = self.set.forks(&log).cloned();
         let news = self.set.receive_unchecked(evidence, now, budget, &mut self.admit)?;
         if news {
-            self.record_own_head(evidence.opening().id());
-            self.record(&JournalItem::Evidence { bytes: evidence.as_bytes() });
+            self.record_own_head(&log);
+            // Evidence that this copy had to make with it may say all that it says.
+            self.record_evidence(&log, known.as_ref());
+        }
+        Ok(news)
+    }
+
+    /// Takes in a writer's word that it has given up events, and notes it; see [`LogSet::receive_pruned`]. True if it says more
+    /// than was known.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused. Nothing changed then.
+    pub fn receive_pruned(
+        &mut self,
+        pruned: &UncheckedPruned<'_>,
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+    ) -> Result<bool, SetError> {
+        let news = self.set.receive_pruned(pruned, now, budget, &mut self.admit)?;
+        if news {
+            self.record(&JournalItem::Pruned { bytes: pruned.as_bytes() });
         }
         Ok(news)
     }

@@ -78,6 +78,21 @@ impl LogStore {
         Ok((seq, record))
     }
 
+    /// Signs that a local agent has given up events: those of all of its earlier logs of the topic, and those of this one below
+    /// a number. Gives the last record. See [`LogSet::prune`](crate::LogSet::prune).
+    ///
+    /// # Errors
+    ///
+    /// [`SignError::OtherAgent`] if the agent's key is not here, else why nothing was signed. Nothing changed then.
+    pub fn prune(&mut self, log: &LogId, below: u64, now: Timestamp) -> Result<RecordId, SetError> {
+        let agent = self.set.log(log).ok_or(SetError::Unknown)?.opening().agent;
+        let signer = self.signers.get(&agent).ok_or(SignError::OtherAgent)?;
+        if let Some(pruned) = self.set.prune(log, below, &**signer, now)? {
+            self.record(&JournalItem::Pruned { bytes: pruned.as_bytes() });
+        }
+        Ok(self.seal())
+    }
+
     /// Drops the entries that a local agent has appended and not signed; see
     /// [`LogSet::discard_unsigned`](crate::LogSet::discard_unsigned). Nothing happens if the log is not held.
     pub fn discard_unsigned(&mut self, log: &LogId) {

@@ -11,9 +11,9 @@ use consilience_sync::{
 };
 
 use crate::world::{
-    Consumer, Dice, KINDS, Replica, START, WHOLE, alone, append, append_based, converge, follow, head_proof,
-    holder, keys, meaning, opening, payloads, permutations, range, receive, rich, search, seeds, set, tell,
-    tell_evidence, write, writer,
+    Consumer, Dice, KINDS, Replica, START, WHOLE, alone, append, append_based, converge, evidence_of, follow,
+    head_proof, holder, keys, meaning, opening, payloads, permutations, range, receive, rich, search, seeds,
+    set, tell, tell_evidence, write, writer,
 };
 
 /// A branch: how far it goes beyond what is shared, and the base that its last entry raises.
@@ -684,4 +684,89 @@ fn a_range_of_another_branch_that_holds_all_that_counts_is_taken_by_the_base_of_
     replica.follow();
     assert_eq!(meaning(&replica.set, &log), meaning(&main, &log));
     assert_eq!(replica.set.heads_root(), main.heads_root());
+}
+
+/// A writer signs three histories. One replica sees the entry that raises the base, above the place where they part; of the
+/// evidence that all get, neither head says anything of that.
+#[test]
+fn a_base_that_rose_above_a_cut_rises_for_all() {
+    for (shared, base) in [(8, 5), (40, 30), (16, 16)] {
+        let (mut trunk, log) = writer(&opening(LogKind::Event, 1));
+        fill(&mut trunk, &log, "shared", branch(shared, 0));
+        let (mut short, mut other) = (trunk.clone(), trunk);
+        fill(&mut short, &log, "x", branch(shared + 1, 0));
+        fill(&mut other, &log, "y", branch(shared + 1, 0));
+        let mut long = short.clone();
+        fill(&mut long, &log, "x", branch(shared + 2, base));
+
+        let mut judge = full(LogKind::Event, &short, &log);
+        tell(&other, &mut judge.set, &log, START);
+        let evidence = judge.set.evidence(&log).expect("a fork").clone();
+        assert_eq!((evidence.size(), evidence.base()), (shared + 1, 0));
+        let everybody = || {
+            [
+                pruned(LogKind::Event, &long, &log),
+                pruned(LogKind::Event, &short, &log),
+                pruned(LogKind::Event, &other, &log),
+                Replica::new(holder(&[&opening(LogKind::Event, 1)])),
+            ]
+        };
+        let mut replicas = everybody();
+        assert_eq!(payloads(&replicas[0].set, &log).len() as u64, shared + 2 - base);
+        for replica in &mut replicas {
+            receive_evidence(&mut replica.set, evidence.as_bytes());
+            replica.follow();
+        }
+        equal_roots_are_equal_meanings(&mut replicas, &log);
+        assert_eq!(payloads(&replicas[1].set, &log).len() as u64, shared, "shared {shared}, base {base}");
+        converge(&mut replicas, &log, START);
+        equal_roots_are_equal_meanings(&mut replicas, &log);
+        let roots: Vec<_> = replicas.iter_mut().map(|replica| replica.set.heads_root()).collect();
+        assert!(roots.iter().all(|root| *root == roots[0]));
+        let events = payloads(&replicas[0].set, &log);
+        // What the first has dropped cannot be had back from it, so nobody keeps it. What it still has, counts again.
+        let dropped = if (8..shared).contains(&base) { base } else { 0 };
+        assert_eq!(events.keys().copied().collect::<Vec<_>>(), (dropped..shared).collect::<Vec<_>>());
+
+        // The order in which evidence comes, and a restart of the set between, make no difference.
+        for last in 0..2 {
+            let mut replicas = everybody();
+            let pieces = evidence_of(&replicas_of_all(&evidence, &long, &log), &log);
+            for (number, replica) in replicas.iter_mut().enumerate() {
+                let mut pieces = pieces.clone();
+                let turn = (number + last) % pieces.len();
+                pieces.rotate_left(turn);
+                for piece in &pieces {
+                    receive_evidence(&mut replica.set, piece);
+                    replica.follow();
+                }
+            }
+            converge(&mut replicas, &log, START);
+            equal_roots_are_equal_meanings(&mut replicas, &log);
+            let held = replicas.iter().map(|replica| payloads(&replica.set, &log)).collect::<Vec<_>>();
+            assert!(held.iter().all(|events| *events == held[0]));
+        }
+    }
+}
+
+/// A set that holds the long history, after the evidence.
+fn replicas_of_all(evidence: &consilience_sync::Evidence, long: &LogSet, log: &LogId) -> LogSet {
+    let mut replica = pruned(LogKind::Event, long, log);
+    receive_evidence(&mut replica.set, evidence.as_bytes());
+    replica.follow();
+    replica.set
+}
+
+fn receive_evidence(set: &mut LogSet, evidence: &[u8]) {
+    set.receive_evidence(evidence, START, &mut rich(), |_| Admission::Hold).unwrap();
+}
+
+fn equal_roots_are_equal_meanings(replicas: &mut [Replica], log: &LogId) {
+    let found: Vec<_> =
+        replicas.iter_mut().map(|replica| (replica.set.heads_root(), meaning(&replica.set, log))).collect();
+    for (root, meaning) in &found {
+        for (other_root, other) in &found {
+            assert_eq!(root == other_root, meaning == other);
+        }
+    }
 }

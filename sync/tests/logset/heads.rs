@@ -10,7 +10,7 @@ use consilience_sync::{
 
 use super::world::{
     Dice, KINDS, START, append_based, keys, later, meaning, opening, opening_in, rich, search, seeds, set,
-    tell, write, writer,
+    tell, tell_evidence, write, writer,
 };
 
 /// What one side of a pass learnt.
@@ -80,9 +80,8 @@ pub(super) fn carry(from: &LogSet, to: &mut LogSet, moves: &[Move], now: Timesta
             Move::Open(log) => {
                 to.open(from.log(log).unwrap().opening(), |_| Admission::Hold).unwrap();
             }
-            Move::Evidence(log) => {
-                let bytes = from.evidence(log).unwrap().as_bytes().to_vec();
-                to.receive_evidence(&bytes, now, &mut rich(), |_| Admission::Hold).unwrap();
+            Move::Facts(log) => {
+                tell_evidence(from, to, log, now);
             }
             Move::Send(log, want) => {
                 let mut want = *want;

@@ -271,7 +271,7 @@ fn carry(from: &LogSet, to: &mut LogSet, moves: &[Move], now: Timestamp) {
             Move::Open(log) => {
                 let _ = to.open(from.log(log).unwrap().opening(), |_| Admission::Hold);
             }
-            Move::Evidence(log) => tell_evidence(from, to, log, now),
+            Move::Facts(log) => tell_evidence(from, to, log, now),
             Move::Send(log, want) => {
                 let mut want = *want;
                 while let Answer::Range { bytes, end } = from.answer(log, &want, 4 << 10) {

@@ -37,10 +37,10 @@ fn offers_that_agree_of_forked_logs_are_followed_by_the_evidence() {
         // The roots of what counts may be two as well.
         let searched = kind == LogKind::Event;
         assert_eq!(moves.contains(&Move::Search(log)), searched);
-        assert_eq!((moves[0], moves.len()), (Move::Evidence(log), 1 + usize::from(searched)));
+        assert_eq!((moves[0], moves.len()), (Move::Facts(log), 1 + usize::from(searched)));
         // Two pieces of evidence cut to two sizes.
         if kind == LogKind::Event {
-            assert_eq!(a.plan(&[log], &[Offer { size: 1, ..offer }])[0], Move::Evidence(log));
+            assert_eq!(a.plan(&[log], &[Offer { size: 1, ..offer }])[0], Move::Facts(log));
         }
     }
 }
@@ -60,7 +60,7 @@ fn what_does_not_count_is_not_sent_to_who_knows_of_the_fork() {
     tell(&judge, &mut b, &log, START);
     let (of_a, of_b) = (a.offer(&log).unwrap(), b.offer(&log).unwrap());
     assert_eq!(a.plan(&[log], &[of_b]), []);
-    assert_eq!(b.plan(&[log], &[of_a]), [Move::Evidence(log)]);
+    assert_eq!(b.plan(&[log], &[of_a]), [Move::Facts(log)]);
     meet_until_equal(&mut a, &mut b, START, Mode::Auto);
     assert_eq!(meaning(&a, &log), meaning(&b, &log));
 
@@ -78,6 +78,6 @@ fn nothing_is_expected_of_a_log_of_which_nothing_counts() {
     write(&mut a, &log, 1, "main", 2);
     write(&mut clone, &log, 1, "other", 2);
     tell(&clone, &mut a, &log, START);
-    assert_eq!(a.plan(&[log], &[]), [Move::Open(log), Move::Evidence(log)]);
+    assert_eq!(a.plan(&[log], &[]), [Move::Open(log), Move::Facts(log)]);
     assert_eq!(set().plan(&[], &[a.offer(&log).unwrap()]), []);
 }

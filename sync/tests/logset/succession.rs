@@ -8,7 +8,7 @@ use consilience_sync::{
     RangeForm, ReceiveError, SetError, Want,
 };
 
-use super::world::{Consumer, Dice, START, keys, mesh, opening_in, rich, seeds, set, stamp};
+use super::world::{Consumer, Dice, START, evidence_of, keys, mesh, opening_in, rich, seeds, set, stamp};
 
 fn opening(incarnation: u64) -> LogOpening {
     opening_in("team", LogKind::State, 1, incarnation)
@@ -58,8 +58,8 @@ fn give_all(from: &Log, to: &mut LogSet) {
 fn pass_on(from: &LogSet, to: &mut LogSet, mut ranges: usize, bytes_max: usize) {
     let logs: Vec<LogId> = from.logs().map(|log| *log.id()).collect();
     for id in logs {
-        if let Some(evidence) = from.evidence(&id) {
-            let _ = to.receive_evidence(evidence.as_bytes(), START, &mut rich(), |_| Admission::Hold);
+        for evidence in evidence_of(from, &id) {
+            let _ = to.receive_evidence(&evidence, START, &mut rich(), |_| Admission::Hold);
         }
         let Some(offer) = from.offer(&id).filter(|offer| offer.size > 0) else { continue };
         if to.open(from.log(&id).unwrap().opening(), |_| Admission::Hold).is_err() {
@@ -90,16 +90,25 @@ fn pass_on(from: &LogSet, to: &mut LogSet, mut ranges: usize, bytes_max: usize) 
 }
 
 /// All that has a meaning: the entries that count, and the evidence.
-type State = BTreeMap<LogId, (u64, Vec<Hash>, Option<Vec<u8>>)>;
+type State = BTreeMap<LogId, (u64, Vec<Hash>, Vec<Vec<u8>>)>;
 
 fn state(set: &LogSet) -> State {
     let logs = set.logs().map(|log| {
         let (from, to) = set.applicable(log.id()).unwrap();
         let leaves: Vec<Hash> = (from..to).map(|seq| log.leaf(seq).unwrap()).collect();
-        let evidence = set.evidence(log.id()).map(|evidence| evidence.as_bytes().to_vec());
+        let evidence = if is_over(set, log) { Vec::new() } else { evidence_of(set, log.id()) };
         (*log.id(), (from, leaves, evidence))
     });
-    logs.filter(|(_, (_, leaves, evidence))| !leaves.is_empty() || evidence.is_some()).collect()
+    logs.filter(|(_, (_, leaves, evidence))| !leaves.is_empty() || !evidence.is_empty()).collect()
+}
+
+/// Whether a later log of the agent is forked, or one that counts names a later one as the first that is not over.
+fn is_over(set: &LogSet, log: &Log) -> bool {
+    let incarnation = log.opening().incarnation;
+    set.logs().filter(|other| other.opening().incarnation > incarnation).any(|later| {
+        let counts = set.applicable(later.id()).is_some_and(|(from, to)| from < to);
+        set.evidence(later.id()).is_some() || counts && set.closures(later.id()).1 > Some(incarnation)
+    })
 }
 
 /// The root says all there is to say.

@@ -597,9 +597,9 @@ fn messages(vectors: &mut Vec<Built>) {
 
 fn offers(vectors: &mut Vec<Built>) {
     let log = *event_log().id();
-    let offer = Offer { log, start: 3, size: 11, root: [4; 8], evidence: None };
+    let offer = Offer { log, start: 3, size: 11, root: [4; 8], facts: None };
     let plain = offer.encode();
-    let forked = Offer { evidence: Some([5; 8]), ..offer }.encode();
+    let forked = Offer { facts: Some([5; 8]), ..offer }.encode();
     let begun = || bytes(&plain[..33]);
     vectors.extend([
         built("offer Ok sound", "Offers.", plain.clone()),

@@ -328,8 +328,8 @@ fn heads_and_offers() -> Vec<Built> {
     let id = |material: &[u8]| *blake3::keyed_hash(&key, material).as_bytes();
     let (event, state) = (*event_log().id(), *state_log().id());
     let forms = [event, state, forked].map(|log| head_form(&set, &log));
-    let nothing = Offer { log: event, start: 0, size: 0, root: [0; 8], evidence: None };
-    let last = Offer { start: 1 << 44, size: 1 << 44, root: [0xff; 8], evidence: Some([0xff; 8]), ..nothing };
+    let nothing = Offer { log: event, start: 0, size: 0, root: [0; 8], facts: None };
+    let last = Offer { start: 1 << 44, size: 1 << 44, root: [0xff; 8], facts: Some([0xff; 8]), ..nothing };
     let offer = |log: &LogId| set.offer(log).unwrap().encode();
     let offers = [offer(&event), offer(&state), offer(&forked)];
     vec![

@@ -128,12 +128,12 @@ pub fn offers(pass: u64, extent: u8, offers: &[Offer]) -> Vec<u8> {
     bytes.push(extent);
     for offer in offers {
         bytes.extend(name(&offer.log));
-        bytes.extend(varint(offer.start * 2 + u64::from(offer.evidence.is_some())));
+        bytes.extend(varint(offer.start * 2 + u64::from(offer.facts.is_some())));
         bytes.extend(varint(offer.size - offer.start));
         if offer.size > 0 {
             bytes.extend(offer.root);
         }
-        bytes.extend(offer.evidence.iter().flatten());
+        bytes.extend(offer.facts.iter().flatten());
     }
     message(OFFERS, &bytes)
 }

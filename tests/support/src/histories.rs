@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use consilience_sync::{Answer, Hlc, LogId, LogKind, LogOpening, LogSet, NewEntry, SetError, Timestamp};
+use consilience_sync::{
+    Answer, Forks, Hlc, LogId, LogKind, LogOpening, LogSet, NewEntry, SetError, Timestamp,
+};
 
 use crate::logsets::{
     Dice, KINDS, Replica, START, alone, converge, follow, holder, keys, meaning, mesh, opening_in, rich,
@@ -170,7 +172,7 @@ impl World {
             Some(clone) if self.dice.one_in(3) => clone,
             _ => &self.replicas[from].set,
         };
-        if let Some(evidence) = source.evidence(&log) {
+        for evidence in source.forks(&log).into_iter().flat_map(Forks::pieces) {
             self.network.push((to, Packet::Evidence(evidence.as_bytes().to_vec())));
         }
         let have = source.have(&log).unwrap();

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use consilience_sync::{
-    Admission, Answer, Change, Entry, ForkSearch, Hash, Hlc, Incarnation, Keypair, Limits, LogId, LogKind,
-    LogOpening, LogSet, MeshId, NewEntry, RangeForm, ReceiveError, Received, SearchStep, SetError, Signer,
-    Timestamp, Topic, VerifyBudget, Want,
+    Admission, Answer, Change, Entry, ForkSearch, Forks, Hash, Hlc, Incarnation, Keypair, Limits, LogId,
+    LogKind, LogOpening, LogSet, MeshId, NewEntry, RangeForm, ReceiveError, Received, SearchStep, SetError,
+    Signer, Timestamp, Topic, VerifyBudget, Want,
 };
 
 pub use crate::dice::{Dice, seeds};
@@ -184,11 +184,16 @@ fn ask(
     Some(to.receive(log, &bytes, now, &mut rich()))
 }
 
+/// The pieces of evidence that say all that is known of a log's forks.
+pub fn evidence_of(set: &LogSet, log: &LogId) -> Vec<Vec<u8>> {
+    let pieces = set.forks(log).into_iter().flat_map(Forks::pieces);
+    pieces.map(|evidence| evidence.as_bytes().to_vec()).collect()
+}
+
 /// Hands over the evidence against a log, if there is any.
 pub fn tell_evidence(from: &LogSet, to: &mut LogSet, log: &LogId, now: Timestamp) {
-    if let Some(evidence) = from.evidence(log) {
-        let bytes = evidence.as_bytes().to_vec();
-        to.receive_evidence(&bytes, now, &mut rich(), |_| Admission::Hold).unwrap();
+    for evidence in evidence_of(from, log) {
+        to.receive_evidence(&evidence, now, &mut rich(), |_| Admission::Hold).unwrap();
     }
 }
 
@@ -259,22 +264,22 @@ pub fn converge(replicas: &mut [Replica], log: &LogId, now: Timestamp) {
 /// What can be learnt of a log.
 fn outline(set: &LogSet, log: &LogId) -> impl PartialEq + use<> {
     let held = set.log(log).unwrap();
-    let evidence = set.evidence(log).map(|evidence| evidence.as_bytes().to_vec());
+    let evidence = evidence_of(set, log);
     (held.held().collect::<Vec<_>>(), held.root(), held.furthest_head().copied(), evidence)
 }
 
 /// What a log means to a set: whether it is forked and what shows it, and the entries that count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meaning {
-    /// The size and the bytes of the evidence of a fork.
-    pub evidence: Option<(u64, Vec<u8>)>,
+    /// The size and the bytes of the evidence of forks.
+    pub evidence: Option<(u64, Vec<Vec<u8>>)>,
     /// The payloads that count, by number.
     pub entries: BTreeMap<u64, Vec<u8>>,
 }
 
 /// The meaning of a log to a set.
 pub fn meaning(set: &LogSet, log: &LogId) -> Meaning {
-    let evidence = set.evidence(log).map(|found| (found.size(), found.as_bytes().to_vec()));
+    let evidence = set.evidence(log).map(|found| (found.size(), evidence_of(set, log)));
     Meaning { evidence, entries: payloads(set, log) }
 }
 

@@ -426,7 +426,7 @@ impl Rounds {
             (State::Offered(Offered { roots, mark, partial, more }), Extent::Answer) => {
                 let theirs = resolve(field, offers);
                 // Of these it has nothing.
-                let lacked = |offer: &Offer| offer.size == 0 && offer.evidence.is_none();
+                let lacked = |offer: &Offer| offer.size == 0 && offer.facts.is_none();
                 let ours = theirs.iter().filter(|offer| lacked(offer)).map(|offer| offer.log).collect();
                 let theirs = theirs.into_iter().filter(|offer| !lacked(offer)).collect();
                 (Exchanging::of(roots, partial, more), mark, ours, theirs)

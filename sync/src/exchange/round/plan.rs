@@ -26,7 +26,7 @@ pub(super) fn plan(
         let on_its_way = field.outbox.on_its_way(&offer.log, mark);
         if let Some(size) = on_its_way.filter(|size| *size > offer.size) {
             offer.size = size;
-            return set.offer(&offer.log).is_some_and(|ours| ours.size > size || ours.evidence.is_some());
+            return set.offer(&offer.log).is_some_and(|ours| ours.size > size || ours.facts.is_some());
         }
         true
     });
@@ -42,8 +42,8 @@ pub(super) fn plan(
             Move::Open(log) => {
                 field.outbox.send_opening(set, field.scope, &log);
             }
-            Move::Evidence(log) => {
-                field.outbox.send_evidence(set, field.scope, &log);
+            Move::Facts(log) => {
+                field.outbox.send_facts(set, field.scope, &log);
             }
             Move::Send(log, want) => {
                 let all = Want { to: if want.from == want.to { want.to } else { u64::MAX }, ..want };
@@ -57,13 +57,13 @@ pub(super) fn plan(
         }
     }
     let answered: BTreeSet<LogId> = answers.iter().map(|answer| answer.log).collect();
-    let forked = theirs.iter().filter(|offer| offer.evidence.is_some() && !answered.contains(&offer.log));
+    let forked = theirs.iter().filter(|offer| offer.facts.is_some() && !answered.contains(&offer.log));
     let answer = |offer: &Offer| {
         let ours = set.offer(&offer.log).unwrap_or(nothing(offer.log));
-        // The peer sends its evidence after it knows that this side has none, or another. Where both know of a fork, the
+        // The peer sends its facts after it knows that this side has none, or another. Where both know of a fork, the
         // side with the smaller root searches, and may not know yet that it has to.
         let searches = ours.size == offer.size && ours.root > offer.root;
-        (ours.evidence != offer.evidence || searches).then_some(ours)
+        (ours.facts != offer.facts || searches).then_some(ours)
     };
     let room = OFFERS_MAX.saturating_sub(answers.len());
     answers.extend(forked.filter_map(answer).take(room));
@@ -72,7 +72,7 @@ pub(super) fn plan(
 
 /// The offer of a log by a side that does not hold it.
 const fn nothing(log: LogId) -> Offer {
-    Offer { log, start: 0, size: 0, root: [0; 8], evidence: None }
+    Offer { log, start: 0, size: 0, root: [0; 8], facts: None }
 }
 
 /// The logs of the scope whose heads changed after a version, up to `max` and one.
@@ -88,13 +88,7 @@ pub(super) fn offer_at(set: &LogSet, log: &LogId, version: u64) -> Option<Offer>
     let size = set.size_at_version(log, version).filter(|size| *size > 0)?;
     let offer = set.offer(log)?;
     let root = set.log(log)?.root_at(size).and_then(|root| root.as_bytes().first_chunk().copied());
-    Some(Offer {
-        size,
-        start: offer.start.min(size),
-        root: root.unwrap_or_default(),
-        evidence: None,
-        ..offer
-    })
+    Some(Offer { size, start: offer.start.min(size), root: root.unwrap_or_default(), facts: None, ..offer })
 }
 
 /// Puts the ids of the logs that are held here in the place of their aliases. Logs outside the scope are left out.

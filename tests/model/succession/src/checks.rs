@@ -290,7 +290,7 @@ fn check_events(world: &World<'_>, first: &Replica, known: &Map<Log, u16>) -> Ou
         if size == 0 {
             continue;
         }
-        let pruned = first.facts.pruned.get(log).copied().unwrap_or(0).min(size);
+        let pruned = first.facts.pruned_below(log).min(size);
         let last = &entries[size as usize - 1];
         let start = last.base.max(pruned);
         let want = (start < size).then_some((start, size, last.link));
@@ -316,7 +316,7 @@ pub fn common_events(replicas: &[Replica]) -> Map<Log, (u16, u16)> {
 pub fn check_forked_events(first: &Replica, common: &Map<Log, (u16, u16)>) -> Outcome {
     for (log, cut) in &first.facts.cuts {
         let Some((start, end)) = common.get(log) else { continue };
-        let pruned = first.facts.pruned.get(log).copied().unwrap_or(0);
+        let pruned = first.facts.pruned_below(log);
         let (start, end) = ((*start).max(cut.floor).max(pruned), cut.end.min(*end));
         let held = first.copies.get(log).is_some_and(|copy| copy.start <= start && copy.size() >= end);
         if start < end && !held && !first.dead(log) {

@@ -12,7 +12,7 @@ use crate::world::World;
 enum Part {
     Fork(Log),
     Cut(Log),
-    Pruned(Log),
+    Pruned(u8),
     Closing(u8),
     Range(Log),
 }
@@ -28,7 +28,7 @@ impl World<'_> {
         let facts = &from.facts;
         let mut parts: Vec<Part> = facts.forked.iter().map(|log| Part::Fork(*log)).collect();
         parts.extend(facts.cuts.keys().map(|log| Part::Cut(*log)));
-        parts.extend(facts.pruned.keys().map(|log| Part::Pruned(*log)));
+        parts.extend(facts.pruned.keys().map(|agent| Part::Pruned(*agent)));
         parts.extend(facts.closings.keys().map(|agent| Part::Closing(*agent)));
         parts.extend(from.copies.keys().map(|log| Part::Range(*log)));
         if limit.is_some() || self.tape.percent(50) {
@@ -49,7 +49,10 @@ impl World<'_> {
                 Part::Cut(log) => {
                     from.facts.cuts.get(&log).copied().is_some_and(|cut| to.fork_events(log, cut))
                 }
-                Part::Pruned(log) => from.facts.pruned.get(&log).copied().is_some_and(|n| to.prune(log, n)),
+                Part::Pruned(agent) => {
+                    let known = from.facts.pruned.get(&agent).copied();
+                    known.is_some_and(|(inc, below)| to.prune(Log::events(agent, inc), below))
+                }
                 Part::Closing(agent) => {
                     let closing = from.facts.closings.get(&agent).cloned();
                     closing.is_some_and(|closing| to.close(agent, &closing))

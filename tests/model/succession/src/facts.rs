@@ -56,7 +56,8 @@ pub struct Facts {
     /// Forked state logs: of each agent the highest (without `Kill`, and in today's rule, all).
     pub forked: Set<Log>,
     pub cuts: Map<Log, Cut>,
-    pub pruned: Map<Log, u16>,
+    /// By agent: all event logs of earlier incarnations are given up, and of this one the events below a number.
+    pub pruned: Map<u8, (u16, u16)>,
     pub closings: Map<u8, Closing>,
 }
 
@@ -85,10 +86,22 @@ impl Facts {
     }
 
     pub fn prune(&mut self, log: Log, below: u16) -> bool {
-        let known = self.pruned.entry(log).or_insert(0);
-        let new = below > *known;
-        *known = below.max(*known);
+        let known = self.pruned.entry(log.agent).or_insert((0, 0));
+        let new = (log.inc, below) > *known;
+        if new {
+            *known = (log.inc, below);
+            self.cuts.retain(|cut, _| cut.agent != log.agent || cut.inc >= log.inc);
+        }
         new
+    }
+
+    /// The events of a log below this number are given up by a fact.
+    pub fn pruned_below(&self, log: &Log) -> u16 {
+        match self.pruned.get(&log.agent) {
+            Some((inc, _)) if *inc > log.inc && log.events => u16::MAX,
+            Some((inc, below)) if *inc == log.inc && log.events => *below,
+            _ => 0,
+        }
     }
 
     pub fn close(&mut self, agent: u8, closing: &Closing) -> bool {

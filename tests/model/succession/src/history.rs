@@ -364,18 +364,21 @@ impl Run<'_, '_> {
         say!(self.world, "a month passes at {at}");
     }
 
-    /// Somebody prunes events of an earlier incarnation, or closes an agent.
+    /// Somebody prunes events, or closes an agent.
     fn state_fact(&mut self) -> Outcome {
         let at = self.any();
         let replica = &mut self.replicas[at];
         // What was appended before a fact was signed is durable (18).
         replica.sign();
         if self.world.tape.percent(60) {
-            let own = |log: &&Log| log.events && log.agent == replica.agent && log.inc < replica.inc;
+            let own = |log: &&Log| log.events && log.agent == replica.agent && log.inc <= replica.inc;
             let earlier: Vec<Log> = replica.copies.keys().filter(own).copied().collect();
             if !earlier.is_empty() && !replica.departed(replica.agent) {
                 let log = earlier[self.world.tape.below(earlier.len())];
-                let below = 1 + self.world.tape.below(replica.copies[&log].size() as usize + 2) as u16;
+                // Of a log that goes on, no events that are still to come.
+                let size = replica.copies[&log].size() as usize;
+                let most = if log.inc == replica.inc { size } else { size + 3 };
+                let below = self.world.tape.below(most) as u16 + 1;
                 replica.prune(log, below);
                 say!(self.world, "{at} prunes {log:?} below {below}");
             }

@@ -160,7 +160,8 @@ impl World<'_> {
         let liar = agents[self.tape.below(agents.len())];
         if self.tape.percent(50) {
             let below = 1 + self.tape.below(6) as u16;
-            let new = to.prune(Log::events(liar, 1), below);
+            let inc = 1 + self.tape.below(3) as u16;
+            let new = to.prune(Log::events(liar, inc), below);
             say!(self, "liar {liar} prunes below {below} at {}: {new}", to.agent);
             return;
         }

@@ -119,7 +119,7 @@ impl Replica {
             return true;
         }
         if log.events {
-            return false;
+            return self.facts.pruned.get(&log.agent).is_some_and(|(inc, _)| *inc > log.inc);
         }
         let evidence = !(self.departed(log.agent) && self.rule.has(Clause::PinFork));
         self.verdict(log.agent).is_some_and(|v| v.dead > log.inc)
@@ -293,7 +293,7 @@ impl Replica {
     /// The first entry that is needed to hold a copy in its size; none if it cannot be held in it.
     fn start_of(&self, log: &Log, copy: &Copy) -> Option<u16> {
         let size = copy.size();
-        let mut floor = self.facts.pruned.get(log).copied().unwrap_or(0);
+        let mut floor = self.facts.pruned_below(log);
         let closing = self.facts.closings.get(&log.agent);
         if let Some(pin) = closing.and_then(|closing| closing.pins.get(log)) {
             if self.rule.has(Clause::Exact) && (size, copy.link(size)) != (pin.size, pin.link) {
@@ -653,12 +653,19 @@ impl Replica {
     }
 
     pub fn fork_events(&mut self, log: Log, cut: Cut) -> bool {
-        if self.departed(log.agent) && self.rule.has(Clause::PinFork) {
+        if self.departed(log.agent) && self.rule.has(Clause::PinFork) || self.dead(&log) {
             return false;
         }
         let mut new = self.facts.cut(log, cut, self.rule);
-        // A longer head contradicts one of the two in the evidence, so with that one it is evidence of its own base (25).
-        let head = self.offer(&log).filter(|copy| copy.size() > cut.end && copy.start <= cut.end);
+        // A longer head contradicts one of the two in the evidence, so with that one it is evidence of its own base (25). That
+        // is made where the copy would lack a part of its window without it.
+        let head = self.offer(&log).filter(|copy| {
+            let reaches = copy.size() > cut.end && copy.start <= cut.end;
+            reaches && {
+                let left = copy.first((cut.end - copy.start) as usize);
+                self.start_of(&log, &left).is_none_or(|start| start < copy.start)
+            }
+        });
         if let Some(floor) = head.map(Copy::base).filter(|_| self.rule.has(Clause::Floor)) {
             new |= self.facts.cut(log, Cut { end: cut.end, floor }, self.rule);
         }
@@ -672,12 +679,10 @@ impl Replica {
     }
 
     pub fn prune(&mut self, log: Log, below: u16) -> bool {
-        if self.dead(&log) {
-            return false;
-        }
         let new = self.facts.prune(log, below);
         if new {
-            self.fit(log);
+            self.staged.retain(|staged, _| !staged.events || staged.agent != log.agent || staged.inc >= log.inc);
+            self.fit_all(log.agent);
             self.settle(log.agent);
         }
         new
@@ -692,9 +697,6 @@ impl Replica {
         if self.rule.has(Clause::PinFork) {
             self.facts.forked.retain(|log| log.agent != agent);
             self.facts.cuts.retain(|log, _| log.agent != agent);
-        }
-        if self.rule.has(Clause::Unpinned) {
-            self.facts.pruned.retain(|log, _| log.agent != agent || pins.contains_key(log));
         }
         if agent == self.agent {
             self.signed.clear();

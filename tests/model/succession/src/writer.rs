@@ -398,7 +398,7 @@ impl World<'_> {
     pub fn write_event(&mut self, replica: &mut Replica) {
         self.clock += 1;
         let log = Log::events(replica.agent, replica.inc);
-        let cut = replica.facts.cuts.contains_key(&log) || replica.facts.pruned.contains_key(&log);
+        let cut = replica.facts.cuts.contains_key(&log) || replica.dead(&log);
         if replica.departed(replica.agent) || cut || replica.dead(&replica.log()) {
             return;
         }
