@@ -44,7 +44,7 @@ impl Side {
             return Some(Self::whole(proof.head));
         }
         let mut proofs = run.proofs(keys, &proof.beyond);
-        let peaks = proofs.peaks(size)?;
+        let peaks = proofs.peaks_known(size)?;
         let right = proofs.right_cover(size, proof.head.size)?.into_iter().map(|(_, hash)| hash).collect();
         Some(Self { head: proof.head, peaks, right })
     }

@@ -6,7 +6,8 @@
 //! - after its end, and with its own peaks, it is [staged](super::staging).
 //!
 //! Forks show as two roots at one size: the computed one and the one that is known here, from the entries or from a
-//! head.
+//! head. Of a range that begins above all that is held its peaks show roots at smaller sizes: the first of them make up whole
+//! trees.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::boxed::Box;
@@ -21,6 +22,7 @@ use super::head::SignedHead;
 use super::keys::LogKeys;
 use super::range::{Checked, Footing, Range, RangeFault, check};
 use super::run::Run;
+use super::shape::{bag, peaks};
 use super::{Log, Proof, Staged};
 use crate::budget::VerifyBudget;
 use crate::codec::{DecodeError, Reader};
@@ -219,9 +221,18 @@ impl Log {
             let head = self.head().copied().filter(|head| head.size >= size);
             known.insert(known.partition_point(|known| known.size < size), KnownRoot { size, root, head });
         }
+        let shared = if place == Target::New { self.shared_size(checked.from) } else { None };
+        if let Some((size, _)) = shared
+            && let Some(root) = self.root_at(size)
+        {
+            let head = self.head().copied().filter(|head| head.size >= size);
+            known.insert(known.partition_point(|known| known.size < size), KnownRoot { size, root, head });
+        }
         let differs = |known: &&KnownRoot| {
             let theirs = if known.size == checked.head.size {
                 Some(checked.head.root)
+            } else if let Some((_, count)) = shared.filter(|(size, _)| *size == known.size) {
+                checked.left.get(..count).and_then(|peaks| bag(&self.keys, peaks))
             } else {
                 checked.roots.iter().find(|(size, _)| *size == known.size).map(|(_, root)| *root)
             };
@@ -322,6 +333,16 @@ impl Log {
             None if falls(&self.run) => Err(ReceiveError::Unproven),
             None => Err(ReceiveError::Gap { have: end }),
         }
+    }
+
+    /// The greatest size within the held run at which the first of the peaks at a place beyond it, and how many of them, make
+    /// up a tree.
+    fn shared_size(&self, from: u64) -> Option<(u64, usize)> {
+        let least = self.run.start().max(1);
+        let ends = peaks(from).map(|peak| peak.end()).zip(1..);
+        ends.take_while(|(end, _)| *end <= self.run.end().min(from.saturating_sub(1)))
+            .last()
+            .filter(|(end, _)| *end >= least)
     }
 
     fn run_at(&self, place: Target) -> Option<&Run> {

@@ -594,6 +594,14 @@ impl Proofs<'_> {
         shape::peaks(size).map(|peak| self.node(peak)).collect()
     }
 
+    /// As [`peaks`](Self::peaks), and for sizes below the start that are the sum of the first of the peaks there.
+    pub(crate) fn peaks_known(&mut self, size: u64) -> Option<Vec<Hash>> {
+        if size < self.run.start {
+            return shape::peaks(size).map(|peak| self.node(peak)).collect();
+        }
+        self.peaks(size)
+    }
+
     /// The root over `[0, size)`; `None` as for [`peaks`](Self::peaks), and for 0.
     pub(crate) fn root(&mut self, size: u64) -> Option<Hash> {
         bag(self.keys, &self.peaks(size)?)

@@ -770,3 +770,59 @@ fn equal_roots_are_equal_meanings(replicas: &mut [Replica], log: &LogId) {
         }
     }
 }
+
+/// A copy that begins above the end of another brings the peaks at its start. Where the first of them make up a tree that the
+/// other knows as well, a difference below shows.
+#[test]
+fn a_longer_copy_that_begins_beyond_a_shorter_one_shows_the_fork_by_its_peaks() {
+    let (mut shown, mut unseen) = (0, 0);
+    for kind in KINDS {
+        for (shared, short, base, size) in [
+            (0, 1, 2, 3),
+            (2, 4, 6, 7),
+            (3, 9, 12, 14),
+            (3, 8, 24, 40),
+            (5, 20, 22, 23),
+            (5, 20, 24, 57),
+            (9, 17, 18, 19),
+            (9, 18, 21, 64),
+            (17, 18, 19, 33),
+            (30, 37, 44, 90),
+            (64, 70, 96, 100),
+            (130, 200, 260, 300),
+        ] {
+            let (mut trunk, log) = writer(&opening(kind, 1));
+            fill(&mut trunk, &log, "shared", branch(shared, 0));
+            let (mut one, mut other) = (trunk.clone(), trunk);
+            fill(&mut one, &log, "one", branch(short, 0));
+            fill(&mut other, &log, "other", branch(size, base));
+            let mut holder = full(kind, &one, &log);
+            holder.follow();
+            let bytes = range(&other, &log, alone(base, size));
+            let received = holder.set.receive(&log, &bytes, START, &mut rich()).unwrap();
+            // The greatest sum of the first peaks at the base that does not lie beyond the shorter copy.
+            let (mut sum, mut left) = (0, base);
+            while left > 0 {
+                let peak = 1 << left.ilog2();
+                if sum + peak > short {
+                    break;
+                }
+                (sum, left) = (sum + peak, left - peak);
+            }
+            let told = format!("{kind:?} {shared} {short} {base} {size}");
+            if sum > shared {
+                let Received::Forked(evidence) = received else { panic!("{told}: {received:?}") };
+                assert_eq!(evidence.size(), sum, "{told}");
+                // Anybody can check it.
+                let mut judge = set();
+                receive_evidence(&mut judge, evidence.as_bytes());
+                assert_eq!(judge.evidence(&log), Some(&*evidence), "{told}");
+                shown += 1;
+            } else {
+                assert!(!matches!(received, Received::Forked(_)), "{told}");
+                unseen += 1;
+            }
+        }
+    }
+    assert!(shown > 10 && unseen > 3, "{shown} {unseen}");
+}
