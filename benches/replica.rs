@@ -12,13 +12,13 @@
 
 use consilience::crdts::Timestamp;
 use consilience::sync::{
-    Admission, Answer, Keypair, Limits, LogOpening, LogSet, MeshId, RangeForm, VerifyBudget, Want,
+    Admission, Answer, Keypair, Limits, LogOpening, LogSet, MeshSecret, RangeForm, VerifyBudget, Want,
 };
 use consilience::{Config, Opened, Replica, Stored, Writer};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const TOPIC: &str = "bench";
-const MESH: [u8; 32] = [1; 32];
+const MESH: MeshSecret = MeshSecret::from_bytes([1; 32]);
 const ENTRIES: u64 = 100_000;
 const RANGE_BYTES: usize = 48 << 10;
 
@@ -27,7 +27,7 @@ fn at(ms: u64) -> Timestamp {
 }
 
 fn config() -> Config {
-    Config::new(MeshId::from_bytes(MESH), [7; 32])
+    Config::new(MESH, [7; 32])
 }
 
 fn open(opened: Opened<'_>) -> (Replica, Writer) {
@@ -135,7 +135,7 @@ fn folds(c: &mut Criterion) {
     let now = at(2_000_000);
     group.bench_function("receive", |b| {
         b.iter_batched_ref(
-            || LogSet::new(MeshId::from_bytes(MESH), Limits::default()),
+            || LogSet::new(MESH.id(), Limits::default()),
             |set| {
                 let log = set.open(&opening, |_| Admission::Hold).unwrap();
                 let mut budget = VerifyBudget::new();

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use allocation_counter::measure;
 use consilience::crdts::Timestamp;
-use consilience::sync::{Keypair, Log, MeshId};
+use consilience::sync::{Keypair, Log, MeshSecret};
 use consilience::{Config, Opened, Replica, Stored, Writer};
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn agent(number: u64) -> Keypair {
 fn config(number: u64) -> Config {
     let mut entropy = [7; 32];
     entropy[..8].copy_from_slice(&number.to_le_bytes());
-    Config::new(MeshId::from_bytes([1; 32]), entropy)
+    Config::new(MeshSecret::from_bytes([1; 32]), entropy)
 }
 
 /// 20 bytes.

@@ -3,7 +3,7 @@
 
 use std::{env, error::Error, fs, fs::File, io::Write as _, path::Path, process, time::SystemTime};
 
-use consilience::sync::{Keypair, MeshId, Topic};
+use consilience::sync::{Keypair, MeshSecret, Topic};
 use consilience::{Config, Opened, Replica, crdts::Timestamp};
 
 fn random() -> Result<[u8; 32], getrandom::Error> {
@@ -24,7 +24,7 @@ fn store(replica: &mut Replica, journal: &Path) -> Result<(), Box<dyn Error>> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let now = || Timestamp::from(SystemTime::now());
-    let mesh = MeshId::from_bytes(random()?); // shared by the members; the courier need not be one
+    let mesh = MeshSecret::from_bytes(random()?); // shared by the members; the courier need not be one
     let folder = env::temp_dir().join(format!("consilience-bundle-{}", process::id()));
     fs::create_dir(&folder)?;
     let (written, carried) = (folder.join("from-ada"), folder.join("to-cleo"));

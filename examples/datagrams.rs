@@ -4,7 +4,7 @@
 use std::{error::Error, io, net::UdpSocket, time::Duration, time::SystemTime};
 
 use consilience::sync::session::{SessionId, SessionOptions};
-use consilience::sync::{Keypair, MeshId, Topic};
+use consilience::sync::{Keypair, MeshSecret, Topic};
 use consilience::{
     Config, Host, Notification, Opened, Replica, Sent, crdts::Timestamp, drive, journal::Record,
 };
@@ -31,7 +31,7 @@ impl Host for Lossy {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let now = || Timestamp::from(SystemTime::now());
-    let (mesh, topic) = (MeshId::from_bytes([7; 32]), Topic::new("team")?); // a mesh's id is random, and shared
+    let (mesh, topic) = (MeshSecret::from_bytes([7; 32]), Topic::new("team")?); // random, and shared
     let (near, far) = (UdpSocket::bind("127.0.0.1:0")?, UdpSocket::bind("127.0.0.1:0")?);
     near.connect(far.local_addr()?)?;
     far.connect(near.local_addr()?)?;

@@ -5,7 +5,7 @@
 use std::{cell::RefCell, pin::pin, task::Poll, task::ready, time::Duration, time::SystemTime};
 
 use consilience::sync::session::{SessionEvent, SessionOptions};
-use consilience::sync::{Keypair, MeshId, Topic};
+use consilience::sync::{Keypair, MeshSecret, Topic};
 use consilience::{Config, Opened, Replica, crdts::Timestamp};
 use futures::future::{FutureExt, select, try_join};
 use futures::{Sink, SinkExt, Stream, StreamExt, channel::mpsc, executor::block_on, stream};
@@ -18,7 +18,7 @@ async fn agent(to: impl Sink<Bytes>, from: impl Stream<Item = Bytes>, dials: boo
     let now = || Timestamp::from(SystemTime::now());
     let (mut entropy, mut key) = ([0; 32], [0; 32]);
     getrandom::fill(&mut entropy).and_then(|()| getrandom::fill(&mut key))?;
-    let mesh = MeshId::from_bytes([7; 32]); // random, and shared by the members
+    let mesh = MeshSecret::from_bytes([7; 32]); // random, and shared by the members
     let mut replica = Replica::open(Config::new(mesh, entropy), Opened::InMemory, now())?;
     let me = replica.add_writer(Keypair::from_seed(key))?;
     replica.append_event(me, "team", b"here I am", now())?;

@@ -4,14 +4,14 @@
 use std::time::{Duration, SystemTime};
 
 use consilience::sync::session::{FrameDecoder, SessionOptions};
-use consilience::sync::{Keypair, MeshId, Topic};
+use consilience::sync::{Keypair, MeshSecret, Topic};
 use consilience::{Config, Opened, Replica, crdts::Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::{net::TcpListener, net::TcpStream, spawn, time::timeout, try_join};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-async fn agent(mut stream: TcpStream, mesh: MeshId, asks: bool) -> Result<Replica, Failure> {
+async fn agent(mut stream: TcpStream, mesh: MeshSecret, asks: bool) -> Result<Replica, Failure> {
     let now = || Timestamp::from(SystemTime::now());
     let (mut entropy, mut key) = ([0; 32], [0; 32]);
     getrandom::fill(&mut entropy).and_then(|()| getrandom::fill(&mut key))?;
@@ -46,7 +46,7 @@ async fn agent(mut stream: TcpStream, mesh: MeshId, asks: bool) -> Result<Replic
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
-    let mesh = MeshId::from_bytes([7; 32]); // random, and shared by the members
+    let mesh = MeshSecret::from_bytes([7; 32]); // random, and shared by the members
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let asks = spawn(agent(TcpStream::connect(listener.local_addr()?).await?, mesh, true));
     let answers = spawn(agent(listener.accept().await?.0, mesh, false));

@@ -11,10 +11,10 @@
 //!
 //! ```
 //! use consilience::crdts::Timestamp;
-//! use consilience::sync::{Keypair, MeshId};
+//! use consilience::sync::{Keypair, MeshSecret};
 //! use consilience::{Config, Opened, Replica};
 //!
-//! let mesh = MeshId::from_bytes([7; 32]); // random, and shared by the members
+//! let mesh = MeshSecret::from_bytes([7; 32]); // random, and shared by the members
 //! let now = Timestamp::from_millis(1_700_000_000_000);
 //!
 //! // Two processes. The 32 bytes are the operating system's randomness, drawn anew at each start.
@@ -70,10 +70,10 @@
 //! ```
 //! use consilience::crdts::Timestamp;
 //! use consilience::sync::session::{SessionEvent, SessionOptions};
-//! use consilience::sync::{Keypair, MeshId};
+//! use consilience::sync::{Keypair, MeshSecret};
 //! use consilience::{Config, Opened, Replica};
 //!
-//! let (mesh, now) = (MeshId::from_bytes([7; 32]), Timestamp::from_millis(1_700_000_000_000));
+//! let (mesh, now) = (MeshSecret::from_bytes([7; 32]), Timestamp::from_millis(1_700_000_000_000));
 //! let mut here = Replica::open(Config::new(mesh, [1; 32]), Opened::InMemory, now)?;
 //! let mut there = Replica::open(Config::new(mesh, [2; 32]), Opened::InMemory, now)?;
 //! let ada = here.add_writer(Keypair::from_seed([3; 32]))?;

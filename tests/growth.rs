@@ -6,7 +6,7 @@
 mod relay;
 
 use consilience::crdts::{KEY_BYTES_MAX, Timestamp, VALUE_BYTES_MAX};
-use consilience::sync::{ENTRY_BYTES_MAX, Keypair, MeshId, Topic};
+use consilience::sync::{ENTRY_BYTES_MAX, Keypair, MeshSecret, Topic};
 use consilience::{CommitError, Config, Opened, Replica, WriteError, Writer};
 
 const TOPIC: &str = "team";
@@ -28,7 +28,7 @@ struct Mesh {
 impl Mesh {
     fn new(writers: u8) -> Self {
         let nodes = (1..=writers).map(|number| {
-            let config = Config::new(MeshId::from_bytes([9; 32]), [number; 32]);
+            let config = Config::new(MeshSecret::from_bytes([9; 32]), [number; 32]);
             let mut replica = Replica::open(config, Opened::InMemory, at(0)).unwrap();
             let writer = replica.add_writer(Keypair::from_seed([number; 32])).unwrap();
             (replica, writer)

@@ -2,7 +2,7 @@
 
 use consilience::Opened;
 use consilience::sync::session::{SessionId, SessionOptions};
-use consilience::sync::{Limits, MeshId, Relay};
+use consilience::sync::{Limits, MeshSecret, Relay};
 use serde_json::{Value, json};
 
 use crate::peer::{Meeting, Node, Peer};
@@ -25,7 +25,7 @@ struct Store {
 
 impl Store {
     fn open() -> Self {
-        let mesh = MeshId::from_bytes([1; 32]);
+        let mesh = MeshSecret::from_bytes([1; 32]);
         let relay = Relay::open(mesh, Limits::default(), agent(2), [9; 32], Opened::Fresh, at(0)).unwrap();
         Self { relay, written: 0, written_as_records: 0, records: 0, snapshot: 0 }
     }

@@ -1,6 +1,6 @@
 //! Replicas' configurations, numbers that look random, and the state of many writers that `catchup` and `open` work on.
 
-use consilience::sync::{Keypair, MeshId, Topic};
+use consilience::sync::{Keypair, MeshSecret, Topic};
 use consilience::{Config, Replica};
 
 use crate::peer::Node;
@@ -14,7 +14,7 @@ const KEYS: u64 = 9_000;
 pub fn config(number: u64) -> Config {
     let mut entropy = [7; 32];
     entropy[..8].copy_from_slice(&number.to_le_bytes());
-    Config::new(MeshId::from_bytes([1; 32]), entropy)
+    Config::new(MeshSecret::from_bytes([1; 32]), entropy)
 }
 
 pub fn agent(number: u64) -> Keypair {

@@ -13,7 +13,7 @@ use consilience_sync::{
 };
 
 use crate::foe::{self, Foe};
-use crate::logs::{T, mesh};
+use crate::logs::{T, secret};
 
 /// So many steps show what they can.
 const STEPS_MAX: usize = 64;
@@ -57,7 +57,7 @@ struct Honest {
 
 impl Honest {
     fn new(agent: u8) -> Self {
-        let config = Config::new(mesh(), [agent; 32]);
+        let config = Config::new(secret(), [agent; 32]);
         let mut replica = Replica::open(config, Opened::Fresh, Timestamp::from_millis(T)).unwrap();
         let writer = replica.add_writer(Keypair::from_seed([agent; 32])).unwrap();
         Self { replica, writer }
@@ -121,7 +121,7 @@ fn exchange(victim: &mut Honest, session: SessionId, foe: &mut Foe, now: u64) {
 /// What an honest member might say.
 fn stock(victim: &Honest) -> Vec<Vec<u8>> {
     let keys = Keypair::from_seed([50; 32]);
-    let mut set = LogSet::new(mesh(), Limits::default());
+    let mut set = LogSet::new(secret().id(), Limits::default());
     let mut stock = Vec::new();
     for (incarnation, kind) in [(1, LogKind::Event), (2, LogKind::State)] {
         let opening = LogOpening {
@@ -134,7 +134,7 @@ fn stock(victim: &Honest) -> Vec<Vec<u8>> {
         let hlc = Hlc::new(Timestamp::from_millis(T), 0);
         set.append(&log, &NewEntry::new(hlc, b"\x01\x00")).unwrap();
         set.sign_head(&log, &keys, Timestamp::from_millis(T)).unwrap();
-        stock.push(foe::message(foe::OPEN, &opening.encode(&mesh())));
+        stock.push(foe::message(foe::OPEN, &opening.encode(&secret().id())));
     }
     for set in [&set, victim.replica.logs()] {
         for log in set.logs() {
@@ -173,9 +173,9 @@ pub fn run(conversation: &Conversation) {
     let options = if conversation.dials { SessionOptions::listen() } else { SessionOptions::dial() };
     let time = |now: u64| Timestamp::from_millis(T + now);
     let session = ada.replica.connect(ada.writer, options, time(0)).unwrap();
-    let mut id = Relay::new(mesh(), Limits::default(), Keypair::from_seed([60; 32]), [1; 32]);
+    let mut id = Relay::new(secret(), Limits::default(), Keypair::from_seed([60; 32]), [1; 32]);
     let id = id.connect(SessionOptions::dial(), time(0));
-    let mut foe = Foe::new(id, mesh(), Keypair::from_seed([50; 32]), conversation.dials, |_, _| {});
+    let mut foe = Foe::new(id, secret(), Keypair::from_seed([50; 32]), conversation.dials, |_, _| {});
     foe.everything = !conversation.narrow;
     foe.start();
     exchange(&mut ada, session, &mut foe, now);

@@ -3,7 +3,7 @@
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
     Allowance, Citation, Closure, EntryFlags, Hash, Incarnation, Keypair, Log, LogKind, LogOpening, MeshId,
-    NewEntry, RangeForm, Received, Signer, Topic, VerifyBudget,
+    MeshSecret, NewEntry, RangeForm, Received, Signer, Topic, VerifyBudget,
 };
 
 /// A moment in 2023, in milliseconds.
@@ -12,6 +12,11 @@ pub const T: u64 = 1_700_000_000_000;
 /// Mesh, writer and logs are those of the golden vectors, so that these are good seeds.
 pub fn mesh() -> MeshId {
     MeshId::from_bytes([7; 32])
+}
+
+/// The secret of the mesh of replicas and sessions.
+pub fn secret() -> MeshSecret {
+    MeshSecret::from_bytes([7; 32])
 }
 
 pub fn ada() -> Keypair {

@@ -12,7 +12,7 @@ use consilience_sync::{
     RangeForm, Signer, Topic, Want,
 };
 
-use crate::logs::{T, mesh};
+use crate::logs::{T, secret};
 
 /// So many entries show what they can.
 const ENTRIES_MAX: usize = 24;
@@ -45,7 +45,7 @@ struct Node {
 }
 
 fn config(seed: u8) -> Config {
-    Config::new(mesh(), [seed; 32]).with_compaction(1, 0)
+    Config::new(secret(), [seed; 32]).with_compaction(1, 0)
 }
 
 impl Node {
@@ -188,7 +188,7 @@ struct Mallory {
 
 impl Mallory {
     fn new() -> Self {
-        let mut set = LogSet::new(mesh(), Limits::default());
+        let mut set = LogSet::new(secret().id(), Limits::default());
         let logs = INCARNATIONS.map(|incarnation| {
             let incarnation = Incarnation::from_u64(incarnation);
             let agent = keys(8).agent();
@@ -332,12 +332,12 @@ impl Mallory {
         let held = self.set.log(log).unwrap();
         let (start, to) = (held.start(), held.signed_size());
         let mut bytes = vec![0x30];
-        bytes.extend(&mesh().discovery_key().as_bytes()[..8]);
+        bytes.extend(&secret().id().discovery_key().as_bytes()[..8]);
         let from = from.max(start).min(to);
         let form = if from > 0 && from == start { RangeForm::Alone } else { RangeForm::Follow };
         if let Answer::Range { bytes: range, .. } = self.set.answer(log, &Want { from, to, form }, usize::MAX)
         {
-            Part::Opening(&held.opening().encode(&mesh())).put(&mut bytes);
+            Part::Opening(&held.opening().encode(&secret().id())).put(&mut bytes);
             Part::Range(LogRef::Alias(log.alias()), &range).put(&mut bytes);
         }
         bytes
@@ -434,7 +434,7 @@ static JOURNALED: LazyLock<Journaled> = LazyLock::new(|| {
 });
 
 fn note(node: &Node, digests: &mut Vec<Option<[u8; 32]>>) {
-    let last = recover(&mesh(), None, &node.records).unwrap().last().as_u64();
+    let last = recover(&secret().id(), None, &node.records).unwrap().last().as_u64();
     digests.resize(last as usize, None);
     digests.push(Some(node.replica.digest(&topic())));
 }
@@ -501,7 +501,7 @@ pub fn storage(storage: &Storage) {
             edit(&mut snapshot, edits);
             let same = snapshot == real.snapshot;
             assert_eq!(
-                recover(&mesh(), Some(&snapshot), &real.behind).is_ok(),
+                recover(&secret().id(), Some(&snapshot), &real.behind).is_ok(),
                 same,
                 "its check is over all of it"
             );
@@ -517,7 +517,7 @@ pub fn storage(storage: &Storage) {
 
 fn opened(snapshot: Option<&[u8]>, records: &[u8], digests: Option<&[Option<[u8; 32]>]>) {
     let stored = Stored { snapshot, records };
-    let recovered = match recover(&mesh(), snapshot, records) {
+    let recovered = match recover(&secret().id(), snapshot, records) {
         Ok(recovered) => recovered,
         Err(corrupt) => {
             assert!(Replica::open(config(3), Opened::Resumed(stored), now(0)).is_err());
@@ -527,10 +527,10 @@ fn opened(snapshot: Option<&[u8]>, records: &[u8], digests: Option<&[Option<[u8;
     };
     assert!(recovered.good_to() <= records.len() && recovered.covers() <= recovered.last());
     let good = &records[..recovered.good_to()];
-    let again = recover(&mesh(), snapshot, good).unwrap();
+    let again = recover(&secret().id(), snapshot, good).unwrap();
     assert_eq!((again.last(), again.cut()), (recovered.last(), None), "what is good is good alone");
     assert!(again.items().eq(recovered.items()));
-    let mut set = LogSet::new(mesh(), Limits::default());
+    let mut set = LogSet::new(secret().id(), Limits::default());
     for item in recovered.items() {
         let _: Result<_, _> = apply(&item, &mut set, now(10_000));
         let _: JournalItem<'_> = item;

@@ -4,13 +4,13 @@ use alloc::boxed::Box;
 use core::fmt;
 
 use consilience_sync::session::{Gate, Peer, Scope};
-use consilience_sync::{Admission, Admit, Limits, LogOpening, MeshId};
+use consilience_sync::{Admission, Admit, Limits, LogOpening, MeshSecret};
 
 use crate::author::CompactionPolicy;
 
 /// The settings with which a replica is opened.
 pub struct Config {
-    pub(crate) mesh: MeshId,
+    pub(crate) mesh: MeshSecret,
     pub(crate) entropy: [u8; 32],
     pub(crate) limits: Limits,
     pub(crate) admit: Admit,
@@ -19,10 +19,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// For a mesh, with 32 bytes of the operating system's randomness, drawn anew at each start. All logs are admitted
+    /// For a mesh, by its secret, with 32 bytes of the operating system's randomness, drawn anew at each start. All logs are admitted
     /// that the default [`Limits`] allow.
     #[must_use]
-    pub fn new(mesh: MeshId, entropy: [u8; 32]) -> Self {
+    pub fn new(mesh: MeshSecret, entropy: [u8; 32]) -> Self {
         Self {
             mesh,
             entropy,

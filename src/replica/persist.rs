@@ -48,7 +48,7 @@ impl Replica {
         let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = random.next();
         let mut limits = config.limits;
         limits.seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let (mut store, mut recovery) = LogStore::open(config.mesh, limits, config.admit, opened, now)?;
+        let (mut store, mut recovery) = LogStore::open(config.mesh.id(), limits, config.admit, opened, now)?;
         sessions.restore(&recovery.marks);
         let mut repair = Repair::new();
         repair.restore(&mut store, &recovery.notes, in_memory || recovery.own_lost);

@@ -6,7 +6,7 @@
 //! ```no_run
 //! use consilience::crdts::Timestamp;
 //! use consilience::store::FileStore;
-//! use consilience::sync::{Keypair, MeshId};
+//! use consilience::sync::{Keypair, MeshSecret};
 //! use consilience::{Config, Replica};
 //!
 //! /// Makes everything durable that has happened: call it before and after any call that sends.
@@ -22,7 +22,7 @@
 //!
 //! let (secret, entropy, now) = ([7; 32], [1; 32], Timestamp::from_millis(1_700_000_000_000));
 //! let (mut store, stored) = FileStore::open("state".as_ref())?;
-//! let config = Config::new(MeshId::from_bytes(secret), entropy);
+//! let config = Config::new(MeshSecret::from_bytes(secret), entropy);
 //! let mut replica = Replica::open(config, stored.opened(), now)?;
 //! let ada = replica.add_writer(Keypair::from_seed([3; 32]))?;
 //! replica.append_event(ada, "team/planning", b"started", now)?;

@@ -24,7 +24,7 @@ const VERSION: u8 = 1;
 pub enum SecretKind {
     /// The seed of an agent's key ([`Keypair::from_seed`](crate::sync::Keypair::from_seed)).
     Agent,
-    /// The mesh's secret ([`MeshId::from_bytes`](crate::sync::MeshId::from_bytes)).
+    /// The mesh's secret ([`MeshSecret::from_bytes`](crate::sync::MeshSecret::from_bytes)).
     Mesh,
 }
 

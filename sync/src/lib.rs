@@ -3,7 +3,7 @@
 //! - [`Log`]: one writer's append-only sequence. One signature covers everything below it, any part of it can be
 //!   proven, and entries that are no longer needed can be dropped from its front without harm to any later proof.
 //! - [`LogSet`]: the logs that one replica or relay holds, the entries that count, and the evidence of forks.
-//! - The identities in them: [`MeshId`], [`AgentId`] and its keys, [`Topic`], [`LogId`].
+//! - The identities in them: [`MeshSecret`], [`MeshId`], [`AgentId`] and its keys, [`Topic`], [`LogId`].
 //! - [`reconcile`]: finding the difference of two sets of ids, at a cost that follows the difference.
 //!   [`LogSet::reconcile`] does it for the heads of logs, and [`LogSet::plan`] says which ranges to send then.
 //! - [`session`]: two holders of logs meet over any transport, and each gets the entries that it lacks.
@@ -20,11 +20,11 @@
 //!
 //! ```
 //! use consilience_sync::{
-//!     Admission, Answer, Change, Hlc, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, MeshId, NewEntry,
+//!     Admission, Answer, Change, Hlc, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, MeshSecret, NewEntry,
 //!     Signer, Timestamp, Topic, VerifyBudget,
 //! };
 //!
-//! let mesh = MeshId::from_bytes([7; 32]); // from a source of randomness, shared by the members
+//! let mesh = MeshSecret::from_bytes([7; 32]).id(); // the secret is random, and shared by the members
 //! let ada = Keypair::from_seed([1; 32]); // likewise, and kept secret
 //! let now = Timestamp::from_millis(1_700_000_000_000);
 //!
@@ -103,7 +103,7 @@ pub use facts::{Facts, Forks, Pruned, PrunedError, UncheckedPruned};
 pub use hash::Hash;
 pub use identity::{
     AgentId, AgentKey, DiscoveryKey, Incarnation, KeyError, Keypair, LogId, LogKind, LogOpening, MeshId,
-    NamedOpening, OpeningError, SignError, Signature, Signer, SigningTag, Topic, TopicError, TopicFilter,
+    MeshSecret, NamedOpening, OpeningError, SignError, Signature, Signer, SigningTag, Topic, TopicError, TopicFilter,
 };
 pub use log::{
     Allowance, AppendError, CITATIONS_MAX, CLOSURES_MAX, Citation, Closure, ENTRY_BYTES_MAX, Entry,

@@ -11,7 +11,7 @@ use core::task::Waker;
 
 use consilience_base::Timestamp;
 
-use crate::identity::{AgentId, LogOpening, MeshId, Signer};
+use crate::identity::{AgentId, LogOpening, MeshSecret, Signer};
 use crate::journal::{ConfirmError, Cut, JournalCorrupt, Record, RecordId, Snapshot};
 use crate::logset::{Admission, Limits, LogSet};
 use crate::session::{InputError, Peer, Scope, SessionEvent, SessionId, SessionOptions, Sessions};
@@ -28,17 +28,17 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// For a mesh, without storage, with the relay's own key and 32 bytes of the operating system's randomness, drawn anew
-    /// at each start.
+    /// For a mesh, by its secret, without storage, with the relay's own key and 32 bytes of the operating system's
+    /// randomness, drawn anew at each start.
     #[must_use]
     pub fn new(
-        mesh: MeshId,
+        mesh: MeshSecret,
         limits: Limits,
         signer: impl Signer + Send + 'static,
         entropy: [u8; 32],
     ) -> Self {
-        let store = LogStore::in_memory(mesh, seeded(limits, &entropy), Box::new(|_| Admission::Hold));
-        Self::with(store, Recovery::default(), signer, &entropy)
+        let store = LogStore::in_memory(mesh.id(), seeded(limits, &entropy), Box::new(|_| Admission::Hold));
+        Self::with(store, Recovery::default(), Sessions::new(&mesh, &entropy), signer)
     }
 
     /// The same with storage: the host stores [records](Self::poll_record), and now and then a
@@ -48,7 +48,7 @@ impl Relay {
     ///
     /// If the stored bytes are damaged where they had been confirmed, or belong elsewhere.
     pub fn open(
-        mesh: MeshId,
+        mesh: MeshSecret,
         limits: Limits,
         signer: impl Signer + Send + 'static,
         entropy: [u8; 32],
@@ -56,8 +56,8 @@ impl Relay {
         now: Timestamp,
     ) -> Result<Self, JournalCorrupt> {
         let admit = Box::new(|_: &LogOpening| Admission::Hold);
-        let (store, recovery) = LogStore::open(mesh, seeded(limits, &entropy), admit, opened, now)?;
-        let mut relay = Self::with(store, recovery, signer, &entropy);
+        let (store, recovery) = LogStore::open(mesh.id(), seeded(limits, &entropy), admit, opened, now)?;
+        let mut relay = Self::with(store, recovery, Sessions::new(&mesh, &entropy), signer);
         relay.pass_over_changes();
         Ok(relay)
     }
@@ -65,10 +65,9 @@ impl Relay {
     fn with(
         mut store: LogStore,
         mut recovery: Recovery,
+        mut sessions: Sessions,
         signer: impl Signer + Send + 'static,
-        entropy: &[u8; 32],
     ) -> Self {
-        let mut sessions = Sessions::new(store.logs().mesh(), entropy);
         sessions.restore(&recovery.marks);
         // They are of use once, and a relay makes no notes.
         (recovery.marks, recovery.notes) = (Vec::new(), Vec::new());

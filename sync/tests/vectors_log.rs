@@ -425,8 +425,12 @@ fn the_derivations_in_the_document_are_those_of_the_library() {
         assert_eq!(head.id(log.id()), Hash::from_bytes(*blake3::hash(&message).as_bytes()));
         assert_eq!(ada().sign(&message), Ok(head.signature), "signatures are those of RFC 8032");
     }
-    assert_eq!(SigningTag::Handshake.as_bytes(), b"consilience signed handshake v1\0");
-    assert_eq!(SigningTag::Delegation.as_bytes(), b"consilience signed delegation v1");
+    for tag in SigningTag::ALL {
+        let name = core::str::from_utf8(tag.as_bytes()).unwrap().trim_end_matches('\0');
+        let zeros = ["", "one byte", "two bytes", "three bytes", "four bytes", "five bytes", "six bytes"][32 - name.len()];
+        let row = if zeros.is_empty() { format!("| `{name}` |") } else { format!("| `{name}` and {zeros} 0x00 |") };
+        assert!(WIRE.contains(&row), "{row}");
+    }
     assert_ne!(event_opening().log_id(&mesh), state_opening().log_id(&mesh));
 }
 

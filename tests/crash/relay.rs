@@ -13,7 +13,7 @@ use consilience::{Opened, Stored};
 
 use crate::meetings::{Met, meet};
 use crate::watch::{Effect, Survive, Watch};
-use crate::world::{Disk, How, Node, TOPIC, at, converge, keys, mesh, topic};
+use crate::world::{Disk, How, Node, TOPIC, at, converge, keys, mesh, secret, topic};
 
 /// Agents, by their places.
 const ADA: usize = 0;
@@ -242,7 +242,7 @@ fn read(node: &Node) -> Read {
 fn open(seed: u64, opened: Opened<'_>, ms: u64) -> Result<Relay, JournalCorrupt> {
     let mut entropy = [5; 32];
     entropy[..8].copy_from_slice(&seed.to_le_bytes());
-    Relay::open(mesh(), Limits::default(), keys(9), entropy, opened, at(ms))
+    Relay::open(secret(), Limits::default(), keys(9), entropy, opened, at(ms))
 }
 
 fn stored(disk: &Disk) -> Stored<'_> {

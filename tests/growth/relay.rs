@@ -1,6 +1,6 @@
 //! What a relay has stored follows what is live, for a host that makes a snapshot when the relay asks for it.
 
-use consilience::sync::{Keypair, Limits, MeshId, Relay};
+use consilience::sync::{Keypair, Limits, MeshSecret, Relay};
 use consilience::{Config, Opened, Replica};
 use consilience_test_support::meetings::meet;
 use consilience_test_support::replicas::{Dice, Node, TOPIC, at};
@@ -20,7 +20,7 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let (mesh, keys) = (MeshId::from_bytes([9; 32]), |number| Keypair::from_seed([number; 32]));
+        let (mesh, keys) = (MeshSecret::from_bytes([9; 32]), |number| Keypair::from_seed([number; 32]));
         let mut replica = Replica::open(Config::new(mesh, [1; 32]), Opened::Fresh, at(0)).unwrap();
         let writer = replica.add_writer(keys(1)).unwrap();
         let relay = Relay::open(mesh, Limits::default(), keys(2), [2; 32], Opened::Fresh, at(0)).unwrap();

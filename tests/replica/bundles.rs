@@ -1,6 +1,6 @@
 //! The promises about bundles, one by one.
 
-use consilience::sync::{MeshId, OpeningError, Topic};
+use consilience::sync::{MeshSecret, OpeningError, Topic};
 use consilience::{BundleError, Config, Opened, Replica};
 
 use super::hand::{Hand, bundle, on_tasks, op_set};
@@ -66,13 +66,13 @@ fn what_a_peer_has_is_not_sent_again() {
 fn a_bundle_of_another_mesh_is_refused() {
     let mut ada = full();
     let all = ada.replica.export_bundle(|_| true, None, at(20)).unwrap();
-    let other = MeshId::from_bytes([1; 32]);
+    let other = MeshSecret::from_bytes([1; 32]);
     let mut there = Replica::open(Config::new(other, [2; 32]), Opened::Fresh, at(0)).unwrap();
     let refused = there.import_bundle(&all, at(20));
     assert_eq!(refused, Err(BundleError::Opening(OpeningError::WrongMesh)));
     // Under the right name the openings give it away.
     let mut renamed = all.clone();
-    renamed[1..9].copy_from_slice(&other.discovery_key().as_bytes()[..8]);
+    renamed[1..9].copy_from_slice(&other.id().discovery_key().as_bytes()[..8]);
     assert!(matches!(there.import_bundle(&renamed, at(20)), Err(BundleError::Opening(_))));
     assert_eq!(there.logs().logs().count(), 0);
     assert!(there.verify());

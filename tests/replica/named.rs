@@ -3,12 +3,12 @@
 use consilience::crdts::Hlc;
 use consilience::sync::session::SessionOptions;
 use consilience::sync::{
-    Allowance, Keypair, Log, LogKind, MeshId, NewEntry, RangeForm, Signer, VerifyBudget,
+    Allowance, Keypair, Log, LogKind, MeshSecret, NewEntry, RangeForm, Signer, VerifyBudget,
 };
 use consilience::{Config, Notice, Opened, Replica, WriteError};
 
 use super::hand::{Hand, on_tasks, op_carry, op_end, op_remove, op_set, payload};
-use super::world::{Disk, How, Node, START, TOPIC, at, converge, mesh, topic};
+use super::world::{Disk, How, Node, START, TOPIC, at, converge, mesh, secret, topic};
 
 const DAY: u64 = 24 * 3_600_000;
 
@@ -758,7 +758,7 @@ fn a_transaction_without_effect_writes_nothing() {
     assert_eq!(ada.write(at(1), |_| {}), None);
     assert_eq!(ada.replica.logs().logs().count(), 0);
     let stranger = {
-        let mut other = Replica::open(Config::new(mesh(), [1; 32]), Opened::Fresh, at(0)).unwrap();
+        let mut other = Replica::open(Config::new(secret(), [1; 32]), Opened::Fresh, at(0)).unwrap();
         other.add_writer(Keypair::from_seed([77; 32])).unwrap()
     };
     let refused = ada.replica.transact(stranger, TOPIC, at(1)).map(drop);
@@ -781,6 +781,6 @@ fn two_writers_of_one_replica_are_two_agents() {
     ada.state();
     // Another mesh is another world, with the same keys.
     let other =
-        Replica::open(Config::new(MeshId::from_bytes([1; 32]), [2; 32]), Opened::Fresh, at(0)).unwrap();
+        Replica::open(Config::new(MeshSecret::from_bytes([1; 32]), [2; 32]), Opened::Fresh, at(0)).unwrap();
     assert!(other.topic(TOPIC).unwrap().map("tasks").is_empty());
 }

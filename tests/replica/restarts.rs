@@ -202,7 +202,7 @@ fn storage_of_another_mesh_or_damaged_is_refused() {
     let mut ada = Node::fresh(0, 1);
     ada.set("t", "x", at(1));
     ada.set("t", "y", at(2));
-    let other = Config::new(consilience::sync::MeshId::from_bytes([1; 32]), [2; 32]);
+    let other = Config::new(consilience::sync::MeshSecret::from_bytes([1; 32]), [2; 32]);
     let stored = Stored { snapshot: None, records: &ada.records };
     assert!(Replica::open(other, Opened::Resumed(stored), at(3)).is_err());
     let mut damaged = ada.records.clone();

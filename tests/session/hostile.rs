@@ -12,7 +12,7 @@ use consilience::sync::{
 use crate::foe::{self, Foe, Heard};
 use crate::hand::{self, Hand};
 use crate::meet::event;
-use crate::replicas::{Dice, Node, TOPIC, at, config, keys, mesh, schema, seeds};
+use crate::replicas::{Dice, Node, TOPIC, at, config, keys, mesh, schema, secret, seeds};
 use crate::world::{Net, Party, Weather};
 
 /// A session's memory, and one message.
@@ -51,9 +51,9 @@ pub fn attack_with(
     let number = net.parties.len();
     let seed = (number % 100) as u8;
     // Only a session has an id to give.
-    let mut somebody = Relay::new(mesh(), Limits::default(), keys(seed), [seed; 32]);
+    let mut somebody = Relay::new(secret(), Limits::default(), keys(seed), [seed; 32]);
     let id = somebody.connect(SessionOptions::dial(), net.time());
-    let mut foe = Foe::new(id, mesh(), keys(100 + seed), dials, script);
+    let mut foe = Foe::new(id, secret(), keys(100 + seed), dials, script);
     foe.nonce = [seed; 16];
     foe.now = net.now;
     alter(&mut foe);

@@ -8,7 +8,7 @@ use std::task::Wake;
 use consilience::crdts::Timestamp;
 use consilience::journal::{Journal, JournalItem, recover};
 use consilience::sync::session::SessionEvent;
-use consilience::sync::{Answer, Keypair, LogId, MeshId, RangeForm, Want};
+use consilience::sync::{Answer, Keypair, LogId, MeshSecret, RangeForm, Want};
 use consilience::{Config, Opened, Replica};
 
 use crate::replicas::{How, Node};
@@ -444,7 +444,7 @@ fn a_write_wakes_the_host_once_it_may_leave() {
 
     let now = Timestamp::from_secs(1_700_000_000);
     for opened in [Opened::Fresh, Opened::InMemory] {
-        let config = Config::new(MeshId::from_bytes([7; 32]), [1; 32]);
+        let config = Config::new(MeshSecret::from_bytes([7; 32]), [1; 32]);
         let mut replica = Replica::open(config, opened, now).unwrap();
         let writer = replica.add_writer(Keypair::from_seed([1; 32])).unwrap();
         let bell = Arc::new(Bell(AtomicBool::new(false)));

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use consilience::sync::session::{
     EndReason, Fault, HandshakeError, InputError, Refusal, Scope, SessionEvent, SessionId, SessionOptions,
 };
-use consilience::sync::{LogId, MeshId, RangeForm, Signer, Want};
+use consilience::sync::{LogId, MeshSecret, RangeForm, Signer, Want};
 
 use crate::foe::{self, Heard};
 use crate::hand;
 use crate::hostile::{DECADE, agreed, attack, attack_with, ended, events, faults, pair, settled, work};
 use crate::meet::event;
-use crate::replicas::{Dice, How, Node, at, config, keys, mesh, seeds};
+use crate::replicas::{Dice, How, Node, at, config, keys, mesh, secret, seeds};
 use crate::world::{Net, Party, Weather};
 
 /// A frame between two honest parties: from the side that dials or the other, and its bytes.
@@ -136,7 +136,7 @@ fn meets(net: &mut Net) {
 #[test]
 fn who_does_not_know_the_mesh_gets_nothing() {
     let mut net = pair();
-    let stranger = MeshId::from_bytes([8; 32]);
+    let stranger = MeshSecret::from_bytes([8; 32]);
     // With another tag: the host is told that addresses were mixed up.
     let (foe, wire) = attack_with(
         &mut net,
@@ -238,7 +238,7 @@ fn hellos_of_others_do_not_end_a_handshake_that_goes_on() {
     of_another_mesh[3] ^= 1;
     let other = Line::new(&mut net, 0, 1);
     other.hang_up(&mut net);
-    let mut bound = foe::Foe::new(other.dials.1, mesh(), keys(50), true, |_: &mut foe::Foe, _: &Heard| {});
+    let mut bound = foe::Foe::new(other.dials.1, secret(), keys(50), true, |_: &mut foe::Foe, _: &Heard| {});
     bound.binding = Some(vec![1; 32]);
     bound.start();
     let bound = bound.poll(0).unwrap();

@@ -9,7 +9,7 @@ use consilience::sync::{AgentId, Keypair, Limits, Relay, SignError, Signature, S
 
 use crate::foe::{self, Foe, Heard};
 use crate::hostile::{attack_with, work};
-use crate::replicas::{Dice, keys, mesh, seeds};
+use crate::replicas::{Dice, keys, secret, seeds};
 use crate::world::{Net, Party, Weather};
 
 /// The most answers that hellos without a proof may cost, whatever their number.
@@ -44,7 +44,7 @@ fn watched(seed: u64) -> (Net, [Arc<AtomicU64>; 2]) {
     let signer =
         |agent: u8, count: &Arc<AtomicU64>| Counting { keys: keys(agent), handshakes: Arc::clone(count) };
     net.node(1).replica.add_writer(signer(1, &counts[0])).unwrap();
-    let relay = Relay::new(mesh(), Limits::default(), signer(2, &counts[1]), [5; 32]);
+    let relay = Relay::new(secret(), Limits::default(), signer(2, &counts[1]), [5; 32]);
     net.parties.push(Party::Relay(Box::new(relay)));
     net.asleep.push(false);
     (net, counts)

@@ -9,7 +9,7 @@ use consilience::sync::{Hash, Limits, LogId, LogSet, Opened, Relay, Stored};
 
 use crate::foe::Foe;
 use crate::replicas::{Dice, Node, START, at};
-pub use crate::replicas::{keys, mesh};
+pub use crate::replicas::{keys, mesh, secret};
 
 /// Who takes part.
 #[derive(Debug)]
@@ -26,13 +26,13 @@ fn since_start(now: Timestamp) -> u64 {
 
 impl Party {
     pub fn relay(agent: u8, seed: u8) -> Self {
-        Self::Relay(Box::new(Relay::new(mesh(), Limits::default(), keys(agent), [seed; 32])))
+        Self::Relay(Box::new(Relay::new(secret(), Limits::default(), keys(agent), [seed; 32])))
     }
 
     /// One that comes back from its stored records.
     pub fn storing_relay(agent: u8, seed: u8, records: &[u8]) -> Self {
         let opened = Opened::Resumed(Stored { snapshot: None, records });
-        let relay = Relay::open(mesh(), Limits::default(), keys(agent), [seed; 32], opened, at(0));
+        let relay = Relay::open(secret(), Limits::default(), keys(agent), [seed; 32], opened, at(0));
         Self::Relay(Box::new(relay.unwrap()))
     }
 

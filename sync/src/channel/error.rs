@@ -19,12 +19,12 @@ pub struct Peer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
-    /// The other side is of another mesh: one of the two was given the wrong mesh id or the wrong address.
-    #[error("the peer is of another mesh: check the mesh id and the address on both sides")]
+    /// The other side is of another mesh: one of the two was given the wrong secret or the wrong address.
+    #[error("the peer is of another mesh: check the mesh's secret and the address on both sides")]
     WrongMesh,
-    /// The other side does not know the mesh id, or somebody in between changed the bytes.
+    /// The other side does not know the mesh's secret, or somebody in between changed the bytes.
     #[error(
-        "the peer does not prove that it knows the mesh id: somebody else answers, or changes the bytes in between"
+        "the peer does not prove that it knows the mesh's secret: somebody else answers, or changes the bytes in between"
     )]
     NotAMember,
     /// One side has a channel binding and the other has none.
@@ -55,10 +55,10 @@ pub enum HandshakeError {
 #[non_exhaustive]
 pub enum Refusal {
     /// It is of another mesh.
-    #[error("it is of another mesh: check the mesh id and the address on both sides")]
+    #[error("it is of another mesh: check the mesh's secret and the address on both sides")]
     WrongMesh,
     /// It could not verify this side.
-    #[error("it could not verify this side: check the mesh id, the key and the channel binding")]
+    #[error("it could not verify this side: check the mesh's secret, the key and the channel binding")]
     Unproven,
     /// Its host does not let this agent in.
     #[error("its host does not let this agent in")]

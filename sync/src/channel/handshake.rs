@@ -9,10 +9,10 @@
 //! proof      dials → listens   agent, signature, MAC
 //! ```
 //!
-//! The MACs are keyed with the mesh id: a program without it can neither open nor answer, and learns nothing but the tag.
+//! The MACs are keyed with the mesh's secret: a program without it can neither open nor answer, and learns nothing but the tag.
 //! The signatures cover the transcript, both nonces and the channel binding included, so nothing of an earlier
 //! handshake or of another connection is of use. The keys that authenticate later frames derive from the same transcript
-//! and the mesh id: they keep strangers out. They are no secret from other members, and nothing is encrypted; that is the
+//! and the mesh's secret: they keep strangers out. They are no secret from other members, and nothing is encrypted; that is the
 //! part of an encrypted channel below.
 //!
 //! Here: the bytes of the three frames and the keys. Not here: which frame is due when (`dial` and `listen`).
@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use super::error::HandshakeError;
 use super::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
 use crate::codec::{DecodeError, Reader, put_varint};
-use crate::identity::{AgentId, AgentKey, MeshId, SignError, Signature, SigningTag};
+use crate::identity::{AgentId, AgentKey, MeshSecret, SignError, Signature, SigningTag};
 
 /// The bytes of a MAC of the handshake.
 const MAC_BYTES: usize = 16;
@@ -118,9 +118,9 @@ pub(crate) struct Membership {
 }
 
 impl Membership {
-    pub(crate) fn new(mesh: &MeshId) -> Self {
+    pub(crate) fn new(mesh: &MeshSecret) -> Self {
         let key = blake3::derive_key("consilience session handshake v1", mesh.as_bytes());
-        Self { key, tag: mesh.discovery_key().tag() }
+        Self { key, tag: mesh.id().discovery_key().tag() }
     }
 
     fn mac(&self, step: u8, parts: &[&[u8]]) -> [u8; MAC_BYTES] {

@@ -5,7 +5,7 @@ use alloc::vec;
 
 use super::handshake::Hello;
 use super::*;
-use crate::identity::{AgentId, Keypair, MeshId, Signer};
+use crate::identity::{AgentId, Keypair, MeshSecret, Signer};
 
 /// The toy: kind 1 carries a number and some bytes that follow from it.
 const TOY: Protocol = Protocol::new(5);
@@ -32,7 +32,7 @@ fn number_of(body: &[u8]) -> u64 {
 }
 
 fn pair(frame_bytes: usize) -> [Channel; 2] {
-    let membership = Membership::new(&MeshId::from_bytes([7; 32]));
+    let membership = Membership::new(&MeshSecret::from_bytes([7; 32]));
     let keypair = Keypair::from_seed([1; 32]);
     let terms = Terms { bound: false, everything: true, frame_bytes, window: 48 << 10, nonce: [3; 16] };
     let hello = membership.hello(&Hello { terms, challenge: None });

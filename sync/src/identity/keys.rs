@@ -15,21 +15,56 @@ use super::AgentId;
 use crate::hash::fixed_bytes;
 
 /// The purpose of a signature. The 32 bytes of the tag begin the signed message, so no signature of one kind is one of
-/// another.
+/// another. The reasons for which each statement has its own are in `docs/decisions/signed-bytes.md`.
+///
+/// Only heads, handshakes and the end of events are signed yet. The other tags are reserved, so that nothing else ever
+/// takes their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum SigningTag {
     /// A log's head: everything below its size.
     Head,
-    /// The transcript of a session's handshake.
+    /// The transcript of a session's handshake; a byte after the tag says which side signs.
     Handshake,
     /// Events that their writer gives up for good.
     Pruned,
-    /// The naming of a device's key by an agent's key.
+    /// Reserved: the naming of a device's key by an agent's key.
     Delegation,
+    /// Reserved: another fact of its agent's own logs.
+    Fact,
+    /// Reserved: a right that is given to an agent.
+    Grant,
+    /// Reserved: the end of the rights of an agent.
+    Revocation,
+    /// Reserved: the logs and sizes that still count of an agent that is gone.
+    Closing,
+    /// Reserved: where an agent may be reached.
+    Hint,
+    /// Reserved: what an agent says of its present state, for a time.
+    Slot,
+    /// Reserved: a message that is not kept.
+    Message,
+    /// Reserved: the word that something was received or done.
+    Receipt,
 }
 
 impl SigningTag {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Head,
+        Self::Handshake,
+        Self::Pruned,
+        Self::Delegation,
+        Self::Fact,
+        Self::Grant,
+        Self::Revocation,
+        Self::Closing,
+        Self::Hint,
+        Self::Slot,
+        Self::Message,
+        Self::Receipt,
+    ];
+
     /// The bytes that begin the message.
     #[must_use]
     pub const fn as_bytes(self) -> &'static [u8; 32] {
@@ -38,6 +73,14 @@ impl SigningTag {
             Self::Handshake => b"consilience signed handshake v1\0",
             Self::Pruned => b"consilience signed pruned v1\0\0\0\0",
             Self::Delegation => b"consilience signed delegation v1",
+            Self::Fact => b"consilience signed fact v1\0\0\0\0\0\0",
+            Self::Grant => b"consilience signed grant v1\0\0\0\0\0",
+            Self::Revocation => b"consilience signed revocation v1",
+            Self::Closing => b"consilience signed closing v1\0\0\0",
+            Self::Hint => b"consilience signed hint v1\0\0\0\0\0\0",
+            Self::Slot => b"consilience signed slot v1\0\0\0\0\0\0",
+            Self::Message => b"consilience signed message v1\0\0\0",
+            Self::Receipt => b"consilience signed receipt v1\0\0\0",
         }
     }
 }
@@ -167,5 +210,19 @@ impl fmt::Debug for AgentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AgentKey of ")?;
         self.agent().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_statement_has_the_tag_of_another() {
+        for (at, one) in SigningTag::ALL.iter().enumerate() {
+            assert!(SigningTag::ALL.iter().skip(at + 1).all(|other| other.as_bytes() != one.as_bytes()));
+            let name: alloc::vec::Vec<u8> = one.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
+            assert!(name.starts_with(b"consilience signed ") && name.ends_with(b" v1"));
+        }
     }
 }

@@ -17,14 +17,14 @@ pub use keys::{AgentKey, KeyError, Keypair, SignError, Signature, Signer, Signin
 pub use opening::{Incarnation, LogId, LogKind, LogOpening, NamedOpening, OpeningError};
 pub use topic::{Topic, TopicError};
 
-/// A mesh: 32 secret bytes that its members share. Bound into the id of every log, so nothing of one mesh is valid
-/// in another.
+/// The secret of a mesh: 32 bytes that its members share, and by which a session knows that a member speaks.
 ///
-/// Draw it from a source of randomness. It is no key for encryption.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MeshId([u8; 32]);
+/// Draw it from a source of randomness, and keep it: it goes into the handshake of sessions and nowhere else. It is no
+/// key for encryption.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct MeshSecret([u8; 32]);
 
-impl MeshId {
+impl MeshSecret {
     /// From its bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -37,23 +37,40 @@ impl MeshId {
         &self.0
     }
 
-    /// The bytes that may be published to find members by.
+    /// The mesh's public name: `derive_key("consilience mesh id v1", secret)`, which does not give the secret away.
+    #[must_use]
+    pub fn id(&self) -> MeshId {
+        MeshId(blake3::derive_key("consilience mesh id v1", &self.0))
+    }
+}
+
+impl fmt::Debug for MeshSecret {
+    /// The mesh's public name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MeshSecret of ")?;
+        self.id().fmt(f)
+    }
+}
+
+fixed_bytes! {
+    /// A mesh by its public name. Bound into the id of every log, so nothing of one mesh is valid in another.
+    ///
+    /// Whoever knows it can check logs and bundles of the mesh, and make some in its own agent's name; it opens no
+    /// session. In a mesh of members that share a secret it is [`MeshSecret::id`].
+    MeshId, 32
+}
+
+impl MeshId {
+    /// The bytes by which members may be found, for example in a directory that is open to all: they do not even give
+    /// the public name away.
     #[must_use]
     pub fn discovery_key(&self) -> DiscoveryKey {
         DiscoveryKey(blake3::derive_key("consilience discovery v1", &self.0))
     }
 }
 
-impl fmt::Debug for MeshId {
-    /// The discovery key: the id itself is a secret.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MeshId of ")?;
-        self.discovery_key().fmt(f)
-    }
-}
-
 fixed_bytes! {
-    /// A hash of a [`MeshId`] that does not give it away.
+    /// A hash of a [`MeshId`] that does not give that away.
     DiscoveryKey, 32
 }
 

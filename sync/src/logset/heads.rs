@@ -49,7 +49,7 @@ impl Heads {
     pub(super) fn new(mesh: &MeshId, seed: u64) -> Self {
         let set_key = blake3::derive_key("consilience heads set v1", mesh.as_bytes());
         let seed_key = blake3::derive_key("consilience heads seed v1", mesh.as_bytes());
-        // Where the host gives no randomness, at least nobody outside of the mesh can choose ids against the table.
+        // Where the host gives no randomness, at least nobody who does not know the mesh can choose ids against the table.
         let seed = blake3::keyed_hash(&seed_key, &seed.to_le_bytes());
         let [a, b, c, d, e, f, g, h, ..] = *seed.as_bytes();
         Self {

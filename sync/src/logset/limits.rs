@@ -21,8 +21,8 @@ pub struct Limits {
     pub staged_bytes_max: usize,
     /// For how long the entries of an invalidated log are kept for its writer, in milliseconds. 30 days.
     pub invalid_keep_ms: u64,
-    /// This process's own randomness, which the host should set: without it, a member can choose logs whose heads crowd
-    /// one place of a table in memory. It is hashed with the mesh, so nobody else can. 0. A replica takes it from the
+    /// This process's own randomness, which the host should set: without it, whoever knows the mesh can choose logs whose
+    /// heads crowd one place of a table in memory. 0. A replica takes it from the
     /// configuration with which it is opened, whatever this says.
     pub seed: u64,
 }

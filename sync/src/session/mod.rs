@@ -54,7 +54,7 @@ pub use options::SessionOptions;
 use crate::channel::{Calm, Dial, Kind, Listen, Membership, Terms, read_frame};
 use crate::codec::Reader;
 use crate::exchange::{Checkpoint, Context, Memory};
-use crate::identity::{AgentId, MeshId};
+use crate::identity::{AgentId, MeshSecret};
 use crate::store::{LogStore, Mark};
 use established::Established;
 
@@ -211,9 +211,9 @@ impl Session {
 }
 
 impl Sessions {
-    /// For a mesh, with 32 bytes of the operating system's randomness, drawn anew at each start.
+    /// For a mesh, by its secret, with 32 bytes of the operating system's randomness, drawn anew at each start.
     #[must_use]
-    pub fn new(mesh: &MeshId, entropy: &[u8; 32]) -> Self {
+    pub fn new(mesh: &MeshSecret, entropy: &[u8; 32]) -> Self {
         let random = blake3::derive_key("consilience session randomness v1", entropy);
         Self {
             membership: Membership::new(mesh),

@@ -6,7 +6,7 @@ use std::fmt;
 
 use consilience_sync::codec::put_varint;
 use consilience_sync::session::SessionId;
-use consilience_sync::{AgentId, Keypair, LogId, MeshId, Offer, Signer, Want};
+use consilience_sync::{AgentId, Keypair, LogId, MeshSecret, Offer, Signer, Want};
 
 /// The frame that begins a handshake.
 pub const HELLO: u8 = 1;
@@ -204,8 +204,8 @@ pub type Script = Box<dyn FnMut(&mut Foe, &Heard) + Send>;
 pub struct Foe {
     /// The session, as the simulated network numbers it.
     pub id: SessionId,
-    /// The mesh whose secret it knows.
-    pub mesh: MeshId,
+    /// The secret of its mesh.
+    pub mesh: MeshSecret,
     /// The key that it signs with.
     pub keys: Keypair,
     /// Whether it begins the handshake.
@@ -272,7 +272,7 @@ impl Foe {
     /// Of a mesh, under a key, with a script.
     pub fn new(
         id: SessionId,
-        mesh: MeshId,
+        mesh: MeshSecret,
         keys: Keypair,
         dials: bool,
         script: impl FnMut(&mut Self, &Heard) + Send + 'static,
@@ -324,7 +324,7 @@ impl Foe {
 
     /// The body of its hello.
     pub fn hello(&self) -> Vec<u8> {
-        let mut body = self.mesh.discovery_key().as_bytes()[..8].to_vec();
+        let mut body = self.mesh.id().discovery_key().as_bytes()[..8].to_vec();
         body.extend(self.terms());
         body.extend(self.challenge.iter().flatten());
         let mac: [u8; 16] = cut(keyed(&self.k(), &[&[1], &body]));
@@ -461,7 +461,7 @@ impl Foe {
     }
 
     fn take_hello(&mut self, body: &[u8]) {
-        let tag = self.mesh.discovery_key().as_bytes()[..8].to_vec();
+        let tag = self.mesh.id().discovery_key().as_bytes()[..8].to_vec();
         let (covered, mac) = body.split_at(body.len() - 16);
         let right: [u8; 16] = cut(keyed(&self.k(), &[&[1], covered]));
         assert!(mac == right || !body.starts_with(&tag), "the hello of an honest side");

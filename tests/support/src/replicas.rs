@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use consilience::journal::RecordId;
 use consilience::{Config, EventRef, Imported, Notice, Opened, Replica, Stored, Transaction, Writer};
 use consilience_crdts::{CouplingSchema, Timestamp, Units};
-use consilience_sync::{Keypair, LogId, LogKind, MeshId, Signer, Topic};
+use consilience_sync::{Keypair, LogId, LogKind, MeshId, MeshSecret, Signer, Topic};
 
 pub use crate::dice::{Dice, seeds};
 
@@ -19,9 +19,14 @@ pub fn at(ms: u64) -> Timestamp {
     Timestamp::from_millis(START + ms)
 }
 
+/// The secret of the one mesh.
+pub fn secret() -> MeshSecret {
+    MeshSecret::from_bytes([9; 32])
+}
+
 /// The one mesh.
 pub fn mesh() -> MeshId {
-    MeshId::from_bytes([9; 32])
+    secret().id()
 }
 
 /// The one topic.
@@ -45,7 +50,7 @@ pub fn config(seed: u64) -> Config {
     entropy[..8].copy_from_slice(&seed.to_le_bytes());
     // Half of them carry as soon as there is anything to gain.
     let carrying = if seed.is_multiple_of(2) { (1, 0) } else { (2, 200) };
-    Config::new(mesh(), entropy).with_compaction(carrying.0, carrying.1)
+    Config::new(secret(), entropy).with_compaction(carrying.0, carrying.1)
 }
 
 /// A replica, its one writer, and what its host has stored.

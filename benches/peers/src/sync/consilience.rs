@@ -19,7 +19,7 @@
 
 use consilience::crdts::Timestamp;
 use consilience::sync::session::{SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{Keypair, MeshId};
+use consilience::sync::{Keypair, MeshSecret};
 use consilience::{Config, Opened, Replica, Stored, Writer};
 
 use super::history::{Change, History, LOCAL, Value};
@@ -42,7 +42,7 @@ pub struct Consilience<const MET: bool> {
 }
 
 fn open(opened: Opened<'_>, entropy: u8, now: Timestamp) -> Replica {
-    let config = Config::new(MeshId::from_bytes([7; 32]), [entropy; 32]);
+    let config = Config::new(MeshSecret::from_bytes([7; 32]), [entropy; 32]);
     Replica::open(config, opened, now).expect("nothing is damaged")
 }
 

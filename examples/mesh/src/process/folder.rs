@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use consilience::store::{Finding, SecretKind, load_secret, save_secret};
-use consilience::sync::{Keypair, MeshId};
+use consilience::sync::{Keypair, MeshSecret};
 
 use crate::process::relay::STORE;
 use crate::process::{hex, text};
@@ -62,7 +62,7 @@ pub(crate) fn key(dir: &Path) -> Result<Keypair, String> {
 }
 
 /// Notes which mesh and which kind of process the directory belongs to; refuses others before it writes anything.
-pub(crate) fn join(dir: &Path, mesh: &MeshId, kind: Kind) -> Result<(), String> {
+pub(crate) fn join(dir: &Path, mesh: &MeshSecret, kind: Kind) -> Result<(), String> {
     if let Some(other) = self::kind(dir)?.filter(|known| *known != kind) {
         let (dir, mine, other) = (dir.display(), kind.name(), other.name());
         return Err(format!("{dir} is the directory of --{other}: give --{mine} another one"));
@@ -102,10 +102,10 @@ pub(crate) fn kind(dir: &Path) -> Result<Option<Kind>, String> {
 }
 
 /// The mesh that the directory belongs to.
-pub(crate) fn mesh(dir: &Path) -> Result<MeshId, String> {
+pub(crate) fn mesh(dir: &Path) -> Result<MeshSecret, String> {
     let mesh = load_secret(&dir.join(MESH), SecretKind::Mesh).map_err(text)?;
     let mesh = mesh.ok_or_else(|| format!("no process was ever started in {}", dir.display()))?;
-    Ok(MeshId::from_bytes(mesh))
+    Ok(MeshSecret::from_bytes(mesh))
 }
 
 /// 32 bytes of the operating system's randomness.

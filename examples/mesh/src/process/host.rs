@@ -8,7 +8,7 @@ use std::path::Path;
 use consilience::crdts::{CouplingSchema, Timestamp, Units};
 use consilience::store::{FileStore, StoreError};
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{AgentId, Keypair, Limits, MeshId, Signer as _};
+use consilience::sync::{AgentId, Keypair, Limits, MeshSecret, Signer as _};
 use consilience::{Config, Opened, Replica, TopicView, Writer};
 
 use crate::process::control::{Coupled, Detail, Status};
@@ -41,7 +41,7 @@ pub(crate) struct Host {
 /// The settings that a host is opened with.
 #[derive(Clone, Debug)]
 pub(crate) struct HostConfig {
-    pub(crate) mesh: MeshId,
+    pub(crate) mesh: MeshSecret,
     pub(crate) half_life_days: u64,
     /// The directory was put back from a backup.
     pub(crate) restored: bool,
@@ -223,13 +223,13 @@ pub(crate) fn damaged(error: &StoreError, dir: &Path) -> String {
 }
 
 /// The mesh's secret in a replay, so that every process has the same; a real one is drawn and shared among the members.
-pub(crate) fn mesh_of_seed(seed: u64) -> MeshId {
-    MeshId::from_bytes(blake3::derive_key("consilience example mesh secret v1", &seed.to_le_bytes()))
+pub(crate) fn mesh_of_seed(seed: u64) -> MeshSecret {
+    MeshSecret::from_bytes(blake3::derive_key("consilience example mesh secret v1", &seed.to_le_bytes()))
 }
 
 /// The mesh's secret from a password.
-pub(crate) fn mesh_of_password(password: &str) -> MeshId {
-    MeshId::from_bytes(blake3::derive_key("consilience example mesh password v1", password.as_bytes()))
+pub(crate) fn mesh_of_password(password: &str) -> MeshSecret {
+    MeshSecret::from_bytes(blake3::derive_key("consilience example mesh password v1", password.as_bytes()))
 }
 
 /// The key of an agent of a trace, made from its number so that every run has the same; a real one is drawn and kept

@@ -8,7 +8,7 @@ use std::path::Path;
 use consilience::crdts::Timestamp;
 use consilience::store::FileStore;
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{Limits, MeshId, Relay};
+use consilience::sync::{Limits, MeshSecret, Relay};
 
 use crate::process::control::{Detail, Status};
 use crate::process::folder;
@@ -32,7 +32,7 @@ pub(crate) struct RelayNode {
 }
 
 impl RelayNode {
-    pub(crate) fn open(dir: &Path, mesh: MeshId, restored: bool, now: Timestamp) -> Result<Self, String> {
+    pub(crate) fn open(dir: &Path, mesh: MeshSecret, restored: bool, now: Timestamp) -> Result<Self, String> {
         let folder = dir.join(STORE);
         let named = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
         let key = folder::key(dir)?;
