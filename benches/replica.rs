@@ -12,7 +12,7 @@
 
 use consilience::crdts::Timestamp;
 use consilience::sync::{
-    Admission, Answer, Keypair, Limits, LogOpening, LogSet, MeshSecret, RangeForm, VerifyBudget, Want,
+    Admission, Answer, Keypair, Limits, LogOpening, LogSet, MeshSecret, Range, RangeForm, VerifyBudget, Want,
 };
 use consilience::{Config, Opened, Replica, Stored, Writer};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -137,11 +137,12 @@ fn folds(c: &mut Criterion) {
         b.iter_batched_ref(
             || LogSet::new(MESH.id(), Limits::default()),
             |set| {
-                let log = set.open(&opening, |_| Admission::Hold).unwrap();
+                let opening = opening.clone().named(set.mesh());
                 let mut budget = VerifyBudget::new();
                 for range in &ranges {
                     budget.received(range.len());
-                    set.receive(&log, range, now, &mut budget).unwrap();
+                    let range = Range::parse(range).unwrap();
+                    set.receive_first(&opening, &range, now, &mut budget, |_| Admission::Hold).unwrap();
                     while set.poll_change().is_some() {}
                 }
             },

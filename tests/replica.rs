@@ -25,6 +25,8 @@ mod histories;
 mod named;
 #[path = "replica/notices.rs"]
 mod notices;
+#[path = "replica/openings.rs"]
+mod openings;
 #[path = "replica/restarts.rs"]
 mod restarts;
 

@@ -15,6 +15,8 @@ mod hostile;
 mod meet;
 #[path = "session/mesh.rs"]
 mod mesh;
+#[path = "session/openings.rs"]
+mod openings;
 #[path = "session/outside.rs"]
 mod outside;
 #[path = "session/replays.rs"]

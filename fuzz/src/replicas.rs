@@ -531,8 +531,9 @@ fn opened(snapshot: Option<&[u8]>, records: &[u8], digests: Option<&[Option<[u8;
     assert_eq!((again.last(), again.cut()), (recovered.last(), None), "what is good is good alone");
     assert!(again.items().eq(recovered.items()));
     let mut set = LogSet::new(secret().id(), Limits::default());
+    let mut replay = set.replay(now(10_000));
     for item in recovered.items() {
-        let _: Result<_, _> = apply(&item, &mut set, now(10_000));
+        let _: Result<_, _> = apply(&item, &mut replay);
         let _: JournalItem<'_> = item;
     }
     let last = recovered.last().as_u64() as usize;

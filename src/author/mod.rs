@@ -71,8 +71,8 @@ impl Random {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnLog {
     pub(crate) log: LogId,
-    /// The log that it leaves for that, since its last stamps lie ahead of the clock: the live content of a state log has
-    /// to be stamped anew, and of an event log the host has to be told.
+    /// The log that it leaves for that, since its last stamps or its incarnation lie ahead of the clock: the live content of
+    /// a state log has to be stamped anew, and of an event log the host has to be told.
     pub(crate) ahead: Option<LogId>,
 }
 
@@ -83,6 +83,8 @@ pub(crate) struct Author {
     random: Random,
     /// The latest stamp met.
     clock: Hlc,
+    /// The time of sessions, as it was passed in last: a host may commit at instants of another clock, which lie before it.
+    session_time: Timestamp,
     policy: CompactionPolicy,
     /// Bytes that were listed again.
     relisted: u64,
@@ -90,7 +92,14 @@ pub(crate) struct Author {
 
 impl Author {
     pub(crate) const fn new(random: Random, policy: CompactionPolicy) -> Self {
-        Self { logs: BTreeMap::new(), random, clock: Hlc::ZERO, policy, relisted: 0 }
+        Self {
+            logs: BTreeMap::new(),
+            random,
+            clock: Hlc::ZERO,
+            session_time: Timestamp::EPOCH,
+            policy,
+            relisted: 0,
+        }
     }
 
     /// Adds a writer, which goes on with the latest of its logs in each topic, unless it has left them.
@@ -131,6 +140,41 @@ impl Author {
         self.relisted += bytes;
     }
 
+    /// Whether others would wait with a log, or with its last entries, until their time has come: its last stamp, or its
+    /// incarnation, is of a time further ahead than they take.
+    fn has_to_wait(&self, set: &LogSet, log: &LogId, now: Timestamp) -> bool {
+        let latest = now.saturating_add_millis(set.limits().max_drift_ms);
+        set.log(log).is_some_and(|held| held.last_hlc().time() > latest)
+            || self.was_begun_ahead(set, log, now)
+    }
+
+    /// Whether others would hold nothing of a log until its time has come.
+    fn was_begun_ahead(&self, set: &LogSet, log: &LogId, now: Timestamp) -> bool {
+        let (now, drift) = (now.max(self.session_time), set.limits().max_drift_ms);
+        set.log(log).is_some_and(|log| log.opening().incarnation.is_ahead(now, drift))
+    }
+
+    /// A writer's state logs in a topic that were begun while the clock was further ahead than others take, the earliest
+    /// first.
+    pub(crate) fn begun_ahead(
+        &self,
+        set: &LogSet,
+        agent: &AgentId,
+        topic: &Topic,
+        now: Timestamp,
+    ) -> Vec<LogId> {
+        let state = |log: &&Log| log.opening().agent == *agent && log.opening().kind == LogKind::State;
+        let own = set.logs_in(topic).filter(state).filter(|log| set.is_local(log.id()));
+        let mut ahead: Vec<&Log> = own.filter(|log| self.was_begun_ahead(set, log.id(), now)).collect();
+        ahead.sort_by_key(|log| log.opening().incarnation);
+        ahead.into_iter().map(|log| *log.id()).collect()
+    }
+
+    /// Notes the time of sessions.
+    pub(crate) const fn note_time(&mut self, now: Timestamp) {
+        self.session_time = now;
+    }
+
     /// Notes a stamp that was met.
     pub(crate) fn observe(&mut self, stamp: Hlc) {
         self.clock.observe(stamp);
@@ -169,7 +213,7 @@ impl Author {
         now: Timestamp,
     ) -> Option<LogId> {
         let log = self.log(agent, topic, LogKind::State)?;
-        (set.is_writable(&log) && !is_ahead(set, &log, now)).then_some(log)
+        (set.is_writable(&log) && !self.has_to_wait(set, &log, now)).then_some(log)
     }
 
     /// The log that a writer goes on with; opens its next incarnation if it has none, or must leave the one it has.
@@ -184,29 +228,47 @@ impl Author {
         let set = store.logs();
         let mut left = None;
         if let Some(log) = self.log(agent, topic, kind) {
-            let ahead = is_ahead(set, &log, now);
+            let ahead = self.has_to_wait(set, &log, now);
             if set.is_writable(&log) && !ahead {
                 return Ok(OwnLog { log, ahead: None });
             }
             left = ahead.then_some(log);
         }
-        let family = set.logs_in(topic).map(|log| log.opening());
-        let family = family.filter(|opening| opening.agent == *agent && opening.kind == kind);
-        let last = family.map(|opening| opening.incarnation).max();
-        let [low, high, ..] = self.random.next();
-        let incarnation = Incarnation::next(last, now, [low, high]);
-        let opening = LogOpening { topic: topic.clone(), kind, agent: *agent, incarnation };
-        let log = store.open_local(&opening)?;
+        if left.is_none() && kind == LogKind::State {
+            // Nobody else takes its content over, as its incarnation is later than that of any log that follows.
+            left = self.begun_ahead(set, agent, topic, now).last().copied();
+        }
+        // Others hold no log that was begun far ahead of their clocks, so what follows does not follow on those.
+        let family = set.logs_in(topic).filter(|log| {
+            let opening = log.opening();
+            opening.agent == *agent && opening.kind == kind && !self.was_begun_ahead(set, log.id(), now)
+        });
+        let last = family.max_by_key(|log| log.opening().incarnation);
+        // After a restart, the one that took the place of a log that was begun ahead.
+        let goes_on = |log: &&Log| {
+            let log = log.id();
+            set.is_local(log) && set.is_writable(log) && !set.is_left(log) && !self.has_to_wait(set, log, now)
+        };
+        let begun_ahead = left.is_some_and(|left| self.was_begun_ahead(set, &left, now));
+        let log = match last.filter(goes_on).filter(|_| begun_ahead).map(|log| *log.id()) {
+            Some(log) => log,
+            None => {
+                let last = last.map(|log| log.opening().incarnation);
+                let [low, high, ..] = self.random.next();
+                let incarnation = Incarnation::next(last, now, [low, high]);
+                store.open_local(&LogOpening { topic: topic.clone(), kind, agent: *agent, incarnation })?
+            }
+        };
         if let Some(logs) = self.logs.get_mut(agent) {
-            logs.insert((opening.topic, kind), log);
+            logs.insert((topic.clone(), kind), log);
         }
         Ok(OwnLog { log, ahead: left })
     }
 
-    /// Writers, topics, and the kinds of their logs there whose last stamps lie further ahead than others would take.
+    /// Writers, topics, and the kinds of their logs there with which others would wait.
     pub(crate) fn ahead(&self, set: &LogSet, now: Timestamp) -> Vec<(AgentId, Topic, LogKind)> {
         let own = self.logs.iter().flat_map(|(agent, logs)| logs.iter().map(move |own| (agent, own)));
-        let ahead = own.filter(|(_, (_, log))| is_ahead(set, log, now));
+        let ahead = own.filter(|(_, (_, log))| self.has_to_wait(set, log, now));
         ahead.map(|(agent, ((topic, kind), _))| (*agent, topic.clone(), *kind)).collect()
     }
 
@@ -223,10 +285,4 @@ impl Author {
             logs.retain(|(there, _), _| there != topic);
         }
     }
-}
-
-/// Whether the last stamp of a log lies further ahead than others would take.
-fn is_ahead(set: &LogSet, log: &LogId, now: Timestamp) -> bool {
-    let latest = now.saturating_add_millis(set.limits().max_drift_ms);
-    set.log(log).is_some_and(|log| log.last_hlc().time() > latest)
 }

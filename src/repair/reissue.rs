@@ -230,6 +230,7 @@ fn put(
     draft: &mut Draft,
 ) -> Vec<What> {
     let mut more = Vec::new();
+    let own = set.log(log).map(|log| log.opening().incarnation);
     match what {
         What::Write { id, key, value, dot } => {
             if dot.is_some_and(|dot| is_settled((set, fold), topic, id, &dot)) {
@@ -276,8 +277,10 @@ fn put(
                 draft.end(id, *ended);
             }
         }
-        What::Close { incarnation, below } => draft.close(*incarnation, *below),
-        What::Final { first } => draft.end_below(*first),
+        // A log says nothing of later incarnations. One that was begun while the clock was ahead is given up.
+        What::Close { incarnation, below } if Some(*incarnation) < own => draft.close(*incarnation, *below),
+        What::Close { .. } => {}
+        What::Final { first } => draft.end_below(own.map_or(*first, |own| own.min(*first))),
     }
     more
 }

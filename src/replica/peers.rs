@@ -42,6 +42,7 @@ impl Replica {
         if !self.author.has(&writer.id()) {
             return Err(ConnectError::UnknownWriter);
         }
+        self.author.note_time(now);
         self.restamp_ahead(now);
         Ok(self.sessions.connect(writer.id(), options, now))
     }
@@ -66,6 +67,7 @@ impl Replica {
         frames: &[u8],
         now: Timestamp,
     ) -> Result<(), InputError> {
+        self.author.note_time(now);
         let result = self.sessions.handle_input(&mut self.store, session, frames, now);
         self.settle(now, Source::Session);
         self.end_rounds();

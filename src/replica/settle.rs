@@ -106,7 +106,14 @@ impl Replica {
         let OwnLog { log, ahead } = self.author.own_log(&mut self.store, agent, topic, kind, now)?;
         match (ahead, kind) {
             (Some(ahead), LogKind::State) => {
-                self.repair.queue_restamped((self.store.logs(), &self.fold), &ahead);
+                let set = self.store.logs();
+                let mut logs = self.author.begun_ahead(set, agent, topic, now);
+                if !logs.contains(&ahead) {
+                    logs.push(ahead);
+                }
+                for ahead in logs {
+                    self.repair.queue_restamped((set, &self.fold), &ahead);
+                }
                 self.notices.restamped(*agent, topic.clone());
             }
             (Some(ahead), LogKind::Event) => self.tell_events_ahead(&ahead, now),
@@ -205,6 +212,12 @@ impl Replica {
                 return Err(error);
             }
             self.repair.written_again(self.store.logs(), &whose);
+            // Their content is in this log now, which cannot close them.
+            let ahead = self.author.begun_ahead(self.store.logs(), agent, topic, now);
+            for ahead in ahead.into_iter().filter(|ahead| ahead != log) {
+                self.store.abandon(&ahead);
+            }
+            self.fold_changes(Source::Host);
             self.repair.note_written(&mut self.store);
             prepared = true;
         }

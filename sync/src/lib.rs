@@ -20,8 +20,8 @@
 //!
 //! ```
 //! use consilience_sync::{
-//!     Admission, Answer, Change, Hlc, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, MeshSecret, NewEntry,
-//!     Signer, Timestamp, Topic, VerifyBudget,
+//!     Admission, Answer, Change, Hlc, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, MeshSecret,
+//!     NamedOpening, NewEntry, Range, RangeForm, Signer, Timestamp, Topic, VerifyBudget, Want,
 //! };
 //!
 //! let mesh = MeshSecret::from_bytes([7; 32]).id(); // the secret is random, and shared by the members
@@ -48,13 +48,15 @@
 //! let mut reader = LogSet::new(mesh, Limits::default());
 //! let mut budget = VerifyBudget::new();
 //! let carry = |from: &LogSet, to: &mut LogSet, budget: &mut VerifyBudget| -> Result<(), Box<dyn core::error::Error>> {
-//!     let opening = LogOpening::decode(&opening.encode(&mesh), &mesh)?;
-//!     let log = to.open(&opening, |_| Admission::Hold)?;
+//!     // Anybody can claim an opening. The log has a place once a range of it was verified.
+//!     let opening = NamedOpening::decode(&opening.encode(&mesh), &mesh)?;
 //!     let have = from.have(&log).unwrap();
-//!     while let Some(want) = to.want(&log, &have) {
-//!         let Answer::Range { bytes, .. } = from.answer(&log, &want, 16 << 10) else { break };
+//!     let mut want = Some(Want { from: have.start, to: have.size, form: RangeForm::Follow });
+//!     while let Some(wanted) = want {
+//!         let Answer::Range { bytes, .. } = from.answer(&log, &wanted, 16 << 10) else { break };
 //!         budget.received(bytes.len());
-//!         to.receive(&log, &bytes, now, budget)?;
+//!         to.receive_first(&opening, &Range::parse(&bytes)?, now, budget, |_| Admission::Hold)?;
+//!         want = to.want(&log, &have);
 //!     }
 //!     Ok(())
 //! };
@@ -103,7 +105,8 @@ pub use facts::{Facts, Forks, Pruned, PrunedError, UncheckedPruned};
 pub use hash::Hash;
 pub use identity::{
     AgentId, AgentKey, DiscoveryKey, Incarnation, KeyError, Keypair, LogId, LogKind, LogOpening, MeshId,
-    MeshSecret, NamedOpening, OpeningError, SignError, Signature, Signer, SigningTag, Topic, TopicError, TopicFilter,
+    MeshSecret, NamedOpening, OpeningError, OpeningField, SignError, Signature, Signer, SigningTag, Topic,
+    TopicError, TopicFilter,
 };
 pub use log::{
     Allowance, AppendError, CITATIONS_MAX, CLOSURES_MAX, Citation, Closure, ENTRY_BYTES_MAX, Entry,

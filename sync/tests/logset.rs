@@ -24,6 +24,8 @@ mod histories;
 mod model;
 #[path = "logset/offers.rs"]
 mod offers;
+#[path = "logset/openings.rs"]
+mod openings;
 #[path = "logset/pruned.rs"]
 mod pruned;
 #[path = "logset/quotas.rs"]

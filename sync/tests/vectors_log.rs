@@ -339,17 +339,19 @@ struct Derived {
 
 impl Derived {
     fn new(mesh: &MeshId, opening: &LogOpening) -> Self {
-        let topic = [mesh.as_bytes(), opening.topic.as_str().as_bytes()].concat();
+        let levels: Vec<&str> = opening.topic.as_str().split('/').collect();
+        let spelt = levels.iter().flat_map(|level| [&[0, level.len() as u8][..], level.as_bytes()].concat());
         let material = [
             &mesh.as_bytes()[..],
-            &blake3::derive_key("consilience topic v1", &topic),
-            &[u8::from(opening.kind == LogKind::Event)],
+            &[1, u8::from(opening.kind == LogKind::Event), 0, 0],
             opening.agent.as_bytes(),
             &opening.incarnation.as_u64().to_le_bytes(),
+            &[levels.len() as u8],
+            &spelt.collect::<Vec<_>>(),
         ]
         .concat();
-        assert_eq!(material.len(), 105);
-        Self { id: blake3::derive_key("consilience log v1", &material) }
+        assert_eq!(material, [mesh.as_bytes(), &opening.encode(mesh)[9..]].concat());
+        Self { id: blake3::derive_key("consilience log v2", &material) }
     }
 
     fn key(&self, context: &str) -> [u8; 32] {
@@ -427,8 +429,10 @@ fn the_derivations_in_the_document_are_those_of_the_library() {
     }
     for tag in SigningTag::ALL {
         let name = core::str::from_utf8(tag.as_bytes()).unwrap().trim_end_matches('\0');
-        let zeros = ["", "one byte", "two bytes", "three bytes", "four bytes", "five bytes", "six bytes"][32 - name.len()];
-        let row = if zeros.is_empty() { format!("| `{name}` |") } else { format!("| `{name}` and {zeros} 0x00 |") };
+        let zeros = ["", "one byte", "two bytes", "three bytes", "four bytes", "five bytes", "six bytes"]
+            [32 - name.len()];
+        let row =
+            if zeros.is_empty() { format!("| `{name}` |") } else { format!("| `{name}` and {zeros} 0x00 |") };
         assert!(WIRE.contains(&row), "{row}");
     }
     assert_ne!(event_opening().log_id(&mesh), state_opening().log_id(&mesh));

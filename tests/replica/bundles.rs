@@ -3,7 +3,7 @@
 use consilience::sync::{MeshSecret, OpeningError, Topic};
 use consilience::{BundleError, Config, Opened, Replica};
 
-use super::hand::{Hand, bundle, on_tasks, op_set};
+use super::hand::{Hand, bundle, on_tasks, op_set, payload};
 use super::world::{Node, TOPIC, at, mesh, topic};
 
 /// Ada has written in two topics, and forked a log.
@@ -169,15 +169,19 @@ fn parts_in_any_order_harm_nothing() {
     // A part of no known kind ends it.
     let mut eve = Node::fresh(2, 4);
     assert!(eve.replica.import_bundle(&bundle(&mesh(), &[(9, opening)]), at(3)).is_err());
-    // A hundred thousand unknown logs of one agent are more than it may have.
-    let many: Vec<_> = (0..1_100)
-        .map(|number| {
-            let hand = Hand::new(8, number);
-            (1, hand.set.log(&hand.log).unwrap().opening().encode(&mesh()))
-        })
-        .collect();
-    let imported = eve.take(&bundle(&mesh(), &many), at(4));
+    // Eleven hundred logs of one agent are more than it may have. Their openings alone are nothing.
+    let mut many = (0..1_100).map(|number| Hand::new(8, number)).collect::<Vec<_>>();
+    let opened = many.iter().map(|hand| (1, hand.set.log(&hand.log).unwrap().opening().encode(&mesh())));
+    let imported = eve.take(&bundle(&mesh(), &opened.collect::<Vec<_>>()), at(4));
+    assert_eq!((imported.logs, imported.ignored), (1_100, 0));
+    assert_eq!(eve.replica.logs().logs().count(), 0);
+    for hand in &mut many {
+        hand.append(&payload(&[], &[]), stamp);
+    }
+    let all: Vec<u8> = many.iter_mut().flat_map(|hand| hand.bundle(at(2))[9..].to_vec()).collect();
+    let imported = eve.take(&[&bundle(&mesh(), &[])[..], &all].concat(), at(4));
     assert_eq!((imported.logs, imported.ignored), (1_100, 76));
+    assert_eq!(eve.replica.logs().logs().count(), 1_024);
     eve.state();
     assert_eq!(eve.replica.stats(Some(&topic())).keys, 0);
 }

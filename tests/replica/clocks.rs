@@ -146,3 +146,122 @@ fn content_that_was_taken_over_while_the_clock_was_ahead_stays() {
     }
     assert_eq!(ada.state(), bob.state(), "also once the stamps are past");
 }
+
+/// The log itself was begun while the clock was ahead, so that nobody else takes any of it before its time has come.
+#[test]
+fn a_writer_that_began_its_log_while_the_clock_was_ahead_goes_on_once_it_is_right() {
+    for (how, restarts) in [(How::Resumed, 0), (How::Resumed, 3), (How::Restored, 1)] {
+        for kind in 0..4 {
+            let name = format!("{how:?}, {restarts}, kind {kind}");
+            let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+            ada.set("hers", "kept", at(1));
+            bob.write(at(AHEAD), |tx| tx.map("tasks").set("gone", "v").unwrap());
+            bob.remove("gone", at(AHEAD + 1));
+            write(&mut bob, kind, AHEAD + 2);
+            let ahead = bob.own_log().unwrap().0;
+            bob.tell(&mut ada, at(5));
+            assert!(ada.replica.logs().log(&ahead).is_none(), "{name}: nobody takes it");
+            // The clock is right again.
+            for restart in 0..restarts {
+                bob = Node::open(1, 6 + restart, bob.disk(), how, at(10 + restart));
+            }
+            if restarts == 3 {
+                bob.replica.connect(bob.writer, SessionOptions::dial(), at(14)).unwrap();
+            } else {
+                bob.set("late", "too", at(14));
+            }
+            bob.store();
+            let told = bob.notices();
+            assert!(told.iter().any(|notice| matches!(notice, Notice::Restamped { .. })), "{name}: {told:?}");
+            assert!(bob.replica.logs().log(&ahead).is_none(), "{name}: it is given up");
+            bob.set("more", "still", at(15));
+            bob.tell(&mut ada, at(20));
+            ada.tell(&mut bob, at(20));
+            let same = |ada: &Node, bob: &Node, when: &str| {
+                assert_eq!(ada.state(), bob.state(), "{name}: {when}");
+                for node in [ada, bob] {
+                    let there = node.replica.topic(TOPIC).unwrap();
+                    match kind {
+                        0 => assert_eq!(node.get("k").as_deref(), Some("v"), "{name}"),
+                        1 => assert!(there.set("members").contains("eve"), "{name}"),
+                        _ => about(trust(node, 20), 8),
+                    }
+                    let values = ["hers", "gone", "more"].map(|key| node.get(key));
+                    assert_eq!(
+                        values,
+                        [Some("kept"), None, Some("still")].map(|value| value.map(str::to_owned))
+                    );
+                }
+                assert_eq!(node_logs(ada), node_logs(bob), "{name}: {when}");
+            };
+            same(&ada, &bob, "at once");
+            // It goes on in the same log after further starts, and stays so when the time has come.
+            let own = bob.own_log().unwrap().0;
+            bob = Node::open(1, 20, bob.disk(), How::Resumed, at(30));
+            bob.set("more", "still", at(31));
+            assert_eq!(bob.own_log().unwrap().0, own, "{name}");
+            bob.tell(&mut ada, at(32));
+            for node in [&mut ada, &mut bob] {
+                node.replica.handle_timeout(at(AHEAD + DAY));
+                node.store();
+            }
+            same(&ada, &bob, "later");
+        }
+    }
+}
+
+fn node_logs(node: &Node) -> Vec<consilience::sync::LogId> {
+    node.replica.logs().logs().map(|log| *log.id()).collect()
+}
+
+/// Whoever holds the log that was given up, as its clock was ahead too, passes it on when its time has come: nothing of it
+/// comes back.
+#[test]
+fn a_log_that_was_given_up_and_comes_back_in_its_time_brings_nothing_back() {
+    let (mut ada, mut bob, mut eve) = (Node::fresh(0, 1), Node::fresh(1, 2), Node::fresh(2, 3));
+    bob.set("k", "ahead", at(AHEAD));
+    bob.set("other", "ahead", at(AHEAD));
+    bob.tell(&mut eve, at(AHEAD + 1));
+    assert_eq!(eve.get("k").as_deref(), Some("ahead"));
+    bob = Node::open(1, 6, bob.disk(), How::Resumed, at(10));
+    bob.set("k", "right", at(11));
+    bob.remove("other", at(12));
+    bob.tell(&mut ada, at(13));
+    let late = at(AHEAD + DAY);
+    for _ in 0..2 {
+        eve.tell(&mut ada, late);
+        eve.tell(&mut bob, late);
+        bob.tell(&mut ada, late);
+        bob.tell(&mut eve, late);
+        ada.tell(&mut eve, late);
+    }
+    for node in [&ada, &bob, &eve] {
+        assert_eq!((node.get("k").as_deref(), node.get("other")), (Some("right"), None));
+        assert_eq!(node.state(), ada.state());
+    }
+    bob.set("k", "later", late);
+    bob.tell(&mut ada, late);
+    bob.tell(&mut eve, late);
+    for node in [&ada, &eve] {
+        assert_eq!(node.get("k").as_deref(), Some("later"));
+    }
+}
+
+/// The events that were appended meanwhile count in their own time, and the writer's next ones at once, in one further log
+/// however often it starts.
+#[test]
+fn events_of_a_log_that_was_begun_ahead_wait_and_those_after_it_do_not() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    bob.event("ahead", AHEAD);
+    for start in 0..3 {
+        bob = Node::open(1, 6 + start, bob.disk(), How::Resumed, at(10 * start));
+        bob.event("right", 10 * start + 1);
+        bob.tell(&mut ada, at(10 * start + 2));
+    }
+    assert_eq!(ada.events(), ["right"; 3]);
+    assert_eq!(bob.replica.logs().logs().count(), 2);
+    bob.tell(&mut ada, at(AHEAD + DAY));
+    ada.replica.handle_timeout(at(AHEAD + DAY));
+    assert_eq!(ada.events(), ["right", "right", "right", "ahead"]);
+    assert_eq!(node_logs(&ada), node_logs(&bob));
+}

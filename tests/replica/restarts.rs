@@ -477,7 +477,7 @@ fn an_event_with_an_epoch_that_a_fork_took_out_comes_again_with_it() {
     let mut clone = Hand::of_kind(0, LATER, LogKind::Event);
     assert_eq!(clone.log, log);
     clone.append_entry(&one);
-    clone.append_entry(&NewEntry::new(hlc(2), b"other"));
+    clone.append_entry(&NewEntry::new(Hlc::new(at(1), 1), b"other"));
     ada.take(&clone.bundle(at(4)), at(4));
     ada.take(&clone.bundle(at(5)), at(5));
     ada.event("three", 20_000);

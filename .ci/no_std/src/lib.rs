@@ -12,8 +12,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use consilience_crdts::coupling::{Coupling, CouplingSchema, Units};
 use consilience_crdts::{ActorId, Hlc, LwwMap, OrSet, Timestamp};
 use consilience_sync::{
-    Admission, Answer, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, MeshId, NewEntry, Signer,
-    Topic, VerifyBudget,
+    Admission, Answer, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, MeshId, NewEntry, Range,
+    RangeForm, Signer, Topic, VerifyBudget, Want,
 };
 
 const ARENA_BYTES: usize = 1 << 20;
@@ -107,14 +107,18 @@ fn verifies() -> Option<bool> {
     here.sign_head(&log, &ada, now).ok()?;
 
     let mut there = LogSet::new(mesh, Limits::default());
-    there.open(&opening, |_| Admission::Hold).ok()?;
-    let want = there.want(&log, &here.have(&log)?)?;
+    let opening = opening.named(&mesh);
+    let want = Want { from: 0, to: 2, form: RangeForm::Follow };
     let Answer::Range { mut bytes, .. } = here.answer(&log, &want, 4_096) else { return None };
     let mut budget = VerifyBudget::new();
+    let mut take = |bytes: &[u8]| {
+        let range = Range::parse(bytes).ok()?;
+        there.receive_first(&opening, &range, now, &mut budget, |_| Admission::Hold).ok()
+    };
     bytes[8] ^= 1;
-    let refused = there.receive(&log, &bytes, now, &mut budget).is_err();
+    let refused = take(&bytes).is_none();
     bytes[8] ^= 1;
-    there.receive(&log, &bytes, now, &mut budget).ok()?;
+    take(&bytes)?;
     Some(refused && there.log(&log)?.entry(1)?.payload() == Some(&b"done"[..]))
 }
 

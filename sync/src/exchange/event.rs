@@ -15,6 +15,10 @@ pub(crate) enum Notice {
     OutOfSync,
     /// The peer has logs that the limits leave no room for.
     TooManyLogs,
+    /// The peer has logs whose incarnation is of a time ahead of the clock.
+    Ahead,
+    /// The peer has logs that a later version of this library made.
+    LaterVersion,
 }
 
 /// Rounds of comparison have ended since this was polled last; see [`Sessions::poll_rounds`](crate::session::Sessions::poll_rounds).

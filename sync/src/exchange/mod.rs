@@ -6,6 +6,7 @@
 //! ├─ round     the differences: roots, lists, sketches, ranges, offers
 //! ├─ outbox    the entries that the peer lacks, the most wanted first
 //! ├─ take      openings, facts and ranges that come
+//! ├─ openings  those of logs of which nothing signed came yet
 //! ├─ questions requests, and refusals of ranges and logs
 //! ├─ checkpoints  when two sides were equal
 //! └─ message   how it is spelled
@@ -26,6 +27,7 @@ mod checkpoints;
 mod event;
 mod interests;
 mod message;
+mod openings;
 mod outbox;
 mod questions;
 mod round;
@@ -49,6 +51,7 @@ use crate::store::LogStore;
 use checkpoints::Checkpoints;
 use interests::Interests;
 use message::Message;
+use openings::Openings;
 use outbox::Outbox;
 use questions::Questions;
 use round::{Field, RoundOutcome, Rounds};
@@ -93,7 +96,8 @@ pub(crate) struct Setup {
 #[derive(Debug, Default)]
 struct Told {
     in_sync: Option<bool>,
-    too_many_logs: bool,
+    /// Those that are given once in a session.
+    once: Vec<Notice>,
 }
 
 /// One end of an exchange.
@@ -110,6 +114,7 @@ pub(crate) struct Exchange {
     at_once: u32,
     outbox: Outbox,
     questions: Questions,
+    openings: Openings,
     search: Option<(LogId, ForkSearch)>,
     budget: VerifyBudget,
     told: Told,
@@ -129,6 +134,7 @@ impl Exchange {
             at_once: 0,
             outbox: Outbox::default(),
             questions: Questions::default(),
+            openings: Openings::default(),
             search: None,
             budget: VerifyBudget::new(),
             told: Told::default(),
@@ -315,10 +321,11 @@ impl Exchange {
         self.rounds.stuck() >= USELESS_MAX && self.told.in_sync.replace(false) != Some(false)
     }
 
-    /// Tells the host, once, that there is no room for the peer's logs. A peer that passes logs on is not to blame.
-    fn too_many_logs(&mut self, cx: &mut Context<'_>) {
-        if !core::mem::replace(&mut self.told.too_many_logs, true) {
-            cx.notices.push(Notice::TooManyLogs);
+    /// Gives the host a notice, once in this session.
+    fn tell_once(&mut self, notice: Notice, cx: &mut Context<'_>) {
+        if !self.told.once.contains(&notice) {
+            self.told.once.push(notice);
+            cx.notices.push(notice);
         }
     }
 
@@ -398,6 +405,7 @@ impl Exchange {
 
     /// About how many bytes it takes in memory.
     pub(crate) fn memory(&self) -> usize {
-        self.outbox.memory().saturating_add(self.rounds.memory()).saturating_add(self.questions.memory())
+        let waiting = self.questions.memory().saturating_add(self.openings.memory());
+        self.outbox.memory().saturating_add(self.rounds.memory()).saturating_add(waiting)
     }
 }

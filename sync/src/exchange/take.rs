@@ -1,11 +1,11 @@
 //! The peer's openings, facts and ranges as an exchange takes them in; and the peer's requests.
 //!
 //! The invariant: a part that is taken in proves itself. One that does not is refused, and shows at most which entries
-//! would help.
+//! would help. An opening alone proves nothing, and is no more than remembered.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::message::Alias;
-use super::{Context, Exchange, Fault};
+use super::{Context, Exchange, Fault, Notice};
 use crate::facts::{Facts, PrunedError, UncheckedPruned};
 use crate::identity::{LogId, NamedOpening, OpeningError};
 use crate::log::{
@@ -16,28 +16,55 @@ use crate::logset::{OpenError, SetError};
 
 impl Exchange {
     pub(super) fn take_opening(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
-        let opening = NamedOpening::decode(bytes, cx.store.logs().mesh())?;
+        let opening = match NamedOpening::decode(bytes, cx.store.logs().mesh()) {
+            Err(error) if error.is_of_later_version() => {
+                self.tell_once(Notice::LaterVersion, cx);
+                return Ok(());
+            }
+            decoded => decoded?,
+        };
         let log = *opening.id();
-        if self.interests.both().matches(&opening.opening().topic) {
-            if cx.store.logs().log(&log).is_none() && !self.budget.spend(1) {
-                return Err(Fault::Signatures);
-            }
-            match cx.store.hold(&opening) {
-                Ok(log) => {
-                    self.outbox.peer_has(&log, 0);
-                    return Ok(());
-                }
-                Err(OpenError::Key(error)) => return Err(OpeningError::Key(error).into()),
-                Err(OpenError::Quota) => self.too_many_logs(cx),
-                Err(OpenError::Ignored) => {}
-            }
+        if !self.interests.both().matches(&opening.opening().topic) {
+            self.questions.unwanted(&log);
+            return Ok(());
         }
-        self.questions.unwanted(&log);
+        if let Err(error) = cx.store.admits(&opening, cx.now) {
+            return self.not_held(&log, error, cx);
+        }
+        self.outbox.peer_has(&log, 0);
+        if cx.store.logs().log(&log).is_none() {
+            self.openings.remember(opening);
+        }
+        Ok(())
+    }
+
+    /// Says to the peer, and to the host if it cannot know it, that a log is not held.
+    fn not_held(&mut self, log: &LogId, error: OpenError, cx: &mut Context<'_>) -> Result<(), Fault> {
+        self.openings.forget(log);
+        match error {
+            OpenError::Key(error) => return Err(OpeningError::Key(error).into()),
+            OpenError::Ahead => {
+                self.tell_once(Notice::Ahead, cx);
+                // Its time may have come when the next round offers it again.
+                self.questions.refuse(log, 0);
+                return Ok(());
+            }
+            // A peer that passes logs on is not to blame.
+            OpenError::Quota => self.tell_once(Notice::TooManyLogs, cx),
+            OpenError::Ignored => {}
+        }
+        self.questions.unwanted(log);
         Ok(())
     }
 
     pub(super) fn take_evidence(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
-        let evidence = UncheckedEvidence::parse(bytes, cx.store.logs().mesh()).map_err(Fault::Evidence)?;
+        let evidence = match UncheckedEvidence::parse(bytes, cx.store.logs().mesh()) {
+            Err(EvidenceError::Opening(error)) if error.is_of_later_version() => {
+                self.tell_once(Notice::LaterVersion, cx);
+                return Ok(());
+            }
+            parsed => parsed.map_err(Fault::Evidence)?,
+        };
         if !self.interests.both().matches(&evidence.opening().opening().topic) {
             return Ok(());
         }
@@ -46,6 +73,7 @@ impl Exchange {
         self.questions.answered(&log);
         match cx.store.receive_evidence(&evidence, cx.now, &mut self.budget) {
             Ok(news) => {
+                self.openings.forget(&log);
                 if news {
                     self.rounds.gained();
                 }
@@ -58,10 +86,8 @@ impl Exchange {
             }
             Err(SetError::Evidence(EvidenceError::Budget)) => Err(Fault::Signatures),
             Err(SetError::Evidence(error)) => Err(Fault::Evidence(error)),
-            Err(error) => {
-                if matches!(error, SetError::Open(OpenError::Quota)) {
-                    self.too_many_logs(cx);
-                }
+            Err(SetError::Open(error)) => self.not_held(&log, error, cx),
+            Err(_) => {
                 self.questions.unwanted(&log);
                 Ok(())
             }
@@ -69,7 +95,13 @@ impl Exchange {
     }
 
     pub(super) fn take_pruned(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
-        let pruned = UncheckedPruned::parse(bytes, cx.store.logs().mesh()).map_err(Fault::Pruned)?;
+        let pruned = match UncheckedPruned::parse(bytes, cx.store.logs().mesh()) {
+            Err(PrunedError::Opening(error)) if error.is_of_later_version() => {
+                self.tell_once(Notice::LaterVersion, cx);
+                return Ok(());
+            }
+            parsed => parsed.map_err(Fault::Pruned)?,
+        };
         if !self.interests.both().matches(&pruned.opening().opening().topic) {
             return Ok(());
         }
@@ -77,6 +109,7 @@ impl Exchange {
         self.questions.answered(&log);
         match cx.store.receive_pruned(&pruned, cx.now, &mut self.budget) {
             Ok(news) => {
+                self.openings.forget(&log);
                 if news {
                     self.rounds.gained();
                 }
@@ -89,10 +122,8 @@ impl Exchange {
             }
             Err(SetError::Pruned(PrunedError::Budget)) => Err(Fault::Signatures),
             Err(SetError::Pruned(error)) => Err(Fault::Pruned(error)),
-            Err(error) => {
-                if matches!(error, SetError::Open(OpenError::Quota)) {
-                    self.too_many_logs(cx);
-                }
+            Err(SetError::Open(error)) => self.not_held(&log, error, cx),
+            Err(_) => {
                 self.questions.unwanted(&log);
                 Ok(())
             }
@@ -105,10 +136,12 @@ impl Exchange {
         bytes: &[u8],
         cx: &mut Context<'_>,
     ) -> Result<(), Fault> {
+        let held = cx.store.logs().find(&alias);
+        let opening = self.openings.find(alias).filter(|_| held.is_none()).cloned();
+        let opening = opening.filter(|opening| self.interests.both().matches(&opening.opening().topic));
+        let held = held.filter(|log| self.is_about(log, cx));
         // Its opening was refused, or is about something else.
-        let Some(log) = cx.store.logs().find(&alias).filter(|log| self.is_about(log, cx)) else {
-            return Ok(());
-        };
+        let Some(log) = held.or(opening.as_ref().map(|opening| *opening.id())) else { return Ok(()) };
         let range = Range::parse(bytes).map_err(|error| Fault::Range { log, error: error.into() })?;
         let (to, alone) = (range.end(), range.form() == RangeForm::Alone);
         if self.answers_search(&log, &range, cx) {
@@ -118,8 +151,13 @@ impl Exchange {
             self.questions.answered_alone(&log);
         }
         let have = cx.store.logs().have(&log).map_or(0, |have| have.size);
-        match cx.store.receive(&log, &range, cx.now, &mut self.budget) {
+        let received = match &opening {
+            Some(opening) => cx.store.receive_first(opening, &range, cx.now, &mut self.budget),
+            None => cx.store.receive(&log, &range, cx.now, &mut self.budget),
+        };
+        match received {
             Ok(received) => {
+                self.openings.forget(&log);
                 self.outbox.peer_has(&log, to);
                 if !matches!(received, Received::Nothing | Received::Head) {
                     self.questions.answered(&log);
@@ -134,6 +172,7 @@ impl Exchange {
                 self.outbox.send_facts(set, self.interests.both(), &log);
                 Ok(())
             }
+            Err(SetError::Open(error)) => self.not_held(&log, error, cx),
             Err(_) => Ok(()),
         }
     }
@@ -186,7 +225,8 @@ impl Exchange {
     }
 
     pub(super) fn take_gone(&mut self, alias: Alias, gone: Gone, cx: &mut Context<'_>) {
-        let log = cx.store.logs().find(&alias);
+        let opened = self.openings.find(alias).map(|opening| *opening.id());
+        let log = cx.store.logs().find(&alias).or(opened);
         if let Some(log) = &log {
             self.questions.answered_alone(log);
         }

@@ -221,7 +221,7 @@ mod tests {
     fn no_statement_has_the_tag_of_another() {
         for (at, one) in SigningTag::ALL.iter().enumerate() {
             assert!(SigningTag::ALL.iter().skip(at + 1).all(|other| other.as_bytes() != one.as_bytes()));
-            let name: alloc::vec::Vec<u8> = one.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
+            let name: Vec<u8> = one.as_bytes().iter().copied().take_while(|byte| *byte != 0).collect();
             assert!(name.starts_with(b"consilience signed ") && name.ends_with(b" v1"));
         }
     }

@@ -14,7 +14,7 @@ use crate::hash::fixed_bytes;
 
 pub use filter::TopicFilter;
 pub use keys::{AgentKey, KeyError, Keypair, SignError, Signature, Signer, SigningTag};
-pub use opening::{Incarnation, LogId, LogKind, LogOpening, NamedOpening, OpeningError};
+pub use opening::{Incarnation, LogId, LogKind, LogOpening, NamedOpening, OpeningError, OpeningField};
 pub use topic::{Topic, TopicError};
 
 /// The secret of a mesh: 32 bytes that its members share, and by which a session knows that a member speaks.

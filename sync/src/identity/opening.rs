@@ -2,6 +2,7 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use consilience_base::Timestamp;
 
@@ -10,8 +11,15 @@ use crate::codec::{DecodeError, Reader};
 use crate::hash::fixed_bytes;
 
 const KIND: u8 = 0x28;
+/// BLAKE3 for the hashes and Ed25519 for the signatures, as `docs/wire/log.md` has them, and AES-256-GCM-SIV for payloads
+/// once they are encrypted.
+const SUITE: u8 = 1;
 /// The writer is the agent's own key. Other forms will name a device's key and the key that vouches for it.
 const WRITER_IS_AGENT: u8 = 0;
+/// No grant is referred to. Another form will name the fact by which the agent may write.
+const NO_GRANT: u8 = 0;
+/// A level of a topic that can be read by all. Another form will be a token of 16 bytes in its place.
+const CLEAR: u8 = 0;
 
 /// The purpose of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +56,18 @@ impl Incarnation {
     #[must_use]
     pub const fn as_u64(self) -> u64 {
         self.0
+    }
+
+    /// The time that [`next`](Self::next) had when it made the number. Numbers that something else chose have one as well.
+    #[must_use]
+    pub const fn time(self) -> Timestamp {
+        Timestamp::from_millis(self.0 >> 16)
+    }
+
+    /// Whether its time lies more than `drift_ms` milliseconds ahead of `now`.
+    #[must_use]
+    pub const fn is_ahead(self, now: Timestamp, drift_ms: u64) -> bool {
+        self.time().as_millis() > now.as_millis().saturating_add(drift_ms)
     }
 
     /// The one that follows `previous`: the milliseconds of `now` above 16 bits of the host's randomness, and above
@@ -91,9 +111,53 @@ pub enum OpeningError {
     /// They belong to another mesh: sender and receiver were set up differently.
     #[error("the bytes belong to another mesh")]
     WrongMesh,
+    /// The log's suite of hash, signature and encryption is not known here: a later version of this library made it.
+    #[error("the suite {suite} of the log is not known: a later version of this library made it")]
+    Suite {
+        /// The number of the suite.
+        suite: u8,
+    },
+    /// A field of the opening has a form that is not known here: a later version of this library made it.
+    #[error("the form {form} of the opening's {field} is not known: a later version of this library made it")]
+    Form {
+        /// Which field.
+        field: OpeningField,
+        /// The number of the form.
+        form: u8,
+    },
     /// The writer's key is not admitted.
     #[error(transparent)]
     Key(#[from] KeyError),
+}
+
+impl OpeningError {
+    /// Whether a later version of this library made the opening: nobody is to blame, and the log is not for this program.
+    #[must_use]
+    pub const fn is_of_later_version(&self) -> bool {
+        matches!(self, Self::Suite { .. } | Self::Form { .. })
+    }
+}
+
+/// A field of an opening that has several forms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpeningField {
+    /// Which key signs.
+    Writer,
+    /// By which right the agent writes.
+    Grant,
+    /// A level of the topic.
+    Level,
+}
+
+impl fmt::Display for OpeningField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Writer => "writer",
+            Self::Grant => "grant",
+            Self::Level => "topic",
+        })
+    }
 }
 
 /// The facts that are known of a log before its first entry: enough to admit it or not, and to check everything in it.
@@ -109,7 +173,7 @@ pub struct LogOpening {
     pub incarnation: Incarnation,
 }
 
-/// An opening with the id of its log. Deriving the id takes two hashes, so that is done once, where the opening comes
+/// An opening with the id of its log. Deriving the id takes a hash of all of it, so that is done once, where the opening comes
 /// from, and the two are passed on together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedOpening {
@@ -145,21 +209,14 @@ impl NamedOpening {
 }
 
 impl LogOpening {
-    /// The log's id in this mesh:
-    /// `derive_key("consilience log v1", mesh ‖ topic hash ‖ kind ‖ agent ‖ incarnation u64le)`,
-    /// with the topic hash `derive_key("consilience topic v1", mesh ‖ topic)`.
+    /// The log's id in this mesh: `derive_key("consilience log v2", mesh id ‖ content)`, the content being the bytes of the
+    /// opening after the mesh tag. So the id stands for all that the opening says.
     #[must_use]
     pub fn log_id(&self, mesh: &MeshId) -> LogId {
-        let mut material = Vec::with_capacity(Topic::BYTES_MAX);
+        let mut material = Vec::with_capacity(mesh.as_bytes().len().saturating_add(Self::BYTES_MAX));
         material.extend_from_slice(mesh.as_bytes());
-        material.extend_from_slice(self.topic.as_str().as_bytes());
-        let topic = blake3::derive_key("consilience topic v1", &material);
-        material.truncate(32);
-        material.extend_from_slice(&topic);
-        material.push(self.kind.byte());
-        material.extend_from_slice(self.agent.as_bytes());
-        material.extend_from_slice(&self.incarnation.0.to_le_bytes());
-        LogId(blake3::derive_key("consilience log v1", &material))
+        self.write_content(&mut material);
+        LogId(blake3::derive_key("consilience log v2", &material))
     }
 
     /// With the log's id in this mesh, for all that needs both.
@@ -168,7 +225,10 @@ impl LogOpening {
         NamedOpening { id: self.log_id(mesh), opening: self }
     }
 
-    /// Its canonical bytes, 52 and the topic's. Layout: `docs/wire/log.md`.
+    /// The most bytes that an opening has: with a topic of 128 bytes in 64 levels.
+    pub const BYTES_MAX: usize = 247;
+
+    /// Its canonical bytes: 55, 1 more for each level of the topic, and the topic's. Layout: `docs/wire/log.md`.
     #[must_use]
     pub fn encode(&self, mesh: &MeshId) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -179,13 +239,22 @@ impl LogOpening {
     pub(crate) fn write(&self, mesh: &MeshId, bytes: &mut Vec<u8>) {
         bytes.push(KIND);
         bytes.extend_from_slice(&mesh.discovery_key().tag());
-        bytes.extend_from_slice(&[self.kind.byte(), WRITER_IS_AGENT]);
+        self.write_content(bytes);
+    }
+
+    /// Appends what the log's id is a hash of.
+    fn write_content(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&[SUITE, self.kind.byte(), WRITER_IS_AGENT, NO_GRANT]);
         bytes.extend_from_slice(self.agent.as_bytes());
         bytes.extend_from_slice(&self.incarnation.0.to_le_bytes());
-        let topic = self.topic.as_str().as_bytes();
-        // At most 128 bytes: one byte holds the length.
-        bytes.extend(u8::try_from(topic.len()));
-        bytes.extend_from_slice(topic);
+        let levels = || self.topic.as_str().split('/');
+        // A topic has at most 128 bytes, so both numbers fit a byte.
+        bytes.extend(u8::try_from(levels().count()));
+        for level in levels() {
+            bytes.push(CLEAR);
+            bytes.extend(u8::try_from(level.len()));
+            bytes.extend_from_slice(level.as_bytes());
+        }
     }
 
     /// Reads the bytes that [`encode`](Self::encode) wrote.
@@ -208,18 +277,50 @@ impl LogOpening {
         if reader.array()? != mesh.discovery_key().tag() {
             return Err(OpeningError::WrongMesh);
         }
+        // What follows may be spelled otherwise in another suite.
+        match reader.byte()? {
+            SUITE => {}
+            suite => return Err(OpeningError::Suite { suite }),
+        }
         let kind = match reader.byte()? {
             0 => LogKind::State,
             1 => LogKind::Event,
             _ => return Err(DecodeError::Kind.into()),
         };
-        if reader.byte()? != WRITER_IS_AGENT {
-            return Err(DecodeError::Kind.into());
+        for (field, known) in [(OpeningField::Writer, WRITER_IS_AGENT), (OpeningField::Grant, NO_GRANT)] {
+            let form = reader.byte()?;
+            if form != known {
+                return Err(OpeningError::Form { field, form });
+            }
         }
         let agent = AgentId::from_bytes(reader.array()?);
         let incarnation = Incarnation(u64::from_le_bytes(reader.array()?));
-        let len = reader.byte()?;
-        let topic = Topic::from_utf8(reader.take(len.into())?).map_err(|_| DecodeError::NotCanonical)?;
+        let topic = read_topic(reader)?;
         Ok(Self { topic, kind, agent, incarnation })
     }
+}
+
+/// Reads the levels of a topic.
+fn read_topic(reader: &mut Reader<'_>) -> Result<Topic, OpeningError> {
+    let mut name = Vec::with_capacity(Topic::BYTES_MAX);
+    for level in 0..reader.byte()? {
+        match reader.byte()? {
+            CLEAR => {}
+            form => return Err(OpeningError::Form { field: OpeningField::Level, form }),
+        }
+        let len = reader.byte()?;
+        let bytes = reader.take(len.into())?;
+        // A slash would make two levels of one.
+        if bytes.contains(&b'/') {
+            return Err(DecodeError::NotCanonical.into());
+        }
+        if level > 0 {
+            name.push(b'/');
+        }
+        name.extend_from_slice(bytes);
+        if name.len() > Topic::BYTES_MAX {
+            return Err(DecodeError::NotCanonical.into());
+        }
+    }
+    Ok(Topic::from_utf8(&name).map_err(|_| DecodeError::NotCanonical)?)
 }

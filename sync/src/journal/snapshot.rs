@@ -20,8 +20,7 @@ use super::envelope::{Key, Verdict};
 use super::item::{self, JournalItem};
 use super::record::RecordId;
 use crate::codec::{Reader, put_varint};
-use crate::{Facts, Forks, Log, LogOpening, LogSet, MeshId, OpeningError, RangeForm, ReplayError};
-use consilience_base::Timestamp;
+use crate::{Facts, Forks, Log, LogOpening, LogSet, MeshId, OpeningError, RangeForm, Replay, ReplayError};
 
 const MAGIC: [u8; 4] = [0xf5, 0x63, 0x4a, 0x53];
 const VERSION: u8 = 1;
@@ -204,23 +203,22 @@ pub enum ApplyError {
     Replay(#[from] ReplayError),
 }
 
-/// Puts an item back into a set: those of a snapshot first, then those of the records, in their order. Content that the
+/// Puts an item back into a set that [comes back](LogSet::replay): those of a snapshot first, then those of the records, in their order. Content that the
 /// set holds already may come again. Signatures are checked, limits are not.
 ///
 /// # Errors
 ///
 /// [`ReplayError::Own`] if entries of a local writer have not come back: the writer must go on in its next incarnation.
 /// Other errors are about one log, and peers bring the log's missing entries.
-pub fn apply(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Applied, ApplyError> {
-    match replay(item, set, now) {
+pub fn apply(item: &JournalItem<'_>, replay: &mut Replay<'_>) -> Result<Applied, ApplyError> {
+    match put_back(item, replay) {
         Err(ApplyError::Replay(error)) if error.is_stale() => Ok(Applied::Stale(error)),
         other => other,
     }
 }
 
-fn replay(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Applied, ApplyError> {
-    let mesh = *set.mesh();
-    let mut replay = set.replay(now);
+fn put_back(item: &JournalItem<'_>, replay: &mut Replay<'_>) -> Result<Applied, ApplyError> {
+    let mesh = *replay.set().mesh();
     match item {
         JournalItem::Opening { local, bytes } => {
             replay.open(&LogOpening::decode(bytes, &mesh)?, *local)?;
@@ -230,11 +228,11 @@ fn replay(item: &JournalItem<'_>, set: &mut LogSet, now: Timestamp) -> Result<Ap
         JournalItem::Evidence { bytes } => drop(replay.evidence(bytes, None)?),
         JournalItem::Pruned { bytes } => drop(replay.pruned(bytes)?),
         JournalItem::Kept { until, evidence } => drop(replay.evidence(evidence, Some(*until))?),
-        JournalItem::Erased { log, seq } => set.erase(log, *seq).map_err(ReplayError::from)?,
+        JournalItem::Erased { log, seq } => replay.set().erase(log, *seq).map_err(ReplayError::from)?,
         JournalItem::Restored { log, seq, salt, payload } => {
-            set.restore(log, *seq, *salt, payload).map_err(ReplayError::from)?
+            replay.set().restore(log, *seq, *salt, payload).map_err(ReplayError::from)?
         }
-        JournalItem::Forgotten { log } => drop(set.remove(log)),
+        JournalItem::Forgotten { log } => drop(replay.set().remove(log)),
         JournalItem::Front { log, front } => replay.front(log, front)?,
         JournalItem::Head { bytes } => replay.head(bytes)?,
         JournalItem::Ready { log, ready } => replay.ready(log, *ready)?,

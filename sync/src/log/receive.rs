@@ -85,6 +85,13 @@ pub enum Received {
     Conflict,
 }
 
+impl Received {
+    /// Whether entries were taken in that were not here.
+    pub(crate) const fn is_entries(&self) -> bool {
+        matches!(self, Self::Extended { .. } | Self::Staged { .. } | Self::FastForwarded { .. })
+    }
+}
+
 /// Why a range was refused. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -252,11 +259,7 @@ impl Log {
             },
             None => self.take(place, checked, allowance),
         };
-        let worth = matches!(
-            received,
-            Received::Extended { .. } | Received::Staged { .. } | Received::FastForwarded { .. }
-        );
-        if paid && worth {
+        if paid && received.is_entries() {
             budget.refund(1);
         }
         Ok(received)

@@ -8,8 +8,8 @@ use super::slot::Slot;
 use super::statements::Standing;
 use super::{LogSet, OpenError, SetError};
 use crate::facts::Pruned;
-use crate::identity::{LogId, LogOpening, Signer};
-use crate::log::{AppendError, NewEntry, SignedHead};
+use crate::identity::{AgentKey, LogId, LogOpening, Signer};
+use crate::log::{AppendError, Log, NewEntry, SignedHead};
 
 impl LogSet {
     /// Whether a local writer may append to a log now: it is a local writer's, no other history of it is known, and no later
@@ -35,7 +35,11 @@ impl LogSet {
                 slot.set_local();
                 self.note(&id);
             }
-            None => self.insert(&named, None, true)?,
+            None => {
+                let agent = &opening.agent;
+                let key = self.key_of(agent).map_or_else(|| AgentKey::admit(agent), Ok)?;
+                self.insert(Log::with_key(named, &self.mesh, key), true);
+            }
         }
         Ok(id)
     }

@@ -7,7 +7,8 @@
 //! Not here: proofs (those are the [`Log`]'s), the meaning of payloads, and the peers.
 //!
 //! The invariants: entries of the same logs mean the same in any two sets, in whatever order they came; limits and
-//! clocks only delay; an error changes nothing.
+//! clocks only delay; an error changes nothing; and a log, its agent and its topic have a place here only once bytes
+//! that the agent signed were verified, or the host or a local writer has begun the log.
 
 mod change;
 mod heads;
@@ -116,8 +117,49 @@ impl LogSet {
         &self.limits
     }
 
-    /// Holds a log from now on, if it is not held already, the quotas allow it, and the host wants it. `admit` is asked
-    /// last, and only for logs that could be held.
+    /// Whether a log is held, or would be as soon as bytes come that its agent has signed. Changes nothing: an opening alone
+    /// says only what somebody claims. `admit` is asked last, and only for logs that could be held.
+    ///
+    /// # Errors
+    ///
+    /// Why it would not be held; see [`OpenError`]. Its agent's key is not looked at.
+    pub fn admits(
+        &self,
+        named: &NamedOpening,
+        now: Timestamp,
+        admit: impl FnOnce(&LogOpening) -> Admission,
+    ) -> Result<(), OpenError> {
+        let opening = named.opening();
+        if self.slots.contains_key(named.id()) {
+            return Ok(());
+        }
+        if opening.incarnation.is_ahead(now, self.limits.max_drift_ms) {
+            return Err(OpenError::Ahead);
+        }
+        self.has_room(opening, admit)
+    }
+
+    /// Whether the quotas, the logs that are held and the host leave room for a log that is not held.
+    fn has_room(
+        &self,
+        opening: &LogOpening,
+        admit: impl FnOnce(&LogOpening) -> Admission,
+    ) -> Result<(), OpenError> {
+        let of_agent = self.agents.get(&opening.agent).map_or(0, |(_, logs)| *logs);
+        if self.slots.len() >= self.limits.logs_max || of_agent >= self.limits.logs_per_agent_max {
+            return Err(OpenError::Quota);
+        }
+        // Nothing of a dead log will ever count.
+        if self.is_dead(opening) || admit(opening) == Admission::Ignore {
+            return Err(OpenError::Ignored);
+        }
+        Ok(())
+    }
+
+    /// Holds a log from now on, with nothing in it, if it is not held already, the quotas allow it, and the host wants it.
+    ///
+    /// This is the host's own act, for a log that it knows of from somebody whom it trusts. It costs a place at once. Logs
+    /// that peers, bundles or anybody else name get theirs by [`receive_first`](Self::receive_first).
     ///
     /// # Errors
     ///
@@ -127,67 +169,28 @@ impl LogSet {
         opening: &LogOpening,
         admit: impl FnOnce(&LogOpening) -> Admission,
     ) -> Result<LogId, OpenError> {
-        self.open_named(&opening.clone().named(&self.mesh), admit)
-    }
-
-    /// [`open`](Self::open) for a log whose id in this mesh is known.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
-    pub fn open_named(
-        &mut self,
-        named: &NamedOpening,
-        admit: impl FnOnce(&LogOpening) -> Admission,
-    ) -> Result<LogId, OpenError> {
-        self.open_with(named, None, admit)
-    }
-
-    fn open_with(
-        &mut self,
-        named: &NamedOpening,
-        key: Option<AgentKey>,
-        admit: impl FnOnce(&LogOpening) -> Admission,
-    ) -> Result<LogId, OpenError> {
-        let (id, opening) = (*named.id(), named.opening());
-        if self.slots.contains_key(&id) {
-            return Ok(id);
+        let named = opening.clone().named(&self.mesh);
+        let id = *named.id();
+        if !self.slots.contains_key(&id) {
+            self.has_room(opening, admit)?;
+            let key = self.key_of(&opening.agent).map_or_else(|| AgentKey::admit(&opening.agent), Ok)?;
+            self.insert(Log::with_key(named, &self.mesh, key), false);
         }
-        let of_agent = self.agents.get(&opening.agent).map_or(0, |(_, logs)| *logs);
-        if self.slots.len() >= self.limits.logs_max || of_agent >= self.limits.logs_per_agent_max {
-            return Err(OpenError::Quota);
-        }
-        // Nothing of a log that is over will ever count.
-        if self.is_dead(opening) || admit(opening) == Admission::Ignore {
-            return Err(OpenError::Ignored);
-        }
-        self.insert(named, key, false)?;
         Ok(id)
     }
 
-    fn insert(
-        &mut self,
-        named: &NamedOpening,
-        admitted: Option<AgentKey>,
-        local: bool,
-    ) -> Result<(), OpenError> {
-        let (id, opening) = (*named.id(), named.opening());
-        let key = match self.agents.get_mut(&opening.agent) {
-            Some((key, logs)) => {
-                *logs += 1;
-                key.clone()
-            }
-            None => {
-                let key = admitted.map_or_else(|| AgentKey::admit(&opening.agent), Ok)?;
-                self.agents.insert(opening.agent, (key.clone(), 1));
-                key
-            }
-        };
-        let log = Log::with_key(named.clone(), &self.mesh, key);
+    /// Gives a log its place, which signed bytes of its agent, or a local writer, have earned it.
+    fn insert(&mut self, log: Log, local: bool) {
+        let (id, opening) = (*log.id(), log.opening());
+        self.agents.entry(opening.agent).or_insert_with(|| (log.key().clone(), 0)).1 += 1;
         self.by_topic.insert((opening.topic.clone(), id));
         self.slots.insert(id, Slot::new(log, local));
         self.enter_succession(&id);
-        Ok(())
+    }
+
+    /// An agent's key, if one of its logs is held.
+    fn key_of(&self, agent: &AgentId) -> Option<AgentKey> {
+        self.agents.get(agent).map(|(key, _)| key.clone())
     }
 
     /// Forgets a log and everything about it, without a word to the caller.
@@ -404,6 +407,50 @@ impl LogSet {
         self.receive_with(log, range, now, None, budget)
     }
 
+    /// Takes in a range of a log that may not be held yet: it is held from now on, if the range proves itself, the quotas
+    /// allow it and the host wants it. `admit` is asked as in [`admits`](Self::admits).
+    ///
+    /// The first range of an agent of which nothing is held costs a check for its key, which like that of the signature is
+    /// free if the range brings entries.
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused; see [`SetError`]. Nothing changed then, and nothing is left of the opening.
+    pub fn receive_first(
+        &mut self,
+        named: &NamedOpening,
+        range: &Range<'_>,
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+        admit: impl FnOnce(&LogOpening) -> Admission,
+    ) -> Result<Received, SetError> {
+        if self.slots.contains_key(named.id()) {
+            return self.receive_range(named.id(), range, now, budget);
+        }
+        self.admits(named, now, admit)?;
+        if range.size().is_some_and(|size| size <= self.closed_below(named.opening())) {
+            // A later incarnation answers for all of it.
+            return Ok(Received::Nothing);
+        }
+        let known = self.key_of(&named.opening().agent);
+        let is_new = known.is_none();
+        if is_new && !budget.spend(1) {
+            return Err(ReceiveError::Budget.into());
+        }
+        let key =
+            known.map_or_else(|| AgentKey::admit(&named.opening().agent), Ok).map_err(OpenError::from)?;
+        let mut log = Log::with_key(named.clone(), &self.mesh, key);
+        let allowance = allowance(&self.limits, (self.late, self.staged), now);
+        let received = log.receive_forked(range, &allowance, budget, u64::MAX)?;
+        if is_new && received.is_entries() {
+            budget.refund(1);
+        }
+        self.insert(log, false);
+        self.wait(named.id(), now);
+        self.note(named.id());
+        Ok(received)
+    }
+
     /// Whether more of a log is taken in: it is held, and all that is valid of it is not here. If it is forked, the size
     /// at which that shows, else the greatest number.
     fn check_open(&self, log: &LogId) -> Result<u64, SetError> {
@@ -440,8 +487,8 @@ impl LogSet {
             self.note(log);
         }
         let Some(slot) = self.slots.get_mut(log) else { return Err(SetError::Unknown) };
-        let allowance =
-            allowed.unwrap_or_else(|| allowance(&self.limits, (self.late, self.staged), slot, now));
+        let others = (self.late - slot.late, self.staged - slot.staged);
+        let allowance = allowed.unwrap_or_else(|| allowance(&self.limits, others, now));
         let received = slot.log.receive_forked(range, &allowance, budget, forked_at)?;
         match &received {
             Received::Forked(evidence) => {
@@ -457,7 +504,7 @@ impl LogSet {
         Ok(received)
     }
 
-    /// Takes in evidence of a fork that came from anywhere. Opens the log if it is not held and the host wants it. True
+    /// Takes in evidence of a fork that came from anywhere. Holds the log if it is not held and the host wants it. True
     /// if it says more than the known evidence.
     ///
     /// # Errors
@@ -491,10 +538,28 @@ impl LogSet {
         if known.into_iter().any(|known| known.as_bytes() == found.as_bytes()) {
             return Ok(false);
         }
-        let key = self.agents.get(&named.opening().agent).map(|(key, _)| key.clone());
-        let (evidence, key) = found.check(budget, key)?;
-        let log = self.open_with(named, Some(key), admit)?;
-        Ok(self.judge(&log, evidence, now))
+        let (evidence, key) = found.check(budget, self.key_of(&named.opening().agent))?;
+        self.admits(named, now, admit)?;
+        Ok(self.judge_first(named, key, evidence, None, now))
+    }
+
+    /// Takes in evidence that was checked about a log that may not be held yet. `kept_until` is when its entries go, if that
+    /// is known.
+    fn judge_first(
+        &mut self,
+        named: &NamedOpening,
+        key: AgentKey,
+        evidence: Evidence,
+        kept_until: Option<Timestamp>,
+        now: Timestamp,
+    ) -> bool {
+        if !self.slots.contains_key(named.id()) {
+            self.insert(Log::with_key(named.clone(), &self.mesh, key), false);
+        }
+        if let Some(slot) = self.slots.get_mut(named.id()) {
+            slot.invalid_until = slot.invalid_until.or(kept_until);
+        }
+        self.judge(named.id(), evidence, now)
     }
 
     /// Joins evidence with the known evidence about a log.
@@ -537,10 +602,23 @@ impl LogSet {
         if known.is_some_and(|known| known.below() >= found.below()) || self.is_dead(named.opening()) {
             return Ok(false);
         }
-        let key = self.agents.get(&named.opening().agent).map(|(key, _)| key.clone());
-        let (pruned, key) = found.check(budget, key)?;
-        let log = self.open_with(named, Some(key), admit)?;
-        Ok(self.take_pruned(&log, pruned, now))
+        let (pruned, key) = found.check(budget, self.key_of(&named.opening().agent))?;
+        self.admits(named, now, admit)?;
+        Ok(self.take_pruned_first(named, key, pruned, now))
+    }
+
+    /// Takes in the word on given up events, which was checked, of a log that may not be held yet.
+    fn take_pruned_first(
+        &mut self,
+        named: &NamedOpening,
+        key: AgentKey,
+        pruned: Pruned,
+        now: Timestamp,
+    ) -> bool {
+        if !self.slots.contains_key(named.id()) {
+            self.insert(Log::with_key(named.clone(), &self.mesh, key), false);
+        }
+        self.take_pruned(named.id(), pruned, now)
     }
 
     /// Joins the word on given up events with what is known.
@@ -562,6 +640,12 @@ impl LogSet {
             slot.is_left = true;
             self.queue(log);
         }
+    }
+
+    /// Whether the local writer of a log goes on in another one.
+    #[must_use]
+    pub fn is_left(&self, log: &LogId) -> bool {
+        self.slots.get(log).is_some_and(|slot| slot.is_left)
     }
 
     /// Erases the payload of one event here; see [`Log::erase`].
@@ -675,7 +759,8 @@ impl LogSet {
     fn wait(&mut self, log: &LogId, now: Timestamp) {
         self.now = self.now.max(now);
         let Some(slot) = self.slots.get_mut(log) else { return };
-        let allowance = allowance(&self.limits, (self.late, self.staged), slot, now);
+        let others = (self.late - slot.late, self.staged - slot.staged);
+        let allowance = allowance(&self.limits, others, now);
         let mut evidence = None;
         // The held run comes first: its entries that are no longer deferred make room for the waiting ones.
         slot.log.make_ready(allowance.latest);
@@ -728,17 +813,13 @@ impl LogSet {
     }
 }
 
-/// The limits of one log's deferred and staged entries, given those of all logs.
-fn allowance(limits: &Limits, (late, staged): (usize, usize), slot: &Slot, now: Timestamp) -> Allowance {
+/// The limits of one log's deferred and staged entries, given those of all others.
+fn allowance(limits: &Limits, (late, staged): (usize, usize), now: Timestamp) -> Allowance {
     let room = |per_log: usize, max: usize, others: usize| per_log.min(max.saturating_sub(others));
     Allowance {
         latest: latest(limits, now),
-        late_bytes_max: room(limits.late_bytes_per_log_max, limits.late_bytes_max, late - slot.late),
-        staged_bytes_max: room(
-            limits.staged_bytes_per_log_max,
-            limits.staged_bytes_max,
-            staged - slot.staged,
-        ),
+        late_bytes_max: room(limits.late_bytes_per_log_max, limits.late_bytes_max, late),
+        staged_bytes_max: room(limits.staged_bytes_per_log_max, limits.staged_bytes_max, staged),
     }
 }
 

@@ -16,6 +16,10 @@ pub enum OpenError {
     /// The host does not want it.
     #[error("the host does not hold this log")]
     Ignored,
+    /// Its incarnation is of a time further ahead of the clock than entries may be without waiting: the clock of its writer
+    /// was wrong, or this one is. It is held when that time has come.
+    #[error("the log's incarnation is of a time that is ahead of the clock")]
+    Ahead,
     /// There are as many logs, of this agent or in all, as the limits allow.
     #[error("no more logs are held, of this agent or in all")]
     Quota,

@@ -6,7 +6,7 @@
 //!
 //! Not here: the form in which anything is stored.
 //!
-//! The invariant: records that are replayed in the order in which they were written lead to the same set, and a record
+//! The invariants: a log of another agent's writer has a place only once something signed of it came back; and records that are replayed in the order in which they were written lead to the same set, and a record
 //! that the set has taken in already may come again.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -15,10 +15,10 @@ use consilience_base::Timestamp;
 use super::{LogSet, OpenError, SetError, latest};
 use crate::budget::VerifyBudget;
 use crate::codec::DecodeError;
-use crate::facts::UncheckedPruned;
-use crate::identity::{LogId, LogOpening, NamedOpening};
+use crate::facts::{Facts, Forks, UncheckedPruned};
+use crate::identity::{AgentKey, LogId, LogOpening, NamedOpening};
 use crate::log::{
-    Allowance, AppendError, Entry, HeadError, KeepError, LogFront, Range, Received, SignedHead,
+    Allowance, AppendError, Entry, HeadError, KeepError, Log, LogFront, Range, Received, SignedHead,
     UncheckedEvidence,
 };
 
@@ -49,12 +49,14 @@ pub enum ReplayError {
 pub struct Replay<'a> {
     set: &'a mut LogSet,
     now: Timestamp,
+    /// A log whose opening came back, and where its copy begins: nothing came back yet that its agent signed.
+    opened: Option<(NamedOpening, Option<LogFront>)>,
 }
 
 impl LogSet {
     /// Takes in the stored records of a set.
     pub const fn replay(&mut self, now: Timestamp) -> Replay<'_> {
-        Replay { set: self, now }
+        Replay { set: self, now, opened: None }
     }
 
     /// Whether a local writer appends to it.
@@ -89,32 +91,56 @@ impl Replay<'_> {
         self.set.change_again(log, before);
     }
 
-    /// Holds a log, whatever the quotas say. A local writer's as [`LogSet::open_local`] does.
+    /// Takes the opening of a log back. A local writer's log is held, as [`LogSet::open_local`] does; another is held once
+    /// something comes back that its agent signed, whatever the quotas say. At most one waits for that.
     ///
     /// # Errors
     ///
-    /// If the writer's key is not admitted.
+    /// If the key of a local writer is not admitted.
     pub fn open(&mut self, opening: &LogOpening, local: bool) -> Result<LogId, ReplayError> {
         if local {
             return Ok(self.set.open_local(opening).map_err(SetError::from)?);
         }
-        self.hold(&opening.clone().named(&self.set.mesh))
+        let named = opening.clone().named(&self.set.mesh);
+        let id = *named.id();
+        self.opened = (!self.set.slots.contains_key(&id)).then_some((named, None));
+        Ok(id)
     }
 
-    fn hold(&mut self, named: &NamedOpening) -> Result<LogId, ReplayError> {
-        if !self.set.slots.contains_key(named.id()) {
-            self.set.insert(named, None, false).map_err(SetError::from)?;
+    /// The log that was opened and has no place yet, if it is this one: an empty copy of it.
+    fn opened(&self, log: &LogId) -> Result<Log, ReplayError> {
+        let opened = self.opened.as_ref().filter(|(named, _)| named.id() == log);
+        let (named, front) = opened.ok_or(SetError::Unknown)?;
+        let agent = &named.opening().agent;
+        let key = self.set.key_of(agent).map_or_else(|| AgentKey::admit(agent), Ok);
+        let key = key.map_err(|error| SetError::from(OpenError::from(error)))?;
+        let mut log = Log::with_key(named.clone(), &self.set.mesh, key);
+        if let Some(front) = front {
+            log.set_front(front).map_err(SetError::from)?;
         }
-        Ok(*named.id())
+        Ok(log)
+    }
+
+    /// Gives a log its place: it has signed bytes of its agent.
+    fn hold(&mut self, log: Log) {
+        let id = *log.id();
+        self.set.insert(log, false);
+        self.opened = None;
+        self.set.wait(&id, self.now);
+        self.set.note(&id);
     }
 
     /// Begins a copy where it began. Harmless if anything of the log is held.
     ///
     /// # Errors
     ///
-    /// If the log is not held, or the front is none.
+    /// If the log was not opened, or the front is none.
     pub fn front(&mut self, log: &LogId, front: &LogFront) -> Result<(), ReplayError> {
-        let slot = self.set.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        let Some(slot) = self.set.slots.get_mut(log) else {
+            let opened = self.opened.as_mut().filter(|(named, _)| named.id() == log);
+            opened.ok_or(SetError::Unknown)?.1 = Some(front.clone());
+            return Ok(());
+        };
         if slot.log.size() > 0 || slot.log.furthest_head().is_some() {
             return Ok(());
         }
@@ -136,9 +162,16 @@ impl Replay<'_> {
             staged_bytes_max: usize::MAX,
         };
         let mut budget = VerifyBudget::unlimited();
+        let parsed = || Range::parse(range).map_err(|error| SetError::Receive(error.into()));
+        if !self.set.slots.contains_key(log) {
+            let mut held = self.opened(log)?;
+            let received = held.receive_forked(&parsed()?, &allowance, &mut budget, u64::MAX);
+            let received = received.map_err(SetError::from)?;
+            self.hold(held);
+            return Ok(received);
+        }
         self.set.check_open(log)?;
-        let range = Range::parse(range).map_err(|error| SetError::Receive(error.into()))?;
-        Ok(self.set.receive_with(log, &range, self.now, Some(allowance), &mut budget)?)
+        Ok(self.set.receive_with(log, &parsed()?, self.now, Some(allowance), &mut budget)?)
     }
 
     /// Puts an entry back that a local writer appended. `entry` is from [`Entry::encode`]. False if it is held.
@@ -170,8 +203,13 @@ impl Replay<'_> {
     /// If its signature is not the writer's.
     pub fn head(&mut self, head: &[u8]) -> Result<(), ReplayError> {
         let (named, head) = SignedHead::decode_named(head, &self.set.mesh)?;
-        let slot = self.set.slots.get_mut(named.id()).ok_or(SetError::Unknown)?;
-        slot.log.see_again(head);
+        if let Some(slot) = self.set.slots.get_mut(named.id()) {
+            slot.log.see_again(head);
+            return Ok(());
+        }
+        let mut log = self.opened(named.id())?;
+        log.see_again(head);
+        self.hold(log);
         Ok(())
     }
 
@@ -181,24 +219,15 @@ impl Replay<'_> {
     ///
     /// Why it was refused.
     pub fn evidence(&mut self, bytes: &[u8], kept_until: Option<Timestamp>) -> Result<bool, ReplayError> {
-        let mut budget = VerifyBudget::unlimited();
         let found = UncheckedEvidence::parse(bytes, &self.set.mesh).map_err(SetError::from)?;
-        let log = self.hold(found.opening())?;
-        if let Some(until) = kept_until
-            && let Some(slot) = self.set.slots.get_mut(&log)
-            && slot.invalid_until.is_none()
-        {
-            slot.invalid_until = Some(until);
+        let named = found.opening();
+        let known = self.set.forks(named.id()).into_iter().flat_map(Forks::pieces);
+        if known.into_iter().any(|known| known.as_bytes() == found.as_bytes()) {
+            return Ok(false);
         }
-        let hold = |_: &LogOpening| super::Admission::Hold;
-        match self.set.receive_unchecked(&found, self.now, &mut budget, hold) {
-            Ok(news) => Ok(news),
-            Err(error) => {
-                let slot = self.set.slots.get_mut(&log).filter(|slot| slot.facts.forks.is_none());
-                slot.into_iter().for_each(|slot| slot.invalid_until = None);
-                Err(error.into())
-            }
-        }
+        let key = self.set.key_of(&named.opening().agent);
+        let (evidence, key) = found.check(&mut VerifyBudget::unlimited(), key).map_err(SetError::from)?;
+        Ok(self.set.judge_first(named, key, evidence, kept_until, self.now))
     }
 
     /// Takes in a writer's word that it has given up events.
@@ -208,11 +237,14 @@ impl Replay<'_> {
     /// Why it was refused.
     pub fn pruned(&mut self, bytes: &[u8]) -> Result<bool, ReplayError> {
         let found = UncheckedPruned::parse(bytes, &self.set.mesh).map_err(SetError::from)?;
-        if !self.set.is_dead(found.opening().opening()) {
-            self.hold(found.opening())?;
+        let named = found.opening();
+        let known = self.set.facts(named.id()).and_then(Facts::pruned);
+        if known.is_some_and(|known| known.below() >= found.below()) || self.set.is_dead(named.opening()) {
+            return Ok(false);
         }
-        let hold = |_: &LogOpening| super::Admission::Hold;
-        Ok(self.set.receive_pruned(&found, self.now, &mut VerifyBudget::unlimited(), hold)?)
+        let key = self.set.key_of(&named.opening().agent);
+        let (pruned, key) = found.check(&mut VerifyBudget::unlimited(), key).map_err(SetError::from)?;
+        Ok(self.set.take_pruned_first(named, key, pruned, self.now))
     }
 
     /// Takes in the earlier value of [`Log::ready`](crate::Log::ready), once the entries are back. Entries do not cease to be

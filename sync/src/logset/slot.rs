@@ -159,6 +159,11 @@ impl Slot {
         if self.standing() == Standing::Dead { None } else { self.facts.digest() }
     }
 
+    /// Whether its statements on earlier incarnations are of effect.
+    pub(super) fn answers(&self) -> bool {
+        self.standing() == Standing::Counts && !self.is_invalid()
+    }
+
     pub(super) const fn standing(&self) -> Standing {
         self.succession.standing
     }
@@ -203,7 +208,7 @@ impl Slot {
         let is_left = self.is_left || self.log.opening().kind == LogKind::Event;
         over && self.succession.is_settled
             && (!self.local || is_left)
-            && !self.log.has_unsigned()
+            && (self.succession.is_abandoned || !self.log.has_unsigned())
             && !self.owes()
     }
 

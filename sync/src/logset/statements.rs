@@ -27,6 +27,8 @@ pub(super) struct InSuccession {
     /// Below which number later incarnations that count have closed it.
     pub(super) closed_below: u64,
     pub(super) dead: bool,
+    /// Its local writer has said its content again in a log that cannot close it, as it is of a lower incarnation.
+    pub(super) is_abandoned: bool,
     /// Whether the entries that say so are signed. Unsigned ones may yet be taken back, and nobody else has heard of them.
     pub(super) is_settled: bool,
     pub(super) statements: Statements,
@@ -98,6 +100,12 @@ impl Statements {
         closures.retain(|incarnation, _| over.is_none_or(|first| *incarnation >= first));
         let closures = closures.into_iter().map(|(incarnation, below)| Closure { incarnation, below });
         (closures.collect(), last_final)
+    }
+
+    /// Below which number they close an incarnation; 0 if they do not.
+    pub(super) fn closes(&self, incarnation: Incarnation) -> u64 {
+        let at = self.closures.binary_search_by_key(&incarnation, |(closed, _)| *closed).ok();
+        at.and_then(|at| self.closures.get(at)).map_or(0, |(_, below)| *below)
     }
 
     pub(super) const fn get(&self) -> (&[(Incarnation, u64)], Option<Incarnation>) {

@@ -21,10 +21,10 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use super::LogSet;
 use super::slot::Slot;
-use super::statements::Standing;
 use crate::identity::{AgentId, Incarnation, LogId, LogKind, LogOpening, Topic};
 
 /// Logs of one agent and kind in one topic.
@@ -54,6 +54,23 @@ impl LogSet {
         self.decide_all(&whose);
     }
 
+    /// Notes that the local writer of a state log has said its content again in a log of a lower incarnation, because this
+    /// one was begun while the clock was far ahead: others take it only when its time has come, and nothing follows on it
+    /// before. A lower incarnation cannot close it, so its owner gives it up: nothing of it counts here any more, and it is
+    /// dropped. Nothing happens if the log is not a local writer's state log.
+    pub fn abandon(&mut self, log: &LogId) {
+        let Some(slot) = self.slots.get_mut(log).filter(|slot| slot.local) else { return };
+        if slot.log.opening().kind != LogKind::State {
+            return;
+        }
+        slot.is_left = true;
+        slot.succession.is_abandoned = true;
+        if let Some(whose) = self.succession_of(log) {
+            self.decide_all(&whose);
+        }
+        self.queue(log);
+    }
+
     /// Notes that a log is not held any more.
     pub(super) fn leave_succession(&mut self, opening: &LogOpening) {
         let whose = family(opening);
@@ -75,6 +92,16 @@ impl LogSet {
         // Looked at for logs that are not held, so not often enough for a look-up without a copy of the topic.
         let succession = self.successions.get(&family(opening));
         succession.is_some_and(|succession| succession.alive_from > Some(opening.incarnation))
+    }
+
+    /// Below which number later incarnations that count have closed a log that is not held.
+    pub(super) fn closed_below(&self, opening: &LogOpening) -> u64 {
+        let succession = self.successions.get(&family(opening));
+        let later = succession.into_iter().flat_map(|succession| {
+            succession.logs.range((Bound::Excluded(opening.incarnation), Bound::Unbounded))
+        });
+        let closing = later.filter_map(|(_, log)| self.slots.get(log)).filter(|slot| slot.answers());
+        closing.map(|slot| slot.succession.statements.closes(opening.incarnation)).max().unwrap_or(0)
     }
 
     /// Decides whether a log counts that has changed, and the logs on which that has a bearing.
@@ -118,7 +145,8 @@ impl LogSet {
         let mut is_settled = true;
         for (incarnation, log) in succession.logs.iter().rev() {
             let Some(slot) = self.slots.get_mut(log) else { continue };
-            slot.succession.closed_below = closed.get(incarnation).copied().unwrap_or(0);
+            let closed_below = closed.get(incarnation).copied().unwrap_or(0);
+            slot.succession.closed_below = if slot.succession.is_abandoned { u64::MAX } else { closed_below };
             slot.succession.dead = alive_from > Some(*incarnation);
             let standing = slot.standing_now();
             if standing != slot.succession.standing || is_settled != slot.succession.is_settled {
@@ -127,7 +155,7 @@ impl LogSet {
                 changed.push(*log);
             }
             is_settled &= !slot.says_unsigned();
-            if standing == Standing::Counts && !slot.is_invalid() {
+            if slot.answers() {
                 for (target, below) in &slot.succession.statements.closures {
                     let most = closed.entry(*target).or_default();
                     *most = (*below).max(*most);

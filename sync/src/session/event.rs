@@ -32,6 +32,14 @@ pub enum SessionEvent {
     OutOfSync,
     /// The peer has logs that the limits leave no room for, of one agent or in all. They are left out. Told once.
     TooManyLogs,
+    /// The peer has logs that were begun at a time further ahead of the clock than entries may be without waiting
+    /// ([`Limits::max_drift_ms`](crate::Limits::max_drift_ms)): the clock of their writer was wrong, or this one is. They are left
+    /// out; once that time has come, the next round that something new brings about, or another session, takes them in. Told
+    /// once.
+    AheadOfClock,
+    /// The peer has logs that a later version of this library made, of a suite or a form that is not known here. They are
+    /// left out. Told once.
+    LaterVersion,
     /// The peer sent something that no honest program sends. It was not taken in.
     Fault(Fault),
     /// It is over; the id is not known any more.
@@ -44,6 +52,8 @@ impl From<Notice> for SessionEvent {
             Notice::InSync => Self::InSync,
             Notice::OutOfSync => Self::OutOfSync,
             Notice::TooManyLogs => Self::TooManyLogs,
+            Notice::Ahead => Self::AheadOfClock,
+            Notice::LaterVersion => Self::LaterVersion,
         }
     }
 }
@@ -56,6 +66,10 @@ impl fmt::Display for SessionEvent {
             Self::InSync => f.write_str("in sync"),
             Self::OutOfSync => f.write_str("out of sync: several exchanges did not make the two sides equal"),
             Self::TooManyLogs => f.write_str("the peer has logs that the limits leave no room for"),
+            Self::AheadOfClock => {
+                f.write_str("the peer has logs that were begun at a time ahead of the clock")
+            }
+            Self::LaterVersion => f.write_str("the peer has logs that a later version of this library made"),
             Self::Fault(fault) => fault.fmt(f),
             Self::Ended(reason) => reason.fmt(f),
         }

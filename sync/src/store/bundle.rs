@@ -40,8 +40,12 @@ pub enum BundleError {
 pub struct Imported {
     /// Logs that it speaks of.
     pub logs: usize,
-    /// Logs that are not held here, by the host's choice or for lack of room.
+    /// Logs that are not held here: by the host's choice, for lack of room, or because a later version of this library made
+    /// them.
     pub ignored: usize,
+    /// Logs that were begun at a time further ahead of the clock than entries may be without waiting. The same bundle
+    /// brings them when that time has come.
+    pub ahead: usize,
     /// Entries that were not here.
     pub entries: u64,
     /// Ranges that could not be placed or proven.
@@ -182,7 +186,7 @@ impl LogStore {
     fn import_part(
         &mut self,
         reader: &mut Reader<'_>,
-        log: &mut Option<LogId>,
+        log: &mut Option<NamedOpening>,
         imported: &mut Imported,
         budget: &mut VerifyBudget,
         now: Timestamp,
@@ -191,16 +195,17 @@ impl LogStore {
         budget.received(len);
         match Part::read(reader.take(len)?)? {
             Some(Part::Opening(bytes)) => {
-                let opening = NamedOpening::decode(bytes, self.set.mesh())?;
-                imported.logs += 1;
-                *log = match self.hold(&opening) {
-                    Ok(log) => Some(log),
-                    Err(OpenError::Key(key)) => return Err(OpeningError::Key(key).into()),
-                    Err(_) => {
-                        imported.ignored += 1;
-                        None
-                    }
+                *log = match NamedOpening::decode(bytes, self.set.mesh()) {
+                    Err(error) if error.is_of_later_version() => None,
+                    decoded => Some(decoded?),
                 };
+                imported.logs += 1;
+                let admitted = log.as_ref().ok_or(OpenError::Ignored);
+                if let Err(error) = admitted.and_then(|opening| self.admits(opening, now)) {
+                    *(if error == OpenError::Ahead { &mut imported.ahead } else { &mut imported.ignored }) +=
+                        1;
+                    *log = None;
+                }
             }
             Some(Part::Evidence(bytes)) => {
                 let evidence = UncheckedEvidence::parse(bytes, self.set.mesh()).map_err(SetError::from);
@@ -213,7 +218,9 @@ impl LogStore {
                 imported.refused += usize::from(taken.is_err());
             }
             Some(Part::Range(LogRef::Alias(alias), bytes)) => match log {
-                Some(log) if log.alias() == alias => self.import_range(log, bytes, imported, budget, now),
+                Some(log) if log.id().alias() == alias => {
+                    return self.import_range(log, bytes, imported, budget, now);
+                }
                 // The log is not held.
                 None if imported.logs > 0 => {}
                 // It is of another log than the one before it, or no log stands before it.
@@ -226,26 +233,28 @@ impl LogStore {
 
     fn import_range(
         &mut self,
-        log: &LogId,
+        log: &NamedOpening,
         range: &[u8],
         imported: &mut Imported,
         budget: &mut VerifyBudget,
         now: Timestamp,
-    ) {
+    ) -> Result<(), BundleError> {
         let range = Range::parse(range).map_err(|error| SetError::Receive(error.into()));
-        match range.and_then(|range| self.receive(log, &range, now, budget)) {
+        match range.and_then(|range| self.receive_first(log, &range, now, budget)) {
             Ok(Received::Extended { from, to } | Received::FastForwarded { from, to }) => {
                 imported.entries += to - from
             }
             Ok(Received::Head | Received::Nothing)
-                if self.set.log(log).is_some_and(|held| held.size() == 0) =>
+                if self.set.log(log.id()).is_some_and(|held| held.size() == 0) =>
             {
                 imported.early += 1;
             }
             Ok(_) => {}
             Err(SetError::Receive(ReceiveError::Stale { .. }) | SetError::Forked { .. }) => {}
+            Err(SetError::Open(OpenError::Key(error))) => return Err(OpeningError::Key(error).into()),
             Err(_) => imported.refused += 1,
         }
+        Ok(())
     }
 }
 

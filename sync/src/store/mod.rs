@@ -143,20 +143,37 @@ impl LogStore {
         self.admit = Box::new(admit);
     }
 
-    /// Holds a log that a peer has, if the limits allow it and the host wants it.
+    /// Whether a log that a peer has is held, or would be from its first range on; see [`LogSet::admits`].
     ///
     /// # Errors
     ///
-    /// Why it is not held; see [`OpenError`]. Nothing changed.
-    pub fn hold(&mut self, named: &NamedOpening) -> Result<LogId, OpenError> {
-        let id = *named.id();
-        if self.set.log(&id).is_some() {
-            return Ok(id);
+    /// Why it would not be held; see [`OpenError`].
+    pub fn admits(&mut self, named: &NamedOpening, now: Timestamp) -> Result<(), OpenError> {
+        self.set.admits(named, now, &mut self.admit)
+    }
+
+    /// Takes a range in of a log that may not be held yet, and notes it with the opening; see [`LogSet::receive_first`].
+    ///
+    /// # Errors
+    ///
+    /// Why it was refused. Nothing changed then.
+    pub fn receive_first(
+        &mut self,
+        named: &NamedOpening,
+        range: &Range<'_>,
+        now: Timestamp,
+        budget: &mut VerifyBudget,
+    ) -> Result<Received, SetError> {
+        if self.set.log(named.id()).is_some() {
+            return self.receive(named.id(), range, now, budget);
         }
-        self.set.open_named(named, &mut self.admit)?;
-        let bytes = named.opening().encode(self.set.mesh());
-        self.record(&JournalItem::Opening { local: false, bytes: &bytes });
-        Ok(id)
+        let received = self.set.receive_first(named, range, now, budget, &mut self.admit)?;
+        if self.set.log(named.id()).is_some() {
+            let bytes = named.opening().encode(self.set.mesh());
+            self.record(&JournalItem::Opening { local: false, bytes: &bytes });
+            self.record(&JournalItem::Range { log: *named.id(), bytes: range.as_bytes() });
+        }
+        Ok(received)
     }
 
     /// Takes a range of a held log in, and notes it; see [`LogSet::receive_range`].
@@ -239,6 +256,11 @@ impl LogStore {
     /// Notes that the local writer of a log goes on in another one; see [`LogSet::leave`].
     pub fn leave(&mut self, log: &LogId) {
         self.set.leave(log);
+    }
+
+    /// Gives up a log that a local writer began while the clock was ahead; see [`LogSet::abandon`].
+    pub fn abandon(&mut self, log: &LogId) {
+        self.set.abandon(log);
     }
 
     /// Erases the payload of one event here, for good.

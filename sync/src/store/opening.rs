@@ -109,17 +109,23 @@ impl LogStore {
         let recovered = recover(self.set.mesh(), stored.snapshot, stored.records)?;
         let mut recovery =
             Recovery { cut: recovered.cut(), good_to: recovered.good_to(), ..Recovery::default() };
+        let mut replay = self.set.replay(now);
         for item in recovered.items() {
             match item {
                 JournalItem::Note { kind: MARK, bytes } => {
-                    let version = self.set.heads_version();
-                    self.set.mark_version(version);
+                    let version = replay.set().heads_version();
+                    replay.set().mark_version(version);
                     self.recorded = version;
                     recovery.marks.push(Mark { version, bytes: bytes.to_vec() });
                 }
-                JournalItem::Note { kind: CHANGED, bytes } => self.restore_changed(bytes, now),
+                JournalItem::Note { kind: CHANGED, bytes } => {
+                    if let Some((log, before)) = read_changed(bytes) {
+                        replay.changed(&log, before);
+                        self.recorded = replay.set().heads_version();
+                    }
+                }
                 JournalItem::Note { kind, bytes } => recovery.notes.push((kind, bytes.to_vec())),
-                item => match apply(&item, &mut self.set, now) {
+                item => match apply(&item, &mut replay) {
                     Ok(_) => {}
                     // An own entry did not come back: its writer must not go on as if it had.
                     Err(error) => {
@@ -140,13 +146,6 @@ impl LogStore {
         let own = self.set.logs().filter(|log| self.set.is_local(log.id()));
         self.durable = own.map(|log| (*log.id(), log.size())).collect();
         Ok(recovery)
-    }
-
-    fn restore_changed(&mut self, bytes: &[u8], now: Timestamp) {
-        let Some((log, before)) = bytes.split_first_chunk() else { return };
-        let Ok(before) = Reader::new(before).varint() else { return };
-        self.set.replay(now).changed(&LogId::from_bytes(*log), before);
-        self.recorded = self.set.heads_version();
     }
 
     /// Everything that has to be stored, in one piece, in the place of all records so far: the logs, and the given notes and
@@ -179,6 +178,12 @@ impl LogStore {
         self.confirmed(snapshot);
         Ok(())
     }
+}
+
+/// Which log has changed since a mark, and how much of it counted then.
+fn read_changed(bytes: &[u8]) -> Option<(LogId, u64)> {
+    let (log, before) = bytes.split_first_chunk()?;
+    Some((LogId::from_bytes(*log), Reader::new(before).varint().ok()?))
 }
 
 /// Gives out marks, and which logs have changed since each: logs stand in no order in a snapshot. Not those since which so

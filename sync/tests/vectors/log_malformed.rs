@@ -106,7 +106,12 @@ pub(crate) fn malformed() -> Vec<Built> {
 
 fn openings(vectors: &mut Vec<Built>) {
     let sound = event_opening().encode(&mesh());
-    let topic = |name: &[u8]| bytes(&sound[..51]).raw(&[name.len() as u8]).raw(name).0;
+    let levels = |levels: &[&[u8]]| {
+        let spelt = levels.iter().flat_map(|level| [&[0, level.len() as u8][..], *level].concat());
+        bytes(&sound[..53]).raw(&[levels.len() as u8]).raw(&spelt.collect::<Vec<_>>()).0
+    };
+    let last = sound.len() - b"planning".len() - 1;
+    assert_eq!((sound[53], sound[54], sound[55], sound[last]), (2, 0, 4, 8));
     vectors.extend([
         built(
             "opening Ok sound",
@@ -116,21 +121,34 @@ fn openings(vectors: &mut Vec<Built>) {
         built("opening Truncated nothing", "", []),
         built("opening Kind unknown_kind", "", with(&sound, 0, &[0x27])),
         built("opening WrongMesh other_mesh", "", flipped(&sound, 3)),
-        built("opening Kind unknown_kind_of_log", "", with(&sound, 9, &[2])),
-        built("opening Kind unknown_form_of_writer", "", with(&sound, 10, &[1])),
+        built("opening Suite no_suite", "", with(&sound, 9, &[0])),
+        built("opening Suite unknown_suite", "", with(&sound, 9, &[2])),
+        built("opening Suite nothing_after_an_unknown_suite", "", [&sound[..9], &[0xff]].concat()),
+        built("opening Kind unknown_kind_of_log", "", with(&sound, 10, &[2])),
+        built("opening Form unknown_form_of_writer", "", with(&sound, 11, &[1])),
+        built("opening Form unknown_form_of_grant", "", with(&sound, 12, &[1])),
+        built("opening Form unknown_form_of_level", "", with(&sound, 54, &[1])),
         built("opening Truncated cut_in_the_key", "", &sound[..40]),
-        built("opening Truncated topic_beyond_the_end", "", with(&sound, 51, &[14])),
-        built("opening Trailing byte_behind_the_topic", "", with(&sound, 51, &[12])),
-        built("opening NotCanonical topic_empty", "", topic(b"")),
-        built("opening NotCanonical topic_of_129_bytes", "", topic(&[b't'; 129])),
-        built("opening NotCanonical topic_not_utf8", "", topic(b"team\xc3")),
-        built("opening NotCanonical topic_over_long_utf8", "", topic(b"team\xc0\xaf")),
-        built("opening NotCanonical topic_with_a_control_character", "", topic(b"team\n")),
-        built("opening NotCanonical topic_with_7f", "", topic(b"team\x7f")),
-        built("opening NotCanonical topic_begins_with_a_slash", "", topic(b"/team")),
-        built("opening NotCanonical topic_ends_with_a_slash", "", topic(b"team/")),
-        built("opening NotCanonical topic_with_an_empty_level", "", topic(b"team//planning")),
-        built("opening NotCanonical topic_with_a_star", "", topic(b"team/*")),
+        built("opening Truncated fewer_levels_than_it_says", "", with(&sound, 53, &[3])),
+        built("opening Trailing more_levels_than_it_says", "", with(&sound, 53, &[1])),
+        built("opening Truncated level_beyond_the_end", "", with(&sound, last, &[9])),
+        built("opening Trailing byte_behind_the_topic", "", with(&sound, last, &[7])),
+        built("opening NotCanonical topic_without_levels", "", levels(&[])),
+        built("opening NotCanonical topic_of_129_bytes", "", levels(&[&[b't'; 129]])),
+        built(
+            "opening NotCanonical topic_of_129_bytes_in_two_levels",
+            "",
+            levels(&[&[b't'; 64], &[b't'; 64]]),
+        ),
+        built("opening NotCanonical topic_of_255_levels", "", levels(&[&b"t"[..]; 255])),
+        built("opening NotCanonical topic_not_utf8", "", levels(&[b"team\xc3"])),
+        built("opening NotCanonical topic_of_one_letter_in_two_levels", "", levels(&[b"\xc3", b"\xa9"])),
+        built("opening NotCanonical topic_over_long_utf8", "", levels(&[b"team\xc0\xaf"])),
+        built("opening NotCanonical topic_with_a_control_character", "", levels(&[b"team\n"])),
+        built("opening NotCanonical topic_with_7f", "", levels(&[b"team\x7f"])),
+        built("opening NotCanonical topic_with_a_slash_in_a_level", "", levels(&[b"team/planning"])),
+        built("opening NotCanonical topic_with_an_empty_level", "", levels(&[b"team", b"", b"planning"])),
+        built("opening NotCanonical topic_with_a_star", "", levels(&[b"team", b"*"])),
     ]);
 }
 
@@ -183,6 +201,7 @@ fn heads(vectors: &mut Vec<Built>) {
         built("head Ok sound", "Heads.", sound.clone()),
         built("head Kind unknown_kind", "", with(&sound, 0, &[0x2b])),
         built("head Kind another_form_within", "", with(&sound, 1, &[0x29])),
+        built("head Suite of_a_log_of_an_unknown_suite", "", with(&sound, 10, &[2])),
         built("head WrongMesh other_mesh", "", flipped(&sound, 2)),
         built("head Truncated cut_in_the_root", "", &sound[..at_root + 31]),
         built("head Truncated cut_in_the_signature", "", &sound[..sound.len() - 1]),
@@ -205,18 +224,18 @@ fn heads(vectors: &mut Vec<Built>) {
         built("head BadSignature another_base", "", with(&sound, at_base, &[2])),
         built("head BadSignature another_time", "", flipped(&sound, at_time)),
         built("head BadSignature another_root", "", flipped(&sound, at_root + 31)),
-        built("head BadSignature another_kind_of_log", "", with(&sound, 10, &[0])),
-        built("head BadSignature another_incarnation", "", with(&sound, 44, &[4])),
-        built("head BadSignature another_topic", "", with(&sound, 53, b"T")),
+        built("head BadSignature another_kind_of_log", "", with(&sound, 11, &[0])),
+        built("head BadSignature another_incarnation", "", with(&sound, 46, &[4])),
+        built("head BadSignature another_topic", "", with(&sound, 57, b"T")),
         built("head BadSignature second_half_not_reduced", "", signed(&unreduced(head.signature.as_bytes()))),
         built("head BadSignature first_half_of_small_order", "", signed(&small_order(&message))),
         built("head BadSignature first_half_of_mixed_order", "", signed(&torsioned(&message))),
         built(
             "head SmallOrder key_of_small_order",
             "",
-            with(&sound, 12, &EIGHT_TORSION[1].compress().to_bytes()),
+            with(&sound, 14, &EIGHT_TORSION[1].compress().to_bytes()),
         ),
-        built("head MixedOrder key_of_mixed_order", "", with(&sound, 12, &mixed_order())),
+        built("head MixedOrder key_of_mixed_order", "", with(&sound, 14, &mixed_order())),
     ]);
 }
 
@@ -501,6 +520,7 @@ fn evidence(vectors: &mut Vec<Built>) {
         built("evidence Truncated evidence_of_nothing", "", []),
         built("evidence Kind evidence_of_an_unknown_kind", "", with(&whole, 0, &[0x2b])),
         built("evidence WrongMesh evidence_of_another_mesh", "", flipped(&whole, 2)),
+        built("evidence Suite evidence_of_a_log_of_an_unknown_suite", "", with(&whole, 10, &[2])),
         built("evidence Limit evidence_at_size_0", "", with(&whole, head, &[0])),
         built(
             "evidence Limit evidence_at_a_size_beyond_the_limit",
@@ -530,11 +550,11 @@ fn evidence(vectors: &mut Vec<Built>) {
         built("evidence NoFork evidence_of_a_heartbeat", "", again),
         built("evidence BadSignature evidence_with_another_root", "", flipped(&whole, whole.len() - 1)),
         built("evidence BadSignature evidence_with_another_shared_peak", "", flipped(&above, head + 2)),
-        built("evidence BadSignature evidence_of_another_incarnation", "", with(&whole, 44, &[2])),
+        built("evidence BadSignature evidence_of_another_incarnation", "", with(&whole, 46, &[2])),
         built(
             "evidence SmallOrder evidence_of_a_key_of_small_order",
             "",
-            with(&whole, 12, &EIGHT_TORSION[1].compress().to_bytes()),
+            with(&whole, 14, &EIGHT_TORSION[1].compress().to_bytes()),
         ),
         built("evidence Base evidence_with_a_base_at_the_size", "", with(&whole, head + 3, &[6])),
         built(

@@ -16,7 +16,9 @@ use crate::process::folder::Kind;
 use crate::process::host;
 use crate::process::{hex, text};
 use crate::shown::shown_json;
-use crate::trace::TIME_S_MAX;
+
+/// The last instant of hybrid logical clocks, in milliseconds.
+const MILLIS_MAX: u64 = (1 << 48) - 1;
 
 /// Writes the content of a directory's store.
 pub(crate) fn dump(dir: &Path, out: &mut impl Write) -> Result<(), String> {
@@ -58,7 +60,7 @@ fn open(dir: &Path) -> Result<Replica, String> {
     let stored = Stored { snapshot: stored.snapshot.as_deref(), records: &stored.records };
     let config = Config::new(mesh, folder::random()?);
     // Late enough for every stamp.
-    let now = consilience::crdts::Timestamp::from_secs(TIME_S_MAX);
+    let now = consilience::crdts::Timestamp::from_millis(MILLIS_MAX);
     Replica::open(config, Opened::Resumed(stored), now).map_err(|error| named(&error))
 }
 

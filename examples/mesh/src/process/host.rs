@@ -96,6 +96,8 @@ impl Host {
             sync_due: None,
         };
         host.add_writers()?;
+        // The time of sessions, which lies after the instants of a trace.
+        host.replica.handle_timeout(now);
         host.sync(now)?;
         Ok(host)
     }

@@ -23,7 +23,6 @@ use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOpt
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
 
 use crate::process::control::{Controlled, Detail, Status};
 use crate::process::folder::Kind;
@@ -216,26 +215,26 @@ impl Round {
 /// The time for sessions and for storage. Events of a trace have instants of their own.
 enum Clock {
     System,
-    /// Of a replay. It goes as fast as any, and it is later than every trace, so no stamp is ever from the future.
-    Replay {
-        start: Instant,
-    },
+    /// Of a replay: the system's, moved after every trace, so no stamp is ever from the future. It is one clock for all
+    /// processes and for all their lives, since a log that a repair begins is named after it.
+    Replay,
 }
 
 impl Clock {
     fn of(role: &Role) -> Self {
         match role {
             Role::Hand { .. } => Self::System,
-            Role::Control { .. } => Self::Replay { start: Instant::now() },
+            Role::Control { .. } => Self::Replay,
         }
     }
 
     #[expect(clippy::disallowed_methods, reason = "a program has a clock")]
     fn now(&self) -> Timestamp {
-        let (base_ms, passed) = match self {
-            Self::System => (0, std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)),
-            Self::Replay { start } => (TIME_S_MAX * 1_000, Ok(start.elapsed())),
+        let base_ms = match self {
+            Self::System => 0,
+            Self::Replay => TIME_S_MAX * 1_000,
         };
+        let passed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let millis = passed.map_or(0, |passed| u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
         Timestamp::from_millis(base_ms.saturating_add(millis))
     }
@@ -249,7 +248,7 @@ impl Clock {
     const fn timing(&self) -> Timing {
         match self {
             Self::System => Timing { heartbeat_ms: 30_000, idle_ms: 90_000 },
-            Self::Replay { .. } => Timing { heartbeat_ms: 1_000, idle_ms: 10_000 },
+            Self::Replay => Timing { heartbeat_ms: 1_000, idle_ms: 10_000 },
         }
     }
 }
