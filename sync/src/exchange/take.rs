@@ -20,7 +20,9 @@ impl Exchange {
         let log = *opening.id();
         if self.interests.both().matches(&opening.opening().topic) {
             if cx.store.logs().log(&log).is_none() && !self.budget.spend(1) {
-                return Err(Fault::Signatures);
+                // What an honest peer sends pays for itself. The next round finds the log again.
+                self.rounds.put_off();
+                return Ok(());
             }
             match cx.store.hold(&opening) {
                 Ok(log) => {
@@ -28,11 +30,11 @@ impl Exchange {
                     return Ok(());
                 }
                 Err(OpenError::Key(error)) => return Err(OpeningError::Key(error).into()),
-                Err(OpenError::Quota) => self.too_many_logs(cx),
-                Err(OpenError::Ignored) => {}
+                Err(error) => self.do_without(&log, error == OpenError::Quota, cx),
             }
+        } else {
+            self.do_without(&log, false, cx);
         }
-        self.questions.unwanted(&log);
         Ok(())
     }
 
@@ -44,10 +46,13 @@ impl Exchange {
         let log = *evidence.opening().id();
         // Whoever knows of the fork need not show it another time.
         self.questions.answered(&log);
+        let checks = self.budget.checks();
         match cx.store.receive_evidence(&evidence, cx.now, &mut self.budget) {
             Ok(news) => {
                 if news {
                     self.rounds.gained();
+                    // As entries that were not here.
+                    self.budget.refund_since(checks);
                 }
                 let set = cx.store.logs();
                 let known = set.facts(&log).filter(|facts| facts.pruned().is_none()).and_then(Facts::forks);
@@ -56,13 +61,13 @@ impl Exchange {
                 }
                 Ok(())
             }
-            Err(SetError::Evidence(EvidenceError::Budget)) => Err(Fault::Signatures),
+            Err(SetError::Evidence(EvidenceError::Budget)) => {
+                self.rounds.put_off();
+                Ok(())
+            }
             Err(SetError::Evidence(error)) => Err(Fault::Evidence(error)),
             Err(error) => {
-                if matches!(error, SetError::Open(OpenError::Quota)) {
-                    self.too_many_logs(cx);
-                }
-                self.questions.unwanted(&log);
+                self.do_without(&log, error == SetError::Open(OpenError::Quota), cx);
                 Ok(())
             }
         }
@@ -75,10 +80,12 @@ impl Exchange {
         }
         let log = *pruned.opening().id();
         self.questions.answered(&log);
+        let checks = self.budget.checks();
         match cx.store.receive_pruned(&pruned, cx.now, &mut self.budget) {
             Ok(news) => {
                 if news {
                     self.rounds.gained();
+                    self.budget.refund_since(checks);
                 }
                 let set = cx.store.logs();
                 let known = set.facts(&log).filter(|facts| facts.forks().is_none()).and_then(Facts::pruned);
@@ -87,16 +94,25 @@ impl Exchange {
                 }
                 Ok(())
             }
-            Err(SetError::Pruned(PrunedError::Budget)) => Err(Fault::Signatures),
+            Err(SetError::Pruned(PrunedError::Budget)) => {
+                self.rounds.put_off();
+                Ok(())
+            }
             Err(SetError::Pruned(error)) => Err(Fault::Pruned(error)),
             Err(error) => {
-                if matches!(error, SetError::Open(OpenError::Quota)) {
-                    self.too_many_logs(cx);
-                }
-                self.questions.unwanted(&log);
+                self.do_without(&log, error == SetError::Open(OpenError::Quota), cx);
                 Ok(())
             }
         }
+    }
+
+    /// Says that a log of which something came is not held.
+    fn do_without(&mut self, log: &LogId, no_room: bool, cx: &mut Context<'_>) {
+        if no_room {
+            self.too_many_logs(cx);
+        }
+        self.level.refuse();
+        self.questions.unwanted(log, no_room);
     }
 
     pub(super) fn take_range(
@@ -165,11 +181,12 @@ impl Exchange {
                 self.ask(log, Want { from: ours, to: ready_to, form: RangeForm::Follow }, cx.ms);
             }
             ReceiveError::TooLate { .. } | ReceiveError::TooManyStaged => {
+                self.level.refuse();
                 self.questions.refuse(log, ours);
             }
             ReceiveError::Budget => {
                 self.questions.refuse(log, ours);
-                return Err(Fault::Signatures);
+                self.rounds.put_off();
             }
             error => return Err(Fault::Range { log: *log, error }),
         }
