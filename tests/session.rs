@@ -11,6 +11,8 @@
 mod contact;
 #[path = "session/hostile.rs"]
 mod hostile;
+#[path = "session/limits.rs"]
+mod limits;
 #[path = "session/meet.rs"]
 mod meet;
 #[path = "session/mesh.rs"]

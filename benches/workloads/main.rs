@@ -1,8 +1,8 @@
 //! Fixed, seeded work, whose cost is counted instead of timed: `cargo bench --bench workloads -- WORKLOAD [N]`. One JSON line.
 //!
 //! `commit`, `fold`, `catchup` and `open` are for callgrind (`benches/instructions WORKLOAD [N]`): it counts the part inside
-//! of [`counted_part`] and nothing else, so what prepares the work is left out. `copies` counts allocated bytes, and `relay`
-//! stored ones.
+//! of [`counted_part`] and nothing else, so what prepares the work is left out. `copies` counts allocated bytes, `relay`
+//! stored ones, and `scope_root` microseconds.
 //!
 //! Everything goes through the public face, so that older and newer code do the same work; all that knows a relay's face
 //! is in `relay`. The invariant: a workload does the same for the same arguments, whatever the machine, and fails if its
@@ -18,6 +18,7 @@
 
 mod peer;
 mod relay;
+mod scope;
 mod state;
 
 use std::env;
@@ -203,6 +204,7 @@ fn main() {
             ("open", open(200)),
             ("copies", copies(8)),
             ("relay", relay::relay(200)),
+            ("scope_root", scope::scope_root(200)),
         ] {
             print(name, figures);
         }
@@ -215,6 +217,7 @@ fn main() {
         "open" => open(number(10_600)),
         "copies" => copies(number(120)),
         "relay" => relay::relay(number(100_000)),
+        "scope_root" => scope::scope_root(number(60_000)),
         other => panic!("no such workload: {other}"),
     };
     print(name, figures);

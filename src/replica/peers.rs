@@ -110,7 +110,8 @@ impl Replica {
         self.sessions.peer(session)
     }
 
-    /// The scope of a session: the topics that both sides want. `None` before both have said so.
+    /// The scope of a session: the topics that both sides want, the most wanted by the peer first. `None` before both have
+    /// said so.
     #[must_use]
     pub fn scope(&self, session: SessionId) -> Option<&Scope> {
         self.sessions.scope(session)
@@ -124,7 +125,8 @@ impl Replica {
         self.store.has_signed_all() && self.sessions.peer_has_all(&mut self.store, session)
     }
 
-    /// Changes the scope of a session. False if there is no such session.
+    /// Changes the scope of a session. False if there is no such session, or if the scope and the host's
+    /// [gate](crate::Config::with_gate) have more than 128 filters in common; then nothing changed.
     pub fn set_scope(&mut self, session: SessionId, scope: Scope) -> bool {
         self.sessions.set_scope(session, scope)
     }

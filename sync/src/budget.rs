@@ -6,13 +6,16 @@
 /// cause work out of all proportion. A check whose signature was good and brought entries that were not here is free:
 /// that is a writer at work. With entries of one byte, each under a head of its own, it gets a check for 71 bytes.
 ///
-/// One for each session; the caller that hands messages in notes their bytes with [`received`](Self::received) first.
+/// One for each session; the caller that hands messages in notes the bytes of each with [`received`](Self::received)
+/// directly before it. Not those of a frame that holds many: allowance beyond the 128 checks does not pile up, so most of
+/// a long frame would pay for nothing.
 #[derive(Clone, Debug)]
 pub struct VerifyBudget {
     /// In bytes.
     credit: u32,
     checks: u64,
     unlimited: bool,
+    sparing: bool,
 }
 
 impl VerifyBudget {
@@ -23,16 +26,28 @@ impl VerifyBudget {
     /// With 128 checks ahead.
     #[must_use]
     pub const fn new() -> Self {
-        Self { credit: Self::CREDIT_MAX, checks: 0, unlimited: false }
+        Self { credit: Self::CREDIT_MAX, checks: 0, unlimited: false, sparing: false }
+    }
+
+    /// As [`new`](Self::new), and no check is made of a head whose entries are all here under a later head: nothing of such a
+    /// range is taken in, whoever signed it. A peer that is a step behind another sends many of those. Without this they are
+    /// checked all the same, and one that was changed on its way is told.
+    #[must_use]
+    pub const fn sparing() -> Self {
+        Self { sparing: true, ..Self::new() }
+    }
+
+    pub(crate) const fn is_sparing(&self) -> bool {
+        self.sparing
     }
 
     /// Without a limit: for bytes from one's own storage, never for a peer.
     #[must_use]
     pub const fn unlimited() -> Self {
-        Self { credit: Self::CREDIT_MAX, checks: 0, unlimited: true }
+        Self { unlimited: true, ..Self::new() }
     }
 
-    /// Notes that so many bytes came from the peer, whatever they are.
+    /// Notes that so many bytes came from the peer, whatever they are: those of one message, before it is handled.
     pub fn received(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.credit = self.credit.saturating_add(bytes).min(Self::CREDIT_MAX);
@@ -53,6 +68,11 @@ impl VerifyBudget {
         }
         self.checks += checks as u64;
         true
+    }
+
+    /// Gives the price of all checks back that were made since there were so many.
+    pub(crate) fn refund_since(&mut self, checks: u64) {
+        self.refund(u32::try_from(self.checks.saturating_sub(checks)).unwrap_or(0));
     }
 
     /// Gives the price of checks back that were worth it.

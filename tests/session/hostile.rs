@@ -676,6 +676,70 @@ fn a_flood_of_wants_is_answered_as_fast_as_it_is_read() {
     settled(&mut net);
 }
 
+/// How many bytes answer each byte of questions, beside what is held, twice, and a frame for each heartbeat.
+fn answers_for_a_byte(net: &Net, wire: usize, ms: u64) -> f64 {
+    let held: usize = {
+        let set = net.parties[0].logs();
+        set.logs().map(|log| all_of(set, log.id()).len() + 384).sum()
+    };
+    let questions = net.wires[wire].bytes.iter().sum::<usize>() - answered(net, wire);
+    let free = 2 * held + (1 + ms as usize / 30_000) * (16 << 10);
+    answered(net, wire).saturating_sub(free) as f64 / questions as f64
+}
+
+/// An asker that takes everything and asks for it again: for a log's entries, for all logs by saying that it has none, for
+/// lists of them, and for what is new by saying that it refused it.
+#[test]
+fn whoever_asks_again_for_what_it_was_sent_is_answered_with_four_times_its_bytes() {
+    const TIMES: u64 = 3_000;
+    let mut worst: f64 = 0.0;
+    for way in 0..4 {
+        let mut net = filled(100);
+        let now = net.time();
+        for n in 0..1_000 {
+            event(net.node(0), "talk/long", &format!("a word and another {n}"), now);
+        }
+        net.run(3_000);
+        let logs: Vec<LogId> = net.parties[0].logs().logs().map(|log| *log.id()).collect();
+        let long = net.parties[0].logs().logs().find(|log| log.size() == 1_000).map(|log| *log.id()).unwrap();
+        let nothing =
+            logs.iter().map(|log| Offer { log: *log, start: 0, size: 0, root: [0; 8], facts: None });
+        let (nothing, mut pass) = (nothing.collect::<Vec<_>>(), 0);
+        let (_, wire) = attack(&mut net, true, move |foe, heard| match heard {
+            Heard::Opened | Heard::Tick if pass < TIMES => {
+                pass += 1;
+                foe.tick = Some(foe.now + 25);
+                match way {
+                    0 => foe.say(&foe::want(&long, Want { from: 0, to: 1 << 44, form: RangeForm::Follow })),
+                    1 | 2 => foe.say(&foe::root(pass, [pass as u8; 32], None)),
+                    _ => foe.say(&foe::about(foe::REFUSED, &long, &[0])),
+                }
+            }
+            Heard::Message(foe::OFFERS, rest) if way == 1 => {
+                let pass = foe::pass_of(rest);
+                foe.say(&[foe::offers(pass, foe::ANSWERING, &nothing), foe::done(pass, false)].concat());
+            }
+            _ => {}
+        });
+        let mut ms = 0;
+        for _ in 0..TIMES / 40 {
+            if way == 3 {
+                let now = net.time();
+                event(net.node(0), "talk/long", "one more", now);
+            }
+            net.run(1_000);
+            ms += 1_000;
+        }
+        let ratio = answers_for_a_byte(&net, wire, ms);
+        println!("way {way}: {} bytes of answers, {ratio:.2} a byte", answered(&net, wire));
+        worst = worst.max(ratio);
+        net.cut(wire);
+        settled(&mut net);
+    }
+    println!("answers_for_a_byte {worst:.3}");
+    assert!(worst <= 4.0, "{worst} bytes for each");
+}
+
 #[test]
 fn lies_about_what_a_peer_lacks_harm_only_itself() {
     let mut net = filled(20);

@@ -4,6 +4,7 @@ use consilience::sync::Topic;
 use consilience::sync::session::{Scope, SessionEvent, SessionOptions};
 
 use crate::meet::event;
+use crate::replicas::{Node, at, config, keys};
 use crate::world::{Net, Party, Weather};
 
 fn events(net: &Net, party: usize, topic: &str) -> u64 {
@@ -99,6 +100,90 @@ fn the_most_wanted_topic_comes_first_and_the_oldest_entry_of_it() {
         }
     }
     assert!(halves > 0);
+}
+
+#[test]
+fn wanted_topics_come_before_all_others_also_where_all_are_wanted() {
+    let wanted = scope(&["t/08", "t/05", "*"]);
+    for dials in [0, 1] {
+        let mut net = Net::new(vec![Party::replica(0, 1), Party::replica(1, 2)], 3);
+        for _ in 0..60 {
+            for topic in 0..10 {
+                net.now += 1;
+                let now = net.time();
+                event(net.node(0), &format!("t/{topic:02}"), &"x".repeat(500), now);
+            }
+        }
+        let (ours, theirs) = (SessionOptions::dial(), SessionOptions::listen());
+        let options = if dials == 1 {
+            (ours.with_scope(wanted.clone()), theirs)
+        } else {
+            (ours, theirs.with_scope(wanted.clone()))
+        };
+        let wire = net.connect_with(dials, 1 - dials, Weather::STREAM, options.0, options.1);
+        let mut order = Vec::new();
+        while order.len() < 10 {
+            net.run(1);
+            for topic in 0..10 {
+                if events(&net, 1, &format!("t/{topic:02}")) == 60 && !order.contains(&topic) {
+                    order.push(topic);
+                }
+            }
+        }
+        assert_eq!(order[..2], [8, 5], "{order:?}");
+        net.run(1_000);
+        let narrowed = |event: &SessionEvent| *event == SessionEvent::Narrowed;
+        for (party, session) in net.wires[wire].ends {
+            assert_eq!(net.node(party).replica.scope(session).unwrap().to_string(), "t/08, t/05, *");
+            assert_eq!(net.said(party, narrowed), 0, "nothing is left out");
+        }
+    }
+}
+
+#[test]
+fn who_is_given_fewer_topics_than_it_asked_for_is_told() {
+    let narrowed = |net: &Net, party| net.said(party, |event| *event == SessionEvent::Narrowed);
+    for (dial, listen, told) in [
+        (&["*"][..], &["*"][..], [0, 0]),
+        (&["a", "b/*"], &["*"], [0, 1]),
+        (&["a/*", "c"], &["a", "c", "d"], [1, 1]),
+        (&["a"], &["b"], [1, 1]),
+        (&["b", "a/*"], &["a/*", "a", "b"], [0, 0]),
+    ] {
+        let mut net = Net::new(vec![Party::replica(0, 1), Party::replica(1, 2)], 3);
+        let wire = net.connect_with(
+            0,
+            1,
+            Weather::FAIR,
+            SessionOptions::dial().with_scope(scope(dial)),
+            SessionOptions::listen().with_scope(scope(listen)),
+        );
+        net.run(1_000);
+        assert_eq!([0, 1].map(|party| narrowed(&net, party)), told, "{dial:?} {listen:?}");
+        // One comes to want what the other wants.
+        let (party, session) = net.wires[wire].ends[0];
+        net.node(party).replica.set_scope(session, scope(listen));
+        net.run(1_000);
+        assert_eq!(narrowed(&net, 0), told[0], "it has what it asked for by now");
+    }
+}
+
+#[test]
+fn a_gate_that_narrows_a_scope_is_told_to_both() {
+    let config = config(1).with_gate(|_| Some(scope(&["open/*"])));
+    let mut replica = consilience::Replica::open(config, consilience::Opened::Fresh, at(0)).unwrap();
+    let writer = replica.add_writer(keys(0)).unwrap();
+    let node = Node { replica, writer, agent: 0, snapshot: None, records: Vec::new() };
+    let mut net = Net::new(vec![Party::Replica(Box::new(node)), Party::replica(1, 2)], 7);
+    let now = net.time();
+    event(net.node(1), "secret", "a word", now);
+    let wire = net.connect(1, 0, Weather::FAIR);
+    net.run(1_000);
+    for (party, session) in net.wires[wire].ends {
+        assert_eq!(net.said(party, |event| *event == SessionEvent::Narrowed), 1, "{party}");
+        assert_eq!(net.said(party, |event| *event == SessionEvent::InSync), 1, "in the topics that are left");
+        assert_eq!(net.node(party).replica.scope(session).unwrap().to_string(), "open/*");
+    }
 }
 
 #[test]

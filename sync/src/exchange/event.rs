@@ -13,12 +13,16 @@ pub(crate) enum Notice {
     InSync,
     /// Several rounds did not make the two sides equal.
     OutOfSync,
+    /// The common scope has not all the topics that the host asked for.
+    Narrowed,
     /// The peer has logs that the limits leave no room for.
     TooManyLogs,
     /// The peer has logs whose incarnation is of a time ahead of the clock.
     Ahead,
     /// The peer has logs that a later version of this library made.
     LaterVersion,
+    /// The peer's limits leave no room for a log.
+    NoRoomAtPeer(LogId),
 }
 
 /// Rounds of comparison have ended since this was polled last; see [`Sessions::poll_rounds`](crate::session::Sessions::poll_rounds).
@@ -70,7 +74,4 @@ pub enum Fault {
     /// A message of a reconciliation that cannot come now.
     #[error("the peer sent a message of a reconciliation that cannot be: {0}")]
     Reconcile(crate::reconcile::MessageError),
-    /// More signatures than its bytes pay for.
-    #[error("the peer makes this side check more signatures than its bytes pay for")]
-    Signatures,
 }

@@ -6,6 +6,7 @@
 
 use alloc::vec::Vec;
 
+use super::level::Took;
 use super::scope::Scope;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::identity::LogId;
@@ -27,6 +28,10 @@ const GONE: u8 = Part::KINDS + 6;
 const UNWANTED: u8 = Part::KINDS + 7;
 const REFUSED: u8 = Part::KINDS + 8;
 const DONE: u8 = Part::KINDS + 9;
+const TOOK: u8 = Part::KINDS + 10;
+
+/// Why a log is not held: a limit. Nothing stands there if it is not wanted.
+const NO_ROOM: u8 = 1;
 
 /// A log, by the first bytes of its id. Two logs with one alias are 2^64 ids away, or both of one writer that looked for
 /// them: then neither is found by it.
@@ -106,13 +111,15 @@ pub(crate) enum Message<'a> {
     Want { alias: Alias, want: Want },
     /// The sender does not have the entries any more that were asked for.
     Gone { alias: Alias, gone: Gone },
-    /// The sender does not hold this log and does not want it.
-    Unwanted { alias: Alias },
+    /// The sender does not hold this log and does not want it, or has no room for it.
+    Unwanted { alias: Alias, no_room: bool },
     /// The sender could not take a range in; so much it has.
     Refused { alias: Alias, have: u64 },
     /// The sender has sent all that the round gave it to send; whether that brought it anything, and whether more
     /// differs than the round had room for.
     Done { round: u64, gained: bool, more: bool },
+    /// Whether the sender has taken in, at the end of a round, all that the receiver had at its beginning.
+    Took { round: u64, took: Took },
     /// A kind that this version does not know.
     Unknown,
 }
@@ -152,7 +159,9 @@ impl<'a> Message<'a> {
             Self::Range { alias, bytes } => Part::Range(LogRef::Alias(*alias), bytes).write(body),
             Self::Want { alias, want } => about(body, WANT, alias, &want.encode()),
             Self::Gone { alias, gone } => about(body, GONE, alias, &gone.encode()),
-            Self::Unwanted { alias } => about(body, UNWANTED, alias, &[]),
+            Self::Unwanted { alias, no_room } => {
+                about(body, UNWANTED, alias, if *no_room { &[NO_ROOM] } else { &[] });
+            }
             Self::Refused { alias, have } => {
                 about(body, REFUSED, alias, &[]);
                 put_varint(body, *have);
@@ -160,6 +169,10 @@ impl<'a> Message<'a> {
             Self::Done { round, gained, more } => {
                 numbered(body, DONE, *round);
                 body.push(u8::from(*gained) | u8::from(*more) << 1);
+            }
+            Self::Took { round, took } => {
+                numbered(body, TOOK, *round);
+                body.push(took.code());
             }
             Self::Unknown => {}
         }
@@ -178,7 +191,7 @@ impl<'a> Message<'a> {
             SAME => Self::Same { round: reader.varint()? },
             COMPARE => {
                 let round = reader.varint()?;
-                let scope_range = reader.varint_max(Scope::FILTERS_MAX as u64)?;
+                let scope_range = reader.varint_max(Scope::RANGES_MAX as u64)?;
                 let scope_range = usize::try_from(scope_range).map_err(|_| DecodeError::Limit)?;
                 Self::Compare { round, scope_range, message: rest(&mut reader)? }
             }
@@ -195,7 +208,18 @@ impl<'a> Message<'a> {
             }
             WANT => Self::Want { alias: reader.array()?, want: Want::decode(rest(&mut reader)?)? },
             GONE => Self::Gone { alias: reader.array()?, gone: Gone::decode(rest(&mut reader)?)? },
-            UNWANTED => Self::Unwanted { alias: reader.array()? },
+            UNWANTED => {
+                let alias = reader.array()?;
+                let no_room = !reader.is_empty();
+                if no_room && reader.byte()? != NO_ROOM {
+                    return Err(DecodeError::Kind);
+                }
+                Self::Unwanted { alias, no_room }
+            }
+            TOOK => {
+                let round = reader.varint()?;
+                Self::Took { round, took: Took::from_code(reader.byte()?).ok_or(DecodeError::Kind)? }
+            }
             REFUSED => Self::Refused { alias: reader.array()?, have: reader.varint_max(LOG_SIZE_MAX)? },
             DONE => {
                 let round = reader.varint()?;
@@ -294,7 +318,8 @@ mod tests {
             Message::Range { alias: [1; 8], bytes: b"range" },
             Message::Want { alias: [1; 8], want },
             Message::Gone { alias: [1; 8], gone: Gone { below: 4 } },
-            Message::Unwanted { alias: [1; 8] },
+            Message::Unwanted { alias: [1; 8], no_room: false },
+            Message::Took { round: 300, took: Took::NotYet },
             Message::Refused { alias: [1; 8], have: 7 },
             Message::Done { round: 3, gained: true, more: false },
             Message::Done { round: 4, gained: false, more: true },
@@ -309,6 +334,13 @@ mod tests {
                 assert_ne!(Message::read(*kind, body.get(..end).unwrap()).as_ref(), Ok(&message));
             }
         }
+        let no_room = Message::Unwanted { alias: [1; 8], no_room: true };
+        assert_eq!(Message::read(UNWANTED, &[1, 1, 1, 1, 1, 1, 1, 1, NO_ROOM]), Ok(no_room.clone()));
+        let mut bytes = Vec::new();
+        no_room.put(&mut bytes);
+        assert_eq!(bytes, [UNWANTED, 1, 1, 1, 1, 1, 1, 1, 1, NO_ROOM]);
+        assert_eq!(Message::read(UNWANTED, &[1, 1, 1, 1, 1, 1, 1, 1, 2]), Err(DecodeError::Kind));
+        assert_eq!(Message::read(TOOK, &[1, 3]), Err(DecodeError::Kind));
         // Of the exchange's own kinds and of parts.
         for kind in [31, 15] {
             assert_eq!(Message::read(kind, &[1, 2]), Ok(Message::Unknown));

@@ -7,7 +7,9 @@
 //! ├─ outbox    the entries that the peer lacks, the most wanted first
 //! ├─ take      openings, facts and ranges that come
 //! ├─ openings  those of logs of which nothing signed came yet
+//! ├─ answers   how many bytes the peer's questions pay for
 //! ├─ questions requests, and refusals of ranges and logs
+//! ├─ level     whether both hold what either held when a round began
 //! ├─ checkpoints  when two sides were equal
 //! └─ message   how it is spelled
 //! ```
@@ -23,9 +25,11 @@
 //! itself, and only roots decide equality.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod answers;
 mod checkpoints;
 mod event;
 mod interests;
+mod level;
 mod message;
 mod openings;
 mod outbox;
@@ -34,6 +38,7 @@ mod round;
 mod scope;
 mod take;
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use consilience_base::Timestamp;
@@ -41,18 +46,20 @@ use consilience_base::Timestamp;
 pub(crate) use checkpoints::{Checkpoint, Memory};
 pub(crate) use event::Notice;
 pub use event::{Fault, RoundsEnded};
-pub use scope::Scope;
+pub use scope::{Scope, ScopeError};
 
 use crate::budget::VerifyBudget;
 use crate::identity::{AgentId, LogId};
 use crate::log::ForkSearch;
 use crate::logset::LogSet;
 use crate::store::LogStore;
+use answers::Answers;
 use checkpoints::Checkpoints;
 use interests::Interests;
+use level::{Judgement, Level, Took};
 use message::Message;
 use openings::Openings;
-use outbox::Outbox;
+use outbox::{Outbox, Sent};
 use questions::Questions;
 use round::{Field, RoundOutcome, Rounds};
 
@@ -61,6 +68,9 @@ const USELESS_MAX: u32 = 2;
 /// So many rounds follow each other at once because the peer says that they bring it something: enough for all logs that
 /// a set holds unless told otherwise. Then they wait for the heartbeat, until one brings something here.
 const AT_ONCE_MAX: u32 = 160;
+/// The host is told of so many logs of others for which the peer has no room, and of so many in all.
+const NO_ROOM_MAX: usize = 8;
+const NO_ROOM_OWN_MAX: usize = 64;
 /// The store notes that the two are equal at most every so many milliseconds.
 const EQUAL_MS: u64 = 1_000;
 
@@ -86,10 +96,15 @@ pub(crate) struct Setup {
     pub(crate) peer: AgentId,
     /// Bytes that both sides know and neither chose alone.
     pub(crate) salt: [u8; 32],
+    /// The topics that the host asked for.
+    pub(crate) asked: Scope,
+    /// Those of them that the peer may see.
     pub(crate) scope: Scope,
     /// Whether the handshake said that this side wants everything, and that the peer does.
     pub(crate) want_everything: (bool, bool),
     pub(crate) heartbeat_ms: u64,
+    /// The largest frame that both take.
+    pub(crate) frame_bytes: usize,
 }
 
 /// The notices that the host was given, so that it is given each once.
@@ -98,6 +113,8 @@ struct Told {
     in_sync: Option<bool>,
     /// Those that are given once in a session.
     once: Vec<Notice>,
+    /// Logs for which the peer has no room.
+    no_room: BTreeSet<LogId>,
 }
 
 /// One end of an exchange.
@@ -115,8 +132,10 @@ pub(crate) struct Exchange {
     outbox: Outbox,
     questions: Questions,
     openings: Openings,
+    level: Level,
     search: Option<(LogId, ForkSearch)>,
     budget: VerifyBudget,
+    answers: Answers,
     told: Told,
     /// When the store may note again that the two are equal.
     mark_equal_at: u64,
@@ -128,15 +147,17 @@ impl Exchange {
             dials: setup.dials,
             peer: setup.peer,
             heartbeat_ms: setup.heartbeat_ms,
-            interests: Interests::new(setup.scope, setup.want_everything),
+            interests: Interests::new(&setup.asked, setup.scope, setup.want_everything),
             rounds: Rounds::new(setup.dials, setup.salt),
             next_round: ms,
             at_once: 0,
             outbox: Outbox::default(),
             questions: Questions::default(),
             openings: Openings::default(),
+            level: Level::default(),
             search: None,
-            budget: VerifyBudget::new(),
+            budget: VerifyBudget::sparing(),
+            answers: Answers::new(setup.frame_bytes, setup.heartbeat_ms, ms),
             told: Told::default(),
             mark_equal_at: ms,
         };
@@ -152,11 +173,14 @@ impl Exchange {
         if changed {
             // Whether they are equal in this is not known yet.
             self.told.in_sync = None;
+            self.outbox.change_scope();
+            self.level.reset();
         }
         self.next_round = ms;
         // Questions and rounds may be about more. The side that dials begins anew.
         self.questions.abandon();
         self.search = None;
+        self.level.begin();
         if self.dials {
             self.rounds.begin();
         } else {
@@ -164,15 +188,17 @@ impl Exchange {
         }
     }
 
-    /// Changes the topics that this side wants.
-    pub(crate) fn set_scope(&mut self, scope: Scope, ms: u64) {
-        let changed = self.interests.set_ours(scope);
+    /// Changes the topics that this side wants: those that the host asks for, and of them the ones that the peer may see.
+    pub(crate) fn set_scope(&mut self, asked: &Scope, scope: Scope, ms: u64) {
+        let changed = self.interests.set_ours(asked, scope);
         self.begin_anew(changed, ms);
     }
 
-    /// Notes that so many bytes came from the peer: they pay for the checking of signatures.
+    /// Notes that a message of so many bytes came from the peer, before it is handled: they pay for the checking of
+    /// signatures, and for answers.
     pub(crate) fn received(&mut self, bytes: usize) {
         self.budget.received(bytes);
+        self.answers.received(bytes);
     }
 
     /// Takes in a message.
@@ -187,7 +213,9 @@ impl Exchange {
                 self.begin_anew(changed, cx.ms);
             }
             Message::Root { round, root, since } => {
-                self.rounds.asked(round, root, since);
+                if self.rounds.asked(round, root, since) {
+                    self.level.begin();
+                }
                 if !self.dials {
                     self.next_round = cx.ms.saturating_add(self.heartbeat_ms);
                 }
@@ -213,6 +241,10 @@ impl Exchange {
                 let outcome = self.rounds.done(round, gained, more);
                 self.end_round(outcome, cx);
             }
+            Message::Took { round, took } => {
+                self.level.told(round, took);
+                self.judge(cx);
+            }
             Message::Unknown => {}
             Message::Open(bytes) => return self.take_opening(bytes, cx),
             Message::Evidence(bytes) => return self.take_evidence(bytes, cx),
@@ -223,15 +255,18 @@ impl Exchange {
             }
             Message::Want { alias, want } => self.take_want(alias, want, cx),
             Message::Gone { alias, gone } => self.take_gone(alias, gone, cx),
-            Message::Unwanted { alias } => {
+            Message::Unwanted { alias, no_room } => {
                 if let Some(log) = cx.store.logs().find(&alias) {
                     self.questions.answered(&log);
                     self.outbox.unwanted(&log);
+                    if no_room && self.is_about(&log, cx) {
+                        self.no_room_at_peer(log, cx);
+                    }
                 }
             }
             Message::Refused { alias, have } => {
                 if let Some(log) = cx.store.logs().find(&alias) {
-                    self.outbox.peer_has_only(&log, have);
+                    self.outbox.refused(&log, have);
                 }
             }
         }
@@ -269,18 +304,22 @@ impl Exchange {
 
     /// Acts on the end of a round, if it has ended.
     fn end_round(&mut self, outcome: RoundOutcome, cx: &mut Context<'_>) {
+        if outcome == RoundOutcome::Going {
+            return;
+        }
         let heartbeat = cx.ms.saturating_add(self.heartbeat_ms);
+        let was_level = self.level.is_reached();
+        let took = self.note_taken(outcome, cx);
         match outcome {
-            RoundOutcome::Going => return,
+            RoundOutcome::Going => {}
             RoundOutcome::Equal => {
                 self.next_round = heartbeat;
                 self.at_once = 0;
                 self.mark_equal(cx);
-                if self.told.in_sync != Some(true) {
-                    self.told.in_sync = Some(true);
-                    cx.notices.push(Notice::InSync);
-                }
+                self.in_sync(cx);
             }
+            // They were in sync, and are still: those who write all the time are not compared all the time.
+            RoundOutcome::Gained { .. } if was_level && took == Took::All => self.next_round = heartbeat,
             // Whether that made them equal is seen at once.
             RoundOutcome::Gained { here } if self.dials && self.at_once < AT_ONCE_MAX => {
                 self.at_once = if here { 0 } else { self.at_once.saturating_add(1) };
@@ -304,6 +343,58 @@ impl Exchange {
         }
         self.questions.end_round();
         cx.rounds.note(matches!(outcome, RoundOutcome::Gained { .. }));
+        self.judge(cx);
+        if self.rounds.is_asking() {
+            self.level.begin();
+        }
+    }
+
+    /// Notes how much of what the peer had at the beginning of the round that has ended is here.
+    fn note_taken(&mut self, outcome: RoundOutcome, cx: &Context<'_>) -> Took {
+        let Some(ended) = self.rounds.take_ended() else { return Took::NotYet };
+        let set = cx.store.logs();
+        let took = if self.level.has_refused() || ended.lacks {
+            Took::Not
+        } else if ended.more || self.questions.are_open() || !self.outbox.is_round_done() {
+            Took::NotYet
+        } else if outcome == RoundOutcome::Useless {
+            // The roots differ, and the offers do not say why.
+            Took::NotYet
+        } else if ended.offers.iter().all(|offer| set.has_offered(offer)) {
+            Took::All
+        } else {
+            Took::Not
+        };
+        self.level.ended(ended.number, ended.partial, took);
+        took
+    }
+
+    /// Tells the host what both sides' words on a round add up to.
+    fn judge(&mut self, cx: &mut Context<'_>) {
+        match self.level.judge() {
+            Judgement::InSync => {
+                self.rounds.level();
+                self.outbox.level();
+                self.in_sync(cx);
+            }
+            Judgement::Doubtful if self.told.in_sync != Some(true) => self.rounds.doubt(),
+            Judgement::OutOfSync => self.out_of_sync(cx),
+            Judgement::Doubtful | Judgement::Open => {}
+        }
+    }
+
+    /// Tells the host that the two are in sync, unless it knows.
+    fn in_sync(&mut self, cx: &mut Context<'_>) {
+        if self.told.in_sync.replace(true) != Some(true) {
+            cx.notices.push(Notice::InSync);
+        }
+    }
+
+    /// Tells the host that the two are not in sync, unless it knows.
+    fn out_of_sync(&mut self, cx: &mut Context<'_>) {
+        if self.told.in_sync.replace(false) != Some(false) {
+            cx.notices.push(Notice::OutOfSync);
+        }
     }
 
     /// Has the store mark that the two are equal, unless it did. Not more often than a peer may make a disk work.
@@ -329,8 +420,24 @@ impl Exchange {
         }
     }
 
+    /// Tells the host that the peer has no room for a log.
+    fn no_room_at_peer(&mut self, log: LogId, cx: &mut Context<'_>) {
+        // Of nothing the peer need not hold anything.
+        if !cx.store.logs().offer(&log).is_some_and(|offer| offer.size > 0 || offer.facts.is_some()) {
+            return;
+        }
+        let max = if cx.store.logs().is_local(&log) { NO_ROOM_OWN_MAX } else { NO_ROOM_MAX };
+        if self.told.no_room.len() < max && self.told.no_room.insert(log) {
+            cx.notices.push(Notice::NoRoomAtPeer(log));
+        }
+        self.out_of_sync(cx);
+    }
+
     /// Appends the next message, if there is one: its kind and the rest.
     pub(crate) fn compose(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) {
+        if self.interests.take_narrowed() {
+            cx.notices.push(Notice::Narrowed);
+        }
         if let Some(ours) = self.interests.take_unreported() {
             Message::Subscribe(ours.clone()).put(out);
             return;
@@ -339,20 +446,35 @@ impl Exchange {
             return;
         }
         let start = out.len();
-        let outcome = self.in_round(cx, |rounds, field| rounds.compose(field, out));
-        self.end_round(outcome, cx);
-        if out.len() > start {
-            self.touch_round(cx.ms);
+        if let Some((round, took)) = self.level.take_unsaid() {
+            Message::Took { round, took }.put(out);
             return;
         }
+        let asks = self.rounds.is_asking();
+        let paid = self.answers.are_paid(cx.store.logs_mut(), self.interests.both(), cx.ms);
+        if asks || paid {
+            let outcome = self.in_round(cx, |rounds, field| rounds.compose(field, out));
+            self.end_round(outcome, cx);
+            if out.len() > start {
+                self.touch_round(cx.ms);
+                if !asks {
+                    self.answers.answered(out.len().saturating_sub(start));
+                }
+                return;
+            }
+        }
+        // Each is shorter than the message that it is about.
         self.questions.compose(out);
         if out.len() > start {
             return;
         }
-        if self.outbox.is_empty() {
+        if self.outbox.is_empty() || !paid {
             self.outbox.look(cx.store.logs_mut(), self.interests.both());
         }
-        self.outbox.compose(cx.store.logs(), self.interests.both(), cx.written, out);
+        let sent = self.outbox.compose(cx.store.logs(), self.interests.both(), (cx.written, paid), out);
+        if sent == Sent::Answer {
+            self.answers.answered(out.len().saturating_sub(start));
+        }
     }
 
     /// When there is something to do.
@@ -381,6 +503,7 @@ impl Exchange {
         }
         if self.dials {
             self.rounds.begin();
+            self.level.begin();
         }
         notice
     }

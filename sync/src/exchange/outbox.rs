@@ -26,6 +26,17 @@ const RANGE_BYTES: usize = 12 << 10;
 /// Changed logs that are looked at in one go.
 const CHANGED_MAX: usize = 64;
 
+/// A message that was given out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// There was none.
+    Nothing,
+    /// Something that has changed here, and that the peer was not sent before.
+    Change,
+    /// Something that a comparison or a question of the peer has asked for.
+    Answer,
+}
+
 /// The peer's state of a log, now or when everything that was sent has come.
 #[derive(Clone, Copy, Debug, Default)]
 struct PeerState {
@@ -50,7 +61,16 @@ struct Outgoing {
     range: Option<Want>,
     /// A comparison is not done before it was sent.
     of_round: bool,
+    /// The peer was sent some of it before.
+    again: bool,
     key: (usize, u64),
+}
+
+impl Outgoing {
+    /// Whether the peer was sent some of it before, or has asked for it.
+    const fn is_answer(&self) -> bool {
+        self.of_round || self.again
+    }
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +82,10 @@ pub(crate) struct Outbox {
     uses: u64,
     /// Heads that changed up to this version are compared or queued.
     cursor: u64,
+    /// The peer holds all logs of the scope that had a head at this version.
+    equal_at: u64,
+    /// The peer has refused something since both held the same.
+    refused: bool,
     /// Whether changes are sent as they come: not before the first comparison.
     live: bool,
 }
@@ -73,12 +97,32 @@ impl Outbox {
         self.live = true;
     }
 
-    /// Notes that both sides hold the same.
-    pub(crate) fn equal(&mut self, version: u64) {
-        self.items.clear();
-        self.order.clear();
-        self.known.retain(|_, known| known.unwanted);
+    /// Notes that both sides held the same at a version; and whether nothing has changed here since.
+    pub(crate) fn equal(&mut self, version: u64, still: bool) {
+        self.equal_at = self.equal_at.max(version);
+        self.refused = false;
+        if still {
+            self.items.clear();
+            self.order.clear();
+            self.known.retain(|_, known| known.unwanted);
+        }
         self.go_live(version);
+    }
+
+    /// Notes that each side has what either had when a round began.
+    pub(crate) const fn level(&mut self) {
+        self.refused = false;
+    }
+
+    /// Notes that the peer did not take something in of a log, and has so much of it.
+    pub(crate) fn refused(&mut self, log: &LogId, have: u64) {
+        self.refused = true;
+        self.peer_has_only(log, have);
+    }
+
+    /// Notes that the peer may want other topics from now on.
+    pub(crate) const fn change_scope(&mut self) {
+        self.equal_at = 0;
     }
 
     /// Whether everything was sent that a comparison gave to send.
@@ -93,7 +137,7 @@ impl Outbox {
 
     /// Whether nothing is to be sent and nothing has changed that was not looked at.
     pub(crate) fn is_spent(&self, set: &mut LogSet) -> bool {
-        self.live && self.items.is_empty() && set.heads_changed(self.cursor).next().is_none()
+        self.live && !self.refused && self.items.is_empty() && set.heads_changed(self.cursor).next().is_none()
     }
 
     fn peer_state_mut(&mut self, log: &LogId) -> &mut PeerState {
@@ -129,6 +173,11 @@ impl Outbox {
     pub(crate) fn unwanted(&mut self, log: &LogId) {
         self.peer_state_mut(log).unwanted = true;
         self.drop_item(log);
+    }
+
+    /// Whether the peer does not want a log.
+    pub(crate) fn is_unwanted(&self, log: &LogId) -> bool {
+        self.known.get(log).is_some_and(|known| known.unwanted)
     }
 
     /// How much of a log is on its way since the stream of messages was at `mark`.
@@ -213,6 +262,9 @@ impl Outbox {
     fn push_change(&mut self, set: &LogSet, scope: &Scope, offer: &Offer, before: u64) {
         let known = self.known.get(&offer.log).copied();
         let (had, facts) = known.map_or((before, None), |known| (known.size, known.facts));
+        // Whether the peer holds the log shows when the two are equal, by a comparison, or by what it sends. An opening too
+        // many costs less than a range of a log that is not there.
+        let open = known.is_none() && (before == 0 || set.head_since(&offer.log) > self.equal_at);
         let follows = had >= offer.start;
         let want = Want {
             from: if follows { had } else { offer.start },
@@ -222,25 +274,32 @@ impl Outbox {
         let (more, news) = (offer.size > had, offer.facts.is_some() && offer.facts != facts);
         if more || news {
             self.with_item(set, scope, &offer.log, |item| {
-                item.open |= had == 0 && known.is_none();
+                item.open |= open;
                 if news {
                     item.facts = Some(0);
                 }
                 if more && item.range.is_none() {
                     item.range = Some(want);
+                    item.again |= want.from < before;
                 }
             });
         }
     }
 
-    /// The next message about a log, if there is one: written to `out`. `at` is where the stream of messages is.
-    pub(crate) fn compose(&mut self, set: &LogSet, scope: &Scope, at: u64, out: &mut Vec<u8>) -> bool {
-        while let Some((_, _, log)) = self.order.first().copied() {
-            let Some(mut item) = self.items.remove(&log) else {
-                self.order.pop_first();
-                continue;
-            };
-            self.order.pop_first();
+    /// The next message about a log, if there is one: written to `out`. `at` is where the stream of messages is; answers are
+    /// left waiting unless they are paid for.
+    pub(crate) fn compose(
+        &mut self,
+        set: &LogSet,
+        scope: &Scope,
+        (at, paid): (u64, bool),
+        out: &mut Vec<u8>,
+    ) -> Sent {
+        while let Some(next) = self.next(paid) {
+            let (_, _, log) = next;
+            self.order.remove(&next);
+            let Some(mut item) = self.items.remove(&log) else { continue };
+            let sent = if item.is_answer() { Sent::Answer } else { Sent::Change };
             // The scope may have become narrower since it was queued.
             if set.log(&log).is_none_or(|held| !scope.matches(&held.opening().topic)) {
                 continue;
@@ -254,10 +313,16 @@ impl Outbox {
                 self.items.insert(log, item);
             }
             if wrote {
-                return true;
+                return sent;
             }
         }
-        false
+        Sent::Nothing
+    }
+
+    /// The first item in the order that may go.
+    fn next(&self, paid: bool) -> Option<(usize, u64, LogId)> {
+        let may_go = |log: &LogId| paid || self.items.get(log).is_none_or(|item| !item.is_answer());
+        self.order.iter().find(|(_, _, log)| may_go(log)).copied()
     }
 
     fn compose_item(

@@ -3,7 +3,7 @@
 //! The invariant: each list has a limit, and one that does not fit is found again by the next round.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::message::{Alias, Message, alias_of};
@@ -18,7 +18,8 @@ const WAITING_MAX: usize = 64;
 pub(super) struct Questions {
     wants: BTreeMap<Alias, Want>,
     refused: BTreeMap<Alias, u64>,
-    unwanted: BTreeSet<Alias>,
+    /// And whether that is for want of room.
+    unwanted: BTreeMap<Alias, bool>,
     /// The range of a log that was asked for, and when: not asked for again as long as nothing has come.
     asked: BTreeMap<LogId, (Want, u64)>,
 }
@@ -64,11 +65,14 @@ impl Questions {
         put(&mut self.refused, alias_of(log), have);
     }
 
-    /// Says that a log is not held and not wanted.
-    pub(super) fn unwanted(&mut self, log: &LogId) {
-        if self.unwanted.len() < WAITING_MAX {
-            self.unwanted.insert(alias_of(log));
-        }
+    /// Says that a log is not held and not wanted; or that there is no room for it.
+    pub(super) fn unwanted(&mut self, log: &LogId, no_room: bool) {
+        put(&mut self.unwanted, alias_of(log), no_room);
+    }
+
+    /// Whether the peer has yet to answer something.
+    pub(super) fn are_open(&self) -> bool {
+        !self.wants.is_empty() || !self.asked.is_empty()
     }
 
     /// A round has ended: its questions are asked again if need be.
@@ -88,8 +92,8 @@ impl Questions {
             Message::Want { alias, want }.put(out);
         } else if let Some((alias, have)) = self.refused.pop_first() {
             Message::Refused { alias, have }.put(out);
-        } else if let Some(alias) = self.unwanted.pop_first() {
-            Message::Unwanted { alias }.put(out);
+        } else if let Some((alias, no_room)) = self.unwanted.pop_first() {
+            Message::Unwanted { alias, no_room }.put(out);
         }
     }
 

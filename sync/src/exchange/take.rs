@@ -18,6 +18,7 @@ impl Exchange {
     pub(super) fn take_opening(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
         let opening = match NamedOpening::decode(bytes, cx.store.logs().mesh()) {
             Err(error) if error.is_of_later_version() => {
+                self.level.refuse();
                 self.tell_once(Notice::LaterVersion, cx);
                 return Ok(());
             }
@@ -25,7 +26,8 @@ impl Exchange {
         };
         let log = *opening.id();
         if !self.interests.both().matches(&opening.opening().topic) {
-            self.questions.unwanted(&log);
+            self.level.refuse();
+            self.questions.unwanted(&log, false);
             return Ok(());
         }
         if let Err(error) = cx.store.admits(&opening, cx.now) {
@@ -41,6 +43,7 @@ impl Exchange {
     /// Says to the peer, and to the host if it cannot know it, that a log is not held.
     fn not_held(&mut self, log: &LogId, error: OpenError, cx: &mut Context<'_>) -> Result<(), Fault> {
         self.openings.forget(log);
+        self.level.refuse();
         match error {
             OpenError::Key(error) => return Err(OpeningError::Key(error).into()),
             OpenError::Ahead => {
@@ -50,16 +53,20 @@ impl Exchange {
                 return Ok(());
             }
             // A peer that passes logs on is not to blame.
-            OpenError::Quota => self.tell_once(Notice::TooManyLogs, cx),
+            OpenError::Quota => {
+                self.tell_once(Notice::TooManyLogs, cx);
+                self.out_of_sync(cx);
+            }
             OpenError::Ignored => {}
         }
-        self.questions.unwanted(log);
+        self.questions.unwanted(log, error == OpenError::Quota);
         Ok(())
     }
 
     pub(super) fn take_evidence(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
         let evidence = match UncheckedEvidence::parse(bytes, cx.store.logs().mesh()) {
             Err(EvidenceError::Opening(error)) if error.is_of_later_version() => {
+                self.level.refuse();
                 self.tell_once(Notice::LaterVersion, cx);
                 return Ok(());
             }
@@ -71,11 +78,14 @@ impl Exchange {
         let log = *evidence.opening().id();
         // Whoever knows of the fork need not show it another time.
         self.questions.answered(&log);
+        let checks = self.budget.checks();
         match cx.store.receive_evidence(&evidence, cx.now, &mut self.budget) {
             Ok(news) => {
                 self.openings.forget(&log);
                 if news {
                     self.rounds.gained();
+                    // As entries that were not here.
+                    self.budget.refund_since(checks);
                 }
                 let set = cx.store.logs();
                 let known = set.facts(&log).filter(|facts| facts.pruned().is_none()).and_then(Facts::forks);
@@ -84,11 +94,15 @@ impl Exchange {
                 }
                 Ok(())
             }
-            Err(SetError::Evidence(EvidenceError::Budget)) => Err(Fault::Signatures),
+            Err(SetError::Evidence(EvidenceError::Budget)) => {
+                self.rounds.put_off();
+                Ok(())
+            }
             Err(SetError::Evidence(error)) => Err(Fault::Evidence(error)),
             Err(SetError::Open(error)) => self.not_held(&log, error, cx),
             Err(_) => {
-                self.questions.unwanted(&log);
+                self.level.refuse();
+                self.questions.unwanted(&log, false);
                 Ok(())
             }
         }
@@ -97,6 +111,7 @@ impl Exchange {
     pub(super) fn take_pruned(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
         let pruned = match UncheckedPruned::parse(bytes, cx.store.logs().mesh()) {
             Err(PrunedError::Opening(error)) if error.is_of_later_version() => {
+                self.level.refuse();
                 self.tell_once(Notice::LaterVersion, cx);
                 return Ok(());
             }
@@ -107,11 +122,13 @@ impl Exchange {
         }
         let log = *pruned.opening().id();
         self.questions.answered(&log);
+        let checks = self.budget.checks();
         match cx.store.receive_pruned(&pruned, cx.now, &mut self.budget) {
             Ok(news) => {
                 self.openings.forget(&log);
                 if news {
                     self.rounds.gained();
+                    self.budget.refund_since(checks);
                 }
                 let set = cx.store.logs();
                 let known = set.facts(&log).filter(|facts| facts.forks().is_none()).and_then(Facts::pruned);
@@ -120,11 +137,15 @@ impl Exchange {
                 }
                 Ok(())
             }
-            Err(SetError::Pruned(PrunedError::Budget)) => Err(Fault::Signatures),
+            Err(SetError::Pruned(PrunedError::Budget)) => {
+                self.rounds.put_off();
+                Ok(())
+            }
             Err(SetError::Pruned(error)) => Err(Fault::Pruned(error)),
             Err(SetError::Open(error)) => self.not_held(&log, error, cx),
             Err(_) => {
-                self.questions.unwanted(&log);
+                self.level.refuse();
+                self.questions.unwanted(&log, false);
                 Ok(())
             }
         }
@@ -204,11 +225,12 @@ impl Exchange {
                 self.ask(log, Want { from: ours, to: ready_to, form: RangeForm::Follow }, cx.ms);
             }
             ReceiveError::TooLate { .. } | ReceiveError::TooManyStaged => {
+                self.level.refuse();
                 self.questions.refuse(log, ours);
             }
             ReceiveError::Budget => {
                 self.questions.refuse(log, ours);
-                return Err(Fault::Signatures);
+                self.rounds.put_off();
             }
             error => return Err(Fault::Range { log: *log, error }),
         }

@@ -220,6 +220,9 @@ impl Log {
         let footing = self.footing(place, range, &sizes, allowance.latest)?;
         let checked = check(&self.keys, self.within(), range, footing)?;
         self.check_room(place, &checked, allowance)?;
+        if place == Target::Held && budget.is_sparing() && self.knows(range, &checked) {
+            return Ok(Received::Nothing);
+        }
 
         let refused = if range.is_alone() { ReceiveError::BadSignature } else { ReceiveError::Unproven };
         let paid = self.check_head(&checked.head, refused, budget)?;
@@ -444,6 +447,20 @@ impl Log {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether a range that lies within the held run says nothing beyond a head that was verified: the roots are the same at
+    /// its size, so it holds the same entries, whoever signed it. Without peaks and entries it says nothing of its root: that is
+    /// made from what is held here, and only the signature tells whether the writer has another.
+    fn knows(&self, range: &Range<'_>, checked: &Checked<'_>) -> bool {
+        let Some(held) = self.head() else { return false };
+        if range.from == range.to && !range.is_alone() {
+            return false;
+        }
+        let theirs = &checked.head;
+        let earlier = theirs.size < held.size
+            || ((theirs.size, theirs.base) == (held.size, held.base) && theirs.time <= held.time);
+        earlier && checked.to <= self.run.end() && self.root_at(theirs.size) == Some(theirs.root)
     }
 
     /// Checks a head's signature, unless just this head was verified before. Whether it had to be paid for.

@@ -2,7 +2,8 @@
 //!
 //! The key of an item is its topic and its log, so a topic, and a topic with all below it, are ranges. Its id is a
 //! keyed hash of size, root (which covers the base) and evidence: two replicas that hold the same entries but not the
-//! same evidence differ. Ids are made anew when the set is read, for the logs that changed since.
+//! same evidence differ. Ids are made anew when the set is read, for the logs that changed since. The roots of single topics
+//! are in `topics`.
 //!
 //! Not here: the search for the difference (that is [`reconcile`](crate::reconcile)), and the transfer that follows
 //! from it (that is `offer`).
@@ -13,6 +14,7 @@ use alloc::vec::Vec;
 
 use super::LogSet;
 use super::slot::Slot;
+use super::topics::TopicRoots;
 use crate::hash::Hash;
 use crate::identity::{LogId, MeshId, Topic};
 use crate::log::Log;
@@ -37,6 +39,8 @@ pub struct HeadStep {
 pub(super) struct Heads {
     key: [u8; 32],
     set: ReconcileSet,
+    /// From the first time that the root of a scope is asked for.
+    topics: Option<TopicRoots>,
     /// Logs that may have changed since their ids were made.
     stale: BTreeSet<LogId>,
     /// Which log's id changed when: each once, by a number that rises.
@@ -55,6 +59,7 @@ impl Heads {
         Self {
             key: blake3::derive_key("consilience head id v1", mesh.as_bytes()),
             set: ReconcileSet::new(&set_key, u64::from_le_bytes([a, b, c, d, e, f, g, h])),
+            topics: None,
             stale: BTreeSet::new(),
             versions: BTreeMap::new(),
             version: 0,
@@ -80,8 +85,24 @@ impl Heads {
         self.stale.remove(log);
         self.versions.remove(&version);
         if let Some(head) = head {
-            self.set.remove(&head);
+            self.take_out(&head);
         }
+    }
+
+    fn take_out(&mut self, head: &[u8; 32]) {
+        if let (Some(topics), Some(key)) = (&mut self.topics, self.set.key_of(head)) {
+            topics.change(key, head, false);
+        }
+        self.set.remove(head);
+    }
+
+    /// Whether there was room for it.
+    fn put_in(&mut self, key: &[u8], head: &[u8; 32]) -> bool {
+        let Ok(is_new) = self.set.insert(key, head) else { return false };
+        if let Some(topics) = self.topics.as_mut().filter(|_| is_new) {
+            topics.change(key, head, true);
+        }
+        true
     }
 
     /// The id of a log's head, if there is anything to tell others.
@@ -199,13 +220,17 @@ impl LogSet {
             }
             let key = order_key(&slot.log.opening().topic, &id);
             if let Some(old) = slot.head.id {
-                self.heads.set.remove(&old);
+                self.heads.take_out(&old);
             }
             // A key fits, an id covers its log, and there are fewer logs than a set has room for.
-            let held = head.filter(|head| self.heads.set.insert(&key, head).is_ok());
+            let held = head.filter(|head| self.heads.put_in(&key, head));
             if let Some(slot) = self.slots.get_mut(&id) {
+                let is_new = slot.head.id.is_none();
                 slot.head.id = held;
                 self.heads.version_of(slot, id);
+                if is_new {
+                    slot.head.since = self.heads.version;
+                }
             }
         }
         &mut self.heads.set
@@ -217,6 +242,9 @@ impl LogSet {
         if let Some(slot) = self.slots.get_mut(log).filter(|slot| slot.head.id.is_some()) {
             slot.head.counted = before;
             self.heads.version_of(slot, *log);
+            if before == 0 {
+                slot.head.since = self.heads.version;
+            }
         }
     }
 
@@ -228,11 +256,19 @@ impl LogSet {
     }
 
     /// The logs whose heads changed after a version, each once and the longest unchanged first, with the version of its
-    /// last change and how much of it counted before that.
+    /// last change and how much of it counted before that: nothing, if it had no head at the version that is asked about.
     pub fn heads_changed(&mut self, after: u64) -> impl Iterator<Item = (u64, LogId, u64)> + '_ {
         self.fresh_heads();
-        let changed = self.heads.versions.range(after.saturating_add(1)..);
-        changed.filter_map(|(version, id)| self.slots.get(id).map(|slot| (*version, *id, slot.head.before)))
+        let Self { heads, slots, .. } = self;
+        heads.versions.range(after.saturating_add(1)..).filter_map(move |(version, id)| {
+            let head = &slots.get(id)?.head;
+            Some((*version, *id, if head.since > after { 0 } else { head.before }))
+        })
+    }
+
+    /// The version at which a log came to have a head.
+    pub(crate) fn head_since(&self, log: &LogId) -> u64 {
+        self.slots.get(log).map_or(0, |slot| slot.head.since)
     }
 
     /// Remembers, for each log that changes after a version, how much of it counted then: see
@@ -248,21 +284,39 @@ impl LogSet {
         self.slots.get(log).map(|slot| slot.head.size_at(version))
     }
 
-    /// A hash over the heads within some ranges of the order, which do not overlap, as [`heads_root`](Self::heads_root)
-    /// is one over all heads. It visits each of the heads within once.
+    /// A hash over the heads of some topics, as [`heads_root`](Self::heads_root) is one over all heads: of
+    /// [`scope_of`](Self::scope_of) and [`scope_within`](Self::scope_within), in ascending order, where none overlaps another.
+    /// Of a range that ends within a topic, the whole topic counts if its first place lies inside.
+    ///
+    /// It visits each of the topics, and heads only of those that have changed. A topic that is asked about for the first
+    /// time is visited once.
     #[must_use]
     pub fn heads_root_within(&mut self, ranges: &[KeyRange]) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.heads.key);
-        let heads = self.fresh_heads();
+        self.fresh_heads();
+        let Heads { key, set, topics, .. } = &mut self.heads;
+        let topics = topics.get_or_insert_with(|| TopicRoots::of(set));
+        let mut hasher = blake3::Hasher::new_keyed(key);
         for range in ranges {
             for bound in [range.lower(), range.upper().unwrap_or_default()] {
                 hasher.update(&(bound.len() as u64).to_le_bytes()).update(bound);
             }
-            for (_, id) in heads.range(range) {
-                hasher.update(id);
-            }
+            topics.each_within(range, set, |root| {
+                hasher.update(root);
+            });
         }
         *hasher.finalize().as_bytes()
+    }
+
+    /// About how many bytes it takes to send everything that is held, once. Looks at every log.
+    pub(crate) fn bytes_to_send(&self) -> u64 {
+        self.slots.values().map(Slot::bytes_to_send).fold(0, u64::saturating_add)
+    }
+
+    /// The same of the logs with a head within a range of the order.
+    pub(crate) fn bytes_to_send_within(&mut self, range: &KeyRange) -> u64 {
+        self.fresh_heads();
+        let logs = self.heads.set.range(range).filter_map(|(key, _)| self.slots.get(&log_in(key)?));
+        logs.map(Slot::bytes_to_send).fold(0, u64::saturating_add)
     }
 
     /// How many logs have a head.

@@ -20,6 +20,7 @@ mod replay;
 mod slot;
 mod statements;
 mod succession;
+mod topics;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;

@@ -108,6 +108,30 @@ impl LogSet {
         self.slots.get(log).map(Offer::of)
     }
 
+    /// Whether everything that a peer has offered of a log is here: up to that size, with that root; or there is no more of
+    /// it to be had, as it is known here to be forked or given up. Of the log's id, the first 8 bytes count.
+    pub(crate) fn has_offered(&self, offer: &Offer) -> bool {
+        if offer.size == 0 && offer.facts.is_none() {
+            return true;
+        }
+        let slot = self.find(&first(offer.log.as_bytes())).and_then(|log| self.slots.get(&log));
+        let Some(slot) = slot else { return false };
+        let (is_forked, is_pruned) = (slot.facts.forks.is_some(), slot.facts.pruned.is_some());
+        if offer.facts.is_some() && !is_forked && !is_pruned {
+            return false;
+        }
+        if is_pruned || slot.is_invalid() {
+            return true;
+        }
+        if slot.log.signed_size() < offer.size.min(slot.valid_below().unwrap_or(u64::MAX)) {
+            return false;
+        }
+        match slot.log.root_at(offer.size) {
+            Some(root) => first(root.as_bytes()) == offer.root || is_forked,
+            None => slot.log.start() > offer.size || is_forked,
+        }
+    }
+
     /// The moves to make after reconciliation has named `ours`, the logs of this set whose heads the other lacks, and
     /// the other has made its offers, all of them. In the order of the logs' ids.
     #[must_use]

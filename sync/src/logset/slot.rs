@@ -9,13 +9,16 @@ use consilience_base::{Hlc, Timestamp};
 
 use super::change::Change;
 use super::statements::{InSuccession, Standing};
-use crate::facts::{Facts, Pruned};
+use crate::facts::{Facts, Forks, Pruned};
 use crate::hash::Hash;
 use crate::identity::LogKind;
 use crate::log::Log;
 
 /// Entries that may lie below the base before they are dropped: dropping rewrites the front of a block.
 const DROP_LAG: u64 = 8;
+
+/// An opening, an offer, and a signed head with its proof: about so many bytes.
+const LOG_BYTES: u64 = 384;
 
 /// Marked versions at which a log remembers its size.
 const ANCHORS_MAX: usize = 8;
@@ -40,6 +43,8 @@ pub(super) struct HeadHistory {
     pub(super) id: Option<[u8; 32]>,
     /// When that last changed: by a number that rises over all logs of the set.
     pub(super) version: u64,
+    /// The version at which it came to have an id.
+    pub(super) since: u64,
     /// How much of the log counted when the id was made, and when the one before was.
     pub(super) counted: u64,
     pub(super) before: u64,
@@ -123,6 +128,17 @@ impl Slot {
         self.self_forked = self.facts.forks.is_some();
         // Its own entries are there to be read before they go, even if nobody has polled for them yet.
         self.log.set_consumer();
+    }
+
+    /// About how many bytes it takes to send all of it to somebody that has nothing: its entries in ranges, with what is
+    /// offered and opened, and facts.
+    pub(super) fn bytes_to_send(&self) -> u64 {
+        let forks =
+            self.facts.forks.iter().flat_map(Forks::pieces).map(|evidence| evidence.as_bytes().len() as u64);
+        let pruned = self.facts.pruned.as_ref().map_or(0, |pruned| pruned.as_bytes().len() as u64);
+        let facts = forks.fold(pruned, u64::saturating_add);
+        let entries = self.log.entry_bytes();
+        entries.saturating_add(entries / 16).saturating_add(facts).saturating_add(LOG_BYTES)
     }
 
     /// Notes that the id of its head has changed.

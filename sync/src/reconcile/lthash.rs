@@ -9,14 +9,15 @@
 
 use alloc::vec::Vec;
 use alloc::{boxed::Box, vec};
+use core::fmt;
 
 const LANES: usize = 1_024;
 const LIFT_BYTES: usize = LANES * 2;
 /// Changes that wait at most. Beyond it they are folded at once, so that a set whose root is never read stays bounded.
 const DIRTY_MAX: usize = 1_024;
 
-#[derive(Clone, Debug)]
-pub(super) struct LtHash {
+#[derive(Clone)]
+pub(crate) struct LtHash {
     key: [u8; 32],
     lanes: Box<[u16]>,
     /// Changes not yet in the lanes. Lifting is the dearest part of an insertion and most roots are never read.
@@ -28,9 +29,19 @@ impl LtHash {
         Self { key, lanes: vec![0; LANES].into_boxed_slice(), dirty: Vec::new() }
     }
 
+    /// Of no ids, with the same key.
+    pub(super) fn emptied(&self) -> Self {
+        Self::new(self.key)
+    }
+
     /// Notes that the id came or went.
-    pub(super) fn change(&mut self, id: &[u8; 32], added: bool) {
-        if self.dirty.len() >= DIRTY_MAX {
+    pub(crate) fn change(&mut self, id: &[u8; 32], added: bool) {
+        self.change_within(id, added, DIRTY_MAX);
+    }
+
+    /// The same, where fewer changes may wait.
+    pub(crate) fn change_within(&mut self, id: &[u8; 32], added: bool, waiting_max: usize) {
+        if self.dirty.len() >= waiting_max {
             self.fold();
         }
         self.dirty.push((*id, added));
@@ -51,7 +62,7 @@ impl LtHash {
     }
 
     /// BLAKE3 over the number of items and the lanes.
-    pub(super) fn root(&mut self, len: usize) -> [u8; 32] {
+    pub(crate) fn root(&mut self, len: usize) -> [u8; 32] {
         self.fold();
         let mut bytes = [0; LIFT_BYTES];
         for (to, lane) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(&self.lanes) {
@@ -61,6 +72,12 @@ impl LtHash {
         hasher.update(&(len as u64).to_le_bytes());
         hasher.update(&bytes);
         *hasher.finalize().as_bytes()
+    }
+}
+
+impl fmt::Debug for LtHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LtHash").field("waiting", &self.dirty.len()).finish_non_exhaustive()
     }
 }
 

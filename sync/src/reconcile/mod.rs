@@ -91,6 +91,7 @@ mod task;
 pub use config::{Mode, Options, Outcome, Report, Status, Step, StopReason};
 pub use error::MessageError;
 pub use limits::Limits;
+pub(crate) use lthash::LtHash;
 pub use machine::Reconciliation;
 pub use range::{KEY_BYTES_MAX, KeyRange};
 pub use set::{InsertError, ReconcileSet};

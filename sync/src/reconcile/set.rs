@@ -175,6 +175,11 @@ impl ReconcileSet {
         *self.root.get_or_insert_with(|| self.sum.root(len))
     }
 
+    /// The sum of no ids, by the hash that the root is made with.
+    pub(crate) fn empty_sum(&self) -> LtHash {
+        self.sum.emptied()
+    }
+
     /// How many items come before this place in the order (the bytes `key ‖ id`, or any prefix of them).
     #[must_use]
     pub fn rank(&self, bound: &[u8]) -> usize {

@@ -50,7 +50,6 @@ impl Established {
             Err(PacketError::Malformed(error)) => Some(error),
         };
         self.proof = None;
-        self.exchange.received(body.len().saturating_sub(Channel::MAC_BYTES));
         cx.written = self.channel.written();
         if let Some(error) = malformed {
             return Ok(self.note_fault(error.into(), tell).err());
@@ -67,6 +66,8 @@ impl Established {
             let fault = match self.channel.next_message() {
                 Ok(None) => return Ok(()),
                 Ok(Some(message)) if message.protocol == EXCHANGE => {
+                    // A message and its first byte pay for what they ask for.
+                    self.exchange.received(message.body.len().saturating_add(1));
                     let handled = self.exchange.handle(message.kind, message.body, cx);
                     cx.notices.drain(..).for_each(|notice| tell(notice.into()));
                     handled.err()

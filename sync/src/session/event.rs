@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::channel::{FrameError, HandshakeError, Peer, Refusal};
 use crate::exchange::{Fault, Notice};
+use crate::identity::LogId;
 
 /// A session of one replica or relay. Never used again within one run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,13 +25,20 @@ impl SessionId {
 pub enum SessionEvent {
     /// The handshake is done.
     Connected(Peer),
-    /// Both sides hold the same in the session's scope, as of now. Told again after the scope has changed, and after
-    /// [`OutOfSync`](Self::OutOfSync); entries written meanwhile are sent without a word.
+    /// The session is about fewer topics than this host asked for: the peer wants, or lets this side see, only some of them,
+    /// or this host's own gate lets the peer see only some. [`Sessions::scope`](super::Sessions::scope) says which; of the
+    /// others nothing is sent, taken in or told. Told again when they change.
+    Narrowed,
+    /// Both sides hold, of the session's scope, everything that either held when the last comparison began: the same, if
+    /// nothing was written since. Told again after the scope has changed, and after [`OutOfSync`](Self::OutOfSync); entries
+    /// written meanwhile are sent without a word.
     InSync,
-    /// Several exchanges did not make the two sides equal: the peer does not hold, or does not send, the entries
-    /// that it offers, or this side does not hold them. Told once until they are equal again.
+    /// Several comparisons did not bring the two sides to that, or one has no room for a log of the other: the peer does not
+    /// hold, or does not send, the entries that it offers, or this side does not hold them. Told once until they are in sync
+    /// again.
     OutOfSync,
-    /// The peer has logs that the limits leave no room for, of one agent or in all. They are left out. Told once.
+    /// The peer has logs that the limits leave no room for, of one agent or in all. They are left out, and the peer is told.
+    /// Told once, with [`OutOfSync`](Self::OutOfSync) if that was not told.
     TooManyLogs,
     /// The peer has logs that were begun at a time further ahead of the clock than entries may be without waiting
     /// ([`Limits::max_drift_ms`](crate::Limits::max_drift_ms)): the clock of their writer was wrong, or this one is. They are left
@@ -40,6 +48,10 @@ pub enum SessionEvent {
     /// The peer has logs that a later version of this library made, of a suite or a form that is not known here. They are
     /// left out. Told once.
     LaterVersion,
+    /// The peer says that its limits leave no room for a log, which may be one of this host's own: none of its entries is
+    /// there, nor will be. Told once for each log, of up to 8 logs of others in a session and 64 in all, with
+    /// [`OutOfSync`](Self::OutOfSync) if that was not told.
+    NoRoomAtPeer(LogId),
     /// The peer sent something that no honest program sends. It was not taken in.
     Fault(Fault),
     /// It is over; the id is not known any more.
@@ -51,9 +63,11 @@ impl From<Notice> for SessionEvent {
         match notice {
             Notice::InSync => Self::InSync,
             Notice::OutOfSync => Self::OutOfSync,
+            Notice::Narrowed => Self::Narrowed,
             Notice::TooManyLogs => Self::TooManyLogs,
             Notice::Ahead => Self::AheadOfClock,
             Notice::LaterVersion => Self::LaterVersion,
+            Notice::NoRoomAtPeer(log) => Self::NoRoomAtPeer(log),
         }
     }
 }
@@ -63,6 +77,7 @@ impl fmt::Display for SessionEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected(peer) => write!(f, "connected to {}", peer.agent),
+            Self::Narrowed => f.write_str("the session is about fewer topics than were asked for"),
             Self::InSync => f.write_str("in sync"),
             Self::OutOfSync => f.write_str("out of sync: several exchanges did not make the two sides equal"),
             Self::TooManyLogs => f.write_str("the peer has logs that the limits leave no room for"),
@@ -70,6 +85,7 @@ impl fmt::Display for SessionEvent {
                 f.write_str("the peer has logs that were begun at a time ahead of the clock")
             }
             Self::LaterVersion => f.write_str("the peer has logs that a later version of this library made"),
+            Self::NoRoomAtPeer(log) => write!(f, "the peer's limits leave no room for the log {log:?}"),
             Self::Fault(fault) => fault.fmt(f),
             Self::Ended(reason) => reason.fmt(f),
         }
@@ -101,6 +117,9 @@ pub enum EndReason {
     /// The host's gate did not let the peer in.
     #[error("this host does not let the peer in")]
     NotAdmitted,
+    /// This host's scope and its gate have more than 128 filters in common, which no peer takes.
+    #[error("the scope and the gate of this host have more than 128 filters in common")]
+    TooManyFilters,
     /// The peer sent more than a few things that no honest program sends.
     #[error("the peer keeps sending messages that no honest program sends")]
     Misbehaved,

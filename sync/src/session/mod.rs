@@ -47,7 +47,7 @@ use consilience_base::Timestamp;
 pub use crate::channel::{
     FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, HandshakeError, Peer, Refusal, opens_session,
 };
-pub use crate::exchange::{Fault, RoundsEnded, Scope};
+pub use crate::exchange::{Fault, RoundsEnded, Scope, ScopeError};
 pub use event::{EndReason, InputError, SessionEvent, SessionId};
 pub use options::SessionOptions;
 
@@ -132,7 +132,7 @@ impl Nonces {
     fn terms(&mut self, options: &SessionOptions) -> Terms {
         Terms {
             bound: options.binding.is_some(),
-            everything: options.scope.is_everything(),
+            everything: options.scope.is_plain(),
             frame_bytes: options.frame_bytes,
             window: options.window,
             nonce: self.draw(),
@@ -300,7 +300,8 @@ impl Sessions {
         self.established(session).map(|established| *established.channel.peer())
     }
 
-    /// The scope of a session: the topics that both sides want. `None` before both have said so.
+    /// The scope of a session: the topics that both sides want, the most wanted by the peer first. `None` before both have
+    /// said so.
     #[must_use]
     pub fn scope(&self, session: SessionId) -> Option<&Scope> {
         self.established(session)?.exchange.scope()
@@ -314,14 +315,17 @@ impl Sessions {
     }
 
     /// Changes the scope of a session, within the one that the [gate](Self::set_gate) lets the peer see. False if there is
-    /// no such session.
+    /// no such session, or if the two have more than 128 filters in common: then nothing changed.
     pub fn set_scope(&mut self, session: SessionId, scope: Scope) -> bool {
         let Some(there) = self.sessions.get_mut(&session) else { return false };
-        there.options.scope = scope.clone();
-        let scope = there.allowed.as_ref().map_or_else(|| scope.clone(), |allowed| scope.meet(allowed));
-        if let Phase::Established(established) = &mut there.phase {
-            established.exchange.set_scope(scope, self.clock.ms);
+        let ours = there.allowed.as_ref().map_or_else(|| scope.clone(), |allowed| scope.meet(allowed));
+        if !ours.can_be_stated() {
+            return false;
         }
+        if let Phase::Established(established) = &mut there.phase {
+            established.exchange.set_scope(&scope, ours, self.clock.ms);
+        }
+        there.options.scope = scope;
         self.wake();
         true
     }

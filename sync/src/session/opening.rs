@@ -145,13 +145,15 @@ impl Sessions {
         if options.expected.is_some_and(|expected: AgentId| expected != peer.agent) {
             return Err(HandshakeError::UnexpectedAgent.into());
         }
-        let Some(gate) = &mut self.gate else { return Ok(options.scope.clone()) };
-        let allowed = gate(peer).ok_or(EndReason::NotAdmitted)?;
-        let scope = options.scope.meet(&allowed);
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.allowed = Some(allowed);
+        let mut scope = options.scope.clone();
+        if let Some(gate) = &mut self.gate {
+            let allowed = gate(peer).ok_or(EndReason::NotAdmitted)?;
+            scope = scope.meet(&allowed);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.allowed = Some(allowed);
+            }
         }
-        Ok(scope)
+        if scope.can_be_stated() { Ok(scope) } else { Err(EndReason::TooManyFilters) }
     }
 
     fn open(&mut self, id: SessionId, proved: Proved, ms: u64) {
@@ -161,9 +163,11 @@ impl Sessions {
             dials: options.dials,
             peer: peer.agent,
             salt: keys.salt,
+            asked: options.scope.clone(),
             scope: ours,
-            want_everything: (options.scope.is_everything(), theirs.everything),
+            want_everything: (options.scope.is_plain(), theirs.everything),
             heartbeat_ms: options.heartbeat_ms,
+            frame_bytes: options.frame_bytes.min(theirs.frame_bytes),
         };
         let agreed = Agreed {
             dials: options.dials,

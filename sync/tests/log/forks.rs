@@ -327,3 +327,34 @@ fn what_a_peer_sends_in_vain_is_paid_for_and_then_refused() {
     assert_eq!(got, Ok(Received::Extended { from: 4, to: 5 }));
     assert_equals_plain(&copy, &plain(LogKind::State).with((0..5).map(item)));
 }
+
+#[test]
+fn a_sparing_budget_is_not_spent_on_what_is_known_and_still_shows_forks() {
+    let one = written(LogKind::State, (0..20).map(item), T);
+    let other = written(LogKind::State, branch(12, 24), T + 1);
+    let earlier = written(LogKind::State, (0..15).map(item), T - 1);
+    let mut copy = follower(&one, 20);
+    let before = seen(&copy);
+    let mut budget = VerifyBudget::sparing();
+    let any = consilience_sync::Allowance::ANY;
+    for (from, to, form) in [
+        (0, 15, RangeForm::Follow),
+        (12, 15, RangeForm::Follow),
+        (14, 15, RangeForm::Alone),
+        (15, 15, RangeForm::Alone),
+    ] {
+        let got = copy.receive(&range(&earlier, from, to, form), &any, &mut budget);
+        assert_eq!(got, Ok(Received::Nothing), "{from} to {to}, {form:?}");
+    }
+    assert_eq!((budget.checks(), seen(&copy)), (0, before.clone()));
+    // Of another history it says the same as any budget.
+    for (from, to) in [(0, 20), (12, 20), (14, 14), (11, 13)] {
+        let got = copy.receive(&range(&other, from, to, RangeForm::Alone), &any, &mut budget);
+        assert!((13..=20).contains(&evidence_of(got).size()), "{from} to {to}");
+    }
+    for (from, to) in [(15, 20), (20, 20)] {
+        let got = copy.receive(&range(&other, from, to, RangeForm::Follow), &any, &mut budget);
+        assert_eq!(got, Err(ReceiveError::Unproven), "{from} to {to}");
+    }
+    assert_eq!(seen(&copy), before);
+}

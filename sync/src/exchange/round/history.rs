@@ -117,6 +117,17 @@ impl History {
         self.mistaken = false;
     }
 
+    /// Notes that each side has what either had when a round began.
+    pub(super) const fn level(&mut self) {
+        (self.useless, self.stuck) = (0, 0);
+        self.mistaken = false;
+    }
+
+    /// Notes that only changes were compared: the next round compares everything.
+    pub(super) const fn doubt(&mut self) {
+        self.mistaken = true;
+    }
+
     /// Notes a round that was given up, or that the other side did not want.
     pub(super) const fn gave_up(&mut self) {
         self.useless = self.useless.saturating_add(1);

@@ -46,7 +46,7 @@ use crate::logset::{LogSet, Offer};
 use crate::reconcile::MessageError;
 use compare::{Comparison, Seed, bytes_of};
 use history::{Ended, History, Roots};
-use plan::{changed_since, offer_at, plan, resolve};
+use plan::{Plan, changed_since, offer_at, plan, resolve};
 
 /// Up to so many logs are listed rather than compared by a sketch: one message, at some 18 bytes each.
 const LIST_MAX: usize = 256;
@@ -153,12 +153,30 @@ struct Exchanging {
     roots: Roots,
     partial: bool,
     more: bool,
+    /// Something is not sent that the peer lacks: it does not want it.
+    lacks: bool,
+    /// The peer's offers of parts that were not here.
+    offered: Vec<Offer>,
     /// Offers on which the peer has to act and which it does not know yet.
     answer: Option<Vec<Offer>>,
     /// This side has sent all, and has said so.
     done: bool,
     /// The peer's statement when it had sent all: whether it gained something, and whether more differs.
     peer_done: Option<(bool, bool)>,
+}
+
+/// A round that both sides have said that they are done with.
+#[derive(Debug)]
+pub(super) struct EndedRound {
+    pub(super) number: u64,
+    /// It was only about changes since the two were equal.
+    pub(super) partial: bool,
+    /// More differs than it had room for.
+    pub(super) more: bool,
+    /// The peer lacks something that it does not want.
+    pub(super) lacks: bool,
+    /// The peer's offers of parts that were not here when they came.
+    pub(super) offers: Vec<Offer>,
 }
 
 /// The rounds of a session, one after the other.
@@ -170,11 +188,13 @@ pub(super) struct Rounds {
     number: u64,
     round: Option<Round>,
     history: History,
+    /// Until it is looked at, directly afterwards.
+    ended: Option<EndedRound>,
 }
 
 impl Rounds {
     pub(super) const fn new(dials: bool, salt: [u8; 32]) -> Self {
-        Self { dials, salt, number: 0, round: None, history: History::new() }
+        Self { dials, salt, number: 0, round: None, history: History::new(), ended: None }
     }
 
     /// Begins the next round; for the side that dials.
@@ -192,6 +212,11 @@ impl Rounds {
         self.round.is_none()
     }
 
+    /// Whether the next message is this side's root, which nobody has asked for.
+    pub(super) const fn is_asking(&self) -> bool {
+        matches!(self.round, Some(Round { state: State::Asking, .. }))
+    }
+
     /// How many rounds in a row brought nothing.
     pub(super) const fn useless(&self) -> u32 {
         self.history.useless()
@@ -206,6 +231,28 @@ impl Rounds {
     pub(super) const fn gained(&mut self) {
         if let Some(round) = &mut self.round {
             round.gained = true;
+        }
+    }
+
+    /// The round that was ended by the last step, if both sides have said that they are done.
+    pub(super) const fn take_ended(&mut self) -> Option<EndedRound> {
+        self.ended.take()
+    }
+
+    /// Notes that each side has what either had when a round began.
+    pub(super) const fn level(&mut self) {
+        self.history.level();
+    }
+
+    /// Notes that only changes were compared, and that this cannot be relied on.
+    pub(super) const fn doubt(&mut self) {
+        self.history.doubt();
+    }
+
+    /// Notes that something was not taken in for now: the round that goes on has more than it had room for.
+    pub(super) const fn put_off(&mut self) {
+        if let Some(Round { state: State::Exchanging(exchanging), .. }) = &mut self.round {
+            exchanging.more = true;
         }
     }
 
@@ -318,11 +365,13 @@ impl Rounds {
         (logs.len() <= LIST_MAX).then(|| (Extent::All, offers(field.set, logs)))
     }
 
-    /// Takes in that the peer asks with its root.
-    pub(super) fn asked(&mut self, number: u64, root: [u8; 32], since: Option<RootPrefix>) {
-        if !self.dials && number > self.number {
+    /// Takes in that the peer asks with its root. Whether a round begins.
+    pub(super) fn asked(&mut self, number: u64, root: [u8; 32], since: Option<RootPrefix>) -> bool {
+        let begins = !self.dials && number > self.number;
+        if begins {
             self.start(number, State::Questioned(Questioned { root, since }));
         }
+        begins
     }
 
     /// Takes in that the roots are equal.
@@ -341,11 +390,7 @@ impl Rounds {
     fn equal(&mut self, root: &[u8; 32], version: u64, now: u64, field: &mut Field<'_>) {
         field.checkpoints.equal(root, version, version == now);
         field.set.mark_version(version);
-        if version == now {
-            field.outbox.equal(version);
-        } else {
-            field.outbox.go_live(version);
-        }
+        field.outbox.equal(version, version == now);
         self.history.equal();
         self.round = None;
     }
@@ -436,9 +481,16 @@ impl Rounds {
                 return Vec::new();
             }
         };
-        let (answers, searches) = plan(mark, &ours, theirs, field);
-        let answer = (extent != Extent::Answer).then_some(answers);
-        self.round = Some(Round { gained, state: State::Exchanging(Exchanging { answer, ..exchanging }) });
+        let offered = theirs.iter().filter(|offer| !field.set.has_offered(offer)).copied().collect();
+        let Plan { answers, searches, more, lacks } = plan(mark, &ours, theirs, field);
+        let exchanging = Exchanging {
+            answer: (extent != Extent::Answer).then_some(answers),
+            offered,
+            more: exchanging.more || more,
+            lacks,
+            ..exchanging
+        };
+        self.round = Some(Round { gained, state: State::Exchanging(exchanging) });
         searches
     }
 
@@ -498,8 +550,10 @@ impl Rounds {
             self.round = Some(Round { gained, state: State::Exchanging(exchanging) });
             return RoundOutcome::Going;
         };
-        let Exchanging { roots, partial, more, .. } = exchanging;
-        self.history.ended(&Ended { roots, partial, gained: (gained, peer_gained), more: more || peer_more })
+        let Exchanging { roots, partial, more, lacks, offered: offers, .. } = exchanging;
+        let more = more || peer_more;
+        self.ended = Some(EndedRound { number: self.number, partial, more, lacks, offers });
+        self.history.ended(&Ended { roots, partial, gained: (gained, peer_gained), more })
     }
 
     /// Ends a round that goes nowhere.
@@ -521,7 +575,10 @@ impl Rounds {
             Some(State::Offering(offering)) => {
                 bytes_of(&offering.messages).saturating_add(offer_bytes(&offering.offers))
             }
-            Some(State::Exchanging(exchanging)) => exchanging.answer.as_ref().map_or(0, offer_bytes),
+            Some(State::Exchanging(exchanging)) => {
+                let answer = exchanging.answer.as_ref().map_or(0, offer_bytes);
+                answer.saturating_add(offer_bytes(&exchanging.offered))
+            }
             _ => 0,
         }
     }
@@ -530,6 +587,15 @@ impl Rounds {
 impl Exchanging {
     /// With nothing said yet.
     const fn of(roots: Roots, partial: bool, more: bool) -> Self {
-        Self { roots, partial, more, answer: None, done: false, peer_done: None }
+        Self {
+            roots,
+            partial,
+            more,
+            lacks: false,
+            offered: Vec::new(),
+            answer: None,
+            done: false,
+            peer_done: None,
+        }
     }
 }

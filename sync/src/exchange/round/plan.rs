@@ -13,14 +13,22 @@ use crate::identity::LogId;
 use crate::log::Want;
 use crate::logset::{LogSet, Move, Offer};
 
-/// Queues the parts that this side has to send. Gives the offers on which the peer has to act, and forked logs to be
-/// searched. Parts sent after `mark` of the stream of messages, the peer did not have yet when it made its offers.
-pub(super) fn plan(
-    mark: u64,
-    ours: &[LogId],
-    mut theirs: Vec<Offer>,
-    field: &mut Field<'_>,
-) -> (Vec<Offer>, Vec<LogId>) {
+/// The moves that are not this side's, or cannot be made.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// The offers on which the peer has to act.
+    pub(super) answers: Vec<Offer>,
+    /// Forked logs to be searched.
+    pub(super) searches: Vec<LogId>,
+    /// There was no room to queue all that the peer lacks.
+    pub(super) more: bool,
+    /// The peer lacks logs that it does not want.
+    pub(super) lacks: bool,
+}
+
+/// Queues the parts that this side has to send. Parts sent after `mark` of the stream of messages, the peer did not have yet
+/// when it made its offers.
+pub(super) fn plan(mark: u64, ours: &[LogId], mut theirs: Vec<Offer>, field: &mut Field<'_>) -> Plan {
     let set = &*field.set;
     theirs.retain_mut(|offer| {
         let on_its_way = field.outbox.on_its_way(&offer.log, mark);
@@ -36,24 +44,29 @@ pub(super) fn plan(
         .copied()
         .filter(|log| coming.contains_key(log) || field.outbox.on_its_way(log, mark).is_none())
         .collect();
-    let (mut answers, mut searches) = (Vec::new(), Vec::new());
+    let Plan { mut answers, mut searches, mut more, mut lacks } = Plan::default();
     for step in set.plan(&ours, &theirs) {
-        match step {
-            Move::Open(log) => {
-                field.outbox.send_opening(set, field.scope, &log);
-            }
-            Move::Facts(log) => {
-                field.outbox.send_facts(set, field.scope, &log);
-            }
+        let (log, queued) = match step {
+            Move::Open(log) => (log, field.outbox.send_opening(set, field.scope, &log)),
+            Move::Facts(log) => (log, field.outbox.send_facts(set, field.scope, &log)),
             Move::Send(log, want) => {
                 let all = Want { to: if want.from == want.to { want.to } else { u64::MAX }, ..want };
-                field.outbox.send_range(set, field.scope, &log, all);
+                (log, field.outbox.send_range(set, field.scope, &log, all))
             }
-            Move::Search(log) => searches.push(log),
+            Move::Search(log) => {
+                searches.push(log);
+                continue;
+            }
             Move::Expect(log, _) if answers.len() < OFFERS_MAX => {
                 answers.push(set.offer(&log).unwrap_or(nothing(log)));
+                continue;
             }
-            Move::Expect(..) => {}
+            Move::Expect(log, _) => (log, false),
+        };
+        if !queued {
+            let unwanted = field.outbox.is_unwanted(&log);
+            lacks |= unwanted;
+            more |= !unwanted;
         }
     }
     let answered: BTreeSet<LogId> = answers.iter().map(|answer| answer.log).collect();
@@ -67,7 +80,7 @@ pub(super) fn plan(
     };
     let room = OFFERS_MAX.saturating_sub(answers.len());
     answers.extend(forked.filter_map(answer).take(room));
-    (answers, searches)
+    Plan { answers, searches, more, lacks }
 }
 
 /// The offer of a log by a side that does not hold it.
