@@ -294,7 +294,7 @@ impl Reading<'_> {
             return;
         };
         let origin = self.state.at(place.origin);
-        let dot = consilience_crdts::Dot { actor: origin.actor, counter: place.counter };
+        let dot = consilience_crdts::Dot { actor: origin.actor(), counter: place.counter };
         let listing = dots.listings(place).iter().find(|listing| listing.lister == self.index);
         let at = match listing {
             Some(listing) => listing.at,

@@ -32,6 +32,11 @@ impl VerifyBudget {
         Self { credit: Self::CREDIT_MAX, checks: 0, unlimited: true }
     }
 
+    /// Whether it has no limit.
+    pub(crate) const fn is_unlimited(&self) -> bool {
+        self.unlimited
+    }
+
     /// Notes that so many bytes came from the peer, whatever they are.
     pub fn received(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);

@@ -19,7 +19,7 @@ impl LogSet {
         let writable = |slot: &Slot| {
             slot.local && !slot.self_forked && slot.facts.forks.is_none() && slot.standing() != Standing::Dead
         };
-        self.slots.get(log).is_some_and(writable)
+        self.slots.get(log).is_some_and(|slot| writable(slot))
     }
 
     /// Opens a log for a local writer, whatever the quotas say; or takes a held one over.

@@ -105,7 +105,7 @@ impl LogSet {
     /// This set's offer of a log.
     #[must_use]
     pub fn offer(&self, log: &LogId) -> Option<Offer> {
-        self.slots.get(log).map(Offer::of)
+        self.slots.get(log).map(|slot| Offer::of(slot))
     }
 
     /// The moves to make after reconciliation has named `ours`, the logs of this set whose heads the other lacks, and

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use consilience_base::{Hlc, Timestamp};
 
 use super::change::Change;
-use super::statements::{InSuccession, Standing};
+use super::statements::{InSuccession, Restated, Standing};
 use crate::facts::{Facts, Pruned};
 use crate::hash::Hash;
 use crate::identity::LogKind;
@@ -180,8 +180,8 @@ impl Slot {
         }
     }
 
-    /// Reads the statements of its retained entries on earlier incarnations again; whether they changed.
-    pub(super) fn refresh_statements(&mut self) -> bool {
+    /// Reads the statements of its retained entries on earlier incarnations again, and returns what changed of them.
+    pub(super) fn refresh_statements(&mut self) -> Restated {
         // Of a forked log they are of no effect, but its writer repeats them.
         let all = (self.log.base().max(self.log.start()), self.log.size());
         let range = if self.is_invalid() { all } else { self.applicable() };
@@ -344,7 +344,8 @@ impl Slot {
             // Evidence to come may bring the base down again, but not below this.
             below = below.min(self.facts.pruned.as_ref().map_or(0, Pruned::below));
         }
-        let lag = if below == self.log.size() { 0 } else { DROP_LAG };
+        // Where little is left, little has to be rewritten.
+        let lag = if self.log.size().saturating_sub(below) <= 1 { 0 } else { DROP_LAG };
         if below < self.log.start() + lag {
             return 0;
         }
