@@ -1,8 +1,8 @@
 //! Fixed, seeded work, whose cost is counted instead of timed: `cargo bench --bench workloads -- WORKLOAD [N]`. One JSON line.
 //!
 //! `commit`, `fold`, `catchup` and `open` are for callgrind (`benches/instructions WORKLOAD [N]`): it counts the part inside
-//! of [`counted_part`] and nothing else, so what prepares the work is left out. `copies` counts allocated bytes, and `relay`
-//! stored ones.
+//! of [`counted_part`] and nothing else, so what prepares the work is left out. `copies` counts allocated bytes, `relay`
+//! stored ones, and `heap` those that a replica keeps allocated.
 //!
 //! Everything goes through the public face, so that older and newer code do the same work; all that knows a relay's face
 //! is in `relay`. The invariant: a workload does the same for the same arguments, whatever the machine, and fails if its
@@ -16,6 +16,7 @@
     reason = "a benchmark: inputs made here"
 )]
 
+mod heap;
 mod peer;
 mod relay;
 mod state;
@@ -203,6 +204,8 @@ fn main() {
             ("open", open(200)),
             ("copies", copies(8)),
             ("relay", relay::relay(200)),
+            ("heap", heap::heap(None, 20)),
+            ("restarts", heap::restarts(100)),
         ] {
             print(name, figures);
         }
@@ -215,6 +218,8 @@ fn main() {
         "open" => open(number(10_600)),
         "copies" => copies(number(120)),
         "relay" => relay::relay(number(100_000)),
+        "heap" => heap::heap(words.get(1).map(String::as_str), 1),
+        "restarts" => heap::restarts(number(1_000)),
         other => panic!("no such workload: {other}"),
     };
     print(name, figures);

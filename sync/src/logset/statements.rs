@@ -112,8 +112,8 @@ impl Statements {
             }
         }
         self.to = to.max(from);
-        if self.made.capacity() > 4 * self.made.len() + 16 {
-            self.made.shrink_to(2 * self.made.len());
+        if self.made.capacity() / 4 > self.made.len().saturating_add(4) {
+            self.made.shrink_to(self.made.len().saturating_mul(2));
         }
         restated.last_final = last_final != self.last_final();
         restated
