@@ -58,7 +58,7 @@ impl LogSet {
             return Err(AppendError::NotWritable.into());
         }
         // Closures in entries that the base gives up would be taken back with them.
-        let (closures, last_final) = slot.succession.statements.repeated(&slot.log, entry);
+        let (closures, last_final) = slot.succession.statements().repeated(&slot.log, entry);
         let entry = NewEntry { closures: &closures, last_final, ..*entry };
         let seq = slot.log.append(&entry)?;
         self.note(log);

@@ -185,7 +185,7 @@ impl Slot {
         // Of a forked log they are of no effect, but its writer repeats them.
         let all = (self.log.base().max(self.log.start()), self.log.size());
         let range = if self.is_invalid() { all } else { self.applicable() };
-        self.succession.statements.refresh(&self.log, range, self.generation)
+        self.succession.refresh(&self.log, range, self.generation)
     }
 
     /// Whether it says something of earlier incarnations that is not signed yet.
@@ -342,7 +342,7 @@ impl Slot {
         }
         if self.facts.forks.is_some() {
             // Evidence to come may bring the base down again, but not below this.
-            below = below.min(self.facts.pruned.as_ref().map_or(0, Pruned::below));
+            below = below.min(self.facts.pruned().map_or(0, Pruned::below));
         }
         // Where little is left, little has to be rewritten.
         let lag = if self.log.size().saturating_sub(below) <= 1 { 0 } else { DROP_LAG };

@@ -3,6 +3,7 @@
 //! Not here: which logs follow from that to count (`succession`).
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
@@ -31,7 +32,31 @@ pub(super) struct InSuccession {
     pub(super) is_abandoned: bool,
     /// Whether the entries that say so are signed. Unsigned ones may yet be taken back, and nobody else has heard of them.
     pub(super) is_settled: bool,
-    pub(super) statements: Statements,
+    /// In a box: most logs say nothing of others.
+    statements: Option<Box<Statements>>,
+}
+
+/// Those of a log that says nothing of others.
+static NONE: Statements = Statements::none();
+
+impl InSuccession {
+    /// What the log says of earlier incarnations.
+    pub(super) fn statements(&self) -> &Statements {
+        self.statements.as_deref().unwrap_or(&NONE)
+    }
+
+    /// Takes in that the retained entries are `[from, to)` now, and returns what changed of what they say.
+    pub(super) fn refresh(&mut self, log: &Log, (from, to): (u64, u64), generation: u32) -> Restated {
+        if self.statements.is_none() && log.stated(from, to).is_empty() {
+            return Restated::default();
+        }
+        let statements = self.statements.get_or_insert_default();
+        let restated = statements.refresh(log, (from, to), generation);
+        if statements.closures.is_empty() && statements.finals.is_empty() {
+            self.statements = None;
+        }
+        restated
+    }
 }
 
 /// What the retained entries of a log say of earlier incarnations. Entries come at the end and go at the front, so the
@@ -79,8 +104,19 @@ fn greatest(log: &Log, stated: &[u64]) -> (BTreeMap<Incarnation, u64>, Option<In
 }
 
 impl Statements {
+    const fn none() -> Self {
+        Self {
+            from: 0,
+            to: 0,
+            generation: 0,
+            closures: BTreeMap::new(),
+            made: VecDeque::new(),
+            finals: VecDeque::new(),
+        }
+    }
+
     /// Takes in that the retained entries are `[from, to)` now.
-    pub(super) fn refresh(&mut self, log: &Log, (from, to): (u64, u64), generation: u32) -> Restated {
+    fn refresh(&mut self, log: &Log, (from, to): (u64, u64), generation: u32) -> Restated {
         let mut restated = Restated::default();
         let last_final = self.last_final();
         if generation != self.generation || from < self.from || to < self.to {

@@ -50,19 +50,19 @@ impl LogSet {
     /// The closures that the retained entries of a state log make, the greatest of each incarnation and ascending; whether
     /// the log counts or not.
     pub fn closures(&self, log: &LogId) -> impl Iterator<Item = (Incarnation, u64)> {
-        self.slots.get(log).into_iter().flat_map(|slot| slot.succession.statements.closures())
+        self.slots.get(log).into_iter().flat_map(|slot| slot.succession.statements().closures())
     }
 
     /// The greatest closure of an earlier incarnation that the retained entries of a state log make; 0 if there is none.
     #[must_use]
     pub fn closed_below(&self, log: &LogId, incarnation: Incarnation) -> u64 {
-        self.slots.get(log).map_or(0, |slot| slot.succession.statements.closed_below(incarnation))
+        self.slots.get(log).map_or(0, |slot| slot.succession.statements().closed_below(incarnation))
     }
 
     /// The incarnation below which the retained entries of a state log end all logs of its agent.
     #[must_use]
     pub fn last_final(&self, log: &LogId) -> Option<Incarnation> {
-        self.slots.get(log)?.succession.statements.last_final()
+        self.slots.get(log)?.succession.statements().last_final()
     }
 
     /// Notes that a consumer had to look at so many dots again because of what an agent's logs in a topic say of one another:
@@ -181,7 +181,7 @@ impl LogSet {
             }
             let closed = later.iter().filter_map(|(_, log)| {
                 let slot = self.slots.get(log).filter(|slot| slot.answers())?;
-                Some(slot.succession.statements.closed_below(incarnation))
+                Some(slot.succession.statements().closed_below(incarnation))
             });
             let closed_below = closed.max().unwrap_or(0);
             let Some(slot) = self.slots.get_mut(log) else { continue };
@@ -230,7 +230,7 @@ impl LogSet {
             }
             is_settled &= !slot.says_unsigned();
             if slot.answers() {
-                let statements = &slot.succession.statements;
+                let statements = slot.succession.statements();
                 let mut close = |target: Incarnation, below: u64| {
                     let most = closed.entry(target).or_default();
                     *most = below.max(*most);
