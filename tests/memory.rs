@@ -187,7 +187,7 @@ fn an_agent_that_wrote_one_key_and_removed_it_leaves_one_entry() {
         bob.hear(&mut ada, ms);
     }
     let log = bob.replica.logs().logs().next().unwrap();
-    assert_eq!((log.base(), log.size(), log.start()), (3, 4, 3));
+    assert_eq!((log.base(), log.size()), (3, 4), "the others are needed by nobody");
     assert_eq!(bob.replica.topic(TOPIC).unwrap().collections().count(), 0);
     bob.check();
     // Whoever comes later needs nothing else.

@@ -67,7 +67,7 @@ impl TopicState {
     fn leave_collection(&mut self, collection: usize) {
         let Some(collection) = self.collections.get_mut(collection) else { return };
         if collection.table.is_empty() {
-            self.emptied.push(collection.id.clone());
+            self.loose.collections.push(collection.id.clone());
         } else {
             collection.table.shrink();
         }
@@ -284,7 +284,7 @@ impl TopicState {
         let Some(item) = dots.unlist_shared(place, lister) else { return };
         if !dots.has_shared_of(place.origin) {
             self.shared_in.remove(&(place.origin, id.clone()));
-            self.idle.push(place.origin);
+            self.loose.logs.push(place.origin);
         }
         let member = self.at_mut(lister);
         member.live = member.live.saturating_sub(listing_cost(item.key().len(), item.value().len()));

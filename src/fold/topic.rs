@@ -93,6 +93,13 @@ pub(crate) const fn listing_cost(key: usize, value: usize) -> u64 {
     (key + value) as u64 + 24
 }
 
+/// Collections in which there may be nothing any more, and logs of which nothing may be needed: looked at after each entry.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Loose {
+    pub(super) collections: Vec<CollectionId>,
+    pub(super) logs: Vec<LogIndex>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct TopicState {
     topic: Topic,
@@ -116,10 +123,7 @@ pub(crate) struct TopicState {
     pub(super) shared_in: BTreeSet<(LogIndex, CollectionId)>,
     /// Less than every id of a collection.
     least: CollectionId,
-    /// Collections in which there may be nothing any more, and logs of which nothing may be needed: looked at after each
-    /// entry.
-    pub(super) emptied: Vec<CollectionId>,
-    pub(super) idle: Vec<LogIndex>,
+    pub(super) loose: Loose,
     /// How many dots were looked at again, since it was last asked, because of what logs say of one another.
     pub(super) looked_at: u64,
     pub(crate) watch: Option<Watch>,
@@ -141,8 +145,7 @@ impl TopicState {
             closed: BTreeMap::new(),
             shared_in: BTreeSet::new(),
             least: CollectionId::from_bytes(&[]),
-            emptied: Vec::new(),
-            idle: Vec::new(),
+            loose: Loose::default(),
             looked_at: 0,
             watch: None,
         }
@@ -258,7 +261,7 @@ impl TopicState {
         self.members.insert(index, member);
         self.by_id.insert(id, index);
         self.by_incarnation.insert((*agent, incarnation), index);
-        self.idle.push(index);
+        self.loose.logs.push(index);
         index
     }
 
@@ -289,7 +292,7 @@ impl TopicState {
 
     /// Gives up what the entries so far have left without meaning.
     fn tidy(&mut self) {
-        while let Some(id) = self.emptied.pop() {
+        while let Some(id) = self.loose.collections.pop() {
             let Some(&at) = self.by_name.get(&id) else { continue };
             if !self.collections[at].table.is_empty() {
                 continue;
@@ -305,7 +308,7 @@ impl TopicState {
                 self.collections.shrink_to(2 * self.collections.len());
             }
         }
-        while let Some(log) = self.idle.pop() {
+        while let Some(log) = self.loose.logs.pop() {
             let Some(member) = self.members.get(&log) else { continue };
             // While it is known that somebody answers for its dots, it is known that their names are not needed.
             let is_named = !member.claims.is_empty() && self.names.contains_key(&member.id.alias());
@@ -340,7 +343,7 @@ impl TopicState {
         if *count == 0 {
             self.names.remove(&alias);
             let idle: Vec<LogIndex> = self.aliased(alias).collect();
-            self.idle.extend(idle);
+            self.loose.logs.extend(idle);
         }
     }
 
@@ -459,7 +462,7 @@ impl TopicState {
         (member.stored, member.live) = (0, 0);
         let (whose, shared) = ((member.agent, member.incarnation), member.shared);
         self.counting.remove(&whose);
-        self.idle.push(log);
+        self.loose.logs.push(log);
         if shared {
             self.refresh_range(log, 0..u64::MAX);
         }
@@ -517,7 +520,7 @@ impl TopicState {
         if below > 0 {
             self.share(set, target);
         } else {
-            self.idle.push(target);
+            self.loose.logs.push(target);
         }
         self.at_mut(target).set_claim(log, below);
         self.refresh_range(target, counter(old.min(below), 0)..counter(old.max(below), 0));

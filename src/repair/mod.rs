@@ -92,7 +92,6 @@ impl Repair {
             self.written.extend(logs.iter().map(|log| LogId::from_bytes(*log)));
         }
         self.written.retain(|log| store.logs().log(log).is_some());
-        self.left.retain(|log| store.logs().log(log).is_some());
         self.left.iter().for_each(|log| store.leave(log));
         if renew {
             let set = store.logs();
@@ -102,9 +101,7 @@ impl Repair {
         }
     }
 
-    fn note_left(&mut self, store: &mut LogStore) {
-        // A log that is not held any more is no local one if it comes back.
-        self.left.retain(|log| store.logs().log(log).is_some());
+    fn note_left(&self, store: &mut LogStore) {
         if !self.left.is_empty() {
             store.note(LEFT, &bytes_of(self.left.iter()));
             store.seal();

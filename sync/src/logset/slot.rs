@@ -344,8 +344,7 @@ impl Slot {
             // Evidence to come may bring the base down again, but not below this.
             below = below.min(self.facts.pruned().map_or(0, Pruned::below));
         }
-        // Where little is left, little has to be rewritten.
-        let lag = if self.log.size().saturating_sub(below) <= 1 { 0 } else { DROP_LAG };
+        let lag = if below == self.log.size() { 0 } else { DROP_LAG };
         if below < self.log.start() + lag {
             return 0;
         }
