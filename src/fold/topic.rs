@@ -10,6 +10,7 @@
 //! size. A log is in the table of logs while it counts, one that counts lists dots of it, or there are names of its dots
 //! that somebody answers for; a collection while an applied entry lists, names or states something in it.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Included};
@@ -104,8 +105,8 @@ pub(super) struct Loose {
 pub(crate) struct TopicState {
     topic: Topic,
     seed: u64,
-    /// A tree: a place in a vector could not be given back.
-    members: BTreeMap<LogIndex, Member>,
+    /// A tree, since a place in a vector could not be given back; of boxes, since its nodes have room for eleven.
+    members: BTreeMap<LogIndex, Box<Member>>,
     pub(super) by_id: BTreeMap<LogId, LogIndex>,
     by_incarnation: BTreeMap<(AgentId, Incarnation), LogIndex>,
     /// Those that count.
@@ -193,7 +194,7 @@ impl TopicState {
 
     /// The logs of the topic that are known.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
-        self.members.values()
+        self.members.values().map(Box::as_ref)
     }
 
     /// The logs of an agent that are known, by incarnation.
@@ -258,7 +259,7 @@ impl TopicState {
             stored: 0,
             live: 0,
         };
-        self.members.insert(index, member);
+        self.members.insert(index, Box::new(member));
         self.by_id.insert(id, index);
         self.by_incarnation.insert((*agent, incarnation), index);
         self.loose.logs.push(index);
@@ -278,7 +279,7 @@ impl TopicState {
     /// Up to where a log answers for the dots of an earlier incarnation of its agent, by its retained entries.
     fn answered(&self, set: &LogSet, log: LogIndex, incarnation: Incarnation) -> u64 {
         let is_over = |member: &Member| member.last_final > Some(incarnation);
-        if self.members.get(&log).is_some_and(is_over) {
+        if self.members.get(&log).is_some_and(|member| is_over(member)) {
             return u64::MAX;
         }
         self.closed_below(set, log, incarnation)
