@@ -6,10 +6,11 @@
 use allocation_counter::measure;
 use consilience::crdts::{CouplingSchema, Hlc, Timestamp, Units};
 use consilience::sync::{
-    Closure, Incarnation, Keypair, Log, LogKind, LogOpening, MeshId, NewEntry, RangeForm, Signer, Topic,
+    Closure, Incarnation, Keypair, Log, LogKind, LogOpening, NewEntry, RangeForm, Signer, Topic,
 };
 use consilience::{Config, Opened, Replica, Transaction, Writer};
 use consilience_test_support::hand::{bundle, map_id, op_carry, payload};
+use consilience_test_support::replicas::{mesh, secret};
 
 const TOPIC: &str = "team";
 /// The bytes that a replica may keep beside those of what is live: spare room of tables, and of the journal.
@@ -22,7 +23,7 @@ fn at(ms: u64) -> Timestamp {
 fn config(number: u64) -> Config {
     let mut entropy = [7; 32];
     entropy[..8].copy_from_slice(&number.to_le_bytes());
-    Config::new(MeshId::from_bytes([9; 32]), entropy)
+    Config::new(secret(), entropy)
 }
 
 fn keys(number: u64) -> Keypair {
@@ -282,7 +283,7 @@ impl Liar {
             agent: keys(1).agent(),
             incarnation: Incarnation::from_u64(incarnation),
         };
-        Self { log: Log::new(opening, &MeshId::from_bytes([9; 32])).unwrap(), ms: incarnation }
+        Self { log: Log::new(opening, &mesh()).unwrap(), ms: incarnation }
     }
 
     fn append(&mut self, base: u64, closures: &[Closure], payload: &[u8]) {
@@ -295,7 +296,7 @@ impl Liar {
     /// The entries from a number on, as a bundle.
     fn bundle(&mut self, from: u64) -> Vec<u8> {
         let _ = self.log.sign_head(&keys(1), at(self.ms));
-        let mesh = MeshId::from_bytes([9; 32]);
+        let mesh = mesh();
         let form = if from == 0 { RangeForm::Follow } else { RangeForm::Alone };
         let (range, _) = self.log.range(from, self.log.size(), form, usize::MAX).unwrap();
         let opening = self.log.opening().encode(&mesh);

@@ -141,7 +141,7 @@ impl LogSet {
         let logs = self.successions.get(&family(opening)).into_iter().flat_map(|succession| &succession.logs);
         let later = logs.filter(|(incarnation, _)| *incarnation > opening.incarnation);
         let closing = later.filter_map(|(_, log)| self.slots.get(log)).filter(|slot| slot.answers());
-        closing.map(|slot| slot.succession.statements.closed_below(opening.incarnation)).max().unwrap_or(0)
+        closing.map(|slot| slot.succession.statements().closed_below(opening.incarnation)).max().unwrap_or(0)
     }
 
     /// Decides whether a log counts that has changed, and the logs on which that has a bearing.
