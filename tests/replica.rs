@@ -21,6 +21,8 @@ mod events;
 mod forks;
 #[path = "replica/histories.rs"]
 mod histories;
+#[path = "replica/limits.rs"]
+mod limits;
 #[path = "replica/named.rs"]
 mod named;
 #[path = "replica/notices.rs"]

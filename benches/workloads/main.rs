@@ -2,7 +2,7 @@
 //!
 //! `commit`, `fold`, `catchup` and `open` are for callgrind (`benches/instructions WORKLOAD [N]`): it counts the part inside
 //! of [`counted_part`] and nothing else, so what prepares the work is left out. `copies` counts allocated bytes, `relay`
-//! stored ones, and `scope_root` microseconds.
+//! stored ones, `scope_root` microseconds, and `heap` and `restarts` what a replica keeps allocated.
 //!
 //! Everything goes through the public face, so that older and newer code do the same work; all that knows a relay's face
 //! is in `relay`. The invariant: a workload does the same for the same arguments, whatever the machine, and fails if its
@@ -16,6 +16,7 @@
     reason = "a benchmark: inputs made here"
 )]
 
+mod heap;
 mod peer;
 mod relay;
 mod scope;
@@ -205,6 +206,8 @@ fn main() {
             ("copies", copies(8)),
             ("relay", relay::relay(200)),
             ("scope_root", scope::scope_root(200)),
+            ("heap", heap::heap(None, 20)),
+            ("restarts", heap::restarts(100)),
         ] {
             print(name, figures);
         }
@@ -218,6 +221,8 @@ fn main() {
         "copies" => copies(number(120)),
         "relay" => relay::relay(number(100_000)),
         "scope_root" => scope::scope_root(number(60_000)),
+        "heap" => heap::heap(words.get(1).map(String::as_str), 1),
+        "restarts" => heap::restarts(number(1_000)),
         other => panic!("no such workload: {other}"),
     };
     print(name, figures);

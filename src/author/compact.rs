@@ -1,5 +1,6 @@
 //! Compaction: once a log's entries weigh more than twice their live content, each append lists some of the oldest
-//! again and raises the base, so that stored bytes follow live bytes and no entry is large.
+//! again and raises the base, so that stored bytes follow live bytes and no entry is large. An append after which nothing
+//! of the log is live gives up all before it, however little that is: its writer may never come again.
 //!
 //! Not here: appending. A [`Compaction`] says which entries to make.
 //!
@@ -12,9 +13,10 @@ use alloc::vec::Vec;
 use consilience_crdts::{Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet, Topic};
 
-use crate::fold::{ENTRY_COST, Fold, LocalDot, Member, Table, TopicState, tag_of};
+use crate::fold::{ENTRY_COST, Fold, LocalDot, Member, Table, TopicState, listing_cost, tag_of};
 use crate::payload::{
-    CollectionId, Draft, LOGS_MAX, Op, PayloadError, Ref, Relisted, Statement, Transaction, counter, seq_of,
+    CollectionId, Draft, EntryTooLarge, LOGS_MAX, Op, PayloadError, Ref, Relisted, Statement, Transaction,
+    counter, seq_of,
 };
 
 /// At least so many bytes are listed again at a time.
@@ -113,10 +115,12 @@ pub(crate) fn compact(
     let Some(held) = set.log(log) else { return compaction };
     let (mut base, size) = (held.base(), held.size());
     let budget = (2 * draft.bytes()).max(COMPACTION_BYTES_MIN);
+    let is_last = leaves_nothing(fold, (topic, log), draft);
     let (mut spent, mut freed) = (0, 0);
     while base < size && spent < budget {
         let Some((_, member)) = fold.topic(topic).and_then(|state| state.member(log)) else { break };
-        if !policy.is_due((member.stored + draft.bytes() as u64).saturating_sub(freed), member.live) {
+        let is_due = policy.is_due((member.stored + draft.bytes() as u64).saturating_sub(freed), member.live);
+        if !is_due && !is_last {
             break;
         }
         // Reading it takes a walk through its block.
@@ -126,6 +130,10 @@ pub(crate) fn compact(
         // Nobody here knows yet what such an entry says, so it is not given up.
         let Some(kept) = kept else { break };
         let bytes: usize = kept.iter().map(Kept::bytes).sum();
+        if bytes > 0 && !is_due {
+            // Removals that others still need stay where they are.
+            break;
+        }
         let names = kept.iter().filter_map(Kept::name);
         // Of most old entries nothing is kept, and a large draft has room for that.
         let fits = draft.bytes() + bytes <= CHUNK_BYTES && !draft.names_too_many_with(names);
@@ -148,6 +156,28 @@ pub(crate) fn compact(
     compaction
 }
 
+/// Whether nothing that a log lists is live after a draft, which removes keys and does nothing else.
+fn leaves_nothing(fold: &Fold, (topic, log): (&Topic, &LogId), draft: &Draft) -> bool {
+    let Some(state) = fold.topic(topic) else { return false };
+    let (Some((index, member)), Some(removals)) = (state.member(log), draft.removals()) else { return false };
+    let actor = member.actor();
+    let mut gone = 0;
+    for (id, key) in removals {
+        let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table) else {
+            continue;
+        };
+        if !member.shared {
+            let own = dots.live.siblings(key).filter(|entry| entry.dot.actor == actor);
+            gone += own.map(|entry| listing_cost(key.len(), entry.value.len())).sum::<u64>();
+        }
+        for place in dots.shared_of_key(index, key) {
+            let own = dots.listings(place).iter().filter(|listing| listing.lister == index);
+            gone += own.map(|own| listing_cost(key.len(), own.item.value().len())).sum::<u64>();
+        }
+    }
+    gone >= member.live
+}
+
 /// The content of an own entry that has to be kept; `None` if it is of a form that this library does not read yet.
 fn kept(
     (set, fold): (&LogSet, &Fold),
@@ -167,6 +197,21 @@ fn kept(
         Err(PayloadError::Malformed(_)) => {}
     }
     Some(reading.kept)
+}
+
+/// The entries that have to come before a draft so that it fits into one: those that end the dots of its keys, where these
+/// are more than go with it. One key of a set may have as many as there are agents.
+///
+/// # Errors
+///
+/// If it does not fit whatever comes before it. Then it is as it was, but for these dots.
+pub(crate) fn fit(draft: &mut Draft) -> Result<Vec<Draft>, EntryTooLarge> {
+    if draft.check_size().is_ok() {
+        return Ok(Vec::new());
+    }
+    let ends = draft.take_ends();
+    draft.check_size()?;
+    Ok(pack(ends.into_iter().map(|(id, ended)| Kept::End(id, ended)).collect()))
 }
 
 /// Packs the content to be said into as few entries as hold it, the closures into the last: whoever has that has the rest.
@@ -294,7 +339,7 @@ impl Reading<'_> {
             return;
         };
         let origin = self.state.at(place.origin);
-        let dot = consilience_crdts::Dot { actor: origin.actor, counter: place.counter };
+        let dot = consilience_crdts::Dot { actor: origin.actor(), counter: place.counter };
         let listing = dots.listings(place).iter().find(|listing| listing.lister == self.index);
         let at = match listing {
             Some(listing) => listing.at,

@@ -21,7 +21,7 @@ use consilience_sync::{
     AgentId, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, LogStore, OpenError, SALT_BYTES, Topic,
 };
 
-pub(crate) use compact::{CHUNK_BYTES, Compaction, CompactionPolicy, Kept, compact, pack, stated};
+pub(crate) use compact::{CHUNK_BYTES, Compaction, CompactionPolicy, Kept, compact, fit, pack, stated};
 pub(crate) use transaction::{coupled, end_seen};
 
 /// The logs that a local writer goes on with.

@@ -32,6 +32,11 @@ impl CouplingTable {
         Self { parts: BTreeMap::new(), sums: Coupling::new(schema) }
     }
 
+    /// Whether no retained entry states anything here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     pub(crate) const fn sums(&self) -> &Coupling {
         &self.sums
     }

@@ -6,13 +6,14 @@
 //!
 //! What does not live here: entries, which logs count, and for which dots they answer (that is `topic`).
 //!
-//! The invariant: a plain dot is in exactly one of `live` and `hidden`; a shared dot is in `live` or not there at all.
+//! The invariants: a plain dot is in exactly one of `live` and `hidden`; a shared dot is in `live` or not there at all.
+//! Everything here stands for a listing or a name in a retained entry, and goes with it.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use consilience_crdts::{ActorId, Dot, DotStore, Hlc};
+use consilience_crdts::{ActorId, Dot, DotStore, Hlc, LiveDot};
 
 use crate::payload::{Ref, seq_of};
 
@@ -32,10 +33,27 @@ pub(crate) struct LocalDot {
 /// The content of a listing of a dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listed {
-    pub(crate) key: Box<[u8]>,
-    pub(crate) value: Box<[u8]>,
-    pub(crate) stamp: Hlc,
+    /// The key, and the value after it.
+    bytes: Box<[u8]>,
+    key_len: u16,
     pub(crate) tag: Tag,
+    pub(crate) stamp: Hlc,
+}
+
+impl Listed {
+    pub(crate) fn new((key, value, stamp): (&[u8], &[u8], Hlc), tag: Tag) -> Self {
+        // Keys have at most 4,096 bytes.
+        let key_len = u16::try_from(key.len()).unwrap_or(u16::MAX);
+        Self { bytes: [key, value].concat().into(), key_len, tag, stamp }
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.key_len)).unwrap_or_default()
+    }
+
+    pub(crate) fn value(&self) -> &[u8] {
+        self.bytes.get(usize::from(self.key_len)..).unwrap_or_default()
+    }
 }
 
 /// One log's listing of a shared dot.
@@ -47,77 +65,107 @@ pub(crate) struct Listing {
     pub(crate) item: Listed,
 }
 
-/// The tags that a dot is named by, and by how many retained entries.
-type Names = Vec<(Tag, u32)>;
-
 #[derive(Clone, Debug)]
 pub(crate) struct Dots {
     pub(crate) live: DotStore,
-    pub(crate) hidden: DotStore,
+    /// There only while it holds something.
+    hidden: Option<Box<DotStore>>,
+    /// Keys the hashes of both.
+    seed: u64,
     /// Plain dots that are listed elsewhere than where they were minted: by which entry, and their tags.
     moved: BTreeMap<LocalDot, (u64, Tag)>,
     shared: BTreeMap<LocalDot, Vec<Listing>>,
     /// The shared dots that a log lists for a key.
-    by_key: BTreeMap<(LogIndex, Box<[u8]>), BTreeSet<LocalDot>>,
+    by_key: BTreeSet<(LogIndex, Box<[u8]>, LocalDot)>,
     /// The dots that removals name, with how many retained entries name them.
-    named: BTreeMap<([u8; 8], u64), Names>,
+    named: BTreeMap<([u8; 8], u64, Tag), u32>,
 }
 
 impl Dots {
+    pub(crate) const LEAST: LocalDot = LocalDot { origin: LogIndex::MIN, counter: 0 };
+    pub(crate) const GREATEST: LocalDot = LocalDot { origin: LogIndex::MAX, counter: u64::MAX };
+
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             live: DotStore::new(seed),
-            hidden: DotStore::new(seed),
+            hidden: None,
+            seed,
             moved: BTreeMap::new(),
             shared: BTreeMap::new(),
-            by_key: BTreeMap::new(),
+            by_key: BTreeSet::new(),
             named: BTreeMap::new(),
         }
     }
 
+    /// Whether no retained entry lists or names anything here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.live.is_empty()
+            && self.hidden.is_none()
+            && self.moved.is_empty()
+            && self.shared.is_empty()
+            && self.named.is_empty()
+    }
+
+    /// Gives back the memory of dots that are gone.
+    pub(crate) fn shrink(&mut self) {
+        self.live.shrink();
+        if let Some(hidden) = &mut self.hidden {
+            hidden.shrink();
+        }
+    }
+
     pub(crate) fn is_named(&self, alias: [u8; 8], counter: u64, tag: Tag) -> bool {
-        !self.named.is_empty()
-            && self
-                .named
-                .get(&(alias, counter))
-                .is_some_and(|tags| tags.iter().any(|(named, _)| *named == tag))
+        !self.named.is_empty() && self.named.contains_key(&(alias, counter, tag))
     }
 
     /// Whether anything names the dot, whatever the tag.
     pub(crate) fn has_names(&self, alias: [u8; 8], counter: u64) -> bool {
-        !self.named.is_empty() && self.named.contains_key(&(alias, counter))
+        let all = (alias, counter, [0; 4])..=(alias, counter, [u8::MAX; 4]);
+        !self.named.is_empty() && self.named.range(all).next().is_some()
     }
 
     /// Counts a removal; true if it is the first of its kind.
     pub(crate) fn name(&mut self, found: &Ref) -> bool {
-        let tags = self.named.entry((found.alias, found.counter)).or_default();
-        match tags.iter_mut().find(|(tag, _)| *tag == found.tag) {
-            Some((_, count)) => {
-                *count = count.saturating_add(1);
-                false
-            }
-            None => {
-                tags.reserve_exact(1);
-                tags.push((found.tag, 1));
-                true
-            }
-        }
+        let count = self.named.entry((found.alias, found.counter, found.tag)).or_default();
+        *count = count.saturating_add(1);
+        *count == 1
     }
 
     /// Takes a removal back; true if it was the last of its kind.
     pub(crate) fn unname(&mut self, found: &Ref) -> bool {
-        let key = (found.alias, found.counter);
-        let Some(tags) = self.named.get_mut(&key) else { return false };
-        let Some(at) = tags.iter().position(|(tag, _)| *tag == found.tag) else { return false };
-        if tags[at].1 > 1 {
-            tags[at].1 -= 1;
-            return false;
-        }
-        tags.swap_remove(at);
-        if tags.is_empty() {
+        let key = (found.alias, found.counter, found.tag);
+        let Some(count) = self.named.get_mut(&key) else { return false };
+        *count -= 1;
+        let is_last = *count == 0;
+        if is_last {
             self.named.remove(&key);
         }
-        true
+        is_last
+    }
+
+    fn hidden_mut(&mut self) -> &mut DotStore {
+        let seed = self.seed;
+        self.hidden.get_or_insert_with(|| Box::new(DotStore::new(seed)))
+    }
+
+    /// Takes a dot out of those that are hidden.
+    fn remove_hidden(&mut self, dot: &Dot) -> bool {
+        let Some(hidden) = &mut self.hidden else { return false };
+        let was_there = hidden.remove(dot);
+        if hidden.is_empty() {
+            self.hidden = None;
+        }
+        was_there
+    }
+
+    /// A plain dot that is hidden.
+    pub(crate) fn hidden_entry(&self, dot: &Dot) -> Option<LiveDot<'_>> {
+        self.hidden.as_ref()?.entry_of(dot)
+    }
+
+    /// A plain dot, hidden or not.
+    pub(crate) fn plain_entry(&self, dot: &Dot) -> Option<LiveDot<'_>> {
+        self.live.entry_of(dot).or_else(|| self.hidden_entry(dot))
     }
 
     /// The entry and the tag of a plain dot that is not listed where it was minted.
@@ -146,7 +194,7 @@ impl Dots {
             self.moved.insert(place, (at, tag));
         }
         let (key, value, stamp) = item;
-        let store = if hidden { &mut self.hidden } else { &mut self.live };
+        let store = if hidden { self.hidden_mut() } else { &mut self.live };
         store.insert(key, value, dot, stamp);
     }
 
@@ -173,12 +221,12 @@ impl Dots {
             ended(entry.value.len());
             unmove(&entry.dot);
         });
-        if is_new && !self.hidden.is_empty() {
-            let own = self.hidden.siblings(key).map(|entry| entry.dot);
+        if is_new && let Some(hidden) = &self.hidden {
+            let own = hidden.siblings(key).map(|entry| entry.dot);
             let own: Vec<Dot> = own.filter(|hidden| hidden.actor == dot.actor).collect();
+            own.iter().for_each(unmove);
             for dot in own {
-                unmove(&dot);
-                self.hidden.remove(&dot);
+                self.remove_hidden(&dot);
             }
         }
         is_new
@@ -189,53 +237,61 @@ impl Dots {
         if !self.moved.is_empty() {
             self.moved.remove(&place);
         }
-        self.live.remove(dot) || (!self.hidden.is_empty() && self.hidden.remove(dot))
+        self.live.remove(dot) || self.remove_hidden(dot)
     }
 
     /// Hides a plain dot, or shows it again.
     pub(crate) fn hide(&mut self, dot: &Dot, hide: bool) {
-        let (from, to) =
-            if hide { (&mut self.live, &mut self.hidden) } else { (&mut self.hidden, &mut self.live) };
-        if let Some(entry) = from.entry_of(dot) {
-            to.insert(entry.key, entry.value, *dot, entry.stamp);
-            from.remove(dot);
+        if hide {
+            let mut hidden = self.hidden.take().unwrap_or_else(|| Box::new(DotStore::new(self.seed)));
+            if let Some(entry) = self.live.entry_of(dot) {
+                hidden.insert(entry.key, entry.value, *dot, entry.stamp);
+                self.live.remove(dot);
+            }
+            self.hidden = Some(hidden).filter(|hidden| !hidden.is_empty());
+        } else if let Some(entry) = self.hidden.as_ref().and_then(|hidden| hidden.entry_of(dot)) {
+            self.live.insert(entry.key, entry.value, *dot, entry.stamp);
+            self.remove_hidden(dot);
         }
     }
 
     /// The plain dots of a key that are a log's own.
     pub(crate) fn own_dots(&self, key: &[u8], actor: &ActorId, out: &mut Vec<Dot>) {
         out.extend(self.live.siblings(key).map(|entry| entry.dot).filter(|dot| dot.actor == *actor));
-        if !self.hidden.is_empty() {
-            out.extend(self.hidden.siblings(key).map(|entry| entry.dot).filter(|dot| dot.actor == *actor));
+        if let Some(hidden) = &self.hidden {
+            out.extend(hidden.siblings(key).map(|entry| entry.dot).filter(|dot| dot.actor == *actor));
         }
     }
 
     /// Lists a shared dot.
     pub(crate) fn list_shared(&mut self, place: LocalDot, lister: LogIndex, at: u64, item: Listed) {
         self.unlist_shared(place, lister);
-        self.by_key.entry((lister, item.key.clone())).or_default().insert(place);
-        self.shared.entry(place).or_default().push(Listing { lister, at, item });
+        self.by_key.insert((lister, item.key().into(), place));
+        let listings = self.shared.entry(place).or_default();
+        let place = listings.partition_point(|listing| listing.lister < lister);
+        listings.reserve_exact(1);
+        listings.insert(place, Listing { lister, at, item });
     }
 
-    /// Ends a log's listing of a shared dot; true if there was one.
-    pub(crate) fn unlist_shared(&mut self, place: LocalDot, lister: LogIndex) -> bool {
-        let Some(listings) = self.shared.get_mut(&place) else { return false };
-        let Some(at) = listings.iter().position(|listing| listing.lister == lister) else { return false };
-        let listing = listings.swap_remove(at);
+    /// Ends a log's listing of a shared dot, and returns its content if there was one.
+    pub(crate) fn unlist_shared(&mut self, place: LocalDot, lister: LogIndex) -> Option<Listed> {
+        let listings = self.shared.get_mut(&place)?;
+        let at = listings.binary_search_by_key(&lister, |listing| listing.lister).ok()?;
+        let listing = listings.remove(at);
         if listings.is_empty() {
             self.shared.remove(&place);
         }
-        let key = (lister, listing.item.key);
-        if let Some(places) = self.by_key.get_mut(&key) {
-            places.remove(&place);
-            if places.is_empty() {
-                self.by_key.remove(&key);
-            }
-        }
-        true
+        self.by_key.remove(&(lister, listing.item.key().into(), place));
+        Some(listing.item)
     }
 
-    /// All listings of a shared dot.
+    /// Whether shared dots of a log are listed here.
+    pub(crate) fn has_shared_of(&self, origin: LogIndex) -> bool {
+        let of = |counter| LocalDot { origin, counter };
+        self.shared.range(of(0)..=of(u64::MAX)).next().is_some()
+    }
+
+    /// All listings of a shared dot, in the order of the logs that list it.
     pub(crate) fn listings(&self, place: LocalDot) -> &[Listing] {
         self.shared.get(&place).map_or(&[], Vec::as_slice)
     }
@@ -254,28 +310,27 @@ impl Dots {
         if self.by_key.is_empty() {
             return Vec::new();
         }
-        let places = self.by_key.get(&(lister, key.into()));
-        places.into_iter().flatten().copied().collect()
+        let all = (lister, key.into(), Self::LEAST)..=(lister, key.into(), Self::GREATEST);
+        self.by_key.range(all).map(|(.., place)| *place).collect()
     }
 
     /// All shared dots that a log lists.
     pub(crate) fn shared_of(&self, lister: LogIndex) -> impl Iterator<Item = LocalDot> + '_ {
-        let listed =
-            self.by_key.range((lister, Box::default())..).take_while(move |((log, _), _)| *log == lister);
-        listed.flat_map(|(_, places)| places.iter().copied())
+        let listed = self.by_key.range((lister, Box::default(), Self::LEAST)..);
+        listed.take_while(move |(log, ..)| *log == lister).map(|(.., place)| *place)
     }
 
     /// Puts a shared dot into `live`, or takes it out.
     pub(crate) fn show_shared(&mut self, dot: Dot, item: Option<&Listed>) {
         match (self.live.entry_of(&dot), item) {
             (Some(entry), Some(item))
-                if *entry.key == *item.key && *entry.value == *item.value && entry.stamp == item.stamp => {}
+                if entry.key == item.key() && entry.value == item.value() && entry.stamp == item.stamp => {}
             (was, item) => {
                 if was.is_some() {
                     self.live.remove(&dot);
                 }
                 if let Some(item) = item {
-                    self.live.insert(&item.key, &item.value, dot, item.stamp);
+                    self.live.insert(item.key(), item.value(), dot, item.stamp);
                 }
             }
         }

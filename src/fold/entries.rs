@@ -11,9 +11,9 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use consilience_crdts::{Dot, Hlc};
-use consilience_sync::{Entry, Incarnation, LogId, LogSet};
+use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet};
 
-use super::collection::Table;
+use super::collection::{Collection, Table};
 use super::dots::{Dots, Listed, LocalDot, LogIndex, Tag};
 use super::topic::{TopicState, listing_cost};
 use crate::payload::{CollectionId, Op, Ref, Refs, Statement, Transaction, counter, seq_of};
@@ -33,20 +33,43 @@ impl TopicState {
         let mut at = At { set, log, entry, collection: 0, tag: None };
         for item in said.items() {
             match item {
-                Statement::Collection(id) => at.collection = self.collection_at(id),
+                Statement::Collection(id) => {
+                    self.leave_collection(at.collection);
+                    at.collection = self.collection_at(id);
+                }
                 Statement::Op(index, op) => self.apply_op(&mut at, index, op),
             }
         }
+        self.leave_collection(at.collection);
     }
 
     /// Takes back the transaction of an entry.
     pub(super) fn revert(&mut self, set: &LogSet, log: LogIndex, entry: &Entry<'_>, said: &Transaction<'_>) {
         let mut at = At { set, log, entry, collection: 0, tag: None };
+        let mut is_there = false;
         for item in said.items() {
             match item {
-                Statement::Collection(id) => at.collection = self.collection_at(id),
+                Statement::Collection(id) => {
+                    self.leave_collection(at.collection);
+                    let found = self.find_collection(id);
+                    is_there = found.is_some();
+                    at.collection = found.unwrap_or_default();
+                }
+                // Of a collection that is gone, nothing is left to be taken back.
+                Statement::Op(..) if !is_there => {}
                 Statement::Op(index, op) => self.revert_op(&at, index, op),
             }
+        }
+        self.leave_collection(at.collection);
+    }
+
+    /// Gives up the memory of content that went from a collection, and notes whether anything is left of it.
+    fn leave_collection(&mut self, collection: usize) {
+        let Some(collection) = self.collections.get_mut(collection) else { return };
+        if collection.table.is_empty() {
+            self.loose.collections.push(collection.id.clone());
+        } else {
+            collection.table.shrink();
         }
     }
 
@@ -67,10 +90,14 @@ impl TopicState {
             }
             Op::End { ends } => self.name_all(at, ends),
             Op::Relist { incarnation, counter, tag, stamp, key, value } => {
-                if let Some(place) = self.relisted_dot(at, incarnation, counter)
-                    && stamp <= at.entry.hlc
+                if stamp <= at.entry.hlc
+                    && let Some(origin) = self.relisted_of(at, incarnation, counter)
                 {
-                    self.list(at, place, (key, value, stamp), Some(tag));
+                    let origin = match origin {
+                        None => at.log,
+                        Some((agent, incarnation)) => self.index(at.set, &agent, incarnation),
+                    };
+                    self.list(at, LocalDot { origin, counter }, (key, value, stamp), Some(tag));
                 }
             }
             Op::Couple { key, weakens, instant } => {
@@ -99,10 +126,13 @@ impl TopicState {
             }
             Op::Remove { ends, .. } | Op::End { ends } => self.unname_all(at, ends),
             Op::Relist { incarnation, counter, stamp, .. } => {
-                if let Some(place) = self.relisted_dot(at, incarnation, counter)
-                    && stamp <= at.entry.hlc
+                if stamp <= at.entry.hlc
+                    && let Some(origin) = self.relisted_of(at, incarnation, counter)
                 {
-                    self.unlist_at(at, place);
+                    let known = |(agent, incarnation)| self.incarnation_of(&agent, incarnation);
+                    if let Some(origin) = origin.map_or(Some(at.log), known) {
+                        self.unlist_at(at, LocalDot { origin, counter });
+                    }
                 }
             }
             Op::Couple { key, weakens, .. } => {
@@ -119,40 +149,36 @@ impl TopicState {
         }
     }
 
-    /// The place of the dot that an entry relists, if it may: an earlier one of its own log, or one of a lower
-    /// incarnation.
-    fn relisted_dot(
-        &mut self,
+    /// Whose dot an entry relists, if it may: an earlier one of its own log (`Some(None)`), or one of a lower incarnation.
+    fn relisted_of(
+        &self,
         at: &At<'_>,
         incarnation: Option<Incarnation>,
         counter: u64,
-    ) -> Option<LocalDot> {
+    ) -> Option<Option<(AgentId, Incarnation)>> {
         let Some(incarnation) = incarnation else {
-            return (seq_of(counter) < at.entry.seq).then_some(LocalDot { origin: at.log, counter });
+            return (seq_of(counter) < at.entry.seq).then_some(None);
         };
-        let agent = self.at(at.log).agent;
-        if incarnation >= self.at(at.log).incarnation {
-            return None;
-        }
-        Some(LocalDot { origin: self.index(at.set, &agent, incarnation), counter })
+        let member = self.at(at.log);
+        (incarnation < member.incarnation).then_some(Some((member.agent, incarnation)))
     }
 
     fn dots(&self, collection: usize) -> Option<&Dots> {
-        match &self.collections[collection].table {
+        match &self.collections.get(collection)?.table {
             Table::Dots(dots) => Some(dots),
             Table::CouplingTable(_) => None,
         }
     }
 
     fn dots_mut(&mut self, collection: usize) -> Option<&mut Dots> {
-        match &mut self.collections[collection].table {
+        match &mut self.collections.get_mut(collection)?.table {
             Table::Dots(dots) => Some(dots),
             Table::CouplingTable(_) => None,
         }
     }
 
     fn dot(&self, place: LocalDot) -> Dot {
-        Dot { actor: self.at(place.origin).actor, counter: place.counter }
+        Dot { actor: self.at(place.origin).actor(), counter: place.counter }
     }
 
     /// The tag of the entry whose operations are taken in.
@@ -170,14 +196,14 @@ impl TopicState {
         }
         let (key, value, _) = item;
         self.touch(at.collection, key);
-        let member = &mut self.members[at.log as usize];
-        let Table::Dots(dots) = &mut self.collections[at.collection].table else { return false };
-        let dot = Dot { actor: member.actor, counter: place.counter };
+        let member = self.at(at.log);
+        let name = (member.id.alias(), Dot { actor: member.actor(), counter: place.counter });
+        let Some(dots) = self.dots_mut(at.collection) else { return false };
         let mut gone = 0;
-        let name = (member.id.alias(), dot);
         if !dots.set_plain(place, name, item, |value| gone += listing_cost(key.len(), value)) {
             return false;
         }
+        let member = self.at_mut(at.log);
         member.live = member.live.saturating_sub(gone) + listing_cost(key.len(), value.len());
         true
     }
@@ -213,12 +239,9 @@ impl TopicState {
         }
         self.share(at.set, place.origin);
         let Some(tag) = relisted.or_else(|| self.entry_tag(at)) else { return };
-        let item = Listed { key: key.into(), value: value.into(), stamp, tag };
+        let item = Listed::new((key, value, stamp), tag);
         self.unlist_shared(at.collection, place, at.log);
-        let (log, seq) = (at.log, at.entry.seq);
-        let Some(dots) = self.dots_mut(at.collection) else { return };
-        dots.list_shared(place, log, seq, item);
-        self.at_mut(log).live += listing_cost(key.len(), value.len());
+        self.list_shared(at.collection, place, (at.log, at.entry.seq), item);
         self.refresh(at.collection, place);
     }
 
@@ -236,17 +259,35 @@ impl TopicState {
         }
     }
 
-    fn unlist_shared(&mut self, collection: usize, place: LocalDot, lister: LogIndex) {
-        let Some(dots) = self.dots_mut(collection) else { return };
-        let listing = dots.listings(place).iter().find(|listing| listing.lister == lister);
-        let Some(cost) =
-            listing.map(|listing| listing_cost(listing.item.key.len(), listing.item.value.len()))
-        else {
+    fn list_shared(
+        &mut self,
+        collection: usize,
+        place: LocalDot,
+        (lister, at): (LogIndex, u64),
+        item: Listed,
+    ) {
+        let Some(Collection { id, table: Table::Dots(dots) }) = self.collections.get_mut(collection) else {
             return;
         };
-        dots.unlist_shared(place, lister);
+        let cost = listing_cost(item.key().len(), item.value().len());
+        if !dots.has_shared_of(place.origin) {
+            self.shared_in.insert((place.origin, id.clone()));
+        }
+        dots.list_shared(place, lister, at, item);
+        self.at_mut(lister).live += cost;
+    }
+
+    fn unlist_shared(&mut self, collection: usize, place: LocalDot, lister: LogIndex) {
+        let Some(Collection { id, table: Table::Dots(dots) }) = self.collections.get_mut(collection) else {
+            return;
+        };
+        let Some(item) = dots.unlist_shared(place, lister) else { return };
+        if !dots.has_shared_of(place.origin) {
+            self.shared_in.remove(&(place.origin, id.clone()));
+            self.loose.logs.push(place.origin);
+        }
         let member = self.at_mut(lister);
-        member.live = member.live.saturating_sub(cost);
+        member.live = member.live.saturating_sub(listing_cost(item.key().len(), item.value().len()));
     }
 
     /// A set or a removal ends the dots that its log lists for the key.
@@ -255,7 +296,7 @@ impl TopicState {
         let mut own = Vec::new();
         let Some(dots) = self.dots(at.collection) else { return };
         if !member.shared {
-            dots.own_dots(key, &member.actor, &mut own);
+            dots.own_dots(key, &member.actor(), &mut own);
         }
         let shared = dots.shared_of_key(at.log, key);
         for dot in own {
@@ -286,6 +327,7 @@ impl TopicState {
     fn name_all(&mut self, at: &At<'_>, ends: Refs<'_>) {
         for found in ends {
             if self.dots_mut(at.collection).is_some_and(|dots| dots.name(&found)) {
+                self.count_name(found.alias, true);
                 self.renamed(at.set, at.collection, &found, true);
             }
         }
@@ -294,6 +336,7 @@ impl TopicState {
     fn unname_all(&mut self, at: &At<'_>, ends: Refs<'_>) {
         for found in ends {
             if self.dots_mut(at.collection).is_some_and(|dots| dots.unname(&found)) {
+                self.count_name(found.alias, false);
                 self.renamed(at.set, at.collection, &found, false);
             }
         }
@@ -301,11 +344,10 @@ impl TopicState {
 
     /// A removal began to count, or ceased to.
     fn renamed(&mut self, set: &LogSet, collection: usize, found: &Ref, hide: bool) {
-        let mut next = 0;
-        while let Some((_, origin)) =
-            self.by_alias.range((found.alias, next)..=(found.alias, LogIndex::MAX)).next().copied()
-        {
-            next = origin + 1;
+        // Mostly there is one, or none.
+        for nth in 0.. {
+            let origin = self.aliased(found.alias).nth(nth);
+            let Some(origin) = origin else { return };
             let place = LocalDot { origin, counter: found.counter };
             if self.at(origin).shared {
                 self.refresh(collection, place);
@@ -313,8 +355,8 @@ impl TopicState {
             }
             let dot = self.dot(place);
             let Some(dots) = self.dots(collection) else { return };
-            let store = if hide { &dots.live } else { &dots.hidden };
-            let Some(entry) = store.entry_of(&dot) else { continue };
+            let entry = if hide { dots.live.entry_of(&dot) } else { dots.hidden_entry(&dot) };
+            let Some(entry) = entry else { continue };
             let cost = listing_cost(entry.key.len(), entry.value.len());
             if self.tag(set, collection, place) != Some(found.tag) {
                 continue;
@@ -350,10 +392,13 @@ impl TopicState {
 
     /// Whether a removal still has something to hide: some log that counts lists that dot with that tag.
     pub(crate) fn is_needed(&self, set: &LogSet, collection: &[u8], found: &Ref) -> bool {
-        let table = self.by_name.get(&CollectionId::from_bytes(collection)).copied();
-        let mut logs = self.by_alias.range((found.alias, 0)..=(found.alias, LogIndex::MAX)).peekable();
-        // Of a log that is not known here nothing can be said.
-        logs.peek().is_none() || logs.any(|(_, origin)| self.is_listed(set, table, *origin, found))
+        let table = self.by_name.get(collection).copied();
+        let mut logs = self.aliased(found.alias).peekable();
+        if logs.peek().is_none() {
+            // Nobody lists it. If nobody is known to answer for it, nothing can be said of it.
+            return !self.is_closed(set, found.alias, seq_of(found.counter));
+        }
+        logs.any(|origin| self.is_listed(set, table, origin, found))
     }
 
     fn is_listed(&self, set: &LogSet, table: Option<usize>, origin: LogIndex, found: &Ref) -> bool {
@@ -369,8 +414,7 @@ impl TopicState {
             return dots.listings(place).iter().any(|listing| listing.item.tag == found.tag);
         }
         let dot = self.dot(place);
-        (dots.hidden.contains(&dot) || dots.live.contains(&dot))
-            && self.tag(set, at, place) == Some(found.tag)
+        dots.plain_entry(&dot).is_some() && self.tag(set, at, place) == Some(found.tag)
     }
 
     /// Makes a log's dots shared: others list them too, or answer for them.
@@ -383,10 +427,18 @@ impl TopicState {
         if self.at(log).counts {
             for entry in set.acknowledged_entries(&id, from, to) {
                 let Ok(said) = Transaction::of(&entry) else { continue };
-                let mut collection = 0;
+                let mut collection = None;
                 for item in said.items() {
+                    let Some(collection) = (match item {
+                        Statement::Collection(bytes) => {
+                            collection = self.find_collection(bytes);
+                            continue;
+                        }
+                        Statement::Op(..) => collection,
+                    }) else {
+                        continue;
+                    };
                     match item {
-                        Statement::Collection(bytes) => collection = self.collection_at(bytes),
                         Statement::Op(index, Op::Set { .. }) => {
                             let counter = counter(entry.seq, index);
                             found.insert((collection, LocalDot { origin: log, counter }));
@@ -394,7 +446,7 @@ impl TopicState {
                         Statement::Op(_, Op::Relist { incarnation: None, counter, .. }) => {
                             found.insert((collection, LocalDot { origin: log, counter }));
                         }
-                        Statement::Op(..) => {}
+                        Statement::Collection(_) | Statement::Op(..) => {}
                     }
                 }
             }
@@ -403,33 +455,32 @@ impl TopicState {
         for (collection, place) in found {
             let dot = self.dot(place);
             let Some(dots) = self.dots(collection) else { continue };
-            let Some(entry) = dots.live.entry_of(&dot).or_else(|| dots.hidden.entry_of(&dot)) else {
-                continue;
-            };
-            let (key, value, stamp) = (entry.key.into(), entry.value.into(), entry.stamp);
+            let Some(entry) = dots.plain_entry(&dot) else { continue };
             let at = dots.listed_at(place);
             let Some(tag) = self.tag(set, collection, place) else { continue };
-            listed.push((collection, place, at, Listed { key, value, stamp, tag }));
+            listed.push((collection, place, at, Listed::new((entry.key, entry.value, entry.stamp), tag)));
         }
         for (collection, place, at, item) in listed {
             let dot = self.dot(place);
             self.unlist_plain(collection, place, &dot);
-            let cost = listing_cost(item.key.len(), item.value.len());
-            if let Some(dots) = self.dots_mut(collection) {
-                dots.list_shared(place, log, at, item);
-            }
-            self.at_mut(log).live += cost;
+            self.list_shared(collection, place, (log, at), item);
         }
         self.at_mut(log).shared = true;
         self.refresh_range(log, 0..u64::MAX);
     }
 
     pub(super) fn refresh_range(&mut self, origin: LogIndex, counters: Range<u64>) {
-        for collection in 0..self.collections.len() {
+        if counters.is_empty() {
+            return;
+        }
+        for collection in self.collections_of(origin).collect::<Vec<_>>() {
             let Some(dots) = self.dots(collection) else { continue };
-            for place in dots.shared_in(origin, counters.clone()) {
+            let places = dots.shared_in(origin, counters.clone());
+            self.looked_at += places.len() as u64;
+            for place in places {
                 self.refresh(collection, place);
             }
+            self.leave_collection(collection);
         }
     }
 
@@ -440,16 +491,23 @@ impl TopicState {
         let origin = self.at(place.origin);
         let seq = seq_of(place.counter);
         let own = (origin.counts && seq < origin.to).then_some(place.origin);
-        let others = origin.claims.iter().filter(|(_, below)| seq < **below).map(|(log, _)| *log);
-        let listings = dots.listings(place);
-        let mut said = None;
-        let mut agreed = true;
-        for log in own.into_iter().chain(others) {
-            let item = listings.iter().find(|listing| listing.lister == log).map(|listing| &listing.item);
-            match (said, item) {
-                (_, None) => agreed = false,
-                (None, item) => said = item,
-                (Some(other), Some(item)) => agreed &= other == item,
+        let others = origin.claims.iter().filter(|(_, below)| seq < *below).map(|(log, _)| *log);
+        // Both in the order of the logs.
+        let mut listings = dots.listings(place).iter();
+        let (mut said, mut agreed) = (None, true);
+        if let Some(own) = own {
+            said = dots.listings(place).iter().find(|listing| listing.lister == own).map(|own| &own.item);
+            agreed = said.is_some();
+        }
+        for log in others {
+            let item = listings.find(|listing| listing.lister >= log).filter(|found| found.lister == log);
+            match (said, item.map(|listing| &listing.item)) {
+                (None, Some(item)) if agreed => said = Some(item),
+                (Some(other), Some(item)) if other == item => {}
+                _ => {
+                    agreed = false;
+                    break;
+                }
             }
         }
         let alias = origin.id.alias();
@@ -460,7 +518,7 @@ impl TopicState {
         if was.is_none() && live.is_none() {
             return;
         }
-        for key in was.iter().map(Vec::as_slice).chain(live.iter().map(|item| &*item.key)) {
+        for key in was.iter().map(Vec::as_slice).chain(live.iter().map(Listed::key)) {
             self.touch(collection, key);
         }
         if let Some(dots) = self.dots_mut(collection) {
@@ -470,19 +528,23 @@ impl TopicState {
 
     /// Notes that reads under the key of a plain dot are about to change.
     fn touch_dot(&mut self, collection: usize, dot: &Dot) {
-        if let Some(watch) = &mut self.watch {
-            let at = &self.collections[collection];
-            let Table::Dots(dots) = &at.table else { return };
-            if let Some(entry) = dots.live.entry_of(dot).or_else(|| dots.hidden.entry_of(dot)) {
-                watch.touch(collection, entry.key, at);
-            }
+        if self.watch.is_none() {
+            return;
+        }
+        let key =
+            self.dots(collection).and_then(|dots| dots.plain_entry(dot)).map(|entry| entry.key.to_vec());
+        if let Some(key) = key {
+            self.touch(collection, &key);
         }
     }
 
     /// Notes that reads under a key are about to change.
     fn touch(&mut self, collection: usize, key: &[u8]) {
-        if let Some(watch) = &mut self.watch {
-            watch.touch(collection, key, &self.collections[collection]);
+        if let Some(mut watch) = self.watch.take() {
+            if let Some(at) = self.collections.get(collection) {
+                watch.touch(&at.id, key, || self.winner(at, key));
+            }
+            self.watch = Some(watch);
         }
     }
 }

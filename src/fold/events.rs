@@ -4,7 +4,6 @@
 //! index has exactly the events that are applicable.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
-use alloc::vec::Vec;
 use core::ops::Bound;
 
 use consilience_crdts::Hlc;
@@ -19,16 +18,24 @@ pub struct EventRef {
     pub seq: u64,
 }
 
+/// The applicable events of one log.
+#[derive(Clone, Debug)]
+struct EventLog {
+    id: LogId,
+    /// The number of the first event, and the stamps from there on.
+    first: u64,
+    stamps: VecDeque<Hlc>,
+}
+
 /// The applicable events of a topic.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventIndex {
-    logs: Vec<LogId>,
+    /// Those that have events. A tree: a place in a vector could not be given back.
+    logs: BTreeMap<u32, EventLog>,
     places: BTreeMap<LogId, u32>,
-    /// By log: the number of the first event, and the stamps from there on.
-    stamps: Vec<(u64, VecDeque<Hlc>)>,
     by_stamp: BTreeSet<(Hlc, u32, u64)>,
-    /// How much of other logs was cited, by the first bytes of their ids.
-    cited: BTreeMap<[u8; 8], u64>,
+    /// By the first bytes of a log's id how much of it was cited, and by how many events.
+    cited: BTreeMap<([u8; 8], u64), u32>,
 }
 
 impl EventIndex {
@@ -36,20 +43,20 @@ impl EventIndex {
         self.by_stamp.len()
     }
 
+    /// Whether no log has events.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.logs.is_empty()
+    }
+
     pub(crate) fn take(&mut self, set: &LogSet, change: &Change) {
         match change {
             Change::Applicable { log, from, to } => self.extend(set, log, *from, *to),
             Change::Dropped { log, below } => {
-                let Some(place) = self.places.get(log).copied() else { return };
-                let (first, stamps) = &mut self.stamps[place as usize];
-                while *first < *below {
-                    let Some(stamp) = stamps.pop_front() else { break };
-                    self.by_stamp.remove(&(stamp, place, *first));
-                    *first += 1;
-                }
+                let (first, end) = self.bounds(log);
+                self.forget(set, log, first, end.min(*below));
             }
-            Change::Cut { log, valid_below } => self.cut(log, *valid_below),
-            Change::Replaced { log, .. } | Change::Invalidated { log } => self.cut(log, 0),
+            Change::Cut { log, valid_below } => self.cut(set, log, *valid_below),
+            Change::Replaced { log, .. } | Change::Invalidated { log } => self.cut(set, log, 0),
             _ => {}
         }
     }
@@ -57,47 +64,78 @@ impl EventIndex {
     fn extend(&mut self, set: &LogSet, log: &LogId, from: u64, to: u64) {
         let place = match self.places.get(log) {
             Some(place) => *place,
-            None => {
-                let Ok(place) = u32::try_from(self.logs.len()) else {
-                    unreachable!("fewer than 2^32 logs fit in memory")
-                };
-                self.logs.push(*log);
-                self.stamps.push((from, VecDeque::new()));
-                self.places.insert(*log, place);
-                place
-            }
+            None => self.add(*log, from),
         };
-        let (first, stamps) = &mut self.stamps[place as usize];
-        if stamps.is_empty() {
-            *first = from;
-        }
+        let Some(events) = self.logs.get_mut(&place) else { return };
         for entry in set.log(log).into_iter().flat_map(|log| log.entries(from, to)) {
-            stamps.push_back(entry.hlc);
+            events.stamps.push_back(entry.hlc);
             if entry.is_opaque() {
                 // It has its place among the others of its log, and says nothing.
                 continue;
             }
             self.by_stamp.insert((entry.hlc, place, entry.seq));
             for citation in entry.citations() {
-                let size = self.cited.entry(citation.log).or_default();
-                *size = citation.size.max(*size);
+                let count = self.cited.entry((citation.log, citation.size)).or_default();
+                *count = count.saturating_add(1);
             }
         }
     }
 
-    fn cut(&mut self, log: &LogId, below: u64) {
+    fn add(&mut self, id: LogId, first: u64) -> u32 {
+        let last = self.logs.last_key_value().map(|(last, _)| *last);
+        let place = match last.map_or(Some(0), |last| last.checked_add(1)) {
+            Some(next) => next,
+            None => (0..).find(|place| !self.logs.contains_key(place)).unwrap_or(0),
+        };
+        self.logs.insert(place, EventLog { id, first, stamps: VecDeque::new() });
+        self.places.insert(id, place);
+        place
+    }
+
+    fn cut(&mut self, set: &LogSet, log: &LogId, below: u64) {
+        let (first, end) = self.bounds(log);
+        self.forget(set, log, first.max(below), end);
+    }
+
+    /// Takes the events `[from, to)` of a log out, which are its first or its last; and the log with its last.
+    fn forget(&mut self, set: &LogSet, log: &LogId, from: u64, to: u64) {
         let Some(place) = self.places.get(log).copied() else { return };
-        let (first, stamps) = &mut self.stamps[place as usize];
-        while *first + (stamps.len() as u64) > below {
-            let Some(stamp) = stamps.pop_back() else { break };
-            self.by_stamp.remove(&(stamp, place, *first + stamps.len() as u64));
+        for entry in set.acknowledged_entries(log, from, to).filter(|entry| !entry.is_opaque()) {
+            for citation in entry.citations() {
+                let name = (citation.log, citation.size);
+                let Some(count) = self.cited.get_mut(&name) else { continue };
+                *count -= 1;
+                if *count == 0 {
+                    self.cited.remove(&name);
+                }
+            }
+        }
+        let Some(events) = self.logs.get_mut(&place) else { return };
+        let end = events.first + events.stamps.len() as u64;
+        let gone = to.saturating_sub(from).min(end.saturating_sub(events.first));
+        let are_first = from == events.first && to < end;
+        for _ in 0..gone {
+            let (stamp, seq) = if are_first {
+                events.first += 1;
+                (events.stamps.pop_front(), events.first - 1)
+            } else {
+                (events.stamps.pop_back(), events.first + events.stamps.len() as u64)
+            };
+            let Some(stamp) = stamp else { break };
+            self.by_stamp.remove(&(stamp, place, seq));
+        }
+        if events.stamps.is_empty() {
+            self.logs.remove(&place);
+            self.places.remove(log);
+        } else if events.stamps.capacity() > 4 * events.stamps.len() + 16 {
+            events.stamps.shrink_to(2 * events.stamps.len());
         }
     }
 
     /// Which events of a log there are: `[first, end)`.
     pub(crate) fn bounds(&self, log: &LogId) -> (u64, u64) {
-        let stamps = self.places.get(log).map(|place| &self.stamps[*place as usize]);
-        stamps.map_or((0, 0), |(first, stamps)| (*first, first + stamps.len() as u64))
+        let events = self.places.get(log).and_then(|place| self.logs.get(place));
+        events.map_or((0, 0), |events| (events.first, events.first + events.stamps.len() as u64))
     }
 
     /// The events whose stamps lie within bounds, in their order: stamp, log, number. Logs of one stamp are in no order.
@@ -117,23 +155,20 @@ impl EventIndex {
             Bound::Unbounded => Bound::Unbounded,
         };
         let found = self.by_stamp.range((start, end));
-        found.map(|(stamp, place, seq)| (*stamp, &self.logs[*place as usize], *seq))
+        found.filter_map(|(stamp, place, seq)| Some((*stamp, &self.logs.get(place)?.id, *seq)))
     }
 
     /// How much of other logs was cited, by the first bytes of their ids.
-    pub(crate) const fn cited(&self) -> &BTreeMap<[u8; 8], u64> {
-        &self.cited
+    pub(crate) fn cited(&self) -> BTreeMap<[u8; 8], u64> {
+        // Ascending, so the greatest of each stays.
+        self.cited.keys().copied().collect()
     }
 
     /// BLAKE3 over the logs that have events, by id: where they begin and end, and the root. Looks at every log.
     pub(crate) fn digest(&self, set: &LogSet) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key("consilience events digest v1");
-        for (log, place) in &self.places {
-            let (first, stamps) = &self.stamps[*place as usize];
-            let end = first + stamps.len() as u64;
-            if stamps.is_empty() {
-                continue;
-            }
+        for log in self.places.keys() {
+            let (first, end) = self.bounds(log);
             hasher.update(log.as_bytes());
             hasher.update(&first.to_le_bytes());
             hasher.update(&end.to_le_bytes());

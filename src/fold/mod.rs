@@ -15,10 +15,11 @@ mod events;
 mod topic;
 mod watch;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use consilience_sync::{Change, LogId, LogKind, LogSet, Topic};
+use consilience_sync::{AgentId, Change, LogId, LogKind, LogSet, Topic};
 
 pub(crate) use collection::Table;
 pub(crate) use coupling_table::actor_of;
@@ -26,15 +27,15 @@ pub(crate) use dots::LocalDot;
 pub(crate) use entries::tag_of;
 pub(crate) use events::EventIndex;
 pub use events::EventRef;
-pub(crate) use topic::{ENTRY_COST, Member, TopicState};
-pub(crate) use watch::{Watch, Winner, winner};
+pub(crate) use topic::{ENTRY_COST, Member, TopicState, listing_cost};
+pub(crate) use watch::{Watch, Winner};
 
-use crate::payload::PayloadError;
+use crate::payload::{CollectionId, PayloadError};
 
 /// The state of all topics.
 #[derive(Clone, Debug)]
 pub(crate) struct Fold {
-    topics: BTreeMap<Topic, TopicState>,
+    topics: BTreeMap<Topic, Box<TopicState>>,
     events: BTreeMap<Topic, EventIndex>,
     /// Keys the hashes of the tables.
     seed: u64,
@@ -45,6 +46,8 @@ pub(crate) struct Fold {
 pub(crate) struct Folded {
     /// Entries that say nothing here: the log, the entry's number, and why.
     pub(crate) inert: Vec<(LogId, u64, PayloadError)>,
+    /// How many dots were looked at again because of what an agent's logs in a topic say of one another.
+    pub(crate) looked_at: Vec<(AgentId, Topic, u64)>,
 }
 
 impl Fold {
@@ -78,16 +81,16 @@ impl Fold {
     }
 
     pub(crate) fn topic(&self, topic: &Topic) -> Option<&TopicState> {
-        self.topics.get(topic)
+        self.topics.get(topic).map(Box::as_ref)
     }
 
     pub(crate) fn topic_mut(&mut self, topic: &Topic) -> &mut TopicState {
         let seed = self.seed;
-        self.topics.entry(topic.clone()).or_insert_with(|| TopicState::new(topic.clone(), seed))
+        self.topics.entry(topic.clone()).or_insert_with(|| Box::new(TopicState::new(topic.clone(), seed)))
     }
 
     pub(crate) fn topics(&self) -> impl Iterator<Item = (&Topic, &TopicState)> {
-        self.topics.iter()
+        self.topics.iter().map(|(topic, state)| (topic, state.as_ref()))
     }
 
     /// The events of a topic.
@@ -98,6 +101,26 @@ impl Fold {
     /// How many events there are, by topic.
     pub(crate) fn events_len(&self) -> impl Iterator<Item = (&Topic, usize)> {
         self.events.iter().map(|(topic, events)| (topic, events.len()))
+    }
+
+    /// The next key of a topic that was touched: its collection, itself, and the winner before.
+    pub(crate) fn pop_touched(&mut self, topic: &Topic) -> Option<(CollectionId, Box<[u8]>, Option<Winner>)> {
+        self.topics.get_mut(topic)?.watch.as_mut()?.pop()
+    }
+
+    /// Ends the watch of a topic's keys.
+    pub(crate) fn unwatch(&mut self, topic: &Topic) {
+        if let Some(state) = self.topics.get_mut(topic) {
+            state.watch = None;
+        }
+        self.forget_if_empty(topic);
+    }
+
+    /// Forgets a topic of which nothing is here. The host may yet have to look at changes of one of which nothing is left.
+    pub(crate) fn forget_if_empty(&mut self, topic: &Topic) {
+        if self.topics.get(topic).is_some_and(|state| state.is_empty()) {
+            self.topics.remove(topic);
+        }
     }
 
     pub(crate) fn remove(&mut self, topic: &Topic) {
@@ -129,17 +152,39 @@ impl Fold {
         let Some(log) = set.log(change.log()) else { return };
         let (id, topic) = (log.id(), &log.opening().topic);
         if log.opening().kind == LogKind::Event {
-            return self.events.entry(topic.clone()).or_default().take(set, change);
+            return self.take_events(set, topic, change);
         }
+        if matches!(change, Change::Applicable { .. }) {
+            // It may be the first of the topic.
+            self.topic_mut(topic);
+        }
+        let Some(state) = self.topics.get_mut(topic) else { return };
         match change {
-            Change::Applicable { from, to, .. } => {
-                self.topic_mut(topic).extend(set, log, (*from, *to), folded);
-            }
-            Change::Dropped { below, .. } => self.topic_mut(topic).drop_below(set, id, *below),
+            Change::Applicable { from, to, .. } => state.extend(set, log, (*from, *to), folded),
+            Change::Dropped { below, .. } => state.drop_below(set, id, *below),
             Change::Replaced { .. } | Change::Closed { .. } | Change::Invalidated { .. } => {
-                self.topic_mut(topic).clear(set, id);
+                state.clear(set, id);
             }
             _ => {}
+        }
+        let looked_at = state.take_looked_at();
+        if looked_at > 0 {
+            folded.looked_at.push((log.opening().agent, topic.clone(), looked_at));
+        }
+        self.forget_if_empty(topic);
+    }
+
+    fn take_events(&mut self, set: &LogSet, topic: &Topic, change: &Change) {
+        if !self.events.contains_key(topic) {
+            if !matches!(change, Change::Applicable { .. }) {
+                return;
+            }
+            self.events.insert(topic.clone(), EventIndex::default());
+        }
+        let Some(events) = self.events.get_mut(topic) else { return };
+        events.take(set, change);
+        if events.is_empty() {
+            self.events.remove(topic);
         }
     }
 }

@@ -6,27 +6,28 @@
 //! table over the logs that count, changed by the transaction of an entry when the entry comes, and back when it goes (both
 //! in `entries`).
 //!
-//! The invariant: the tables are a function of the entries that are applied, in whatever order they came.
+//! The invariants: the tables are a function of the entries that are applied, in whatever order they came; and so is their
+//! size. A log is in the table of logs while it counts, one that counts lists dots of it, or there are names of its dots
+//! that somebody answers for; a collection while an applied entry lists, names or states something in it.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::Bound::{Excluded, Included};
 
 use consilience_crdts::ActorId;
 use consilience_sync::{AgentId, Entry, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, Topic};
 
 use super::Folded;
 use super::collection::{Collection, Table};
-use super::coupling_table::CouplingTable;
-use super::dots::{Dots, LogIndex};
-use super::watch::Watch;
-use crate::payload::{CollectionId, CollectionKind, Transaction, counter};
+use super::dots::LogIndex;
+use super::watch::{Watch, Winner};
+use crate::payload::{CollectionId, Transaction, counter};
 
 /// One log of the topic, as far as it is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) id: LogId,
-    pub(crate) actor: ActorId,
     pub(crate) agent: AgentId,
     pub(crate) incarnation: Incarnation,
     /// The entries that are applied.
@@ -35,11 +36,9 @@ pub(crate) struct Member {
     /// Whether anything of it is applied.
     pub(crate) counts: bool,
     /// Whether other logs list its dots or answer for them.
-    pub(super) shared: bool,
-    /// Which other logs that count answer for its dots, and up to where.
-    pub(super) claims: BTreeMap<LogIndex, u64>,
-    /// For whose dots it answers beside its own, and up to where.
-    pub(crate) closes: BTreeMap<LogIndex, u64>,
+    pub(crate) shared: bool,
+    /// Which other logs that count answer for its dots, ascending, and up to where.
+    pub(super) claims: Vec<(LogIndex, u64)>,
     /// It answers for all dots of its agent's logs below.
     last_final: Option<Incarnation>,
     /// Bytes of payloads that are retained, and a little for each entry.
@@ -49,9 +48,41 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// The actor of its dots in the tables.
+    pub(crate) fn actor(&self) -> ActorId {
+        ActorId::from(*self.id.as_bytes())
+    }
+
     /// Up to where others that count answer for its dots.
     pub(crate) fn claimed(&self) -> u64 {
-        self.claims.values().copied().max().unwrap_or(0)
+        self.claims.iter().map(|(_, below)| *below).max().unwrap_or(0)
+    }
+
+    fn claim_of(&self, log: LogIndex) -> u64 {
+        self.claims.binary_search_by_key(&log, |(claimer, _)| *claimer).map_or(0, |at| self.claims[at].1)
+    }
+
+    fn set_claim(&mut self, log: LogIndex, below: u64) {
+        match self.claims.binary_search_by_key(&log, |(claimer, _)| *claimer) {
+            Ok(at) if below == 0 => {
+                self.claims.remove(at);
+            }
+            Ok(at) => self.claims[at].1 = below,
+            Err(_) if below == 0 => {}
+            Err(at) => self.claims.insert(at, (log, below)),
+        }
+    }
+}
+
+/// The statements on earlier incarnations in entries that came or went: which may have changed.
+#[derive(Debug, Default)]
+struct Stated {
+    incarnations: Vec<Incarnation>,
+}
+
+impl Stated {
+    fn note(&mut self, entry: &Entry<'_>) {
+        self.incarnations.extend(entry.closures().map(|closure| closure.incarnation));
     }
 }
 
@@ -63,18 +94,39 @@ pub(crate) const fn listing_cost(key: usize, value: usize) -> u64 {
     (key + value) as u64 + 24
 }
 
+/// Collections in which there may be nothing any more, and logs of which nothing may be needed: looked at after each entry.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Loose {
+    pub(super) collections: Vec<CollectionId>,
+    pub(super) logs: Vec<LogIndex>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct TopicState {
     topic: Topic,
     seed: u64,
-    pub(crate) members: Vec<Member>,
+    /// A tree, since a place in a vector could not be given back; of boxes, since its nodes have room for eleven.
+    members: BTreeMap<LogIndex, Box<Member>>,
     pub(super) by_id: BTreeMap<LogId, LogIndex>,
     by_incarnation: BTreeMap<(AgentId, Incarnation), LogIndex>,
-    pub(super) by_alias: BTreeSet<([u8; 8], LogIndex)>,
+    /// Those that count.
+    counting: BTreeMap<(AgentId, Incarnation), LogIndex>,
+    /// In no order: when one goes, the last takes its place.
     pub(crate) collections: Vec<Collection>,
     pub(super) by_name: BTreeMap<CollectionId, usize>,
     /// The collection that was looked up last: runs on one collection are the rule.
     last: usize,
+    /// How many dots of a log are named, by its alias.
+    names: BTreeMap<[u8; 8], u32>,
+    /// The earlier incarnations that logs which count have closed, by alias: most are not in the table of logs.
+    closed: BTreeMap<([u8; 8], LogIndex), Incarnation>,
+    /// In which collections shared dots of a log are listed.
+    pub(super) shared_in: BTreeSet<(LogIndex, CollectionId)>,
+    /// Less than every id of a collection.
+    least: CollectionId,
+    pub(super) loose: Loose,
+    /// How many dots were looked at again, since it was last asked, because of what logs say of one another.
+    pub(super) looked_at: u64,
     pub(crate) watch: Option<Watch>,
 }
 
@@ -83,15 +135,28 @@ impl TopicState {
         Self {
             topic,
             seed,
-            members: Vec::new(),
+            members: BTreeMap::new(),
             by_id: BTreeMap::new(),
             by_incarnation: BTreeMap::new(),
-            by_alias: BTreeSet::new(),
+            counting: BTreeMap::new(),
             collections: Vec::new(),
             by_name: BTreeMap::new(),
             last: 0,
+            names: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            shared_in: BTreeSet::new(),
+            least: CollectionId::from_bytes(&[]),
+            loose: Loose::default(),
+            looked_at: 0,
             watch: None,
         }
+    }
+
+    /// Whether nothing of the topic is here, and the host has looked at all changes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+            && self.collections.is_empty()
+            && self.watch.as_ref().is_none_or(Watch::is_empty)
     }
 
     pub(crate) fn member(&self, log: &LogId) -> Option<(LogIndex, &Member)> {
@@ -122,61 +187,177 @@ impl TopicState {
         tables.sum()
     }
 
+    /// How many dots were looked at again since the last call.
+    pub(super) const fn take_looked_at(&mut self) -> u64 {
+        core::mem::replace(&mut self.looked_at, 0)
+    }
+
+    /// The logs of the topic that are known.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Member> {
+        self.members.values().map(Box::as_ref)
+    }
+
+    /// The logs of an agent that are known, by incarnation.
+    pub(crate) fn logs_of(&self, agent: &AgentId) -> impl Iterator<Item = (LogIndex, &Member)> {
+        let agent = *agent;
+        let first = (agent, Incarnation::from_u64(0));
+        let logs = self.by_incarnation.range(first..).take_while(move |((whose, _), _)| *whose == agent);
+        logs.map(|(_, log)| (*log, self.at(*log)))
+    }
+
+    /// A log by its place in the table, which it has as long as something here names it.
     pub(crate) fn at(&self, log: LogIndex) -> &Member {
-        &self.members[log as usize]
+        match self.members.get(&log) {
+            Some(member) => member,
+            None => unreachable!("a log that is named is known"),
+        }
     }
 
     pub(super) fn at_mut(&mut self, log: LogIndex) -> &mut Member {
-        &mut self.members[log as usize]
+        match self.members.get_mut(&log) {
+            Some(member) => member,
+            None => unreachable!("a log that is named is known"),
+        }
     }
 
     /// The place of a log in the table; a new one if it was not met before.
-    pub(crate) fn index(&mut self, set: &LogSet, agent: &AgentId, incarnation: Incarnation) -> LogIndex {
+    pub(super) fn index(&mut self, set: &LogSet, agent: &AgentId, incarnation: Incarnation) -> LogIndex {
         if let Some(index) = self.incarnation_of(agent, incarnation) {
             return index;
         }
-        let opening =
-            LogOpening { topic: self.topic.clone(), kind: LogKind::State, agent: *agent, incarnation };
-        let id = opening.log_id(set.mesh());
-        self.index_of(id, agent, incarnation)
+        let id = self.id_of(set, agent, incarnation);
+        self.index_of(set, id, agent, incarnation)
     }
 
-    fn index_of(&mut self, id: LogId, agent: &AgentId, incarnation: Incarnation) -> LogIndex {
+    fn id_of(&self, set: &LogSet, agent: &AgentId, incarnation: Incarnation) -> LogId {
+        let topic = self.topic.clone();
+        LogOpening { topic, kind: LogKind::State, agent: *agent, incarnation }.log_id(set.mesh())
+    }
+
+    fn index_of(&mut self, set: &LogSet, id: LogId, agent: &AgentId, incarnation: Incarnation) -> LogIndex {
         if let Some(index) = self.by_id.get(&id) {
             return *index;
         }
-        let Ok(index) = LogIndex::try_from(self.members.len()) else {
-            unreachable!("fewer than 2^32 logs fit in memory")
-        };
-        self.members.push(Member {
+        let index = self.free_index();
+        let later = (Excluded((*agent, incarnation)), Included((*agent, Incarnation::from_u64(u64::MAX))));
+        let claims = self.counting.range(later).filter_map(|(_, log)| {
+            let below = self.answered(set, *log, incarnation);
+            (below > 0).then_some((*log, below))
+        });
+        let mut claims: Vec<(LogIndex, u64)> = claims.collect();
+        claims.sort_unstable();
+        let member = Member {
             id,
-            actor: ActorId::from(*id.as_bytes()),
             agent: *agent,
             incarnation,
             from: 0,
             to: 0,
             counts: false,
-            shared: false,
-            claims: BTreeMap::new(),
-            closes: BTreeMap::new(),
+            shared: !claims.is_empty(),
+            claims,
             last_final: None,
             stored: 0,
             live: 0,
-        });
+        };
+        self.members.insert(index, Box::new(member));
         self.by_id.insert(id, index);
         self.by_incarnation.insert((*agent, incarnation), index);
-        self.by_alias.insert((id.alias(), index));
-        let over = self.by_incarnation.range((*agent, incarnation)..).map_while(|((whose, _), later)| {
-            (whose == agent).then_some((*later, self.at(*later).last_final))
-        });
-        let over: Vec<LogIndex> =
-            over.filter(|(_, first)| *first > Some(incarnation)).map(|(later, _)| later).collect();
-        for later in over {
-            self.at_mut(index).claims.insert(later, u64::MAX);
-            self.at_mut(index).shared = true;
-            self.at_mut(later).closes.insert(index, u64::MAX);
-        }
+        self.loose.logs.push(index);
         index
+    }
+
+    /// A place in the table that no log has.
+    fn free_index(&self) -> LogIndex {
+        let last = self.members.last_key_value().map(|(last, _)| *last);
+        match last.map_or(Some(0), |last| last.checked_add(1)) {
+            Some(next) => next,
+            // Only after 2^32 logs came and went, and one of the last stayed.
+            None => (0..).find(|index| !self.members.contains_key(index)).unwrap_or(0),
+        }
+    }
+
+    /// Up to where a log answers for the dots of an earlier incarnation of its agent, by its retained entries.
+    fn answered(&self, set: &LogSet, log: LogIndex, incarnation: Incarnation) -> u64 {
+        let is_over = |member: &Member| member.last_final > Some(incarnation);
+        if self.members.get(&log).is_some_and(|member| is_over(member)) {
+            return u64::MAX;
+        }
+        self.closed_below(set, log, incarnation)
+    }
+
+    /// The greatest closure of an earlier incarnation in a log's retained entries.
+    fn closed_below(&self, set: &LogSet, log: LogIndex, incarnation: Incarnation) -> u64 {
+        let counting = self.members.get(&log).filter(|member| member.counts);
+        counting.map_or(0, |member| set.closed_below(&member.id, incarnation))
+    }
+
+    /// Gives up what the entries so far have left without meaning.
+    fn tidy(&mut self) {
+        while let Some(id) = self.loose.collections.pop() {
+            let Some(&at) = self.by_name.get(&id) else { continue };
+            if !self.collections[at].table.is_empty() {
+                continue;
+            }
+            self.by_name.remove(&id);
+            self.collections.swap_remove(at);
+            if let Some(moved) = self.collections.get(at)
+                && let Some(place) = self.by_name.get_mut(&moved.id)
+            {
+                *place = at;
+            }
+            if self.collections.capacity() > 4 * self.collections.len() + 4 {
+                self.collections.shrink_to(2 * self.collections.len());
+            }
+        }
+        while let Some(log) = self.loose.logs.pop() {
+            let Some(member) = self.members.get(&log) else { continue };
+            // While it is known that somebody answers for its dots, it is known that their names are not needed.
+            let is_named = !member.claims.is_empty() && self.names.contains_key(&member.id.alias());
+            if member.counts || is_named || self.collections_of(log).next().is_some() {
+                continue;
+            }
+            self.by_id.remove(&member.id);
+            self.by_incarnation.remove(&(member.agent, member.incarnation));
+            self.members.remove(&log);
+        }
+    }
+
+    /// The logs that are known by an alias.
+    pub(super) fn aliased(&self, alias: [u8; 8]) -> impl Iterator<Item = LogIndex> {
+        let id = |fill| {
+            let mut bytes = [fill; 32];
+            bytes[..8].copy_from_slice(&alias);
+            LogId::from_bytes(bytes)
+        };
+        self.by_id.range(id(0)..=id(u8::MAX)).map(|(_, log)| *log)
+    }
+
+    /// Counts a dot of a log that began to be named, or ceased to.
+    pub(super) fn count_name(&mut self, alias: [u8; 8], begins: bool) {
+        if begins {
+            let count = self.names.entry(alias).or_default();
+            *count = count.saturating_add(1);
+            return;
+        }
+        let Some(count) = self.names.get_mut(&alias) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.names.remove(&alias);
+            let idle: Vec<LogIndex> = self.aliased(alias).collect();
+            self.loose.logs.extend(idle);
+        }
+    }
+
+    /// Whether a log that counts answers for a dot of one that is in no table, by its alias.
+    pub(super) fn is_closed(&self, set: &LogSet, alias: [u8; 8], seq: u64) -> bool {
+        let mut closed = self.closed.range((alias, LogIndex::MIN)..=(alias, LogIndex::MAX));
+        closed.any(|((_, log), incarnation)| self.answered(set, *log, *incarnation) > seq)
+    }
+
+    /// The collections in which shared dots of a log are listed.
+    pub(super) fn collections_of(&self, log: LogIndex) -> impl Iterator<Item = usize> {
+        let listed = self.shared_in.range((log, self.least.clone())..).take_while(move |(of, _)| *of == log);
+        listed.filter_map(|(_, id)| self.by_name.get(id).copied())
     }
 
     pub(crate) fn collection(&self, id: &CollectionId) -> Option<&Collection> {
@@ -188,26 +369,33 @@ impl TopicState {
         self.by_name.values().map(|at| &self.collections[*at])
     }
 
+    /// The place of a collection, if it is there.
+    pub(super) fn find_collection(&mut self, bytes: &[u8]) -> Option<usize> {
+        if self.collections.get(self.last).is_none_or(|last| last.id.as_bytes() != bytes) {
+            self.last = *self.by_name.get(bytes)?;
+        }
+        Some(self.last)
+    }
+
+    /// The place of a collection, which is made if it is not there.
     pub(super) fn collection_at(&mut self, bytes: &[u8]) -> usize {
-        if self.collections.get(self.last).is_some_and(|last| last.id.as_bytes() == bytes) {
-            return self.last;
+        if let Some(at) = self.find_collection(bytes) {
+            return at;
         }
         let id = CollectionId::from_bytes(bytes);
-        self.last = match self.by_name.get(&id) {
-            Some(at) => *at,
-            None => {
-                let table = match id.schema() {
-                    Some(schema) if id.kind() == CollectionKind::Coupling => {
-                        Table::CouplingTable(Box::new(CouplingTable::new(schema)))
-                    }
-                    _ => Table::Dots(Box::new(Dots::new(self.seed))),
-                };
-                self.collections.push(Collection { id: id.clone(), table });
-                self.by_name.insert(id, self.collections.len() - 1);
-                self.collections.len() - 1
-            }
-        };
+        self.last = self.collections.len();
+        self.collections.push(Collection::new(id.clone(), self.seed));
+        self.by_name.insert(id, self.last);
         self.last
+    }
+
+    /// The winner of a key now.
+    pub(crate) fn winner(&self, collection: &Collection, key: &[u8]) -> Option<Winner> {
+        let Table::Dots(dots) = &collection.table else { return None };
+        let entry = dots.live.get(key)?;
+        let (_, member) = self.member_of(&entry.dot.actor)?;
+        let (value, dot, stamp) = (entry.value.into(), entry.dot, entry.stamp);
+        Some(Winner { value, dot, stamp, author: member.agent })
     }
 
     // Changes of logs.
@@ -215,13 +403,16 @@ impl TopicState {
     /// Takes in entries that follow on the applied ones of a log, or begin it anew.
     pub(crate) fn extend(&mut self, set: &LogSet, held: &Log, (from, to): (u64, u64), folded: &mut Folded) {
         let (id, opening) = (*held.id(), held.opening());
-        let log = self.index_of(id, &opening.agent, opening.incarnation);
+        let log = self.index_of(set, id, &opening.agent, opening.incarnation);
+        self.counting.insert((opening.agent, opening.incarnation), log);
         let member = self.at_mut(log);
         if member.from == member.to {
             (member.from, member.to) = (from, from);
         }
         let begins = !core::mem::replace(&mut member.counts, true);
+        let mut stated = Stated::default();
         for entry in held.entries(from, to) {
+            stated.note(&entry);
             let member = self.at_mut(log);
             member.to = entry.seq + 1;
             member.stored += u64::from(entry.payload_len) + ENTRY_COST;
@@ -232,12 +423,14 @@ impl TopicState {
             if self.at(log).shared && !begins {
                 self.refresh_range(log, counter(entry.seq, 0)..counter(entry.seq + 1, 0));
             }
+            self.tidy();
         }
         if self.at(log).shared && begins {
             // It answers from now on also for those of its dots that only others list.
             self.refresh_range(log, 0..u64::MAX);
         }
-        self.answer(set, log);
+        self.answer(set, log, stated);
+        self.tidy();
     }
 
     /// Takes entries below a new base back.
@@ -245,28 +438,37 @@ impl TopicState {
         let Some(&log) = self.by_id.get(id) else { return };
         let (from, to) = (self.at(log).from, self.at(log).to);
         let below = below.min(to);
+        let mut stated = Stated::default();
         for entry in set.acknowledged_entries(id, from, below) {
+            stated.note(&entry);
             self.forget(set, log, entry);
         }
         let member = self.at_mut(log);
         member.from = member.from.max(below);
-        self.answer(set, log);
+        self.answer(set, log, stated);
+        self.tidy();
     }
 
     /// Takes all of a log back: it does not count any more, or another part takes its place.
     pub(crate) fn clear(&mut self, set: &LogSet, id: &LogId) {
         let Some(&log) = self.by_id.get(id) else { return };
         let (from, to) = (self.at(log).from, self.at(log).to);
+        let mut stated = Stated::default();
         for entry in set.acknowledged_entries(id, from, to) {
+            stated.note(&entry);
             self.forget(set, log, entry);
         }
         let member = self.at_mut(log);
         (member.from, member.to, member.counts) = (0, 0, false);
         (member.stored, member.live) = (0, 0);
-        if member.shared {
+        let (whose, shared) = ((member.agent, member.incarnation), member.shared);
+        self.counting.remove(&whose);
+        self.loose.logs.push(log);
+        if shared {
             self.refresh_range(log, 0..u64::MAX);
         }
-        self.answer(set, log);
+        self.answer(set, log, stated);
+        self.tidy();
     }
 
     fn forget(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>) {
@@ -276,46 +478,52 @@ impl TopicState {
         }
         let member = self.at_mut(log);
         member.stored = member.stored.saturating_sub(u64::from(entry.payload_len) + ENTRY_COST);
+        self.tidy();
     }
 
-    /// Works out for whose dots a log answers, by the closures in its retained entries.
-    fn answer(&mut self, set: &LogSet, log: LogIndex) {
+    /// Works out anew for whose dots a log answers, after entries with these statements came or went.
+    fn answer(&mut self, set: &LogSet, log: LogIndex, mut stated: Stated) {
         let member = self.at(log);
-        let (id, agent) = (member.id, member.agent);
-        let (closures, last_final) = if member.counts { set.closures(&id) } else { (&[][..], None) };
-        if closures.is_empty() && last_final.is_none() && member.closes.is_empty() {
-            return;
+        let (agent, counts, old) = (member.agent, member.counts, member.last_final);
+        let new = if counts { set.last_final(&member.id) } else { None };
+        self.at_mut(log).last_final = new;
+        stated.incarnations.sort_unstable();
+        stated.incarnations.dedup();
+        for incarnation in &stated.incarnations {
+            let alias = self.id_of(set, &agent, *incarnation).alias();
+            if self.closed_below(set, log, *incarnation) > 0 {
+                self.closed.insert((alias, log), *incarnation);
+            } else {
+                self.closed.remove(&(alias, log));
+            }
         }
-        let mut closes: BTreeMap<LogIndex, u64> = BTreeMap::new();
-        for (incarnation, below) in closures {
-            closes.insert(self.index(set, &agent, *incarnation), *below);
+        let targets = stated.incarnations.iter();
+        let mut targets: BTreeSet<LogIndex> =
+            targets.filter_map(|incarnation| self.incarnation_of(&agent, *incarnation)).collect();
+        if new != old {
+            // All between the two, of which it begins or ceases to answer for everything.
+            let bound = |first: Option<Incarnation>| (agent, first.unwrap_or(Incarnation::from_u64(0)));
+            let between = self.by_incarnation.range(bound(new.min(old))..bound(new.max(old)));
+            targets.extend(between.map(|(_, target)| *target));
         }
-        self.at_mut(log).last_final = last_final;
-        if let Some(first) = last_final {
-            let all = self.by_incarnation.range((agent, Incarnation::from_u64(0))..(agent, first));
-            closes.extend(all.map(|(_, target)| (*target, u64::MAX)));
-        }
-        let old = core::mem::replace(&mut self.at_mut(log).closes, closes.clone());
-        for target in old.into_keys().filter(|target| !closes.contains_key(target)) {
-            self.claim(set, target, log, 0);
-        }
-        for (target, below) in closes {
+        for target in targets {
+            let below = self.answered(set, log, self.at(target).incarnation);
             self.claim(set, target, log, below);
         }
     }
 
     /// Notes up to where a log answers for another's dots, an earlier incarnation's.
     fn claim(&mut self, set: &LogSet, target: LogIndex, log: LogIndex, below: u64) {
-        let old = self.at(target).claims.get(&log).copied().unwrap_or(0);
+        let old = self.at(target).claim_of(log);
         if old == below {
             return;
         }
         if below > 0 {
             self.share(set, target);
-            self.at_mut(target).claims.insert(log, below);
         } else {
-            self.at_mut(target).claims.remove(&log);
+            self.loose.logs.push(target);
         }
+        self.at_mut(target).set_claim(log, below);
         self.refresh_range(target, counter(old.min(below), 0)..counter(old.max(below), 0));
     }
 }

@@ -6,8 +6,9 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
 use consilience_crdts::{Dot, Hlc};
+use consilience_sync::AgentId;
 
-use super::collection::{Collection, Table};
+use crate::payload::CollectionId;
 
 /// The content of a key before: its winning dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,27 +16,39 @@ pub(crate) struct Winner {
     pub(crate) value: Box<[u8]>,
     pub(crate) dot: Dot,
     pub(crate) stamp: Hlc,
+    /// The dot's log may be forgotten before the host looks.
+    pub(crate) author: AgentId,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
-    touched: BTreeMap<(usize, Box<[u8]>), Option<Winner>>,
-}
-
-/// The winner of a key now.
-pub(crate) fn winner(collection: &Collection, key: &[u8]) -> Option<Winner> {
-    let Table::Dots(dots) = &collection.table else { return None };
-    let entry = dots.live.get(key)?;
-    Some(Winner { value: entry.value.into(), dot: entry.dot, stamp: entry.stamp })
+    touched: BTreeMap<CollectionId, BTreeMap<Box<[u8]>, Option<Winner>>>,
 }
 
 impl Watch {
-    pub(crate) fn touch(&mut self, index: usize, key: &[u8], collection: &Collection) {
-        self.touched.entry((index, key.into())).or_insert_with(|| winner(collection, key));
+    /// Notes that a key is about to change, of which this was the winner.
+    pub(crate) fn touch(&mut self, id: &CollectionId, key: &[u8], winner: impl FnOnce() -> Option<Winner>) {
+        if !self.touched.contains_key(id) {
+            self.touched.insert(id.clone(), BTreeMap::new());
+        }
+        if let Some(keys) = self.touched.get_mut(id) {
+            keys.entry(key.into()).or_insert_with(winner);
+        }
+    }
+
+    /// Whether the host has looked at all changes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.touched.is_empty()
     }
 
     /// The next key that was touched: its collection, itself, and the winner before.
-    pub(crate) fn pop(&mut self) -> Option<(usize, Box<[u8]>, Option<Winner>)> {
-        self.touched.pop_first().map(|((index, key), was)| (index, key, was))
+    pub(crate) fn pop(&mut self) -> Option<(CollectionId, Box<[u8]>, Option<Winner>)> {
+        let mut first = self.touched.first_entry()?;
+        let (key, was) = first.get_mut().pop_first()?;
+        let id = first.key().clone();
+        if first.get().is_empty() {
+            first.remove();
+        }
+        Some((id, key, was))
     }
 }

@@ -18,9 +18,9 @@ use consilience_sync::{
 pub(crate) use surface::Surface;
 pub use surface::Surfaced;
 
-use crate::fold::{Fold, Table, Watch, Winner, winner};
+use crate::fold::{Fold, Watch, Winner};
 use crate::journal::{Cut, RecordId};
-use crate::payload::{CollectionKind, EntryTooLarge, PayloadError};
+use crate::payload::{CollectionId, CollectionKind, EntryTooLarge, PayloadError};
 
 /// At most so many notices wait; older ones about logs are dropped.
 const QUEUE_MAX: usize = 65_536;
@@ -358,7 +358,7 @@ impl Notices {
         self.filters.retain(|(there, _)| *there != subscription);
         let topics: Vec<Topic> = fold.topics().map(|(topic, _)| topic.clone()).collect();
         for topic in topics.iter().filter(|topic| !self.is_wanted(topic)) {
-            fold.topic_mut(topic).watch = None;
+            fold.unwatch(topic);
         }
         self.filters.len() < before
     }
@@ -369,52 +369,46 @@ impl Notices {
             return Some(notice);
         }
         while let Some(topic) = self.touched.first().cloned() {
-            while let Some((index, key, was)) = touched_key(fold, &topic) {
-                if let Some(notice) = key_notice((fold, surface), &topic, index, key, was) {
+            while let Some((id, key, was)) = fold.pop_touched(&topic) {
+                if let Some(notice) = key_notice((fold, surface), &topic, &id, key, was) {
                     return Some(notice);
                 }
             }
             self.touched.remove(&topic);
+            fold.forget_if_empty(&topic);
         }
         None
     }
-}
-
-fn touched_key(fold: &mut Fold, topic: &Topic) -> Option<(usize, Box<[u8]>, Option<Winner>)> {
-    fold.topic(topic)?;
-    fold.topic_mut(topic).watch.as_mut()?.pop()
 }
 
 /// The notice of a key's change, if that is news that may be shown.
 fn key_notice(
     (fold, surface): (&Fold, &Surface),
     topic: &Topic,
-    index: usize,
+    id: &CollectionId,
     key: Box<[u8]>,
     was: Option<Winner>,
 ) -> Option<Notice> {
     let state = fold.topic(topic)?;
-    let collection = state.collections.get(index)?;
-    let name = String::from(collection.id.name());
-    if matches!(collection.table, Table::CouplingTable(_)) {
+    let name = String::from(id.name());
+    if id.kind() == CollectionKind::Coupling {
         return Some(Notice::Coupled { topic: topic.clone(), collection: name, key: key.into() });
     }
-    let now = winner(collection, &key);
+    let now = state.collection(id).and_then(|collection| state.winner(collection, &key));
     if now == was {
         return None;
     }
     let shown = |winner: Option<Winner>| {
         let winner = winner?;
-        let (_, member) = state.member_of(&winner.dot.actor)?;
         let surfaced = Surfaced {
             topic,
-            collection: Some((collection.id.kind(), collection.id.name())),
+            collection: Some((id.kind(), id.name())),
             key: &key,
             value: &winner.value,
-            author: member.agent,
+            author: winner.author,
             stamp: winner.stamp,
         };
-        surface.shows(&surfaced).then(|| (winner.value.to_vec(), member.agent))
+        surface.shows(&surfaced).then(|| (winner.value.to_vec(), winner.author))
     };
     let (old, new) = (shown(was), shown(now));
     if old.is_none() && new.is_none() {
@@ -423,7 +417,7 @@ fn key_notice(
     let author = new.as_ref().map(|(_, author)| *author);
     Some(Notice::Changed {
         topic: topic.clone(),
-        kind: collection.id.kind(),
+        kind: id.kind(),
         collection: name,
         old: old.map(|(value, _)| value),
         new: new.map(|(value, _)| value),

@@ -113,6 +113,24 @@ impl Draft {
         self.last_final
     }
 
+    /// The keys that this transaction removes, if it does nothing else.
+    pub(crate) fn removals(&self) -> Option<Vec<(&CollectionId, &[u8])>> {
+        let states_nothing = self.closures.is_empty() && self.last_final.is_none();
+        let removes = |section: &Section| {
+            section.relisted.is_empty()
+                && section.couplings.is_empty()
+                && section.writes.values().all(|(value, _)| value.is_none())
+        };
+        if !states_nothing || !self.sections.values().all(removes) {
+            return None;
+        }
+        let mut keys = Vec::new();
+        for (id, section) in &self.sections {
+            keys.extend(section.writes.keys().map(|key| (id, &**key)));
+        }
+        Some(keys)
+    }
+
     /// Whether this transaction writes a key.
     pub(crate) fn writes(&self, id: &CollectionId, key: &[u8]) -> bool {
         self.sections.get(id).is_some_and(|section| section.writes.contains_key(key))
@@ -133,6 +151,17 @@ impl Draft {
             section.writes.retain(|key, (value, ends)| keep(id, key, value.is_none(), ends));
         }
         self.sections.retain(|_, section| !section.is_empty());
+    }
+
+    /// Takes out the dots that its writes end.
+    pub(crate) fn take_ends(&mut self) -> Vec<(CollectionId, Ref)> {
+        let mut taken = Vec::new();
+        for (id, section) in &mut self.sections {
+            for (_, ends) in section.writes.values_mut() {
+                taken.extend(core::mem::take(ends).into_iter().map(|ended| (id.clone(), ended)));
+            }
+        }
+        taken
     }
 
     /// Whether it fits an entry, with some room for being relisted one day.

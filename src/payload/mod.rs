@@ -13,8 +13,9 @@ pub use draft::EntryTooLarge;
 pub(crate) use draft::{Draft, Relisted};
 pub(crate) use read::{LOGS_MAX, Op, PayloadError, Refs, Statement, Transaction};
 
-use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::borrow::Borrow;
 
 use consilience_crdts::CouplingSchema;
 use consilience_sync::codec::put_varint;
@@ -55,9 +56,16 @@ impl CollectionKind {
 }
 
 /// Which collection of a topic, in canonical bytes: kind, length of the name, name, and the schema of a coupling. They
-/// order collections by kind first.
+/// order collections by kind first. Several tables have the id of a collection, and share its bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct CollectionId(Box<[u8]>);
+pub(crate) struct CollectionId(Arc<[u8]>);
+
+/// Ids order as their bytes do, so a table of them is searched by bytes that were read.
+impl Borrow<[u8]> for CollectionId {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 impl CollectionId {
     pub(crate) fn new(kind: CollectionKind, name: &str, schema: Option<&CouplingSchema>) -> Option<Self> {

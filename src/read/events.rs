@@ -114,8 +114,7 @@ impl<'a> EventsView<'a> {
     /// may be here without the events that they answer. Looks at every log.
     #[must_use]
     pub fn missing(&self) -> Vec<Missing> {
-        let mut missing: BTreeMap<[u8; 8], u64> =
-            self.index.map_or_else(BTreeMap::new, |index| index.cited().clone());
+        let mut missing = self.index.map_or_else(BTreeMap::new, EventIndex::cited);
         for log in self.shown.set.logs() {
             let alias = log.id().alias();
             if missing.get(&alias).is_some_and(|size| *size <= log.size()) {

@@ -98,7 +98,8 @@ impl<'a> TopicView<'a> {
         EventsView { shown: self.shown, index: self.events }
     }
 
-    /// The collections that anybody wrote to: their kinds, and their names.
+    /// The collections of which entries say something that may still matter: their kinds, their names, and the schemas of
+    /// couplings. One in which nothing is left is none of them; one in which nothing is live may be.
     pub fn collections(
         &self,
     ) -> impl Iterator<Item = (CollectionKind, &'a str, Option<CouplingSchema>)> + use<'a> {

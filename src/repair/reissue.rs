@@ -29,12 +29,12 @@ const ENDS_MAX: usize = 4;
 
 #[derive(Clone, Debug)]
 enum What {
-    /// A value; and the dot that listed it, if it may be live afterwards all the same.
+    /// A value; and the dot that listed it, if it may be live afterwards all the same, with the incarnation of its log.
     Write {
         id: CollectionId,
         key: Box<[u8]>,
         value: Box<[u8]>,
-        dot: Option<Dot>,
+        dot: Option<(Dot, Incarnation)>,
     },
     /// With the time by the clock that it was stated by.
     Couple {
@@ -98,13 +98,14 @@ pub(super) fn reissues(
         Going::WronglyStamped => (0, true),
         Going::Agent | Going::Statements => (0, false),
     };
+    let actor = member.actor();
     let goes = |dot: Dot| match going {
         Going::Agent => state.member_of(&dot.actor).is_some_and(|(_, origin)| origin.agent == member.agent),
         Going::Statements => false,
-        Going::From(_) | Going::WronglyStamped => dot.actor == member.actor && seq_of(dot.counter) >= first,
+        Going::From(_) | Going::WronglyStamped => dot.actor == actor && seq_of(dot.counter) >= first,
     };
     let mut reissued = Vec::new();
-    for collection in &state.collections {
+    for collection in state.sorted() {
         let Table::Dots(dots) = &collection.table else { continue };
         // The log that takes its place closes it, so the content that it had taken over goes with it.
         let lists = |dot: Dot| {
@@ -117,7 +118,8 @@ pub(super) fn reissues(
             let own = own.filter(|entry| goes(entry.dot) || wrong && lists(entry.dot));
             if let Some(entry) = own.max_by_key(|entry| (entry.stamp, entry.dot.counter)) {
                 let (key, value) = (entry.key.into(), entry.value.into());
-                let dot = (going == Going::Agent).then_some(entry.dot);
+                let origin = state.member_of(&entry.dot.actor).filter(|_| going == Going::Agent);
+                let dot = origin.map(|(_, origin)| (entry.dot, origin.incarnation));
                 let stamp = (!wrong).then_some(entry.stamp);
                 let what = What::Write { id: collection.id.clone(), key, value, dot };
                 reissued.push(Reissued { stamp, what });
@@ -151,8 +153,7 @@ pub(super) fn reissues(
     reissued.append(&mut kept);
     if wrong {
         // Nobody else reads it before its time has come, so nobody here may either.
-        let (closures, last_final) = set.closures(log);
-        let all = closures.iter().copied().chain([(opening.incarnation, member.to)]);
+        let all = set.closures(log).chain([(opening.incarnation, member.to)]);
         reissued.extend(
             all.map(|(incarnation, below)| Reissued {
                 stamp: None,
@@ -160,7 +161,7 @@ pub(super) fn reissues(
             }),
         );
         let over = |first| Reissued { stamp: None, what: What::Final { first } };
-        reissued.extend(last_final.map(over));
+        reissued.extend(set.last_final(log).map(over));
     }
     (!reissued.is_empty()).then_some(((opening.agent, opening.topic), reissued))
 }
@@ -233,7 +234,10 @@ fn put(
     let own = set.log(log).map(|log| log.opening().incarnation);
     match what {
         What::Write { id, key, value, dot } => {
-            if dot.is_some_and(|dot| is_settled((set, fold), topic, id, &dot)) {
+            let agent = set.log(log).map(|log| log.opening().agent);
+            if let (Some(dot), Some(agent)) = (dot, &agent)
+                && is_settled((set, fold), (topic, agent), id, dot)
+            {
                 return more;
             }
             // The dots that the agent's logs still have there are ended; those that others wrote meanwhile are not.
@@ -241,7 +245,6 @@ fn put(
             if let Some(state) = fold.topic(topic)
                 && let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
             {
-                let agent = set.log(log).map(|log| log.opening().agent);
                 for entry in dots.live.siblings(key) {
                     let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
                     if author == agent {
@@ -286,20 +289,21 @@ fn put(
 }
 
 /// Whether the value of a dot need not be written again: it is live all the same, or one of its agent's logs has ended it.
-fn is_settled((set, fold): (&LogSet, &Fold), topic: &Topic, id: &CollectionId, dot: &Dot) -> bool {
+fn is_settled(
+    (set, fold): (&LogSet, &Fold),
+    (topic, agent): (&Topic, &AgentId),
+    id: &CollectionId,
+    (dot, incarnation): &(Dot, Incarnation),
+) -> bool {
     let Some(state) = fold.topic(topic) else { return false };
-    let Some((_, origin)) = state.member_of(&dot.actor) else { return false };
     if let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
         && dots.live.contains(dot)
     {
         return true;
     }
     // A later incarnation that has closed the dot's log had seen the dot: it has ended it, or would list it.
-    state.members.iter().filter(|member| member.agent == origin.agent && member.counts).any(|member| {
-        let (closures, _) = set.closures(&member.id);
-        let closes = |(closed, below): &(Incarnation, u64)| {
-            *closed == origin.incarnation && seq_of(dot.counter) < *below
-        };
-        closures.iter().any(closes)
-    })
+    state
+        .logs_of(agent)
+        .filter(|(_, member)| member.counts)
+        .any(|(_, member)| seq_of(dot.counter) < set.closed_below(&member.id, *incarnation))
 }

@@ -29,13 +29,13 @@ pub(crate) fn left_behind(
     let Some(state) = fold.topic(topic) else { return none };
     let Some(opening) = set.log(log).map(|log| log.opening()) else { return none };
     let own = state.member(log);
-    let (closures, last_final) = set.closures(log);
-    let mut closed: BTreeMap<Incarnation, u64> = closures.iter().copied().collect();
+    let last_final = set.last_final(log);
+    let mut closed: BTreeMap<Incarnation, u64> = set.closures(log).collect();
     let mut over = last_final;
     let mut wanted: BTreeMap<u32, u64> = BTreeMap::new();
     let mut tails: Vec<&Member> = Vec::new();
-    for (index, member) in (0..).zip(&state.members) {
-        let lower = member.agent == opening.agent && member.incarnation < opening.incarnation;
+    for (index, member) in state.logs_of(&opening.agent) {
+        let lower = member.incarnation < opening.incarnation;
         let partly = set.log(&member.id).is_none_or(|log| !log.gaps().is_empty());
         let below = closed.get(&member.incarnation).copied().unwrap_or(0);
         if !lower || !member.counts || partly || member.to <= below {
@@ -48,9 +48,8 @@ pub(crate) fn left_behind(
         return none;
     }
     for member in &tails {
-        let (closures, last_final) = set.closures(&member.id);
-        over = over.max(last_final);
-        for (incarnation, below) in closures.iter().copied().chain([(member.incarnation, member.to)]) {
+        over = over.max(set.last_final(&member.id));
+        for (incarnation, below) in set.closures(&member.id).chain([(member.incarnation, member.to)]) {
             let most = closed.entry(incarnation).or_default();
             if *most < below {
                 *most = below;
@@ -81,7 +80,7 @@ pub(crate) fn left_behind(
     }
     let above = |incarnation: &Incarnation| over.is_none_or(|first| *incarnation >= first);
     let new = |(incarnation, below): &(Incarnation, u64)| {
-        closures.binary_search(&(*incarnation, *below)).is_err() && above(incarnation)
+        set.closed_below(log, *incarnation) != *below && above(incarnation)
     };
     kept.extend(closed.into_iter().filter(new).map(|(incarnation, below)| Kept::Close(incarnation, below)));
     kept.extend(over.filter(|_| over != last_final).map(Kept::Final));
@@ -98,7 +97,7 @@ fn relist_taken_over(
     stamp: Hlc,
     kept: &mut Vec<Kept>,
 ) {
-    for collection in &state.collections {
+    for collection in state.sorted() {
         let Table::Dots(dots) = &collection.table else { continue };
         let mut ahead: BTreeMap<&[u8], (Hlc, &[u8])> = BTreeMap::new();
         let entries = dots.live.iter().flat_map(|first| dots.live.siblings(first.key));
@@ -136,7 +135,7 @@ fn relist_taken_over(
         );
         for place in own.into_iter().flat_map(|own| dots.shared_of(own)) {
             let member = state.at(place.origin);
-            let dot = consilience_crdts::Dot { actor: member.actor, counter: place.counter };
+            let dot = consilience_crdts::Dot { actor: member.actor(), counter: place.counter };
             let listing = dots.listings(place).iter().find(|listing| Some(listing.lister) == own);
             if let Some(listing) = listing.filter(|_| !dots.live.contains(&dot)) {
                 let ended = Ref { alias: member.id.alias(), counter: place.counter, tag: listing.item.tag };

@@ -201,7 +201,7 @@ impl Replica {
 
 impl ReplicaStats {
     fn add(&mut self, state: &TopicState) {
-        for member in &state.members {
+        for member in state.members() {
             self.stored += member.stored;
             self.live += member.live;
         }

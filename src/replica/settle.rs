@@ -68,6 +68,9 @@ impl Replica {
             self.fold_change(&change, source, &mut folded);
         }
         self.repair.folded();
+        for (agent, topic, dots) in folded.looked_at {
+            self.store.charge(&agent, &topic, dots);
+        }
         for (log, seq, error) in folded.inert {
             let Some(opening) = self.store.logs().log(&log).map(|log| log.opening().clone()) else {
                 continue;

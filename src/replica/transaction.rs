@@ -14,7 +14,7 @@ use consilience_sync::{AgentId, LogKind, Topic};
 use super::error::CommitError;
 use super::settle::Stamp;
 use super::{Replica, Writer};
-use crate::author::{Compaction, compact, coupled, end_seen};
+use crate::author::{Compaction, compact, coupled, end_seen, fit};
 use crate::fold::{Table, actor_of};
 use crate::payload::{CollectionId, CollectionKind, Draft, NAME_BYTES_MAX};
 use crate::repair::Source;
@@ -101,8 +101,11 @@ impl<'a> Transaction<'a> {
     }
 
     /// Makes it one entry of the writer's log: readable here at once, and sent once its record is
-    /// [confirmed](Replica::confirm). Returns that record, or `None` if there was nothing to write: removals of keys
-    /// that are not there have no effect.
+    /// [confirmed](Replica::confirm). Returns that record, or `None` if nothing was written, because there was nothing to
+    /// write: a removal of a key that is not there has no effect, and neither has a weakening of nothing.
+    ///
+    /// Where a key has more concurrent writes than go with its entry, the entries before it end them: a peer that has only
+    /// some of these entries sees the key without them, and for a moment without a value.
     ///
     /// # Errors
     ///
@@ -322,12 +325,16 @@ impl Replica {
             return Ok(None);
         }
         // Whether it fits is known before anything is done for it.
-        draft.check_size()?;
+        let mut first = fit(&mut draft)?;
         let log = self.own_log(agent, topic, LogKind::State, now)?;
         let prepared = self.prepare(agent, topic, &log, now)?;
         if prepared || present != Some(log) {
             // Dots that were written again meanwhile may be ended by this, and those of an earlier log are not its own.
             end_seen(self.store.logs(), &self.fold, topic, Some(&log), &mut draft);
+            first = fit(&mut draft)?;
+        }
+        for ends in first {
+            self.append_draft(&log, &ends, None, Stamp::Now(now))?;
         }
         let logs_and_state = (self.store.logs(), &self.fold);
         let Compaction { before, base, relisted } =

@@ -47,6 +47,11 @@ impl VerifyBudget {
         Self { unlimited: true, ..Self::new() }
     }
 
+    /// Whether it has no limit.
+    pub(crate) const fn is_unlimited(&self) -> bool {
+        self.unlimited
+    }
+
     /// Notes that so many bytes came from the peer, whatever they are: those of one message, before it is handled.
     pub fn received(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);

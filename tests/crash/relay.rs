@@ -211,9 +211,8 @@ fn is_over(logs: &LogSet, before: &Held) -> bool {
             && other.incarnation > opening.incarnation
     });
     later.into_iter().any(|log| {
-        let (closures, last_final) = logs.closures(log.id());
-        let closed = closures.iter().any(|(closed, below)| *closed == opening.incarnation && below >= size);
-        closed || last_final > Some(opening.incarnation) || logs.evidence(log.id()).is_some()
+        let closed = logs.closed_below(log.id(), opening.incarnation) >= *size;
+        closed || logs.last_final(log.id()) > Some(opening.incarnation) || logs.evidence(log.id()).is_some()
     })
 }
 

@@ -107,8 +107,8 @@ impl Causal {
             return Err(WriteError::Exhausted);
         }
         let dot = (self.intern(actor.as_bytes()), counter);
-        self.store.build_keys();
         self.store.tidy();
+        self.store.build_keys();
         let hash = self.store.hash_key(key);
         self.observed.clear();
         if let Some(head) = self.store.find_hashed(hash, key) {
@@ -134,8 +134,8 @@ impl Causal {
     /// Removes a key or element: ends the dots observed for it. Returns the delta's bytes.
     pub(crate) fn remove(&mut self, key: &[u8]) -> Vec<u8> {
         self.observed.clear();
-        self.store.build_keys();
         self.store.tidy();
+        self.store.build_keys();
         if let Some(head) = self.store.find(key) {
             self.store.retain_chain(head, |_| false, |dot| self.observed.push(dot));
         }

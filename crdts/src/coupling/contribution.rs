@@ -196,6 +196,9 @@ impl Row {
         match self.place(actors, part.actor) {
             Ok(place) if new.is_empty() => {
                 self.list.remove(place);
+                if self.list.capacity() > 4 * self.list.len() {
+                    self.list.shrink_to(2 * self.list.len());
+                }
             }
             Ok(place) => self.list[place] = new,
             Err(_) if new.is_empty() => {}

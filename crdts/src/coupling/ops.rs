@@ -123,24 +123,36 @@ impl Coupling {
         if key.len() > KEY_BYTES_MAX {
             return Err(CouplingError::KeyTooLong);
         }
-        let part = RowContribution { actor: self.actors.intern(actor), strengthened, weakened };
         self.version = self.version.saturating_add(1);
         let origin = Origin::Merged(self.version);
+        if strengthened == 0 && weakened == 0 {
+            self.end(actor, key, origin);
+            return Ok(());
+        }
+        let part = RowContribution { actor: self.actors.intern(actor), strengthened, weakened };
         match self.rows.get_mut(key) {
-            Some(row) => {
-                row.put(&self.actors, &part, origin);
-                if row.is_empty() {
-                    self.rows.remove(key);
-                }
-            }
-            None if strengthened > 0 || weakened > 0 => {
+            Some(row) => row.put(&self.actors, &part, origin),
+            None => {
                 let mut row = Row::default();
                 row.put(&self.actors, &part, origin);
                 self.rows.insert(key.into(), row);
             }
-            None => {}
         }
         Ok(())
+    }
+
+    fn end(&mut self, actor: &ActorId, key: &[u8], origin: Origin) {
+        let Some(actor) = self.actors.index(actor) else { return };
+        let Some(row) = self.rows.get_mut(key) else { return };
+        let before = row.len();
+        row.put(&self.actors, &RowContribution { actor, strengthened: 0, weakened: 0 }, origin);
+        if row.len() == before {
+            return;
+        }
+        if row.is_empty() {
+            self.rows.remove(key);
+        }
+        self.note_ended();
     }
 
     /// Takes `by` from the [sum](Self::sum) of `key`, but not more than there is; the part above the cap, which no read

@@ -35,13 +35,28 @@ pub struct Coupling {
     /// Counts the calls that changed something.
     pub(super) version: u64,
     acknowledged: u64,
+    /// Contributions that were put an end to since unused contributors were last forgotten, and after how many they are
+    /// again: so that going through everything is paid for by what came or went.
+    ended: usize,
+    ended_max: usize,
 }
+
+/// So many contributions end at least before contributors without any are forgotten.
+const ENDED_MAX: usize = 16;
 
 impl Coupling {
     /// An empty collection.
     #[must_use]
     pub fn new(schema: CouplingSchema) -> Self {
-        Self { schema, actors: Actors::default(), rows: BTreeMap::new(), version: 0, acknowledged: 0 }
+        Self {
+            schema,
+            actors: Actors::default(),
+            rows: BTreeMap::new(),
+            version: 0,
+            acknowledged: 0,
+            ended: 0,
+            ended_max: ENDED_MAX,
+        }
     }
 
     /// Half-life, floor and cap.
@@ -109,10 +124,23 @@ impl Coupling {
         dropped
     }
 
+    /// Notes that a contribution was put an end to.
+    pub(super) fn note_ended(&mut self) {
+        self.ended += 1;
+        if self.rows.is_empty() || self.ended > self.ended_max {
+            self.forget_unused_actors();
+        }
+    }
+
     /// Contributors come and go; the table would otherwise only grow.
     fn forget_unused_actors(&mut self) {
         let mut used = alloc::vec![false; self.actors.len()];
-        self.rows.values().flat_map(Row::iter).for_each(|contribution| used[contribution.actor] = true);
+        let mut contributions = 0;
+        self.rows.values().flat_map(Row::iter).for_each(|contribution| {
+            used[contribution.actor] = true;
+            contributions += 1;
+        });
+        (self.ended, self.ended_max) = (0, ENDED_MAX + contributions / 2);
         if used.contains(&false) {
             let moved = self.actors.retain(&used);
             self.rows.values_mut().for_each(|row| row.rename(&moved));

@@ -5,6 +5,9 @@
 //! of the removals that name a dot, kept outside by the fold of logs. Both call the same four operations: insert a dot
 //! under a key, remove a dot, look a key up, look a dot up.
 //!
+//! Memory follows the live dots: a few are gone through instead of indexed, and once most of the room is that of dots
+//! which are gone, the rest moves to a place of its own size ([`shrink`](DotStore::shrink)).
+//!
 //! The dots of one key form a chain of slots whose first is the winner. The invariants: a key's first slot keeps its
 //! id as long as the key has a live dot; no dot is live twice; the index of keys, once built, has exactly the heads.
 
@@ -28,10 +31,14 @@ use order::{Order, Ordered};
 use slot::Arena;
 pub(crate) use slot::{NONE, Slot};
 
+/// So many slots, or names, are gone through as fast as an index finds one of them.
+const FEW: usize = 8;
+
 /// The actors met, interned. Indices are local: never compared across replicas, never written to bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Actors {
     ids: Vec<ActorId>,
+    /// Empty as long as there are few.
     by_id: BTreeMap<ActorId, u32>,
     last: u32,
 }
@@ -50,10 +57,14 @@ impl Actors {
     #[inline(never)]
     fn look_up(&mut self, name: &[u8]) -> u32 {
         let Some(actor) = ActorId::new(name) else { unreachable!("names were checked") };
-        match self.by_id.get(&actor) {
-            Some(index) => *index,
-            None => self.add(actor),
+        self.search(&actor).unwrap_or_else(|| self.add(actor))
+    }
+
+    fn search(&self, actor: &ActorId) -> Option<u32> {
+        if !self.by_id.is_empty() {
+            return self.by_id.get(actor).copied();
         }
+        (0..).zip(&self.ids).find(|(_, id)| *id == actor).map(|(index, _)| index)
     }
 
     #[cold]
@@ -61,8 +72,15 @@ impl Actors {
         let Ok(index) = u32::try_from(self.ids.len()) else {
             unreachable!("fewer than 2^32 actors fit in memory")
         };
+        if self.ids.len() < FEW {
+            self.ids.reserve_exact(1);
+        } else if self.by_id.is_empty() {
+            self.by_id = self.ids.iter().copied().zip(0..).collect();
+        }
         self.ids.push(actor);
-        self.by_id.insert(actor, index);
+        if self.ids.len() > FEW {
+            self.by_id.insert(actor, index);
+        }
         index
     }
 
@@ -75,7 +93,7 @@ impl Actors {
         if self.ids.get(self.last as usize) == Some(actor) {
             return Some(self.last);
         }
-        self.by_id.get(actor).copied()
+        self.search(actor)
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -84,7 +102,12 @@ impl Actors {
 
     /// The actors in the order of their names, each with its index.
     pub(crate) fn sorted(&self) -> impl Iterator<Item = (&ActorId, u32)> {
-        self.by_id.iter().map(|(id, index)| (id, *index))
+        let mut few = [0_u32; FEW];
+        let len = if self.by_id.is_empty() { self.ids.len() } else { 0 };
+        few.iter_mut().zip(0..).for_each(|(to, index)| *to = index);
+        few[..len].sort_unstable_by(|a, b| self.id(*a).cmp(self.id(*b)));
+        let few = few.into_iter().take(len).map(|index| (self.id(index), index));
+        few.chain(self.by_id.iter().map(|(id, index)| (id, *index)))
     }
 }
 
@@ -128,6 +151,8 @@ pub struct DotStore {
     live_dots: usize,
     /// By actor: an actor without live dots has none that a peer could end, however many the peer names.
     live_by_actor: Vec<u32>,
+    /// How many actors have live dots.
+    actors_used: usize,
 }
 
 impl Default for DotStore {
@@ -153,6 +178,7 @@ impl DotStore {
             live_keys: 0,
             live_dots: 0,
             live_by_actor: Vec::new(),
+            actors_used: 0,
         }
     }
 
@@ -165,14 +191,12 @@ impl DotStore {
             return false;
         }
         self.tidy();
-        self.build_dots();
+        self.build();
         let actor = self.actors.intern(dot.actor.as_bytes());
         if self.find_dot((actor, dot.counter)).is_some() {
             return false;
         }
-        self.build_keys();
-        let hash = self.hash_key(key);
-        let head = self.find_hashed(hash, key);
+        let (hash, head) = self.find_to_change(key);
         self.put(hash, head, (actor, dot.counter), stamp.to_bits(), key, value);
         true
     }
@@ -193,15 +217,14 @@ impl DotStore {
             return false;
         }
         self.tidy();
-        self.build_dots();
+        self.build();
         let actor = self.actors.intern(dot.actor.as_bytes());
         let name = (actor, dot.counter);
         if self.find_dot(name).is_some() {
             return false;
         }
-        self.build_keys();
-        let hash = self.hash_key(key);
-        let Some(head) = self.find_hashed(hash, key) else {
+        let (hash, head) = self.find_to_change(key);
+        let Some(head) = head else {
             self.put(hash, None, name, stamp.to_bits(), key, value);
             return true;
         };
@@ -240,10 +263,53 @@ impl DotStore {
     pub fn remove(&mut self, dot: &Dot) -> bool {
         let Some(actor) = self.actors.index(&dot.actor) else { return false };
         self.tidy();
-        self.build_dots();
+        if !self.arena.has_few(FEW) {
+            self.build_dots();
+        }
         let Some(slot) = self.find_dot((actor, dot.counter)) else { return false };
         self.remove_slot(slot);
         true
+    }
+
+    /// Gives back the memory of dots that are gone, and of actors without live dots, if it is more than that of the live
+    /// ones. To be called after changes: it takes a look at a few counts, and as long as it takes to go through the live
+    /// dots once for each time that as many have gone.
+    pub fn shrink(&mut self) {
+        let dead = self.arena.dead_bytes() > self.arena.boxed_bytes() / 2 + 64 * self.live_dots + 512;
+        let loose = self.arena.capacity() > 2 * self.live_dots + 4 || dead;
+        if loose || self.actors.len() > 2 * self.actors_used + 4 {
+            self.rebuild(false);
+        }
+    }
+
+    /// Moves the live dots to memory of their own size. The names of actors go with their dots, unless they are kept: a
+    /// causal context counts actors as they are here.
+    #[cold]
+    fn rebuild(&mut self, keep_actors: bool) {
+        self.sort();
+        let heads = self.order.take_sorted();
+        let room = Arena::with_room(self.live_dots);
+        let mut from = core::mem::replace(&mut self.arena, room);
+        let ids = if keep_actors { Actors::default() } else { core::mem::take(&mut self.actors) };
+        let (arena, actors) = (&mut self.arena, &mut self.actors);
+        let mut renamed = alloc::vec![NONE; ids.len()];
+        let mut rename = |actor: u32| match renamed.get_mut(actor as usize) {
+            Some(to) if *to == NONE => {
+                *to = actors.intern(ids.id(actor).as_bytes());
+                *to
+            }
+            Some(to) => *to,
+            None => actor,
+        };
+        let order = heads.into_iter().map(|head| arena.take_chain(&mut from, head, &mut rename)).collect();
+        self.order = Order::default();
+        self.order.replace_sorted(order);
+        (self.keys, self.dots) = (Index::default(), Index::default());
+        self.live_by_actor = alloc::vec![0; self.actors.len()];
+        for (_, slot) in self.arena.live() {
+            self.live_by_actor[slot.actor as usize] += 1;
+        }
+        self.actors_used = self.live_by_actor.iter().filter(|dots| **dots > 0).count();
     }
 
     /// Whether the dot is live. O(1) once dots were inserted or removed by name; until then all of the arena is gone
@@ -251,10 +317,7 @@ impl DotStore {
     #[must_use]
     pub fn contains(&self, dot: &Dot) -> bool {
         let Some(actor) = self.actors.index(&dot.actor) else { return false };
-        if self.dots.is_built() {
-            return self.find_dot((actor, dot.counter)).is_some();
-        }
-        self.arena.live().any(|(_, slot)| slot.dot() == (actor, dot.counter))
+        self.find_dot((actor, dot.counter)).is_some()
     }
 
     /// The winning dot of a key: of its live dots the one with the greatest `(stamp, actor, counter)`.
@@ -286,11 +349,7 @@ impl DotStore {
     #[must_use]
     pub fn entry_of(&self, dot: &Dot) -> Option<LiveDot<'_>> {
         let actor = self.actors.index(&dot.actor)?;
-        let id = if self.dots.is_built() {
-            self.find_dot((actor, dot.counter))
-        } else {
-            self.arena.live().find(|(_, slot)| slot.dot() == (actor, dot.counter)).map(|(id, _)| id)
-        }?;
+        let id = self.find_dot((actor, dot.counter))?;
         let head = self.slot(id).head().unwrap_or(id);
         Some(LiveDot { key: self.slot(head).key(), ..self.entry(id) })
     }
@@ -405,14 +464,41 @@ impl DotStore {
         spread(hasher.finish())
     }
 
-    /// The head of a key. By the index, or by binary search as long as no point write has needed one.
+    /// The head of a key. By the index, or by binary search as long as no point write has needed one; of the few slots of
+    /// a small store, by a look at each.
     #[inline]
     pub(crate) fn find(&self, key: &[u8]) -> Option<u32> {
         if self.keys.is_built() {
             self.find_hashed(self.hash_key(key), key)
+        } else if self.order.has_tail() {
+            self.scan(key)
         } else {
             self.order.search(&self.arena, key)
         }
+    }
+
+    #[inline(never)]
+    fn scan(&self, key: &[u8]) -> Option<u32> {
+        self.arena.live().find(|(_, slot)| slot.head().is_none() && slot.key() == key).map(|(id, _)| id)
+    }
+
+    /// Makes the indices that changes by key and dot need, unless all slots are gone through as fast.
+    #[inline]
+    fn build(&mut self) {
+        if !self.arena.has_few(FEW) {
+            self.build_dots();
+            self.build_keys();
+        }
+    }
+
+    /// The hash of a key, where there is an index, and its head.
+    #[inline]
+    fn find_to_change(&self, key: &[u8]) -> (u32, Option<u32>) {
+        if !self.keys.is_built() {
+            return (0, self.scan(key));
+        }
+        let hash = self.hash_key(key);
+        (hash, self.find_hashed(hash, key))
     }
 
     /// The head of a key; the index of keys must be built.
@@ -436,9 +522,13 @@ impl DotStore {
         self.dots.is_built()
     }
 
-    /// The slot of a live dot; the index of dots must be built.
+    /// The slot of a live dot: by the index of dots, or as long as there is none by a look at each slot.
+    #[inline]
     pub(crate) fn find_dot(&self, dot: (u32, u64)) -> Option<u32> {
-        self.dots.find(self.hash_dot(dot), |id| self.slot(id).dot() == dot)
+        if self.dots.is_built() {
+            return self.dots.find(self.hash_dot(dot), |id| self.slot(id).dot() == dot);
+        }
+        self.arena.live().find(|(_, slot)| slot.dot() == dot).map(|(id, _)| id)
     }
 
     /// Makes the index of keys, which point operations need.
@@ -489,7 +579,9 @@ impl DotStore {
         if self.live_by_actor.len() <= dot.0 as usize {
             self.live_by_actor.resize(dot.0 as usize + 1, 0);
         }
-        self.live_by_actor[dot.0 as usize] += 1;
+        let live = &mut self.live_by_actor[dot.0 as usize];
+        *live += 1;
+        self.actors_used += usize::from(*live == 1);
         if self.dots.is_built() {
             let hash = self.hash_dot(dot);
             self.dots.insert(hash, id);
@@ -499,7 +591,9 @@ impl DotStore {
     /// Takes note of a dot that dies, or moves.
     #[inline]
     fn unindex_dot(&mut self, dot: (u32, u64), id: u32) {
-        self.live_by_actor[dot.0 as usize] -= 1;
+        let live = &mut self.live_by_actor[dot.0 as usize];
+        *live -= 1;
+        self.actors_used -= usize::from(*live == 0);
         if self.dots.is_built() {
             let hash = self.hash_dot(dot);
             self.dots.remove(hash, id);
@@ -630,11 +724,13 @@ impl DotStore {
         (slot.stamp, self.actors.id(slot.actor), slot.counter)
     }
 
-    /// Takes over an order that a reader made, or makes one if too many slots are dead. Called before changes, never
-    /// amid them.
+    /// Takes over an order that a reader made, or makes one if too many slots are dead; and gives memory back if three
+    /// quarters of it are not in use. Called before changes, never amid them.
     #[inline]
     pub(crate) fn tidy(&mut self) {
-        if self.order.wants_sorting() {
+        if self.arena.capacity() > 4 * self.live_dots + 1_024 {
+            self.rebuild(true);
+        } else if self.order.wants_sorting() {
             self.sort();
         }
     }

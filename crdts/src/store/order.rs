@@ -77,6 +77,11 @@ impl Order {
         self.fresh.is_empty() && self.dead == 0
     }
 
+    /// Whether keys came since the last sort.
+    pub(crate) const fn has_tail(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
     pub(crate) const fn has_dead(&self) -> bool {
         self.dead > 0
     }

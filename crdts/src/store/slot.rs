@@ -149,9 +149,77 @@ pub(crate) struct Arena {
     chunks: Vec<Vec<Slot>>,
     free: Vec<u32>,
     boxed_bytes: usize,
+    /// Those of them that are keys of buried heads.
+    dead_bytes: usize,
 }
 
 impl Arena {
+    /// An arena with room for so many slots.
+    pub(crate) fn with_room(slots: usize) -> Self {
+        let mut arena = Self::default();
+        if slots > 0 {
+            arena.chunks = Vec::with_capacity(slots.div_ceil(CHUNK));
+            arena.chunks.push(Vec::with_capacity(slots.min(CHUNK)));
+        }
+        arena
+    }
+
+    /// For how many slots there is room.
+    #[inline]
+    pub(crate) fn capacity(&self) -> usize {
+        match &self.chunks[..] {
+            [] => 0,
+            [first] => first.capacity(),
+            chunks => chunks.len() * CHUNK,
+        }
+    }
+
+    /// Whether at most so many slots were ever in use at once.
+    #[inline]
+    pub(crate) fn has_few(&self, most: usize) -> bool {
+        match &self.chunks[..] {
+            [] => true,
+            [first] => first.len() <= most,
+            _ => false,
+        }
+    }
+
+    /// The bytes of keys and values that have a box.
+    pub(crate) const fn boxed_bytes(&self) -> usize {
+        self.boxed_bytes
+    }
+
+    /// Those of them that are keys of buried heads.
+    pub(crate) const fn dead_bytes(&self) -> usize {
+        self.dead_bytes
+    }
+
+    /// Moves a key's chain over from another arena, with other indices of actors, and returns the head's id here.
+    pub(crate) fn take_chain(
+        &mut self,
+        from: &mut Self,
+        head: u32,
+        rename: &mut impl FnMut(u32) -> u32,
+    ) -> u32 {
+        let (mut id, mut first, mut last) = (head, NONE, NONE);
+        while id != NONE {
+            let slot = from.slot_mut(id);
+            let body = match core::mem::replace(&mut slot.body, Body::EMPTY) {
+                Body::Behind { value, .. } => Body::Behind { head: first, before: last, value },
+                body => body,
+            };
+            id = slot.next;
+            let at = self.place((rename(slot.actor), slot.counter), slot.stamp, body);
+            if last == NONE {
+                first = at;
+            } else {
+                self.slot_mut(last).next = at;
+            }
+            last = at;
+        }
+        first
+    }
+
     #[inline]
     pub(crate) fn slot(&self, id: u32) -> &Slot {
         &self.chunks[(id >> CHUNK_BITS) as usize][id as usize % CHUNK]
@@ -204,6 +272,7 @@ impl Arena {
         slot.body.set_value((&[][..]).into());
         let after = slot.body.boxed_bytes();
         self.boxed_bytes = self.boxed_bytes + after - before;
+        self.dead_bytes += after;
     }
 
     #[inline(always)]
@@ -227,8 +296,11 @@ impl Arena {
 
     #[cold]
     fn push_chunk(&mut self, slot: Slot) -> u32 {
-        let mut chunk = Vec::with_capacity(if self.chunks.is_empty() { 4 } else { CHUNK });
+        let mut chunk = Vec::with_capacity(if self.chunks.is_empty() { 1 } else { CHUNK });
         chunk.push(slot);
+        if self.chunks.is_empty() {
+            self.chunks.reserve_exact(1);
+        }
         self.chunks.push(chunk);
         slot_id(self.chunks.len() - 1, 0)
     }
@@ -248,9 +320,13 @@ impl Arena {
     /// Gives a slot back. Its body goes at once.
     pub(crate) fn free(&mut self, id: u32) {
         let slot = self.slot_mut(id);
+        let was_buried = !slot.is_live();
         slot.actor = DEAD;
         let body = core::mem::replace(&mut slot.body, Body::EMPTY);
         self.boxed_bytes -= body.boxed_bytes();
+        if was_buried {
+            self.dead_bytes -= body.boxed_bytes();
+        }
         self.free.push(id);
     }
 

@@ -224,7 +224,7 @@ impl Exchange {
             ReceiveError::TooLate { ready_to } if ready_to > ours => {
                 self.ask(log, Want { from: ours, to: ready_to, form: RangeForm::Follow }, cx.ms);
             }
-            ReceiveError::TooLate { .. } | ReceiveError::TooManyStaged => {
+            ReceiveError::TooLate { .. } | ReceiveError::TooManyStaged | ReceiveError::TooMuchWork => {
                 self.level.refuse();
                 self.questions.refuse(log, ours);
             }

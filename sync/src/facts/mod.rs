@@ -16,6 +16,7 @@
 mod forks;
 mod pruned;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 pub use forks::Forks;
@@ -24,26 +25,26 @@ pub use pruned::{Pruned, PrunedError, UncheckedPruned};
 use crate::hash::Hash;
 use crate::log::Evidence;
 
-/// The facts that are known of one log.
+/// The facts that are known of one log. Of most there are none, so they have boxes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Of its forks, if it is forked.
-    pub(crate) forks: Option<Forks>,
+    pub(crate) forks: Option<Box<Forks>>,
     /// Of what its writer has given up by it.
-    pub(crate) pruned: Option<Pruned>,
+    pub(crate) pruned: Option<Box<Pruned>>,
 }
 
 impl Facts {
     /// All that is known of its forks, if it is forked.
     #[must_use]
-    pub const fn forks(&self) -> Option<&Forks> {
-        self.forks.as_ref()
+    pub fn forks(&self) -> Option<&Forks> {
+        self.forks.as_deref()
     }
 
     /// Its writer's word on what is given up of it and of all earlier ones, if it has said that of this log.
     #[must_use]
-    pub const fn pruned(&self) -> Option<&Pruned> {
-        self.pruned.as_ref()
+    pub fn pruned(&self) -> Option<&Pruned> {
+        self.pruned.as_deref()
     }
 
     /// Joins evidence of a fork. Whether it says more than was known.
@@ -51,7 +52,7 @@ impl Facts {
         if let Some(forks) = &mut self.forks {
             return forks.join(evidence);
         }
-        self.forks = Some(Forks::new(evidence));
+        self.forks = Some(Box::new(Forks::new(evidence)));
         true
     }
 
@@ -59,27 +60,27 @@ impl Facts {
     pub(crate) fn join_pruned(&mut self, pruned: Pruned) -> bool {
         let news = self.pruned.as_ref().is_none_or(|known| known.below() < pruned.below());
         if news {
-            self.pruned = Some(pruned);
+            self.pruned = Some(Box::new(pruned));
         }
         news
     }
 
     /// Entries from here on do not count, as the log is forked.
     pub(crate) fn valid_below(&self) -> Option<u64> {
-        self.forks.as_ref().map(Forks::valid_below)
+        self.forks().map(Forks::valid_below)
     }
 
     /// Entries below are needed by nobody, whatever the log says of them.
     pub(crate) fn floor(&self) -> u64 {
-        let pruned = self.pruned.as_ref().map_or(0, Pruned::below);
-        self.forks.as_ref().map_or(0, Forks::floor).max(pruned)
+        let pruned = self.pruned().map_or(0, Pruned::below);
+        self.forks().map_or(0, Forks::floor).max(pruned)
     }
 
     /// A hash over all of them; `None` if there are none.
     #[must_use]
     pub fn digest(&self) -> Option<Hash> {
-        let pruned = self.pruned.as_ref().map(Pruned::statement);
-        let forks = self.forks.iter().flat_map(Forks::pieces).map(Evidence::as_bytes);
+        let pruned = self.pruned().map(Pruned::statement);
+        let forks = self.forks().into_iter().flat_map(Forks::pieces).map(Evidence::as_bytes);
         let all: Vec<&[u8]> = forks.chain(pruned.iter().map(|statement| &statement[..])).collect();
         (!all.is_empty()).then(|| Hash::from_bytes(*blake3::hash(&all.concat()).as_bytes()))
     }

@@ -29,6 +29,7 @@ mod search;
 mod shape;
 mod staging;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use consilience_base::{Hlc, Timestamp};
@@ -98,7 +99,7 @@ pub struct Log {
     has_consumer: bool,
     /// The run that was held before a fast-forward, or before entries at its end were given up, until the consumer has
     /// acknowledged the change.
-    replaced: Option<Run>,
+    replaced: Option<Box<Run>>,
     /// How much was left then, before more came; the greatest number if nothing was replaced since.
     left: u64,
     /// Entries from here on do not count, as there is evidence of a fork; else the greatest number.
@@ -303,14 +304,14 @@ impl Log {
         self.left = self.left.min(run.end());
         let old = core::mem::replace(&mut self.run, run);
         if self.has_consumer {
-            self.replaced.get_or_insert(old);
+            self.replaced.get_or_insert_with(|| Box::new(old));
         }
     }
 
     /// Drops the entries from `size` on, which is not below the start.
     fn cut_run(&mut self, size: u64) {
         if self.has_consumer && self.replaced.is_none() && size < self.run.end() {
-            self.replaced = Some(self.run.clone());
+            self.replaced = Some(Box::new(self.run.clone()));
         }
         self.left = self.left.min(size);
         self.run.truncate(&self.keys, size);
@@ -330,7 +331,7 @@ impl Log {
 
     /// The entries `[from, to)` as they were before something took their place.
     pub(crate) fn replaced_entries(&self, from: u64, to: u64) -> impl Iterator<Item = Entry<'_>> {
-        self.replaced.as_ref().unwrap_or(&self.run).entries(from, to)
+        self.replaced.as_deref().unwrap_or(&self.run).entries(from, to)
     }
 
     /// The entry with this number, if it is here.

@@ -131,6 +131,10 @@ pub enum ReceiveError {
     /// The peer has caused more signature checks than its bytes pay for. Try again when more has come.
     #[error("the peer's allowance of signature checks is used up")]
     Budget,
+    /// The writer's logs have said so much of one another, in so few bytes, that taking it in took more work than these pay
+    /// for. Try again later: what is refused pays as well.
+    #[error("what the writer's logs say of one another takes more work than their bytes pay for")]
+    TooMuchWork,
 }
 
 impl From<RangeFault> for ReceiveError {

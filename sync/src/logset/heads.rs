@@ -309,14 +309,14 @@ impl LogSet {
 
     /// About how many bytes it takes to send everything that is held, once. Looks at every log.
     pub(crate) fn bytes_to_send(&self) -> u64 {
-        self.slots.values().map(Slot::bytes_to_send).fold(0, u64::saturating_add)
+        self.slots.values().map(|slot| slot.bytes_to_send()).fold(0, u64::saturating_add)
     }
 
     /// The same of the logs with a head within a range of the order.
     pub(crate) fn bytes_to_send_within(&mut self, range: &KeyRange) -> u64 {
         self.fresh_heads();
         let logs = self.heads.set.range(range).filter_map(|(key, _)| self.slots.get(&log_in(key)?));
-        logs.map(Slot::bytes_to_send).fold(0, u64::saturating_add)
+        logs.map(|slot| slot.bytes_to_send()).fold(0, u64::saturating_add)
     }
 
     /// How many logs have a head.

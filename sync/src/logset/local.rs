@@ -19,7 +19,7 @@ impl LogSet {
         let writable = |slot: &Slot| {
             slot.local && !slot.self_forked && slot.facts.forks.is_none() && slot.standing() != Standing::Dead
         };
-        self.slots.get(log).is_some_and(writable)
+        self.slots.get(log).is_some_and(|slot| writable(slot))
     }
 
     /// Opens a log for a local writer, whatever the quotas say; or takes a held one over.
@@ -58,7 +58,7 @@ impl LogSet {
             return Err(AppendError::NotWritable.into());
         }
         // Closures in entries that the base gives up would be taken back with them.
-        let (closures, last_final) = slot.succession.statements.repeated(&slot.log, entry);
+        let (closures, last_final) = slot.succession.statements().repeated(&slot.log, entry);
         let entry = NewEntry { closures: &closures, last_final, ..*entry };
         let seq = slot.log.append(&entry)?;
         self.note(log);

@@ -22,6 +22,7 @@ mod statements;
 mod succession;
 mod topics;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
@@ -52,7 +53,8 @@ use succession::{Family, Succession};
 pub struct LogSet {
     mesh: MeshId,
     limits: Limits,
-    slots: BTreeMap<LogId, Slot>,
+    /// Boxed: the nodes of the tree have room for more than there are.
+    slots: BTreeMap<LogId, Box<Slot>>,
     by_topic: BTreeSet<(Topic, LogId)>,
     successions: BTreeMap<Family, Succession>,
     heads: Heads,
@@ -185,7 +187,7 @@ impl LogSet {
         let (id, opening) = (*log.id(), log.opening());
         self.agents.entry(opening.agent).or_insert_with(|| (log.key().clone(), 0)).1 += 1;
         self.by_topic.insert((opening.topic.clone(), id));
-        self.slots.insert(id, Slot::new(log, local));
+        self.slots.insert(id, Box::new(Slot::new(log, local)));
         self.enter_succession(&id);
     }
 
@@ -429,7 +431,7 @@ impl LogSet {
             return self.receive_range(named.id(), range, now, budget);
         }
         self.admits(named, now, admit)?;
-        if range.size().is_some_and(|size| size <= self.closed_below(named.opening())) {
+        if range.size().is_some_and(|size| size <= self.closed_by_later(named.opening())) {
             // A later incarnation answers for all of it.
             return Ok(Received::Nothing);
         }
@@ -480,6 +482,9 @@ impl LogSet {
         if range.size().is_some_and(|size| size <= closed) {
             // A later incarnation answers for all of it.
             return Ok(Received::Nothing);
+        }
+        if !self.pay(log, range.as_bytes().len()) && !budget.is_unlimited() {
+            return Err(ReceiveError::TooMuchWork.into());
         }
         let waiting = self.slots.get(log).and_then(|slot| slot.waiting);
         if waiting.is_some_and(|hlc| hlc <= latest(&self.limits, now)) {

@@ -105,7 +105,7 @@ impl LogSet {
     /// This set's offer of a log.
     #[must_use]
     pub fn offer(&self, log: &LogId) -> Option<Offer> {
-        self.slots.get(log).map(Offer::of)
+        self.slots.get(log).map(|slot| Offer::of(slot))
     }
 
     /// Whether everything that a peer has offered of a log is here: up to that size, with that root; or there is no more of

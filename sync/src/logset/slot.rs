@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use consilience_base::{Hlc, Timestamp};
 
 use super::change::Change;
-use super::statements::{InSuccession, Standing};
+use super::statements::{InSuccession, Restated, Standing};
 use crate::facts::{Facts, Forks, Pruned};
 use crate::hash::Hash;
 use crate::identity::LogKind;
@@ -133,8 +133,12 @@ impl Slot {
     /// About how many bytes it takes to send all of it to somebody that has nothing: its entries in ranges, with what is
     /// offered and opened, and facts.
     pub(super) fn bytes_to_send(&self) -> u64 {
-        let forks =
-            self.facts.forks.iter().flat_map(Forks::pieces).map(|evidence| evidence.as_bytes().len() as u64);
+        let forks = self
+            .facts
+            .forks()
+            .into_iter()
+            .flat_map(Forks::pieces)
+            .map(|evidence| evidence.as_bytes().len() as u64);
         let pruned = self.facts.pruned.as_ref().map_or(0, |pruned| pruned.as_bytes().len() as u64);
         let facts = forks.fold(pruned, u64::saturating_add);
         let entries = self.log.entry_bytes();
@@ -196,12 +200,12 @@ impl Slot {
         }
     }
 
-    /// Reads the statements of its retained entries on earlier incarnations again; whether they changed.
-    pub(super) fn refresh_statements(&mut self) -> bool {
+    /// Reads the statements of its retained entries on earlier incarnations again, and returns what changed of them.
+    pub(super) fn refresh_statements(&mut self) -> Restated {
         // Of a forked log they are of no effect, but its writer repeats them.
         let all = (self.log.base().max(self.log.start()), self.log.size());
         let range = if self.is_invalid() { all } else { self.applicable() };
-        self.succession.statements.refresh(&self.log, range, self.generation)
+        self.succession.refresh(&self.log, range, self.generation)
     }
 
     /// Whether it says something of earlier incarnations that is not signed yet.
@@ -358,7 +362,7 @@ impl Slot {
         }
         if self.facts.forks.is_some() {
             // Evidence to come may bring the base down again, but not below this.
-            below = below.min(self.facts.pruned.as_ref().map_or(0, Pruned::below));
+            below = below.min(self.facts.pruned().map_or(0, Pruned::below));
         }
         let lag = if below == self.log.size() { 0 } else { DROP_LAG };
         if below < self.log.start() + lag {

@@ -3,7 +3,8 @@
 //! Not here: which logs follow from that to count (`succession`).
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use alloc::collections::BTreeMap;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use crate::identity::Incarnation;
@@ -31,19 +32,62 @@ pub(super) struct InSuccession {
     pub(super) is_abandoned: bool,
     /// Whether the entries that say so are signed. Unsigned ones may yet be taken back, and nobody else has heard of them.
     pub(super) is_settled: bool,
-    pub(super) statements: Statements,
+    /// In a box: most logs say nothing of others.
+    statements: Option<Box<Statements>>,
 }
 
-/// What the retained entries of a log say of earlier incarnations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Those of a log that says nothing of others.
+static NONE: Statements = Statements::none();
+
+impl InSuccession {
+    /// What the log says of earlier incarnations.
+    pub(super) fn statements(&self) -> &Statements {
+        self.statements.as_deref().unwrap_or(&NONE)
+    }
+
+    /// Takes in that the retained entries are `[from, to)` now, and returns what changed of what they say.
+    pub(super) fn refresh(&mut self, log: &Log, (from, to): (u64, u64), generation: u32) -> Restated {
+        if self.statements.is_none() && log.stated(from, to).is_empty() {
+            return Restated::default();
+        }
+        let statements = self.statements.get_or_insert_default();
+        let restated = statements.refresh(log, (from, to), generation);
+        if statements.closures.is_empty() && statements.finals.is_empty() {
+            self.statements = None;
+        }
+        restated
+    }
+}
+
+/// What the retained entries of a log say of earlier incarnations. Entries come at the end and go at the front, so the
+/// greatest closure of each incarnation is kept as the maximum of a sliding window: each costs what it says, however many
+/// are retained.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Statements {
-    /// The entries that make them, first and last, how many, and of which copy of the log: where these are the same, so is
-    /// the rest.
-    made_by: Option<(u64, u64, usize, u32)>,
-    /// The greatest closure of each.
-    pub(super) closures: Vec<(Incarnation, u64)>,
-    /// Logs below are dead.
-    pub(super) last_final: Option<Incarnation>,
+    /// The entries that were read, and of which copy of the log.
+    from: u64,
+    to: u64,
+    generation: u32,
+    /// The closures that none of a later entry covers, by entry: those of one incarnation fall.
+    closures: BTreeMap<(Incarnation, u64), u64>,
+    /// The same closures in the order of their entries, and some that later ones have covered.
+    made: VecDeque<(u64, Incarnation)>,
+    /// The finals that none of a later entry covers, by entry: they fall.
+    finals: VecDeque<(u64, Incarnation)>,
+}
+
+/// What changed of the statements of a log.
+#[derive(Debug, Default)]
+pub(super) struct Restated {
+    /// The incarnations whose greatest closure may be another one.
+    pub(super) closures: Vec<Incarnation>,
+    pub(super) last_final: bool,
+}
+
+impl Restated {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.closures.is_empty() && !self.last_final
+    }
 }
 
 /// The greatest closure of each incarnation in these entries, and the greatest final one.
@@ -60,19 +104,92 @@ fn greatest(log: &Log, stated: &[u64]) -> (BTreeMap<Incarnation, u64>, Option<In
 }
 
 impl Statements {
-    /// Reads those of the entries `[from, to)`, unless the same entries made them before. Whether they were read.
-    pub(super) fn refresh(&mut self, log: &Log, (from, to): (u64, u64), generation: u32) -> bool {
-        let stated = log.stated(from, to);
-        let made_by = match (stated.first(), stated.last()) {
-            (Some(first), Some(last)) => Some((*first, *last, stated.len(), generation)),
-            _ => None,
-        };
-        if made_by == self.made_by {
-            return false;
+    const fn none() -> Self {
+        Self {
+            from: 0,
+            to: 0,
+            generation: 0,
+            closures: BTreeMap::new(),
+            made: VecDeque::new(),
+            finals: VecDeque::new(),
         }
-        let (closures, last_final) = greatest(log, stated);
-        *self = Self { made_by, closures: closures.into_iter().collect(), last_final };
-        true
+    }
+
+    /// Takes in that the retained entries are `[from, to)` now.
+    fn refresh(&mut self, log: &Log, (from, to): (u64, u64), generation: u32) -> Restated {
+        let mut restated = Restated::default();
+        let last_final = self.last_final();
+        if generation != self.generation || from < self.from || to < self.to {
+            // Another copy, or a part of it that was not read: from the beginning.
+            restated.closures.extend(self.made.iter().map(|(_, incarnation)| *incarnation));
+            *self = Self { from, to: from, generation, ..Self::default() };
+        }
+        self.from = from;
+        while let Some((seq, incarnation)) = self.made.front().copied().filter(|(seq, _)| *seq < from) {
+            self.made.pop_front();
+            if self.closures.remove(&(incarnation, seq)).is_some() {
+                restated.closures.push(incarnation);
+            }
+        }
+        while self.finals.front().is_some_and(|(seq, _)| *seq < from) {
+            self.finals.pop_front();
+        }
+        for seq in log.stated(self.to.max(from), to) {
+            let Some(entry) = log.entry(*seq) else { continue };
+            for Closure { incarnation, below } in entry.closures() {
+                self.close(*seq, incarnation, below);
+                restated.closures.push(incarnation);
+            }
+            if let Some(said) = entry.last_final() {
+                while self.finals.back().is_some_and(|(_, first)| *first <= said) {
+                    self.finals.pop_back();
+                }
+                self.finals.push_back((*seq, said));
+            }
+        }
+        self.to = to.max(from);
+        if self.made.capacity() / 4 > self.made.len().saturating_add(4) {
+            self.made.shrink_to(self.made.len().saturating_mul(2));
+        }
+        restated.last_final = last_final != self.last_final();
+        restated
+    }
+
+    fn close(&mut self, seq: u64, incarnation: Incarnation, below: u64) {
+        let of = (incarnation, 0)..=(incarnation, u64::MAX);
+        while let Some((last, covered)) = self.closures.range(of.clone()).next_back() {
+            if *covered > below {
+                break;
+            }
+            let last = *last;
+            self.closures.remove(&last);
+        }
+        self.closures.insert((incarnation, seq), below);
+        self.made.push_back((seq, incarnation));
+    }
+
+    /// The greatest closure of each incarnation, ascending.
+    pub(super) fn closures(&self) -> impl Iterator<Item = (Incarnation, u64)> {
+        let mut last = None;
+        let all = self.closures.iter().map(|((incarnation, _), below)| (*incarnation, *below));
+        // The first of each is the greatest.
+        all.filter(move |(incarnation, _)| last.replace(*incarnation) != Some(*incarnation))
+    }
+
+    /// At most so many are made.
+    pub(super) fn closures_max(&self) -> usize {
+        self.closures.len()
+    }
+
+    /// The greatest closure of an incarnation; 0 if there is none.
+    pub(super) fn closed_below(&self, incarnation: Incarnation) -> u64 {
+        let mut of = self.closures.range((incarnation, 0)..=(incarnation, u64::MAX));
+        of.next().map_or(0, |(_, below)| *below)
+    }
+
+    /// Logs below are dead.
+    pub(super) fn last_final(&self) -> Option<Incarnation> {
+        self.finals.front().map(|(_, first)| *first)
     }
 
     /// The statements of a log's next entry: its own, and those that its base would give up; without closures of logs that
@@ -83,32 +200,22 @@ impl Statements {
         for closure in entry.closures {
             closures.insert(closure.incarnation, closure.below);
         }
-        let gives_up = self.made_by.is_some_and(|(first, ..)| first < entry.base);
-        if gives_up {
+        let first = self.made.front().into_iter().chain(self.finals.front());
+        if first.map(|(seq, _)| *seq).min().is_some_and(|first| first < entry.base) {
             let (stay, final_stays) = greatest(log, log.stated(entry.base, u64::MAX));
-            for (incarnation, below) in &self.closures {
-                if stay.get(incarnation).is_none_or(|stays| stays < below) {
-                    let said = closures.entry(*incarnation).or_default();
-                    *said = (*below).max(*said);
+            for (incarnation, below) in self.closures() {
+                if stay.get(&incarnation).is_none_or(|stays| *stays < below) {
+                    let said = closures.entry(incarnation).or_default();
+                    *said = below.max(*said);
                 }
             }
-            if self.last_final > final_stays {
-                last_final = last_final.max(self.last_final);
+            if self.last_final() > final_stays {
+                last_final = last_final.max(self.last_final());
             }
         }
-        let over = last_final.max(self.last_final);
+        let over = last_final.max(self.last_final());
         closures.retain(|incarnation, _| over.is_none_or(|first| *incarnation >= first));
         let closures = closures.into_iter().map(|(incarnation, below)| Closure { incarnation, below });
         (closures.collect(), last_final)
-    }
-
-    /// Below which number they close an incarnation; 0 if they do not.
-    pub(super) fn closes(&self, incarnation: Incarnation) -> u64 {
-        let at = self.closures.binary_search_by_key(&incarnation, |(closed, _)| *closed).ok();
-        at.and_then(|at| self.closures.get(at)).map_or(0, |(_, below)| *below)
-    }
-
-    pub(super) const fn get(&self) -> (&[(Incarnation, u64)], Option<Incarnation>) {
-        (self.closures.as_slice(), self.last_final)
     }
 }

@@ -21,10 +21,9 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::ops::Bound;
 
 use super::LogSet;
-use super::slot::Slot;
+use super::statements::Restated;
 use crate::identity::{AgentId, Incarnation, LogId, LogKind, LogOpening, Topic};
 
 /// Logs of one agent and kind in one topic.
@@ -33,24 +32,67 @@ pub(super) type Family = (AgentId, Topic, LogKind);
 /// The logs of a family that are held.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Succession {
-    logs: BTreeMap<Incarnation, LogId>,
+    /// Ascending. Nearly always there is one: a tree would have room for eleven.
+    logs: Vec<(Incarnation, LogId)>,
     /// Logs below are dead.
     alive_from: Option<Incarnation>,
+    /// How many bytes of ranges came for them, refused ones included; and how many dots a consumer had to look at again
+    /// because of statements on one another.
+    received: u64,
+    looked_at: u64,
 }
 
+/// So many dots are looked at again before the bytes of an agent's logs in a topic have to pay for it, a byte each. An honest
+/// agent that takes its earlier logs over lists each of their dots in more than twenty bytes.
+const DOTS_AHEAD: u64 = 1 << 16;
+
 impl LogSet {
-    /// The closures that the retained entries of a state log make, the greatest of each incarnation and ascending, and the
-    /// incarnation below which they end all; whether the log counts or not.
+    /// The closures that the retained entries of a state log make, the greatest of each incarnation and ascending; whether
+    /// the log counts or not.
+    pub fn closures(&self, log: &LogId) -> impl Iterator<Item = (Incarnation, u64)> {
+        self.slots.get(log).into_iter().flat_map(|slot| slot.succession.statements().closures())
+    }
+
+    /// The greatest closure of an earlier incarnation that the retained entries of a state log make; 0 if there is none.
     #[must_use]
-    pub fn closures(&self, log: &LogId) -> (&[(Incarnation, u64)], Option<Incarnation>) {
-        self.slots.get(log).map_or((&[], None), |slot| slot.succession.statements.get())
+    pub fn closed_below(&self, log: &LogId, incarnation: Incarnation) -> u64 {
+        self.slots.get(log).map_or(0, |slot| slot.succession.statements().closed_below(incarnation))
+    }
+
+    /// The incarnation below which the retained entries of a state log end all logs of its agent.
+    #[must_use]
+    pub fn last_final(&self, log: &LogId) -> Option<Incarnation> {
+        self.slots.get(log)?.succession.statements().last_final()
+    }
+
+    /// Notes that a consumer had to look at so many dots again because of what an agent's logs in a topic say of one another:
+    /// a closure of few bytes may end, or bring back, the values that any number of entries list. Once that is more than the
+    /// bytes of these logs pay for, further ranges of them are refused until they do.
+    pub fn charge(&mut self, agent: &AgentId, topic: &Topic, dots: u64) {
+        if let Some(succession) = self.successions.get_mut(&(*agent, topic.clone(), LogKind::State)) {
+            succession.looked_at = succession.looked_at.saturating_add(dots);
+        }
+    }
+
+    /// Notes that so many bytes came for a log; whether such bytes have paid for all the work that they caused.
+    pub(super) fn pay(&mut self, log: &LogId, bytes: usize) -> bool {
+        let Some(whose) = self.succession_of(log).filter(|(.., kind)| *kind == LogKind::State) else {
+            return true;
+        };
+        let Some(succession) = self.successions.get_mut(&whose) else { return true };
+        succession.received = succession.received.saturating_add(bytes as u64);
+        succession.looked_at <= succession.received.saturating_add(DOTS_AHEAD)
     }
 
     /// Notes that a log is held, which does not count yet.
     pub(super) fn enter_succession(&mut self, log: &LogId) {
         let Some(whose) = self.succession_of(log) else { return };
         let Some(incarnation) = self.log(log).map(|log| log.opening().incarnation) else { return };
-        self.successions.entry(whose.clone()).or_default().logs.insert(incarnation, *log);
+        let logs = &mut self.successions.entry(whose.clone()).or_default().logs;
+        if let Err(place) = logs.binary_search_by_key(&incarnation, |(known, _)| *known) {
+            logs.reserve_exact(1);
+            logs.insert(place, (incarnation, *log));
+        }
         self.decide_all(&whose);
     }
 
@@ -75,7 +117,7 @@ impl LogSet {
     pub(super) fn leave_succession(&mut self, opening: &LogOpening) {
         let whose = family(opening);
         let Some(succession) = self.successions.get_mut(&whose) else { return };
-        succession.logs.remove(&opening.incarnation);
+        succession.logs.retain(|(incarnation, _)| *incarnation != opening.incarnation);
         if succession.logs.is_empty() {
             self.successions.remove(&whose);
         } else {
@@ -95,13 +137,11 @@ impl LogSet {
     }
 
     /// Below which number later incarnations that count have closed a log that is not held.
-    pub(super) fn closed_below(&self, opening: &LogOpening) -> u64 {
-        let succession = self.successions.get(&family(opening));
-        let later = succession.into_iter().flat_map(|succession| {
-            succession.logs.range((Bound::Excluded(opening.incarnation), Bound::Unbounded))
-        });
+    pub(super) fn closed_by_later(&self, opening: &LogOpening) -> u64 {
+        let logs = self.successions.get(&family(opening)).into_iter().flat_map(|succession| &succession.logs);
+        let later = logs.filter(|(incarnation, _)| *incarnation > opening.incarnation);
         let closing = later.filter_map(|(_, log)| self.slots.get(log)).filter(|slot| slot.answers());
-        closing.map(|slot| slot.succession.statements.closes(opening.incarnation)).max().unwrap_or(0)
+        closing.map(|slot| slot.succession.statements().closed_below(opening.incarnation)).max().unwrap_or(0)
     }
 
     /// Decides whether a log counts that has changed, and the logs on which that has a bearing.
@@ -110,13 +150,47 @@ impl LogSet {
         if slot.log.opening().kind != LogKind::State {
             return;
         }
-        // The common case: a log that says nothing of others, of which others say nothing new.
         let said = slot.refresh_statements();
-        if !said && slot.succession.standing == slot.standing_now() && slot.facts.forks.is_none() {
+        let is_new = slot.succession.standing != slot.standing_now() || slot.facts.forks.is_some();
+        // The common case: a log that says nothing of others, of which others say nothing new.
+        if !is_new && said.is_empty() {
             return;
         }
+        let wide = is_new || said.last_final || slot.local;
         let Some(whose) = self.succession_of(log) else { return };
-        self.decide_all(&whose);
+        if wide || self.close_again(&whose, said) {
+            self.decide_all(&whose);
+        }
+    }
+
+    /// Works out anew below which number some logs are closed; whether one of them counts now that did not, or the other
+    /// way round. So closures of logs that are not held cost nothing, and of the others what there is to be compared.
+    fn close_again(&mut self, whose: &Family, mut said: Restated) -> bool {
+        let Some(succession) = self.successions.get(whose) else { return false };
+        said.closures.sort_unstable();
+        said.closures.dedup();
+        for incarnation in said.closures {
+            let place = succession.logs.partition_point(|(known, _)| *known < incarnation);
+            let Some(((known, log), later)) =
+                succession.logs.get(place..).and_then(|logs| logs.split_first())
+            else {
+                continue;
+            };
+            if *known != incarnation {
+                continue;
+            }
+            let closed = later.iter().filter_map(|(_, log)| {
+                let slot = self.slots.get(log).filter(|slot| slot.answers())?;
+                Some(slot.succession.statements().closed_below(incarnation))
+            });
+            let closed_below = closed.max().unwrap_or(0);
+            let Some(slot) = self.slots.get_mut(log) else { continue };
+            slot.succession.closed_below = closed_below;
+            if slot.standing_now() != slot.succession.standing {
+                return true;
+            }
+        }
+        false
     }
 
     /// Decides which earlier logs a fact about this one has ended.
@@ -138,7 +212,7 @@ impl LogSet {
     fn decide_all(&mut self, whose: &Family) {
         let Some(succession) = self.successions.get_mut(whose) else { return };
         let mut latest = succession.logs.iter().rev();
-        let ends = latest.find(|(_, log)| self.slots.get(*log).is_some_and(Slot::ends_earlier));
+        let ends = latest.find(|(_, log)| self.slots.get(log).is_some_and(|slot| slot.ends_earlier()));
         let mut alive_from = ends.map(|(incarnation, _)| *incarnation);
         let mut closed: BTreeMap<Incarnation, u64> = BTreeMap::new();
         let mut changed = Vec::new();
@@ -156,11 +230,19 @@ impl LogSet {
             }
             is_settled &= !slot.says_unsigned();
             if slot.answers() {
-                for (target, below) in &slot.succession.statements.closures {
-                    let most = closed.entry(*target).or_default();
-                    *most = (*below).max(*most);
+                let statements = slot.succession.statements();
+                let mut close = |target: Incarnation, below: u64| {
+                    let most = closed.entry(target).or_default();
+                    *most = below.max(*most);
+                };
+                // Those of logs that are not held say nothing here.
+                if statements.closures_max() <= succession.logs.len() {
+                    statements.closures().for_each(|(target, below)| close(target, below));
+                } else {
+                    let lower = succession.logs.iter().take_while(|(lower, _)| lower < incarnation);
+                    lower.for_each(|(lower, _)| close(*lower, statements.closed_below(*lower)));
                 }
-                alive_from = alive_from.max(slot.succession.statements.last_final);
+                alive_from = alive_from.max(statements.last_final());
             }
         }
         succession.alive_from = alive_from;

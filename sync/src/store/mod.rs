@@ -253,6 +253,11 @@ impl LogStore {
         Ok(news)
     }
 
+    /// Notes work that an agent's logs in a topic have caused; see [`LogSet::charge`].
+    pub fn charge(&mut self, agent: &AgentId, topic: &Topic, dots: u64) {
+        self.set.charge(agent, topic, dots);
+    }
+
     /// Notes that the local writer of a log goes on in another one; see [`LogSet::leave`].
     pub fn leave(&mut self, log: &LogId) {
         self.set.leave(log);

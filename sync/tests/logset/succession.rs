@@ -107,7 +107,7 @@ fn is_over(set: &LogSet, log: &Log) -> bool {
     let incarnation = log.opening().incarnation;
     set.logs().filter(|other| other.opening().incarnation > incarnation).any(|later| {
         let counts = set.applicable(later.id()).is_some_and(|(from, to)| from < to);
-        set.evidence(later.id()).is_some() || counts && set.closures(later.id()).1 > Some(incarnation)
+        set.evidence(later.id()).is_some() || counts && set.last_final(later.id()) > Some(incarnation)
     })
 }
 

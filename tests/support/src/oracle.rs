@@ -150,10 +150,10 @@ impl Oracle {
 fn known_sizes(set: &LogSet) -> BTreeMap<LogId, u64> {
     let mut sizes: BTreeMap<LogId, u64> = set.logs().map(|log| (*log.id(), log.size())).collect();
     for log in set.logs() {
-        for (incarnation, below) in set.closures(log.id()).0 {
-            let closed = LogOpening { incarnation: *incarnation, ..log.opening().clone() };
+        for (incarnation, below) in set.closures(log.id()) {
+            let closed = LogOpening { incarnation, ..log.opening().clone() };
             let size = sizes.entry(closed.log_id(set.mesh())).or_default();
-            *size = (*below).max(*size);
+            *size = below.max(*size);
         }
     }
     sizes
