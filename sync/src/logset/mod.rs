@@ -132,6 +132,17 @@ impl LogSet {
         now: Timestamp,
         admit: impl FnOnce(&LogOpening) -> Admission,
     ) -> Result<(), OpenError> {
+        self.admits_with(named, now, false, admit)
+    }
+
+    /// [`admits`](Self::admits); `frees` says that something comes with the log that frees the places of others.
+    fn admits_with(
+        &self,
+        named: &NamedOpening,
+        now: Timestamp,
+        frees: bool,
+        admit: impl FnOnce(&LogOpening) -> Admission,
+    ) -> Result<(), OpenError> {
         let opening = named.opening();
         if self.slots.contains_key(named.id()) {
             return Ok(());
@@ -139,17 +150,19 @@ impl LogSet {
         if opening.incarnation.is_ahead(now, self.limits.max_drift_ms) {
             return Err(OpenError::Ahead);
         }
-        self.has_room(opening, admit)
+        self.has_room(opening, frees, admit)
     }
 
     /// Whether the quotas, the logs that are held and the host leave room for a log that is not held.
     fn has_room(
         &self,
         opening: &LogOpening,
+        frees: bool,
         admit: impl FnOnce(&LogOpening) -> Admission,
     ) -> Result<(), OpenError> {
         let of_agent = self.agents.get(&opening.agent).map_or(0, |(_, logs)| *logs);
-        if self.slots.len() >= self.limits.logs_max || of_agent >= self.limits.logs_per_agent_max {
+        let full = self.slots.len() >= self.limits.logs_max || of_agent >= self.limits.logs_per_agent_max;
+        if full && !frees {
             return Err(OpenError::Quota);
         }
         // Nothing of a dead log will ever count.
@@ -175,7 +188,7 @@ impl LogSet {
         let named = opening.clone().named(&self.mesh);
         let id = *named.id();
         if !self.slots.contains_key(&id) {
-            self.has_room(opening, admit)?;
+            self.has_room(opening, false, admit)?;
             let key = self.key_of(&opening.agent).map_or_else(|| AgentKey::admit(&opening.agent), Ok)?;
             self.insert(Log::with_key(named, &self.mesh, key), false);
         }
@@ -609,7 +622,7 @@ impl LogSet {
             return Ok(false);
         }
         let (pruned, key) = found.check(budget, self.key_of(&named.opening().agent))?;
-        self.admits(named, now, admit)?;
+        self.admits_with(named, now, self.has_earlier(named.opening()), admit)?;
         Ok(self.take_pruned_first(named, key, pruned, now))
     }
 

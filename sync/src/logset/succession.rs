@@ -193,6 +193,14 @@ impl LogSet {
         false
     }
 
+    /// Whether an earlier log of the same family is held.
+    pub(super) fn has_earlier(&self, opening: &LogOpening) -> bool {
+        let succession = self.successions.get(&family(opening));
+        succession.is_some_and(|succession| {
+            succession.logs.iter().any(|(earlier, _)| *earlier < opening.incarnation)
+        })
+    }
+
     /// Decides which earlier logs a fact about this one has ended.
     pub(super) fn decide_earlier(&mut self, log: &LogId) {
         if let Some(whose) = self.succession_of(log) {

@@ -1,13 +1,13 @@
 //! Events that their writer has given up by a signed word.
 
 use consilience_sync::{
-    Admission, Change, LogId, LogKind, LogOpening, LogSet, Pruned, PrunedError, SetError, SignError,
-    UncheckedPruned, VerifyBudget,
+    Admission, Change, LogId, LogKind, LogOpening, LogSet, OpenError, Pruned, PrunedError, SetError,
+    SignError, UncheckedPruned, VerifyBudget,
 };
 
 use crate::world::{
-    Consumer, Replica, START, append, converge, holder, keys, mesh, opening, opening_in, payloads, rich, set,
-    tell,
+    Consumer, Replica, START, append, converge, holder, keys, limited, mesh, opening, opening_in, payloads,
+    rich, set, tell,
 };
 
 fn opened(incarnation: u64) -> LogOpening {
@@ -186,6 +186,34 @@ fn only_the_writer_says_it_and_only_of_events() {
     let mut refused = |_| peer.set.receive_pruned(&forged, START, &mut budget, |_| Admission::Hold);
     let last = (0..200).map(&mut refused).last();
     assert_eq!(last, Some(Err(SetError::Pruned(PrunedError::Budget))));
+}
+
+/// Where an agent has taken all of its places, its word frees them, though the log that it names has none yet.
+#[test]
+fn a_word_that_frees_places_needs_none() {
+    let logs: Vec<(u64, u64)> = (1..=9).map(|incarnation| (incarnation, 1)).collect();
+    let (mut writer, ids) = written(&logs);
+    let mut peer = Replica::new(limited(|limits| limits.logs_per_agent_max = 8));
+    for log in &ids[..8] {
+        peer.set.open(writer.log(log).unwrap().opening(), |_| Admission::Hold).unwrap();
+        tell(&writer, &mut peer.set, log, START);
+    }
+    peer.follow();
+    let last = writer.log(&ids[8]).unwrap().opening().clone();
+    assert_eq!(peer.set.open(&last, |_| Admission::Hold), Err(OpenError::Quota));
+    // A word that ends nothing that is held is no way around the quota.
+    let other = opening_in("team/other", LogKind::Event, 1, 9).named(&mesh());
+    let nothing = Pruned::sign(&other, 0, &mesh(), &keys(1)).unwrap();
+    assert_eq!(give(&nothing, &mut peer.set), Err(SetError::Open(OpenError::Quota)));
+    let pruned = writer.prune(&ids[8], 0, &keys(1), START).unwrap().unwrap();
+    assert_eq!(give(&pruned, &mut peer.set), Ok(true));
+    peer.follow();
+    assert_eq!(peer.set.stats().logs, 1);
+    tell(&writer, &mut peer.set, &ids[8], START);
+    peer.follow();
+    Consumer::default().follow(&mut writer);
+    assert_eq!(peer.set.heads_root(), writer.heads_root());
+    assert_eq!(payloads(&peer.set, &ids[8]).len(), 1);
 }
 
 /// The consumer is told of each event that goes.

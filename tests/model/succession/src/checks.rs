@@ -351,7 +351,12 @@ fn check_departed(world: &World<'_>, first: &Replica, known: &Map<Log, u16>, cou
                 .removals
                 .iter()
                 .any(|removal| removal.name == (*dot, item.tag) && !world.good(removal.at.0.agent));
-            if departure.live.get(dot) != Some(item) && !by_others {
+            // And so may what a liar removed, which can take that back: by a base, a fork, or a closing below it.
+            let by_liars = world.extra.iter().chain(world.branches.iter().flat_map(|b| &b.entries));
+            let by_liars = by_liars
+                .filter(|entry| !world.good(entry.log.agent))
+                .any(|entry| entry.names().any(|name| *name == (*dot, item.tag)));
+            if departure.live.get(dot) != Some(item) && !by_others && !by_liars {
                 // The author knew a removal that others collected, because they knew more of the agent than it did.
                 if beyond {
                     counts.back_by_closing += 1;

@@ -693,7 +693,6 @@ impl Replica {
         if !new {
             return false;
         }
-        let pins = self.facts.closings[&agent].pins.clone();
         if self.rule.has(Clause::PinFork) {
             self.facts.forked.retain(|log| log.agent != agent);
             self.facts.cuts.retain(|log, _| log.agent != agent);
