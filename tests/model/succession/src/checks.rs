@@ -291,7 +291,8 @@ fn check_events(world: &World<'_>, first: &Replica, known: &Map<Log, u16>) -> Ou
             continue;
         }
         let pruned = first.facts.pruned_below(log).min(size);
-        let last = &entries[size as usize - 1];
+        // What a clone had appended and lost unsigned is not in the history, though its sibling had signed as much.
+        let Some(last) = entries.get(size as usize - 1) else { continue };
         let start = last.base.max(pruned);
         let want = (start < size).then_some((start, size, last.link));
         if state.events.get(log).copied() != want {
@@ -356,6 +357,12 @@ fn check_departed(world: &World<'_>, first: &Replica, known: &Map<Log, u16>, cou
             let by_liars = by_liars
                 .filter(|entry| !world.good(entry.log.agent))
                 .any(|entry| entry.names().any(|name| *name == (*dot, item.tag)));
+            // Nobody is left who knew of it.
+            let mut removals = world.removals.iter().filter(|removal| removal.name == (*dot, item.tag));
+            if removals.any(|removal| known.get(&removal.at.0).is_none_or(|size| *size <= removal.at.1)) {
+                counts.back_by_loss += 1;
+                continue;
+            }
             if departure.live.get(dot) != Some(item) && !by_others && !by_liars {
                 // The author knew a removal that others collected, because they knew more of the agent than it did.
                 if beyond {

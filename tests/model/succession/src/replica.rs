@@ -681,7 +681,8 @@ impl Replica {
     pub fn prune(&mut self, log: Log, below: u16) -> bool {
         let new = self.facts.prune(log, below);
         if new {
-            self.staged.retain(|staged, _| !staged.events || staged.agent != log.agent || staged.inc >= log.inc);
+            self.staged
+                .retain(|staged, _| !staged.events || staged.agent != log.agent || staged.inc >= log.inc);
             self.fit_all(log.agent);
             self.settle(log.agent);
         }
