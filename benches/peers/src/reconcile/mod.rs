@@ -169,6 +169,9 @@ fn measure<P: Peer>(entry: &Entry, options: &Options, n: usize, emit: &mut dyn F
                 let draws = if d <= 1_000 { entry.draws.0 } else { entry.draws.1 };
                 let draws = if mode == "ranges" { draws.min(10) } else { draws };
                 let mut costs = vec![];
+                // The first call takes in pages of code: how many follows from how the program was laid out, and says nothing
+                // about a draw.
+                sets.reconcile(0, mode);
                 for _ in 0..draws {
                     let alone: Vec<Id> = (0..d as u64)
                         .map(|k| {
