@@ -18,8 +18,7 @@ impl Exchange {
     pub(super) fn take_opening(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
         let opening = match NamedOpening::decode(bytes, cx.store.logs().mesh()) {
             Err(error) if error.is_of_later_version() => {
-                self.level.refuse();
-                self.tell_once(Notice::LaterVersion, cx);
+                self.leave_to_later_version(cx);
                 return Ok(());
             }
             decoded => decoded?,
@@ -66,8 +65,7 @@ impl Exchange {
     pub(super) fn take_evidence(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
         let evidence = match UncheckedEvidence::parse(bytes, cx.store.logs().mesh()) {
             Err(EvidenceError::Opening(error)) if error.is_of_later_version() => {
-                self.level.refuse();
-                self.tell_once(Notice::LaterVersion, cx);
+                self.leave_to_later_version(cx);
                 return Ok(());
             }
             parsed => parsed.map_err(Fault::Evidence)?,
@@ -75,44 +73,18 @@ impl Exchange {
         if !self.interests.both().matches(&evidence.opening().opening().topic) {
             return Ok(());
         }
-        let log = *evidence.opening().id();
-        // Whoever knows of the fork need not show it another time.
-        self.questions.answered(&log);
         let checks = self.budget.checks();
-        match cx.store.receive_evidence(&evidence, cx.now, &mut self.budget) {
-            Ok(news) => {
-                self.openings.forget(&log);
-                if news {
-                    self.rounds.gained();
-                    // As entries that were not here.
-                    self.budget.refund_since(checks);
-                }
-                let set = cx.store.logs();
-                let known = set.facts(&log).filter(|facts| facts.pruned().is_none()).and_then(Facts::forks);
-                if known.is_some_and(|ours| ours.pieces().all(|piece| piece.as_bytes() == bytes)) {
-                    self.outbox.peer_has_facts(&log, set.offer(&log).and_then(|offer| offer.facts));
-                }
-                Ok(())
-            }
-            Err(SetError::Evidence(EvidenceError::Budget)) => {
-                self.rounds.put_off();
-                Ok(())
-            }
-            Err(SetError::Evidence(error)) => Err(Fault::Evidence(error)),
-            Err(SetError::Open(error)) => self.not_held(&log, error, cx),
-            Err(_) => {
-                self.level.refuse();
-                self.questions.unwanted(&log, false);
-                Ok(())
-            }
-        }
+        let taken = cx.store.receive_evidence(&evidence, cx.now, &mut self.budget);
+        self.took_fact(evidence.opening().id(), taken, checks, cx, |known| {
+            let all = known.forks().is_some_and(|ours| ours.pieces().all(|piece| piece.as_bytes() == bytes));
+            all && known.pruned().is_none()
+        })
     }
 
     pub(super) fn take_pruned(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
         let pruned = match UncheckedPruned::parse(bytes, cx.store.logs().mesh()) {
             Err(PrunedError::Opening(error)) if error.is_of_later_version() => {
-                self.level.refuse();
-                self.tell_once(Notice::LaterVersion, cx);
+                self.leave_to_later_version(cx);
                 return Ok(());
             }
             parsed => parsed.map_err(Fault::Pruned)?,
@@ -120,32 +92,56 @@ impl Exchange {
         if !self.interests.both().matches(&pruned.opening().opening().topic) {
             return Ok(());
         }
-        let log = *pruned.opening().id();
-        self.questions.answered(&log);
         let checks = self.budget.checks();
-        match cx.store.receive_pruned(&pruned, cx.now, &mut self.budget) {
+        let taken = cx.store.receive_pruned(&pruned, cx.now, &mut self.budget);
+        self.took_fact(pruned.opening().id(), taken, checks, cx, |known| {
+            let all = known.pruned().is_some_and(|ours| ours.below() == pruned.below());
+            all && known.forks().is_none()
+        })
+    }
+
+    /// Notes that something is of a log that a later version made: it is not held.
+    fn leave_to_later_version(&mut self, cx: &mut Context<'_>) {
+        self.level.refuse();
+        self.tell_once(Notice::LaterVersion, cx);
+    }
+
+    /// Notes what became of a fact about a log, since there had been so many checks of signatures; `is_all` says whether it
+    /// is all that is known.
+    fn took_fact(
+        &mut self,
+        log: &LogId,
+        taken: Result<bool, SetError>,
+        checks: u64,
+        cx: &mut Context<'_>,
+        is_all: impl FnOnce(&Facts) -> bool,
+    ) -> Result<(), Fault> {
+        // Whoever knows of it need not show it another time.
+        self.questions.answered(log);
+        match taken {
             Ok(news) => {
-                self.openings.forget(&log);
+                self.openings.forget(log);
                 if news {
                     self.rounds.gained();
+                    // As entries that were not here.
                     self.budget.refund_since(checks);
                 }
                 let set = cx.store.logs();
-                let known = set.facts(&log).filter(|facts| facts.forks().is_none()).and_then(Facts::pruned);
-                if known.is_some_and(|ours| ours.below() == pruned.below()) {
-                    self.outbox.peer_has_facts(&log, set.offer(&log).and_then(|offer| offer.facts));
+                if set.facts(log).is_some_and(is_all) {
+                    self.outbox.peer_has_facts(log, set.offer(log).and_then(|offer| offer.facts));
                 }
                 Ok(())
             }
-            Err(SetError::Pruned(PrunedError::Budget)) => {
+            Err(SetError::Evidence(EvidenceError::Budget) | SetError::Pruned(PrunedError::Budget)) => {
                 self.rounds.put_off();
                 Ok(())
             }
+            Err(SetError::Evidence(error)) => Err(Fault::Evidence(error)),
             Err(SetError::Pruned(error)) => Err(Fault::Pruned(error)),
-            Err(SetError::Open(error)) => self.not_held(&log, error, cx),
+            Err(SetError::Open(error)) => self.not_held(log, error, cx),
             Err(_) => {
                 self.level.refuse();
-                self.questions.unwanted(&log, false);
+                self.questions.unwanted(log, false);
                 Ok(())
             }
         }
