@@ -95,6 +95,78 @@ fn what_was_taken_over_is_kept_though_the_clock_was_ahead_once() {
     assert_eq!(kept(&bob), 0);
 }
 
+/// An agent has taken over its earlier log, and runs twice from one copy of its storage, so the later log forks. One peer sees
+/// months pass, between any two steps, and the other does not.
+#[test]
+fn a_fork_of_a_successor_leaves_one_state_whichever_peer_sees_months_pass() {
+    const KEYS: u64 = 6;
+    for months in 0..4 {
+        let (mut bob, mut carol) = (Node::fresh(1, 2), Node::fresh(2, 4));
+        let sleep = |bob: &mut Node, step| {
+            if step == months {
+                bob.replica.handle_timeout(at(40 * DAY));
+                bob.store();
+                let disk = bob.disk();
+                *bob = Node::open(1, 6, disk, How::Resumed, at(80 * DAY));
+            }
+        };
+        let now = |ms| at(90 * DAY + ms);
+        let mut ada = Node::fresh(0, 1);
+        for key in 0..KEYS {
+            ada.set(&format!("k{key}"), "v", at(1 + key));
+        }
+        ada.tell(&mut bob, at(10));
+        ada.tell(&mut carol, at(10));
+        sleep(&mut bob, 0);
+        let mut ada = Node::open(0, 3, ada.disk(), How::Restored, at(11));
+        carol.tell(&mut ada, at(12));
+        ada.replica.declare_alone();
+        ada.set("x", "y", at(13));
+        ada.tell(&mut bob, at(14));
+        ada.tell(&mut carol, at(14));
+        sleep(&mut bob, 1);
+        let disk = ada.disk();
+        let mut left = Node::open(0, 8, disk.clone(), How::Resumed, at(15));
+        let mut right = Node::open(0, 10, disk, How::Resumed, at(15));
+        left.set("left", "l", at(16));
+        right.set("right", "r", at(16));
+        left.tell(&mut bob, at(17));
+        right.tell(&mut carol, at(17));
+        sleep(&mut bob, 2);
+        let mut equal = 0;
+        let mut check = |bob: &Node, carol: &Node| {
+            let root = |node: &Node| node.replica.logs().clone().heads_root();
+            let same = root(bob) == root(carol);
+            assert_eq!(same, bob.state() == carol.state(), "months pass at {months}: roots and states");
+            equal += u32::from(same);
+        };
+        check(&bob, &carol);
+        bob.tell(&mut carol, now(1));
+        check(&bob, &carol);
+        sleep(&mut bob, 3);
+        carol.tell(&mut bob, now(2));
+        check(&bob, &carol);
+        bob.tell(&mut carol, now(3));
+        check(&bob, &carol);
+        // Both processes learn of the fork, and write again what either had.
+        for node in [&mut left, &mut right] {
+            bob.tell(node, now(4));
+            node.replica.handle_timeout(now(20_000));
+            node.tell(&mut bob, now(20_001));
+        }
+        bob.tell(&mut carol, now(20_002));
+        carol.tell(&mut bob, now(20_003));
+        check(&bob, &carol);
+        assert!(equal >= 2, "months pass at {months}");
+        for node in [&bob, &carol] {
+            for key in (0..KEYS).map(|key| format!("k{key}")).chain(["x", "left", "right"].map(String::from))
+            {
+                assert!(node.get(&key).is_some(), "months pass at {months}: {key}");
+            }
+        }
+    }
+}
+
 #[test]
 fn one_bundle_brings_all_of_an_agent_that_took_its_earlier_logs_over() {
     let mut missing = Vec::new();
