@@ -72,16 +72,17 @@ impl Hub {
         self.heap = before + info.bytes_current;
         self.steps += 1;
         if self.steps.is_multiple_of(self.every) {
-            self.look(before + info.bytes_max as i64);
+            self.look(before + info.bytes_max as i64, bundle.len() as u64);
         }
     }
 
-    /// Compares the heap with its bound, and its highest point meanwhile.
-    fn look(&mut self, highest: i64) {
+    /// Compares the heap with its bound, and its highest point meanwhile: then what came was retained beside what it may
+    /// have taken the place of since.
+    fn look(&mut self, highest: i64, came: u64) {
         let before = self.signed;
         self.signed = retained(&self.replica);
         self.compare(self.heap, self.signed);
-        self.compare(highest, self.signed.max(before));
+        self.compare(highest, self.signed.max(before + came));
     }
 
     fn compare(&mut self, heap: i64, signed: u64) {
@@ -360,7 +361,7 @@ pub fn heap(only: Option<&str>, part: u64) -> Value {
         }
         let mut hub = Hub::open(every);
         history(&mut hub, (size / part).max(100));
-        hub.look(hub.heap);
+        hub.look(hub.heap, 0);
         let Worst { ratio, heap, signed, logs } = hub.worst;
         worst = worst.max(ratio);
         figures[name] = json!({

@@ -6,12 +6,12 @@
 //! The invariant: under every key and agent, `sums` holds the greatest of the instants in `parts`.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 
 use consilience_crdts::{ActorId, Coupling, CouplingSchema};
 use consilience_sync::AgentId;
 
 use super::dots::LogIndex;
+use super::few::FewMap;
 
 /// One log's contribution: under a key, of an agent, by a log, one side.
 type Contribution = (Box<[u8]>, AgentId, LogIndex, bool);
@@ -19,7 +19,7 @@ type Contribution = (Box<[u8]>, AgentId, LogIndex, bool);
 #[derive(Clone, Debug)]
 pub(crate) struct CouplingTable {
     /// The instant, and the entry that stated it.
-    parts: BTreeMap<Contribution, (u64, u64)>,
+    parts: FewMap<Contribution, (u64, u64)>,
     sums: Coupling,
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn actor_of(agent: &AgentId) -> ActorId {
 
 impl CouplingTable {
     pub(crate) fn new(schema: CouplingSchema) -> Self {
-        Self { parts: BTreeMap::new(), sums: Coupling::new(schema) }
+        Self { parts: FewMap::new(), sums: Coupling::new(schema) }
     }
 
     /// Whether no retained entry states anything here.

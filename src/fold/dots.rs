@@ -10,11 +10,12 @@
 //! Everything here stands for a listing or a name in a retained entry, and goes with it.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use consilience_crdts::{ActorId, Dot, DotStore, Hlc, LiveDot};
+use consilience_crdts::{ActorId, Dot, Hlc, LiveDot};
 
+use super::few::{FewMap, FewSet};
+use super::live::LiveDots;
 use crate::payload::{Ref, seq_of};
 
 /// A log, by its place in the topic's table. Local: never compared with another replica's.
@@ -67,18 +68,35 @@ pub(crate) struct Listing {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Dots {
-    pub(crate) live: DotStore,
+    pub(crate) live: LiveDots,
     /// There only while it holds something.
-    hidden: Option<Box<DotStore>>,
-    /// Keys the hashes of both.
-    seed: u64,
+    hidden: Option<Box<LiveDots>>,
+    /// In a box: most collections have none of it.
+    tables: Option<Box<Tables>>,
+}
+
+/// Dots of which more is kept than that they are live.
+#[derive(Clone, Debug)]
+struct Tables {
     /// Plain dots that are listed elsewhere than where they were minted: by which entry, and their tags.
-    moved: BTreeMap<LocalDot, (u64, Tag)>,
-    shared: BTreeMap<LocalDot, Vec<Listing>>,
+    moved: FewMap<LocalDot, (u64, Tag)>,
+    shared: FewMap<LocalDot, Vec<Listing>>,
     /// The shared dots that a log lists for a key.
-    by_key: BTreeSet<(LogIndex, Box<[u8]>, LocalDot)>,
+    by_key: FewSet<(LogIndex, Box<[u8]>, LocalDot)>,
     /// The dots that removals name, with how many retained entries name them.
-    named: BTreeMap<([u8; 8], u64, Tag), u32>,
+    named: FewMap<([u8; 8], u64, Tag), u32>,
+}
+
+const NOTHING: Tables =
+    Tables { moved: FewMap::new(), shared: FewMap::new(), by_key: FewSet::new(), named: FewMap::new() };
+
+/// Those of a collection that has nothing in them.
+static NONE: Tables = NOTHING;
+
+impl Tables {
+    fn is_empty(&self) -> bool {
+        self.moved.is_empty() && self.shared.is_empty() && self.by_key.is_empty() && self.named.is_empty()
+    }
 }
 
 impl Dots {
@@ -87,27 +105,31 @@ impl Dots {
 
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            live: DotStore::new(seed),
+            live: LiveDots::new(seed),
             hidden: None,
-            seed,
-            moved: BTreeMap::new(),
-            shared: BTreeMap::new(),
-            by_key: BTreeSet::new(),
-            named: BTreeMap::new(),
+            tables: None,
         }
     }
+
+    fn tables(&self) -> &Tables {
+        self.tables.as_deref().unwrap_or(&NONE)
+    }
+
+    fn tables_mut(&mut self) -> &mut Tables {
+        self.tables.get_or_insert_with(|| Box::new(NOTHING))
+    }
+
 
     /// Whether no retained entry lists or names anything here.
     pub(crate) fn is_empty(&self) -> bool {
         self.live.is_empty()
             && self.hidden.is_none()
-            && self.moved.is_empty()
-            && self.shared.is_empty()
-            && self.named.is_empty()
+            && self.tables().is_empty()
     }
 
     /// Gives back the memory of dots that are gone.
     pub(crate) fn shrink(&mut self) {
+        self.tables.take_if(|tables| tables.is_empty());
         self.live.shrink();
         if let Some(hidden) = &mut self.hidden {
             hidden.shrink();
@@ -115,18 +137,18 @@ impl Dots {
     }
 
     pub(crate) fn is_named(&self, alias: [u8; 8], counter: u64, tag: Tag) -> bool {
-        !self.named.is_empty() && self.named.contains_key(&(alias, counter, tag))
+        self.tables.as_ref().is_some_and(|tables| tables.named.contains_key(&(alias, counter, tag)))
     }
 
     /// Whether anything names the dot, whatever the tag.
     pub(crate) fn has_names(&self, alias: [u8; 8], counter: u64) -> bool {
         let all = (alias, counter, [0; 4])..=(alias, counter, [u8::MAX; 4]);
-        !self.named.is_empty() && self.named.range(all).next().is_some()
+        self.tables.as_ref().is_some_and(|tables| tables.named.range(all).next().is_some())
     }
 
     /// Counts a removal; true if it is the first of its kind.
     pub(crate) fn name(&mut self, found: &Ref) -> bool {
-        let count = self.named.entry((found.alias, found.counter, found.tag)).or_default();
+        let count = self.tables_mut().named.get_or_insert_with((found.alias, found.counter, found.tag), || 0);
         *count = count.saturating_add(1);
         *count == 1
     }
@@ -134,18 +156,18 @@ impl Dots {
     /// Takes a removal back; true if it was the last of its kind.
     pub(crate) fn unname(&mut self, found: &Ref) -> bool {
         let key = (found.alias, found.counter, found.tag);
-        let Some(count) = self.named.get_mut(&key) else { return false };
+        let Some(tables) = &mut self.tables else { return false };
+        let Some(count) = tables.named.get_mut(&key) else { return false };
         *count -= 1;
         let is_last = *count == 0;
         if is_last {
-            self.named.remove(&key);
+            tables.named.remove(&key);
         }
         is_last
     }
 
-    fn hidden_mut(&mut self) -> &mut DotStore {
-        let seed = self.seed;
-        self.hidden.get_or_insert_with(|| Box::new(DotStore::new(seed)))
+    fn hidden_mut(&mut self) -> &mut LiveDots {
+        self.hidden.get_or_insert_with(|| Box::new(self.live.another()))
     }
 
     /// Takes a dot out of those that are hidden.
@@ -170,7 +192,7 @@ impl Dots {
 
     /// The entry and the tag of a plain dot that is not listed where it was minted.
     pub(crate) fn moved(&self, place: LocalDot) -> Option<(u64, Tag)> {
-        if self.moved.is_empty() { None } else { self.moved.get(&place).copied() }
+        self.tables.as_ref()?.moved.get(&place).copied()
     }
 
     /// The entry that lists a plain dot.
@@ -191,7 +213,7 @@ impl Dots {
         if let Some(tag) = tag {
             // Only a dot that is relisted can be listed already.
             self.unlist_plain(place, &dot);
-            self.moved.insert(place, (at, tag));
+            self.tables_mut().moved.insert(place, (at, tag));
         }
         let (key, value, stamp) = item;
         let store = if hidden { self.hidden_mut() } else { &mut self.live };
@@ -208,12 +230,12 @@ impl Dots {
         (key, value, stamp): (&[u8], &[u8], Hlc),
         mut ended: impl FnMut(usize),
     ) -> bool {
-        if !self.by_key.is_empty() || self.has_names(alias, place.counter) {
+        if !self.tables().by_key.is_empty() || self.has_names(alias, place.counter) {
             return false;
         }
-        let moved = &mut self.moved;
+        let mut moved = self.tables.as_mut().map(|tables| &mut tables.moved);
         let mut unmove = |dot: &Dot| {
-            if !moved.is_empty() {
+            if let Some(moved) = &mut moved {
                 moved.remove(&LocalDot { counter: dot.counter, ..place });
             }
         };
@@ -234,8 +256,8 @@ impl Dots {
 
     /// Ends the listing of a plain dot; true if there was one.
     pub(crate) fn unlist_plain(&mut self, place: LocalDot, dot: &Dot) -> bool {
-        if !self.moved.is_empty() {
-            self.moved.remove(&place);
+        if let Some(tables) = &mut self.tables {
+            tables.moved.remove(&place);
         }
         self.live.remove(dot) || self.remove_hidden(dot)
     }
@@ -243,7 +265,7 @@ impl Dots {
     /// Hides a plain dot, or shows it again.
     pub(crate) fn hide(&mut self, dot: &Dot, hide: bool) {
         if hide {
-            let mut hidden = self.hidden.take().unwrap_or_else(|| Box::new(DotStore::new(self.seed)));
+            let mut hidden = self.hidden.take().unwrap_or_else(|| Box::new(self.live.another()));
             if let Some(entry) = self.live.entry_of(dot) {
                 hidden.insert(entry.key, entry.value, *dot, entry.stamp);
                 self.live.remove(dot);
@@ -266,8 +288,9 @@ impl Dots {
     /// Lists a shared dot.
     pub(crate) fn list_shared(&mut self, place: LocalDot, lister: LogIndex, at: u64, item: Listed) {
         self.unlist_shared(place, lister);
-        self.by_key.insert((lister, item.key().into(), place));
-        let listings = self.shared.entry(place).or_default();
+        let tables = self.tables_mut();
+        tables.by_key.insert((lister, item.key().into(), place), ());
+        let listings = tables.shared.get_or_insert_with(place, Vec::new);
         let place = listings.partition_point(|listing| listing.lister < lister);
         listings.reserve_exact(1);
         listings.insert(place, Listing { lister, at, item });
@@ -275,25 +298,26 @@ impl Dots {
 
     /// Ends a log's listing of a shared dot, and returns its content if there was one.
     pub(crate) fn unlist_shared(&mut self, place: LocalDot, lister: LogIndex) -> Option<Listed> {
-        let listings = self.shared.get_mut(&place)?;
+        let tables = self.tables.as_mut()?;
+        let listings = tables.shared.get_mut(&place)?;
         let at = listings.binary_search_by_key(&lister, |listing| listing.lister).ok()?;
         let listing = listings.remove(at);
         if listings.is_empty() {
-            self.shared.remove(&place);
+            tables.shared.remove(&place);
         }
-        self.by_key.remove(&(lister, listing.item.key().into(), place));
+        tables.by_key.remove(&(lister, listing.item.key().into(), place));
         Some(listing.item)
     }
 
     /// Whether shared dots of a log are listed here.
     pub(crate) fn has_shared_of(&self, origin: LogIndex) -> bool {
         let of = |counter| LocalDot { origin, counter };
-        self.shared.range(of(0)..=of(u64::MAX)).next().is_some()
+        self.tables().shared.range(of(0)..=of(u64::MAX)).next().is_some()
     }
 
     /// All listings of a shared dot, in the order of the logs that list it.
     pub(crate) fn listings(&self, place: LocalDot) -> &[Listing] {
-        self.shared.get(&place).map_or(&[], Vec::as_slice)
+        self.tables().shared.get(&place).map_or(&[], Vec::as_slice)
     }
 
     /// The shared dots of one log whose counters lie in a range.
@@ -302,22 +326,20 @@ impl Dots {
             return Vec::new();
         }
         let place = |counter| LocalDot { origin, counter };
-        self.shared.range(place(counters.start)..place(counters.end)).map(|(place, _)| *place).collect()
+        self.tables().shared.range(place(counters.start)..place(counters.end)).map(|(place, _)| *place).collect()
     }
 
     /// The shared dots that a log lists for a key.
     pub(crate) fn shared_of_key(&self, lister: LogIndex, key: &[u8]) -> Vec<LocalDot> {
-        if self.by_key.is_empty() {
-            return Vec::new();
-        }
+        let Some(tables) = &self.tables else { return Vec::new() };
         let all = (lister, key.into(), Self::LEAST)..=(lister, key.into(), Self::GREATEST);
-        self.by_key.range(all).map(|(.., place)| *place).collect()
+        tables.by_key.range(all).map(|((.., place), ())| *place).collect()
     }
 
     /// All shared dots that a log lists.
     pub(crate) fn shared_of(&self, lister: LogIndex) -> impl Iterator<Item = LocalDot> + '_ {
-        let listed = self.by_key.range((lister, Box::default(), Self::LEAST)..);
-        listed.take_while(move |(log, ..)| *log == lister).map(|(.., place)| *place)
+        let listed = self.tables().by_key.range((lister, Box::default(), Self::LEAST)..);
+        listed.take_while(move |((log, ..), ())| *log == lister).map(|((.., place), ())| *place)
     }
 
     /// Puts a shared dot into `live`, or takes it out.

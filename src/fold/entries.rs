@@ -67,7 +67,8 @@ impl TopicState {
     fn leave_collection(&mut self, collection: usize) {
         let Some(collection) = self.collections.get_mut(collection) else { return };
         if collection.table.is_empty() {
-            self.loose.collections.push(collection.id.clone());
+            let id = collection.id.clone();
+            self.loose().collections.push(id);
         } else {
             collection.table.shrink();
         }
@@ -270,10 +271,12 @@ impl TopicState {
             return;
         };
         let cost = listing_cost(item.key().len(), item.value().len());
-        if !dots.has_shared_of(place.origin) {
-            self.shared_in.insert((place.origin, id.clone()));
-        }
+        let is_first = !dots.has_shared_of(place.origin);
         dots.list_shared(place, lister, at, item);
+        if is_first {
+            let id = id.clone();
+            self.note_shared_in(place.origin, &id, true);
+        }
         self.at_mut(lister).live += cost;
     }
 
@@ -283,8 +286,9 @@ impl TopicState {
         };
         let Some(item) = dots.unlist_shared(place, lister) else { return };
         if !dots.has_shared_of(place.origin) {
-            self.shared_in.remove(&(place.origin, id.clone()));
-            self.loose.logs.push(place.origin);
+            let id = id.clone();
+            self.note_shared_in(place.origin, &id, false);
+            self.loose().logs.push(place.origin);
         }
         let member = self.at_mut(lister);
         member.live = member.live.saturating_sub(listing_cost(item.key().len(), item.value().len()));

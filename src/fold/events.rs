@@ -3,11 +3,13 @@
 //! What does not live here: the events themselves (those are in their logs), and their meaning. The invariant: the
 //! index has exactly the events that are applicable.
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 use core::ops::Bound;
 
 use consilience_crdts::Hlc;
 use consilience_sync::{Change, LogId, LogSet};
+
+use super::few::{FewMap, FewSet};
 
 /// The name of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,12 +32,12 @@ struct EventLog {
 /// The applicable events of a topic.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventIndex {
-    /// Those that have events. A tree: a place in a vector could not be given back.
-    logs: BTreeMap<u32, EventLog>,
-    places: BTreeMap<LogId, u32>,
-    by_stamp: BTreeSet<(Hlc, u32, u64)>,
+    /// Those that have events. A map: a place in a vector could not be given back.
+    logs: FewMap<u32, EventLog>,
+    places: FewMap<LogId, u32>,
+    by_stamp: FewSet<(Hlc, u32, u64)>,
     /// By the first bytes of a log's id how much of it was cited, and by how many events.
-    cited: BTreeMap<([u8; 8], u64), u32>,
+    cited: FewMap<([u8; 8], u64), u32>,
 }
 
 impl EventIndex {
@@ -73,9 +75,9 @@ impl EventIndex {
                 // It has its place among the others of its log, and says nothing.
                 continue;
             }
-            self.by_stamp.insert((entry.hlc, place, entry.seq));
+            self.by_stamp.insert((entry.hlc, place, entry.seq), ());
             for citation in entry.citations() {
-                let count = self.cited.entry((citation.log, citation.size)).or_default();
+                let count = self.cited.get_or_insert_with((citation.log, citation.size), || 0);
                 *count = count.saturating_add(1);
             }
         }
@@ -155,7 +157,7 @@ impl EventIndex {
             Bound::Unbounded => Bound::Unbounded,
         };
         let found = self.by_stamp.range((start, end));
-        found.filter_map(|(stamp, place, seq)| Some((*stamp, &self.logs.get(place)?.id, *seq)))
+        found.filter_map(|((stamp, place, seq), ())| Some((*stamp, &self.logs.get(place)?.id, *seq)))
     }
 
     /// How much of other logs was cited, by the first bytes of their ids.

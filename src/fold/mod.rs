@@ -12,6 +12,8 @@ mod digest;
 mod dots;
 mod entries;
 mod events;
+mod few;
+mod live;
 mod topic;
 mod watch;
 
@@ -27,6 +29,7 @@ pub(crate) use dots::LocalDot;
 pub(crate) use entries::tag_of;
 pub(crate) use events::EventIndex;
 pub use events::EventRef;
+pub(crate) use live::LiveDots;
 pub(crate) use topic::{ENTRY_COST, Member, TopicState, listing_cost};
 pub(crate) use watch::{Watch, Winner};
 

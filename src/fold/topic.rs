@@ -11,7 +11,7 @@
 //! that somebody answers for; a collection while an applied entry lists, names or states something in it.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Included};
 
@@ -21,6 +21,7 @@ use consilience_sync::{AgentId, Entry, Incarnation, Log, LogId, LogKind, LogOpen
 use super::Folded;
 use super::collection::{Collection, Table};
 use super::dots::LogIndex;
+use super::few::{FewMap, FewSet};
 use super::watch::{Watch, Winner};
 use crate::payload::{CollectionId, Transaction, counter};
 
@@ -101,30 +102,44 @@ pub(super) struct Loose {
     pub(super) logs: Vec<LogIndex>,
 }
 
+/// What logs say of one another's dots.
+#[derive(Clone, Debug)]
+struct Relations {
+    /// How many dots of a log are named, by its alias.
+    names: FewMap<[u8; 8], u32>,
+    /// The earlier incarnations that logs which count have closed, by alias: most are not in the table of logs.
+    closed: FewMap<([u8; 8], LogIndex), Incarnation>,
+    /// In which collections shared dots of a log are listed.
+    shared_in: FewSet<(LogIndex, CollectionId)>,
+}
+
+impl Relations {
+    const NONE: Self = Self { names: FewMap::new(), closed: FewMap::new(), shared_in: FewSet::new() };
+}
+
+static NONE: Relations = Relations::NONE;
+
 #[derive(Clone, Debug)]
 pub(crate) struct TopicState {
     topic: Topic,
     seed: u64,
-    /// A tree, since a place in a vector could not be given back; of boxes, since its nodes have room for eleven.
-    members: BTreeMap<LogIndex, Box<Member>>,
-    pub(super) by_id: BTreeMap<LogId, LogIndex>,
-    by_incarnation: BTreeMap<(AgentId, Incarnation), LogIndex>,
+    /// A map, since a place in a vector could not be given back; of boxes, since the nodes of a tree have room for eleven.
+    members: FewMap<LogIndex, Box<Member>>,
+    pub(super) by_id: FewMap<LogId, LogIndex>,
+    by_incarnation: FewMap<(AgentId, Incarnation), LogIndex>,
     /// Those that count.
-    counting: BTreeMap<(AgentId, Incarnation), LogIndex>,
+    counting: FewMap<(AgentId, Incarnation), LogIndex>,
     /// In no order: when one goes, the last takes its place.
     pub(crate) collections: Vec<Collection>,
-    pub(super) by_name: BTreeMap<CollectionId, usize>,
+    pub(super) by_name: FewMap<CollectionId, usize>,
     /// The collection that was looked up last: runs on one collection are the rule.
     last: usize,
-    /// How many dots of a log are named, by its alias.
-    names: BTreeMap<[u8; 8], u32>,
-    /// The earlier incarnations that logs which count have closed, by alias: most are not in the table of logs.
-    closed: BTreeMap<([u8; 8], LogIndex), Incarnation>,
-    /// In which collections shared dots of a log are listed.
-    pub(super) shared_in: BTreeSet<(LogIndex, CollectionId)>,
+    /// In a box: most topics have none of it.
+    relations: Option<Box<Relations>>,
     /// Less than every id of a collection.
     least: CollectionId,
-    pub(super) loose: Loose,
+    /// In a box, which goes when all was looked at.
+    loose: Option<Box<Loose>>,
     /// How many dots were looked at again, since it was last asked, because of what logs say of one another.
     pub(super) looked_at: u64,
     pub(crate) watch: Option<Watch>,
@@ -135,18 +150,16 @@ impl TopicState {
         Self {
             topic,
             seed,
-            members: BTreeMap::new(),
-            by_id: BTreeMap::new(),
-            by_incarnation: BTreeMap::new(),
-            counting: BTreeMap::new(),
+            members: FewMap::new(),
+            by_id: FewMap::new(),
+            by_incarnation: FewMap::new(),
+            counting: FewMap::new(),
             collections: Vec::new(),
-            by_name: BTreeMap::new(),
+            by_name: FewMap::new(),
             last: 0,
-            names: BTreeMap::new(),
-            closed: BTreeMap::new(),
-            shared_in: BTreeSet::new(),
+            relations: None,
             least: CollectionId::from_bytes(&[]),
-            loose: Loose::default(),
+            loose: None,
             looked_at: 0,
             watch: None,
         }
@@ -262,7 +275,7 @@ impl TopicState {
         self.members.insert(index, Box::new(member));
         self.by_id.insert(id, index);
         self.by_incarnation.insert((*agent, incarnation), index);
-        self.loose.logs.push(index);
+        self.loose().logs.push(index);
         index
     }
 
@@ -291,9 +304,35 @@ impl TopicState {
         counting.map_or(0, |member| set.closed_below(&member.id, incarnation))
     }
 
+    fn relations(&self) -> &Relations {
+        self.relations.as_deref().unwrap_or(&NONE)
+    }
+
+    fn relations_mut(&mut self) -> &mut Relations {
+        self.relations.get_or_insert_with(|| Box::new(Relations::NONE))
+    }
+
+    /// Notes that shared dots of a log are listed in a collection, or are not any more.
+    pub(super) fn note_shared_in(&mut self, log: LogIndex, id: &CollectionId, listed: bool) {
+        if listed {
+            self.relations_mut().shared_in.insert((log, id.clone()), ());
+        } else if let Some(relations) = &mut self.relations {
+            relations.shared_in.remove(&(log, id.clone()));
+        }
+    }
+
+    pub(super) fn loose(&mut self) -> &mut Loose {
+        self.loose.get_or_insert_default()
+    }
+
     /// Gives up what the entries so far have left without meaning.
     fn tidy(&mut self) {
-        while let Some(id) = self.loose.collections.pop() {
+        self.relations.take_if(|relations| {
+            relations.names.is_empty() && relations.closed.is_empty() && relations.shared_in.is_empty()
+        });
+        let Some(loose) = self.loose.take() else { return };
+        let Loose { collections, logs } = *loose;
+        for id in collections {
             let Some(&at) = self.by_name.get(&id) else { continue };
             if !self.collections[at].table.is_empty() {
                 continue;
@@ -309,10 +348,10 @@ impl TopicState {
                 self.collections.shrink_to(2 * self.collections.len());
             }
         }
-        while let Some(log) = self.loose.logs.pop() {
+        for log in logs {
             let Some(member) = self.members.get(&log) else { continue };
             // While it is known that somebody answers for its dots, it is known that their names are not needed.
-            let is_named = !member.claims.is_empty() && self.names.contains_key(&member.id.alias());
+            let is_named = !member.claims.is_empty() && self.relations().names.contains_key(&member.id.alias());
             if member.counts || is_named || self.collections_of(log).next().is_some() {
                 continue;
             }
@@ -335,29 +374,30 @@ impl TopicState {
     /// Counts a dot of a log that began to be named, or ceased to.
     pub(super) fn count_name(&mut self, alias: [u8; 8], begins: bool) {
         if begins {
-            let count = self.names.entry(alias).or_default();
+            let count = self.relations_mut().names.get_or_insert_with(alias, || 0);
             *count = count.saturating_add(1);
             return;
         }
-        let Some(count) = self.names.get_mut(&alias) else { return };
+        let Some(relations) = &mut self.relations else { return };
+        let Some(count) = relations.names.get_mut(&alias) else { return };
         *count -= 1;
         if *count == 0 {
-            self.names.remove(&alias);
+            relations.names.remove(&alias);
             let idle: Vec<LogIndex> = self.aliased(alias).collect();
-            self.loose.logs.extend(idle);
+            self.loose().logs.extend(idle);
         }
     }
 
     /// Whether a log that counts answers for a dot of one that is in no table, by its alias.
     pub(super) fn is_closed(&self, set: &LogSet, alias: [u8; 8], seq: u64) -> bool {
-        let mut closed = self.closed.range((alias, LogIndex::MIN)..=(alias, LogIndex::MAX));
+        let mut closed = self.relations().closed.range((alias, LogIndex::MIN)..=(alias, LogIndex::MAX));
         closed.any(|((_, log), incarnation)| self.answered(set, *log, *incarnation) > seq)
     }
 
     /// The collections in which shared dots of a log are listed.
     pub(super) fn collections_of(&self, log: LogIndex) -> impl Iterator<Item = usize> {
-        let listed = self.shared_in.range((log, self.least.clone())..).take_while(move |(of, _)| *of == log);
-        listed.filter_map(|(_, id)| self.by_name.get(id).copied())
+        let listed = self.relations().shared_in.range((log, self.least.clone())..).take_while(move |((of, _), ())| *of == log);
+        listed.filter_map(|((_, id), ())| self.by_name.get(id).copied())
     }
 
     pub(crate) fn collection(&self, id: &CollectionId) -> Option<&Collection> {
@@ -384,6 +424,9 @@ impl TopicState {
         }
         let id = CollectionId::from_bytes(bytes);
         self.last = self.collections.len();
+        if self.collections.len() < 4 {
+            self.collections.reserve_exact(1);
+        }
         self.collections.push(Collection::new(id.clone(), self.seed));
         self.by_name.insert(id, self.last);
         self.last
@@ -463,7 +506,7 @@ impl TopicState {
         (member.stored, member.live) = (0, 0);
         let (whose, shared) = ((member.agent, member.incarnation), member.shared);
         self.counting.remove(&whose);
-        self.loose.logs.push(log);
+        self.loose().logs.push(log);
         if shared {
             self.refresh_range(log, 0..u64::MAX);
         }
@@ -492,9 +535,11 @@ impl TopicState {
         for incarnation in &stated.incarnations {
             let alias = self.id_of(set, &agent, *incarnation).alias();
             if self.closed_below(set, log, *incarnation) > 0 {
-                self.closed.insert((alias, log), *incarnation);
+                self.relations_mut().closed.insert((alias, log), *incarnation);
             } else {
-                self.closed.remove(&(alias, log));
+                if let Some(relations) = &mut self.relations {
+                    relations.closed.remove(&(alias, log));
+                }
             }
         }
         let targets = stated.incarnations.iter();
@@ -521,7 +566,7 @@ impl TopicState {
         if below > 0 {
             self.share(set, target);
         } else {
-            self.loose.logs.push(target);
+            self.loose().logs.push(target);
         }
         self.at_mut(target).set_claim(log, below);
         self.refresh_range(target, counter(old.min(below), 0)..counter(old.max(below), 0));

@@ -22,7 +22,7 @@ use crate::fold::{Fold, Watch, Winner};
 use crate::journal::{Cut, RecordId};
 use crate::payload::{CollectionId, CollectionKind, EntryTooLarge, PayloadError};
 
-/// At most so many notices wait; older ones about logs are dropped.
+/// At most so many notices wait, beside the keys that changed; of older ones only the number is told.
 const QUEUE_MAX: usize = 65_536;
 
 /// Why something does not leave.
@@ -169,6 +169,12 @@ pub enum Notice {
         /// The bytes that were cut off.
         cut: Cut,
     },
+    /// Nobody polled while more notices than 65,536 came: so many of the oldest were given up, which told of events and of
+    /// logs. Changes of keys are not among them. Whoever follows events looks at the topics anew.
+    Missed {
+        /// How many.
+        notices: u64,
+    },
     /// Stored items are as they were written, and the logs refuse them: another version of this library may have written
     /// them. Peers bring the entries in them; if some are own ones, local writers go on in their next incarnations.
     ItemsRefused {
@@ -224,6 +230,9 @@ impl fmt::Display for Notice {
                 "{}: entry {seq} of a log of {} counts after an upgrade of this library",
                 log.topic, log.agent
             ),
+            Self::Missed { notices } => {
+                write!(f, "{notices} notices were given up, since nobody polled them")
+            }
             Self::RecordsCut { cut } => write!(f, "{cut}, so local writers go on in their next incarnations"),
             Self::ItemsRefused { items } => {
                 write!(
@@ -247,6 +256,8 @@ pub struct SubscriptionError(#[from] TopicError);
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
     queue: VecDeque<Notice>,
+    /// How many were given up since that was last told.
+    missed: u64,
     filters: Vec<(Subscription, TopicFilter)>,
     next: u64,
     /// Topics in which keys may have changed.
@@ -265,6 +276,7 @@ impl Notices {
     fn push(&mut self, notice: Notice) {
         if self.queue.len() >= QUEUE_MAX {
             self.queue.pop_front();
+            self.missed = self.missed.saturating_add(1);
         }
         self.queue.push_back(notice);
     }
@@ -289,6 +301,14 @@ impl Notices {
         if let Change::Applicable { log, from, to } = change
             && self.is_wanted(topic)
         {
+            // The events of one log that come one by one are one notice, if nothing else was told meanwhile.
+            if let Some(Notice::Events { log: last, to: end, .. }) = self.queue.back_mut()
+                && last == log
+                && end == from
+            {
+                *end = *to;
+                return;
+            }
             self.push(Notice::Events { topic: topic.clone(), log: *log, from: *from, to: *to });
         }
     }
@@ -365,6 +385,9 @@ impl Notices {
 
     /// The next thing that happened, as far as it may be shown.
     pub(crate) fn poll(&mut self, fold: &mut Fold, surface: &Surface) -> Option<Notice> {
+        if self.missed > 0 {
+            return Some(Notice::Missed { notices: core::mem::take(&mut self.missed) });
+        }
         if let Some(notice) = self.queue.pop_front() {
             return Some(notice);
         }
@@ -429,6 +452,36 @@ fn key_notice(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notices_that_nobody_polls_are_counted_beyond_a_limit() {
+        let (mut notices, mut fold) = (Notices::default(), Fold::new(1));
+        let topic = Topic::new("team").unwrap();
+        notices.subscribe(&mut fold, TopicFilter::new("*").unwrap());
+        let events = |log: u64, from, to| {
+            let log = LogId::from_bytes(*blake3::hash(&log.to_le_bytes()).as_bytes());
+            (log, Change::Applicable { log, from, to })
+        };
+        // Those of one log, one after the other, are one.
+        (0..10).for_each(|seq| notices.tell_of_events(&topic, &events(0, seq, seq + 1).1));
+        assert_eq!(notices.queue.len(), 1);
+        for log in 1..QUEUE_MAX as u64 {
+            notices.tell_of_events(&topic, &events(log, 0, 1).1);
+        }
+        assert_eq!((notices.queue.len(), notices.missed), (QUEUE_MAX, 0), "as many as there is room for");
+        assert!(matches!(notices.queue.front(), Some(Notice::Events { from: 0, to: 10, .. })));
+        for log in 0..3 {
+            notices.tell_of_events(&topic, &events(u64::MAX - log, 0, 1).1);
+        }
+        let surface = Surface::default();
+        let first = notices.poll(&mut fold, &surface);
+        assert_eq!(first, Some(Notice::Missed { notices: 3 }));
+        let second = notices.poll(&mut fold, &surface);
+        let third = Notice::Events { topic, log: events(3, 0, 1).0, from: 0, to: 1 };
+        assert_eq!(second, Some(third), "the oldest went");
+        let left = core::iter::from_fn(|| notices.poll(&mut fold, &surface)).count();
+        assert_eq!(left, QUEUE_MAX - 1);
+    }
 
     #[test]
     fn content_that_is_not_written_again_is_told_of_once_until_it_is() {

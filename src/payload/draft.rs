@@ -314,6 +314,31 @@ mod tests {
     use consilience_crdts::CouplingSchema;
     use consilience_sync::codec::DecodeError;
 
+    #[test]
+    fn a_payload_names_as_many_logs_as_fit_and_no_reader_takes_more_than_the_limit() {
+        let map = CollectionId::new(CollectionKind::Map, "tasks", None).unwrap();
+        let alias = |log: usize| (log as u64).to_be_bytes();
+        let mut draft = Draft::default();
+        let mut logs = 0;
+        // 16 bytes for each, so the size of an entry ends it before the number of logs does.
+        while draft.check_size().is_ok() {
+            draft.end(&map, Ref { alias: alias(logs), counter: counter(1, 0), tag: [0; 4] });
+            logs += 1;
+        }
+        assert!((3_000..LOGS_MAX).contains(&logs), "{logs}");
+        let payload = draft.encode().unwrap();
+        assert_eq!(Transaction::parse(&payload).unwrap().items().count(), 2, "the collection, and one operation on it");
+        let names = |logs: usize| {
+            let mut payload = vec![VERSION];
+            put_varint(&mut payload, logs as u64);
+            payload.extend((0..logs).flat_map(alias));
+            Transaction::parse(&payload).map(|_| ())
+        };
+        let limit = Err(PayloadError::Malformed(DecodeError::Limit));
+        assert_ne!(names(LOGS_MAX), limit);
+        assert_eq!(names(LOGS_MAX + 1), limit);
+    }
+
     fn draft() -> Vec<u8> {
         let map = CollectionId::new(CollectionKind::Map, "tasks", None).unwrap();
         let set = CollectionId::new(CollectionKind::Set, "members", None).unwrap();

@@ -9,12 +9,12 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use consilience_crdts::coupling::{CouplingContributions, CouplingView};
-use consilience_crdts::{Coupling, CouplingSchema, DotStore, Hlc, Timestamp, Units};
+use consilience_crdts::{Coupling, CouplingSchema, Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, LogSet, Topic};
 
 pub use events::{Event, EventsView, Missing};
 
-use crate::fold::{EventIndex, Fold, Table, TopicState, actor_of};
+use crate::fold::{EventIndex, Fold, LiveDots, Table, TopicState, actor_of};
 use crate::notice::{Surface, Surfaced};
 use crate::payload::{CollectionId, CollectionKind};
 
@@ -122,7 +122,7 @@ struct Rows<'a> {
     state: &'a TopicState,
     kind: CollectionKind,
     name: &'a str,
-    dots: &'a DotStore,
+    dots: &'a LiveDots,
 }
 
 impl<'a> Rows<'a> {

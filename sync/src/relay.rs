@@ -139,6 +139,12 @@ impl Relay {
         self.store.logs()
     }
 
+    /// The root over all that counts here; see [`LogSet::heads_root`].
+    #[must_use]
+    pub fn heads_root(&mut self) -> [u8; 32] {
+        self.store.heads_root()
+    }
+
     /// The sessions that have not ended.
     pub fn sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
         self.sessions.ids()

@@ -541,30 +541,47 @@ impl DotStore {
 
     #[cold]
     fn build_keys_now(&mut self) {
-        self.keys.build(self.live_keys);
+        self.keys.build(self.live_keys, self.arena.last());
         for id in self.order.range(&self.arena, |_| false, |_| false) {
             let hash = self.hash_key(self.arena.slot(id).key());
             self.keys.insert(hash, id);
         }
     }
 
+    /// Makes the index of keys anew, of all heads that there are.
+    #[cold]
+    fn index_keys_anew(&mut self) {
+        self.keys.build(self.live_keys + 1, self.arena.last());
+        for (id, slot) in self.arena.live().filter(|(_, slot)| slot.head().is_none()) {
+            let hash = self.hash_key(slot.key());
+            self.keys.insert(hash, id);
+        }
+    }
+
+    /// Makes the index of dots anew, of all that there are.
+    #[cold]
+    fn index_dots_anew(&mut self) {
+        self.dots.build(self.live_dots + 1, self.arena.last());
+        for (id, slot) in self.arena.live() {
+            let hash = self.hash_dot(slot.dot());
+            self.dots.insert(hash, id);
+        }
+    }
+
     /// Prepares an empty store for `dots` dots, whose index is made along with them: keys' always, and dots' where
     /// removals by name are the rule.
     pub(crate) fn prepare(&mut self, dots: usize, by_name: bool) {
-        self.keys.build(dots);
+        let last = u32::try_from(dots).unwrap_or(u32::MAX);
+        self.keys.build(dots, last);
         if by_name {
-            self.dots.build(dots);
+            self.dots.build(dots, last);
         }
     }
 
     /// Makes the index of dots, which removals by name need.
     pub(crate) fn build_dots(&mut self) {
         if !self.dots.is_built() {
-            self.dots.build(self.live_dots);
-            for (id, slot) in self.arena.live() {
-                let hash = self.hash_dot(slot.dot());
-                self.dots.insert(hash, id);
-            }
+            self.index_dots_anew();
         }
     }
 
@@ -582,10 +599,15 @@ impl DotStore {
         let live = &mut self.live_by_actor[dot.0 as usize];
         *live += 1;
         self.actors_used += usize::from(*live == 1);
-        if self.dots.is_built() {
-            let hash = self.hash_dot(dot);
-            self.dots.insert(hash, id);
+        if !self.dots.is_built() {
+            return;
         }
+        if self.dots.is_too_narrow_for(id) {
+            // The slot is there already.
+            return self.index_dots_anew();
+        }
+        let hash = self.hash_dot(dot);
+        self.dots.insert(hash, id);
     }
 
     /// Takes note of a dot that dies, or moves.
@@ -613,7 +635,12 @@ impl DotStore {
     ) -> u32 {
         let id = self.arena.alloc(dot, stamp, key, value);
         if self.keys.is_built() {
-            self.keys.insert(hash, id);
+            if self.keys.is_too_narrow_for(id) {
+                // The slot is there already.
+                self.index_keys_anew();
+            } else {
+                self.keys.insert(hash, id);
+            }
         }
         self.index_dot(dot, id);
         self.live_keys += 1;

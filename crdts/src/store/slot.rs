@@ -14,7 +14,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 pub(crate) const DEAD: u32 = u32::MAX;
 
 const INLINE: usize = 37;
-const CHUNK_BITS: u32 = 8;
+const CHUNK_BITS: u32 = 7;
 const CHUNK: usize = 1 << CHUNK_BITS;
 
 /// The bytes of a slot, beside its dot.
@@ -174,6 +174,11 @@ impl Arena {
         }
     }
 
+    /// No slot's id is above this.
+    pub(crate) fn last(&self) -> u32 {
+        u32::try_from(self.capacity()).unwrap_or(NONE)
+    }
+
     /// Whether at most so many slots were ever in use at once.
     #[inline]
     pub(crate) fn has_few(&self, most: usize) -> bool {
@@ -286,6 +291,10 @@ impl Arena {
         let last = self.chunks.len().wrapping_sub(1);
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK => {
+                if chunk.len() == chunk.capacity() {
+                    // By half at a time: of a doubled chunk half would be for nothing.
+                    chunk.reserve_exact((chunk.len() / 2 + 1).min(CHUNK - chunk.len()));
+                }
                 let id = slot_id(last, chunk.len());
                 chunk.push(slot);
                 id

@@ -28,6 +28,8 @@ const MAGIC: [u8; 4] = [0xf5, 0x63, 0x4a, 0xe7];
 /// Its first three bytes, after which everything else has a zero. No end of them is a beginning of them.
 const STEM: [u8; 3] = [0xf5, 0x63, 0x4a];
 const ESCAPE: u8 = 0;
+/// The bytes of seal and check.
+const CLOSING: usize = 16;
 
 /// The keys that tell whether bytes are as they were written, and by the same mesh.
 #[derive(Clone)]
@@ -102,22 +104,27 @@ fn first8(hash: &blake3::Hash) -> [u8; 8] {
 }
 
 /// The bytes of a record.
-pub(crate) fn write(key: &Key, id: u64, confirmed: u64, body: &[u8]) -> Vec<u8> {
-    let mut content = Vec::with_capacity(body.len().saturating_add(36));
-    put_varint(&mut content, id);
-    put_varint(&mut content, confirmed);
-    content.extend_from_slice(body);
-    key.close(&mut content, 0);
-    let mut plain = Vec::with_capacity(content.len().saturating_add(10));
-    put_varint(&mut plain, content.len() as u64);
-    plain.append(&mut content);
-    stuff(plain)
+pub(crate) fn write(key: &Key, id: u64, confirmed: u64, body: Vec<u8>) -> Vec<u8> {
+    let mut numbers = Vec::with_capacity(20);
+    put_varint(&mut numbers, id);
+    put_varint(&mut numbers, confirmed);
+    let content = numbers.len().saturating_add(body.len()).saturating_add(CLOSING);
+    let mut bytes = Vec::with_capacity(content.saturating_add(MAGIC.len() + 10));
+    bytes.extend_from_slice(&MAGIC);
+    put_varint(&mut bytes, content as u64);
+    let from = bytes.len();
+    bytes.append(&mut numbers);
+    bytes.extend_from_slice(&body);
+    drop(body);
+    key.close(&mut bytes, from);
+    let plain = bytes.get(MAGIC.len()..).unwrap_or_default();
+    if find_stem(plain).is_none() { bytes } else { stuff(plain) }
 }
 
-fn stuff(plain: Vec<u8>) -> Vec<u8> {
+fn stuff(plain: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(plain.len().saturating_add(8));
     bytes.extend_from_slice(&MAGIC);
-    let mut rest = &plain[..];
+    let mut rest = plain;
     while let Some(at) = find_stem(rest) {
         let (done, more) = rest.split_at(at.saturating_add(STEM.len()).min(rest.len()));
         bytes.extend_from_slice(done);
@@ -283,7 +290,7 @@ mod tests {
                 let body: Vec<u8> = MAGIC.iter().copied().cycle().take(4 * count + cut).collect();
                 let stems: Vec<u8> = STEM.iter().copied().cycle().take(4 * count + cut).collect();
                 for body in [body, stems] {
-                    let one = write(&key(), 1, 0, &body);
+                    let one = write(&key(), 1, 0, body.clone());
                     assert_eq!(find_magic(&one, 1), None);
                     let key = key();
                     let stream = [&one[..], &one, &[0xf5, 0x63]].concat();
@@ -301,7 +308,7 @@ mod tests {
 
     #[test]
     fn an_unneeded_or_missing_zero_is_no_second_spelling() {
-        let one = write(&key(), 1, 0, &[0xf5, 0x63, 0x4a, 1]);
+        let one = write(&key(), 1, 0, vec![0xf5, 0x63, 0x4a, 1]);
         let at = one.windows(4).position(|four| four == [0xf5, 0x63, 0x4a, 0]).unwrap();
         let mut missing = one.clone();
         missing.remove(at + 3);
@@ -316,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_record_of_another_mesh_is_told_from_a_damaged_one() {
-        let one = write(&key(), 1, 0, b"body");
+        let one = write(&key(), 1, 0, b"body".to_vec());
         let other = Key::new(&MeshId::from_bytes([8; 32]));
         assert!(matches!(segments(&other, &one).next(), Some((0, Segment::OtherMesh))));
         for at in 0..one.len() {

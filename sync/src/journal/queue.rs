@@ -90,7 +90,7 @@ impl Journal {
     pub fn poll(&mut self) -> Option<Record> {
         let Sealed { own, body } = self.sealed.pop_front()?;
         self.polled = self.polled.next();
-        let bytes = envelope::write(&self.key, self.polled.as_u64(), self.confirmed.as_u64(), &body);
+        let bytes = envelope::write(&self.key, self.polled.as_u64(), self.confirmed.as_u64(), body);
         Some(Record::new(self.polled, own, bytes))
     }
 

@@ -6,6 +6,7 @@
 //! The invariant: a front only takes the place of nothing.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use consilience_base::Hlc;
@@ -85,7 +86,7 @@ impl Log {
             self.proof.get_or_insert(Proof { head, beyond: Vec::new() });
         } else if head.size > self.run.end() && self.furthest_head().is_none_or(|seen| seen.size < head.size)
         {
-            self.furthest = Some(head);
+            self.furthest = Some(Box::new(head));
         }
     }
 }

@@ -85,8 +85,8 @@ pub struct Log {
     key: AgentKey,
     run: Run,
     proof: Option<Proof>,
-    /// The verified head of the greatest size, where that lies beyond the run's proof.
-    furthest: Option<SignedHead>,
+    /// The verified head of the greatest size, where that lies beyond the run's proof. In a box: few have one.
+    furthest: Option<Box<SignedHead>>,
     staged: Vec<Staged>,
     /// Entries below are not from the future.
     ready: u64,
@@ -251,7 +251,7 @@ impl Log {
     /// The signed head of the greatest size that was seen, which may lie beyond the held run.
     #[must_use]
     pub fn furthest_head(&self) -> Option<&SignedHead> {
-        self.furthest.as_ref().or_else(|| self.head())
+        self.furthest.as_deref().or_else(|| self.head())
     }
 
     /// The bytes that its entries and hashes take in memory, tables included.

@@ -378,7 +378,7 @@ impl Log {
                 known.extend(proofs.root(size).map(|root| KnownRoot { size, root, head }));
             }
         }
-        for head in [signed, self.furthest].into_iter().flatten() {
+        for head in [signed, self.furthest.as_deref().copied()].into_iter().flatten() {
             known.push(KnownRoot { size: head.size, root: head.root, head: Some(head) });
         }
         for staged in &self.staged {
@@ -475,7 +475,7 @@ impl Log {
         budget: &mut VerifyBudget,
     ) -> Result<bool, ReceiveError> {
         let staged = self.staged.iter().map(|staged| &staged.proof.head);
-        if self.head().into_iter().chain(self.furthest.as_ref()).chain(staged).any(|known| known == head) {
+        if self.head().into_iter().chain(self.furthest.as_deref()).chain(staged).any(|known| known == head) {
             return Ok(false);
         }
         if !budget.spend(1) {
@@ -587,17 +587,17 @@ impl Log {
     fn see(&mut self, head: SignedHead) -> bool {
         let further = self.furthest_head().is_none_or(|seen| seen.size < head.size);
         if further {
-            self.furthest = Some(head);
+            self.furthest = Some(Box::new(head));
         }
         further
     }
 
     /// Takes the proof that ties the run to a head, and remembers the furthest head.
     pub(super) fn replace_proof(&mut self, proof: Proof) {
-        let heads = [self.furthest, self.head().copied()];
+        let heads = [self.furthest.as_deref().copied(), self.head().copied()];
         let size = proof.head.size;
-        self.furthest =
-            heads.into_iter().flatten().filter(|head| head.size > size).max_by_key(|head| head.size);
+        let beyond = heads.into_iter().flatten().filter(|head| head.size > size);
+        self.furthest = beyond.max_by_key(|head| head.size).map(Box::new);
         self.proof = Some(proof);
     }
 

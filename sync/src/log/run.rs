@@ -41,8 +41,8 @@ pub(crate) struct Run {
     /// Base, stamp and epoch of the entry before `start`; `None` where they never came along.
     before: Option<Before>,
     start_peaks: Vec<Hash>,
-    /// Whole blocks. The first may lack its front.
-    blocks: VecDeque<Block>,
+    /// In a box: a short run has none of it.
+    long: Option<Box<Long>>,
     /// The entries after the last whole block.
     tail: Vec<u8>,
     tail_before: Before,
@@ -50,15 +50,29 @@ pub(crate) struct Run {
     /// known. The entry that was appended last is read more often than anything else, and needs no walk through the
     /// tail.
     last_from: Option<(usize, Before)>,
+    peaks: Peaks,
+    last: Before,
+}
+
+/// The parts that a run of few and small entries has not.
+#[derive(Clone, Debug)]
+struct Long {
+    /// Whole blocks. The first may lack its front.
+    blocks: VecDeque<Block>,
     /// By level from `LEVEL` up: the full nodes that end above `start`.
     levels: Vec<VecDeque<Hash>>,
     /// The leaves of entries with large payloads, by number: hashing those again would take long.
     large: VecDeque<(u64, Hash)>,
     /// The entries that close other logs, by number: a set of logs asks for them whenever it decides what counts.
     stated: Vec<u64>,
-    peaks: Peaks,
-    last: Before,
 }
+
+impl Long {
+    const NONE: Self =
+        Self { blocks: VecDeque::new(), levels: Vec::new(), large: VecDeque::new(), stated: Vec::new() };
+}
+
+static NONE: Long = Long::NONE;
 
 /// Payloads above have their leaf kept: so a proof hashes at most 64 KiB again.
 const LARGE_BYTES: u32 = 1 << 10;
@@ -142,16 +156,21 @@ impl Run {
             start,
             before,
             start_peaks: peaks.clone(),
-            blocks: VecDeque::new(),
+            long: None,
             tail: Vec::new(),
             tail_before: last,
             last_from: None,
-            levels: Vec::new(),
-            large: VecDeque::new(),
-            stated: Vec::new(),
             peaks: Peaks::new(start, peaks),
             last,
         }
+    }
+
+    fn long(&self) -> &Long {
+        self.long.as_deref().unwrap_or(&NONE)
+    }
+
+    fn long_mut(&mut self) -> &mut Long {
+        self.long.get_or_insert_with(|| Box::new(Long::NONE))
     }
 
     pub(crate) const fn start(&self) -> u64 {
@@ -182,35 +201,36 @@ impl Run {
 
     /// The bytes of the entries that are held.
     pub(crate) fn entry_bytes(&self) -> usize {
-        self.blocks.iter().map(|block| block.bytes.len()).sum::<usize>() + self.tail.len()
+        self.long().blocks.iter().map(|block| block.bytes.len()).sum::<usize>() + self.tail.len()
     }
 
     /// The bytes that are held: entries, hashes, and the tables that find them.
     pub(crate) fn memory(&self) -> usize {
-        let blocks = self.blocks.iter().map(|block| block.bytes.len()).sum::<usize>();
-        let hashes = self.levels.iter().map(VecDeque::capacity).sum::<usize>()
+        let long = self.long();
+        let blocks = long.blocks.iter().map(|block| block.bytes.len()).sum::<usize>();
+        let hashes = long.levels.iter().map(VecDeque::capacity).sum::<usize>()
             + self.start_peaks.capacity()
             + self.peaks.hashes().len();
         blocks
             + self.tail.capacity()
-            + self.blocks.capacity() * size_of::<Block>()
+            + long.blocks.capacity() * size_of::<Block>()
             + hashes * Hash::LEN
-            + self.large.capacity() * size_of::<(u64, Hash)>()
-            + self.levels.capacity() * size_of::<VecDeque<Hash>>()
+            + long.large.capacity() * size_of::<(u64, Hash)>()
+            + long.levels.capacity() * size_of::<VecDeque<Hash>>()
     }
 
     /// Appends one entry, whose `seq` is [`end`](Self::end).
     pub(crate) fn push(&mut self, keys: &LogKeys, entry: &Entry<'_>) {
         let leaf = entry.leaf(keys);
         if entry.payload_len > LARGE_BYTES {
-            self.large.push_back((entry.seq, leaf));
+            self.long_mut().large.push_back((entry.seq, leaf));
         }
         if entry.closes() {
-            self.stated.push(entry.seq);
+            self.long_mut().stated.push(entry.seq);
         }
         self.write(entry);
-        let levels = &mut self.levels;
-        self.peaks.push(keys, leaf, |level, hash| keep(levels, level, hash));
+        let long = &mut self.long;
+        self.peaks.push(keys, leaf, |level, hash| keep(long, level, hash));
         self.seal();
     }
 
@@ -226,7 +246,8 @@ impl Run {
     fn seal(&mut self) {
         if self.end().is_multiple_of(BLOCK) && !self.tail.is_empty() {
             let bytes = core::mem::take(&mut self.tail).into_boxed_slice();
-            self.blocks.push_back(Block { before: self.tail_before, bytes });
+            let before = self.tail_before;
+            self.long_mut().blocks.push_back(Block { before, bytes });
             self.last_from = None;
         }
     }
@@ -240,6 +261,11 @@ impl Run {
         let boundary = end.min((from / BLOCK + 1) * BLOCK);
         let mut reader = Reader::new(bytes);
         let mut behind = before;
+        let front = grown.crossings.first().map_or(bytes.len(), |crossing| crossing.at - offset);
+        if self.tail.capacity() - self.tail.len() < front {
+            // A quarter at least, so that many small pieces do not each move what is here.
+            self.tail.reserve_exact(front.max(self.tail.len() / 4));
+        }
         for seq in from..boundary {
             let Ok(entry) = behind.read(seq, self.within, &mut reader) else { break };
             self.write(&entry);
@@ -247,14 +273,15 @@ impl Run {
         self.peaks = grown.peaks;
         if boundary.is_multiple_of(BLOCK) && !self.tail.is_empty() {
             let bytes = core::mem::take(&mut self.tail).into_boxed_slice();
-            self.blocks.push_back(Block { before: self.tail_before, bytes });
+            let before = self.tail_before;
+            self.long_mut().blocks.push_back(Block { before, bytes });
             self.last_from = None;
         }
         if let [first, crossings @ ..] = &grown.crossings[..] {
             let mut last = *first;
             for &crossing in crossings {
                 let block = &bytes[last.at - offset..crossing.at - offset];
-                self.blocks.push_back(Block { before: last.before, bytes: block.into() });
+                self.long_mut().blocks.push_back(Block { before: last.before, bytes: block.into() });
                 last = crossing;
             }
             self.tail_before = last.before;
@@ -262,17 +289,21 @@ impl Run {
             self.last_from = None;
         }
         for (level, hash) in grown.nodes {
-            keep(&mut self.levels, level.into(), hash);
+            keep(&mut self.long, level.into(), hash);
         }
-        self.large.extend(grown.large);
-        self.stated.extend(grown.stated);
+        if !grown.large.is_empty() || !grown.stated.is_empty() {
+            let long = self.long_mut();
+            long.large.extend(grown.large);
+            long.stated.extend(grown.stated);
+        }
         self.last = grown.last;
     }
 
     /// The entries of `[from, to)` that close other logs, by number.
     pub(crate) fn stated(&self, from: u64, to: u64) -> &[u64] {
-        let at = |seq| self.stated.partition_point(|stated| *stated < seq);
-        &self.stated[at(from)..at(to.max(from))]
+        let all = &self.long().stated;
+        let at = |seq| all.partition_point(|stated| *stated < seq);
+        &all[at(from)..at(to.max(from))]
     }
 
     /// The entry with this number.
@@ -283,9 +314,9 @@ impl Run {
     /// The hash of an entry of this run.
     pub(crate) fn leaf(&self, keys: &LogKeys, entry: &Entry<'_>) -> Hash {
         if entry.payload_len > LARGE_BYTES
-            && let Ok(at) = self.large.binary_search_by_key(&entry.seq, |(seq, _)| *seq)
+            && let Ok(at) = self.long().large.binary_search_by_key(&entry.seq, |(seq, _)| *seq)
         {
-            return self.large[at].1;
+            return self.long().large[at].1;
         }
         entry.leaf(keys)
     }
@@ -336,7 +367,7 @@ impl Run {
     }
 
     fn block(&self, seq: u64) -> (Before, &[u8]) {
-        match self.blocks.get(self.number(seq)) {
+        match self.long().blocks.get(self.number(seq)) {
             Some(block) => (block.before, &block.bytes),
             None => (self.tail_before, &self.tail),
         }
@@ -358,17 +389,23 @@ impl Run {
             let entries = self.entries(seq, self.end());
             entries.position()
         };
-        let whole = self.blocks.drain(..self.number(seq).min(self.blocks.len()));
-        let mut dropped = whole.map(|block| block.bytes.len()).sum::<usize>() + skip;
+        let number = self.number(seq);
+        let mut dropped = skip;
+        if let Some(long) = &mut self.long {
+            let whole = long.blocks.drain(..number.min(long.blocks.len()));
+            dropped += whole.map(|block| block.bytes.len()).sum::<usize>();
+        }
         if seq == self.end() {
             dropped += self.entry_bytes();
-            self.blocks.clear();
+            if let Some(long) = &mut self.long {
+                long.blocks.clear();
+            }
             self.tail.clear();
             self.last_from = None;
             self.tail_before = self.last;
         } else if skip > 0 {
             let behind = before.unwrap_or_default();
-            match self.blocks.front_mut() {
+            match self.long.as_mut().and_then(|long| long.blocks.front_mut()) {
                 Some(first) => *first = Block { before: behind, bytes: first.bytes[skip..].into() },
                 None => {
                     self.tail.drain(..skip);
@@ -379,18 +416,29 @@ impl Run {
                 }
             }
         }
-        for (level, nodes) in (LEVEL..).zip(&mut self.levels) {
-            let gone = usize::try_from((seq >> level) - (self.start >> level)).unwrap_or(usize::MAX);
-            nodes.drain(..gone.min(nodes.len()));
-            nodes.shrink_to(nodes.len() * 2);
+        let start = core::mem::replace(&mut self.start, seq);
+        if let Some(long) = &mut self.long {
+            for (level, nodes) in (LEVEL..).zip(&mut long.levels) {
+                let gone = usize::try_from((seq >> level) - (start >> level)).unwrap_or(usize::MAX);
+                nodes.drain(..gone.min(nodes.len()));
+                nodes.shrink_to(nodes.len() * 2);
+            }
+            long.blocks.shrink_to(long.blocks.len() * 2);
+            long.large.drain(..long.large.partition_point(|(large, _)| *large < seq));
+            long.stated.drain(..long.stated.partition_point(|stated| *stated < seq));
         }
-        self.blocks.shrink_to(self.blocks.len() * 2);
-        self.large.drain(..self.large.partition_point(|(large, _)| *large < seq));
-        self.stated.drain(..self.stated.partition_point(|stated| *stated < seq));
-        self.start = seq;
+        self.tidy();
         self.start_peaks = peaks;
         self.before = before;
         dropped
+    }
+
+    /// Gives up the parts of a long run that have nothing in them any more.
+    fn tidy(&mut self) {
+        self.long.take_if(|long| {
+            let nodes = long.levels.iter().map(VecDeque::len).sum::<usize>();
+            long.blocks.len() + long.large.len() + long.stated.len() + nodes == 0
+        });
     }
 
     /// Drops the entries from `size` on, which is not below [`start`](Self::start).
@@ -407,13 +455,16 @@ impl Run {
         self.tail_before = if tail.is_empty() { last } else { behind };
         self.tail = tail;
         self.last_from = None;
-        self.blocks.truncate(blocks);
-        for (level, nodes) in (LEVEL..).zip(&mut self.levels) {
-            let kept = (size >> level).saturating_sub(self.start >> level);
-            nodes.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        if let Some(long) = &mut self.long {
+            long.blocks.truncate(blocks);
+            for (level, nodes) in (LEVEL..).zip(&mut long.levels) {
+                let kept = (size >> level).saturating_sub(self.start >> level);
+                nodes.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+            }
+            long.large.truncate(long.large.partition_point(|(large, _)| *large < size));
+            long.stated.truncate(long.stated.partition_point(|stated| *stated < size));
         }
-        self.large.truncate(self.large.partition_point(|(large, _)| *large < size));
-        self.stated.truncate(self.stated.partition_point(|stated| *stated < size));
+        self.tidy();
         self.peaks = Peaks::new(size, peaks);
         self.last = last;
     }
@@ -430,7 +481,8 @@ impl Run {
         let from = entries.position();
         entries.next();
         let to = entries.reader.position();
-        match self.blocks.get_mut(self.number(seq)) {
+        let number = self.number(seq);
+        match self.long.as_mut().and_then(|long| long.blocks.get_mut(number)) {
             Some(block) => block.bytes = [&block.bytes[..from], &bytes, &block.bytes[to..]].concat().into(),
             None => {
                 self.tail.splice(from..to, bytes);
@@ -445,9 +497,10 @@ impl Run {
     }
 }
 
-fn keep(levels: &mut Vec<VecDeque<Hash>>, level: u32, hash: Hash) {
+fn keep(long: &mut Option<Box<Long>>, level: u32, hash: Hash) {
     let Some(at) = level.checked_sub(LEVEL) else { return };
     let at = at as usize;
+    let levels = &mut long.get_or_insert_with(|| Box::new(Long::NONE)).levels;
     while levels.len() <= at {
         levels.push(VecDeque::new());
     }
@@ -543,7 +596,7 @@ impl Proofs<'_> {
         }
         if let Some(level) = node.level.checked_sub(LEVEL) {
             let at = usize::try_from(node.index - (self.run.start >> node.level)).ok()?;
-            return self.run.levels.get(level as usize)?.get(at).copied();
+            return self.run.long().levels.get(level as usize)?.get(at).copied();
         }
         if node.level == 0 {
             return self.leaf(node.index);

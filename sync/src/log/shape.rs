@@ -190,6 +190,8 @@ impl Peaks {
             hash = keys.node(&left, &hash);
             full(level + 1, hash);
         }
+        // There are at most as many as a size has bits, and mostly few.
+        self.hashes.reserve_exact(1);
         self.hashes.push(hash);
         self.size += 1;
     }

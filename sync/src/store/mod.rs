@@ -127,6 +127,12 @@ impl LogStore {
         &self.set
     }
 
+    /// The root over all that counts here; see [`LogSet::heads_root`].
+    #[must_use]
+    pub fn heads_root(&mut self) -> [u8; 32] {
+        self.set.heads_root()
+    }
+
     /// The logs, for callers that look at them and make their heads up to date meanwhile.
     pub(crate) const fn logs_mut(&mut self) -> &mut LogSet {
         &mut self.set

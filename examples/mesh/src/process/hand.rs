@@ -170,6 +170,7 @@ impl Host {
                 )),
                 Notice::Restamped { .. }
                 | Notice::Malformed { .. }
+                | Notice::Missed { .. }
                 | Notice::RecordsCut { .. }
                 | Notice::ItemsRefused { .. } => lines.push(notice.to_string()),
                 _ => {}
