@@ -104,11 +104,7 @@ impl Dots {
     pub(crate) const GREATEST: LocalDot = LocalDot { origin: LogIndex::MAX, counter: u64::MAX };
 
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            live: LiveDots::new(seed),
-            hidden: None,
-            tables: None,
-        }
+        Self { live: LiveDots::new(seed), hidden: None, tables: None }
     }
 
     fn tables(&self) -> &Tables {
@@ -119,12 +115,9 @@ impl Dots {
         self.tables.get_or_insert_with(|| Box::new(NOTHING))
     }
 
-
     /// Whether no retained entry lists or names anything here.
     pub(crate) fn is_empty(&self) -> bool {
-        self.live.is_empty()
-            && self.hidden.is_none()
-            && self.tables().is_empty()
+        self.live.is_empty() && self.hidden.is_none() && self.tables().is_empty()
     }
 
     /// Gives back the memory of dots that are gone.
@@ -326,7 +319,11 @@ impl Dots {
             return Vec::new();
         }
         let place = |counter| LocalDot { origin, counter };
-        self.tables().shared.range(place(counters.start)..place(counters.end)).map(|(place, _)| *place).collect()
+        self.tables()
+            .shared
+            .range(place(counters.start)..place(counters.end))
+            .map(|(place, _)| *place)
+            .collect()
     }
 
     /// The shared dots that a log lists for a key.

@@ -226,7 +226,8 @@ mod tests {
             match (kind, step / 100 % 2) {
                 (0..=1, _) | (2..=5, 0) => assert_eq!(map.insert(key, step), model.insert(key, step)),
                 (6, 0) => {
-                    let (one, other) = (map.get_or_insert_with(key, || step), model.entry(key).or_insert(step));
+                    let (one, other) =
+                        (map.get_or_insert_with(key, || step), model.entry(key).or_insert(step));
                     assert_eq!(one, other);
                 }
                 _ => assert_eq!(map.remove(&key), model.remove(&key)),

@@ -98,7 +98,8 @@ impl LiveDots {
             Form::Few(few) => few,
         };
         let counts = (1..=COUNTER_MAX).contains(&dot.counter) && value.len() <= VALUE_BYTES_MAX;
-        let Some(key_len) = u16::try_from(key.len()).ok().filter(|_| counts && key.len() <= KEY_BYTES_MAX) else {
+        let Some(key_len) = u16::try_from(key.len()).ok().filter(|_| counts && key.len() <= KEY_BYTES_MAX)
+        else {
             return false;
         };
         if few.iter().any(|one| one.dot == dot) {
@@ -166,7 +167,11 @@ impl LiveDots {
     }
 
     /// The few whose keys are neither before nor after a range.
-    fn between<'a>(few: &'a [One], before: impl Fn(&[u8]) -> bool, after: impl Fn(&[u8]) -> bool) -> &'a [One] {
+    fn between<'a>(
+        few: &'a [One],
+        before: impl Fn(&[u8]) -> bool,
+        after: impl Fn(&[u8]) -> bool,
+    ) -> &'a [One] {
         let from = few.partition_point(|one| before(one.key()));
         let to = few.partition_point(|one| !after(one.key()));
         few.get(from..to).unwrap_or_default()
@@ -310,7 +315,8 @@ mod tests {
                 (3, _) | (4, 0) => {
                     let (mut ended, mut expected) = (Vec::new(), Vec::new());
                     let is_new = live.replace_own(key, &value, dot, stamp, |entry| ended.push(entry.dot));
-                    let modelled = model.replace_own(key, &value, dot, stamp, |entry| expected.push(entry.dot));
+                    let modelled =
+                        model.replace_own(key, &value, dot, stamp, |entry| expected.push(entry.dot));
                     ended.sort_unstable();
                     expected.sort_unstable();
                     assert_eq!((is_new, ended), (modelled, expected));
@@ -336,7 +342,10 @@ mod tests {
             assert_eq!(live.siblings(key).next(), live.get(key));
             assert_eq!(live.siblings(key).count(), model.dots(key).len());
             for dot in [dot, known.last().copied().unwrap_or(dot)] {
-                assert_eq!((live.entry_of(&dot), live.contains(&dot)), (model.entry_of(&dot), model.contains(&dot)));
+                assert_eq!(
+                    (live.entry_of(&dot), live.contains(&dot)),
+                    (model.entry_of(&dot), model.contains(&dot))
+                );
             }
         }
         assert!(forms.iter().all(|steps| *steps > 1_000), "{forms:?}");

@@ -351,7 +351,8 @@ impl TopicState {
         for log in logs {
             let Some(member) = self.members.get(&log) else { continue };
             // While it is known that somebody answers for its dots, it is known that their names are not needed.
-            let is_named = !member.claims.is_empty() && self.relations().names.contains_key(&member.id.alias());
+            let is_named =
+                !member.claims.is_empty() && self.relations().names.contains_key(&member.id.alias());
             if member.counts || is_named || self.collections_of(log).next().is_some() {
                 continue;
             }
@@ -396,7 +397,11 @@ impl TopicState {
 
     /// The collections in which shared dots of a log are listed.
     pub(super) fn collections_of(&self, log: LogIndex) -> impl Iterator<Item = usize> {
-        let listed = self.relations().shared_in.range((log, self.least.clone())..).take_while(move |((of, _), ())| *of == log);
+        let listed = self
+            .relations()
+            .shared_in
+            .range((log, self.least.clone())..)
+            .take_while(move |((of, _), ())| *of == log);
         listed.filter_map(|((_, id), ())| self.by_name.get(id).copied())
     }
 

@@ -327,7 +327,11 @@ mod tests {
         }
         assert!((3_000..LOGS_MAX).contains(&logs), "{logs}");
         let payload = draft.encode().unwrap();
-        assert_eq!(Transaction::parse(&payload).unwrap().items().count(), 2, "the collection, and one operation on it");
+        assert_eq!(
+            Transaction::parse(&payload).unwrap().items().count(),
+            2,
+            "the collection, and one operation on it"
+        );
         let names = |logs: usize| {
             let mut payload = vec![VERSION];
             put_varint(&mut payload, logs as u64);
