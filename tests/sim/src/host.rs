@@ -1,0 +1,298 @@
+//! A host: a process with a replica or a relay, its disk, its clock, and the habits of the program around it.
+
+use consilience::crdts::Timestamp;
+use consilience::journal::{Record, RecordId};
+use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
+use consilience::sync::{Keypair, Limits, LogSet, Relay};
+use consilience::{Config, Notice, Opened, Replica, Stored, Writer};
+use consilience_test_support::replicas::{START, secret};
+
+use crate::step::When;
+
+/// The stored bytes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    pub(crate) snapshot: Option<Vec<u8>>,
+    pub(crate) records: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Process {
+    Replica(Box<Replica>, Writer),
+    Relay(Box<Relay>),
+}
+
+/// How a process starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Fresh,
+    Resumed,
+    Restored,
+}
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    /// The key's name: of a clone that of the first.
+    pub(crate) agent: String,
+    pub(crate) is_relay: bool,
+    pub(crate) process: Option<Process>,
+    pub(crate) disk: Disk,
+    /// Records that were polled and are not written yet.
+    pending: Vec<Record>,
+    last: Option<RecordId>,
+    /// Records up to here were written.
+    pub(crate) written: Option<RecordId>,
+    pub(crate) ahead: i64,
+    pub(crate) when: When,
+    pub(crate) polls: bool,
+    pub(crate) starts: u64,
+    pub(crate) notices: Vec<Notice>,
+}
+
+/// The key of an agent by its name.
+pub(crate) fn key_of(agent: &str) -> Keypair {
+    Keypair::from_seed(*blake3::hash(agent.as_bytes()).as_bytes())
+}
+
+impl Host {
+    pub(crate) fn new(name: &str, agent: &str, is_relay: bool, disk: Disk) -> Self {
+        Self {
+            name: name.into(),
+            agent: agent.into(),
+            is_relay,
+            process: None,
+            disk,
+            pending: Vec::new(),
+            last: None,
+            written: None,
+            ahead: 0,
+            when: When::AtOnce,
+            polls: true,
+            starts: 0,
+            notices: Vec::new(),
+        }
+    }
+
+    /// The time by this host's clock.
+    pub(crate) fn time(&self, now: u64) -> Timestamp {
+        let ms = i64::try_from(START + now).unwrap_or(i64::MAX).saturating_add(self.ahead);
+        Timestamp::from_millis(u64::try_from(ms).unwrap_or(0))
+    }
+
+    /// A time by this host's clock, by the world's.
+    fn back(&self, time: Timestamp) -> u64 {
+        let ms = i64::try_from(time.as_millis()).unwrap_or(i64::MAX).saturating_sub(self.ahead);
+        u64::try_from(ms).unwrap_or(0).saturating_sub(START)
+    }
+
+    /// Begins to run. The entropy depends on the world's seed, the host and the number of its starts.
+    ///
+    /// # Panics
+    ///
+    /// If the library refuses what it had given out to be stored.
+    pub(crate) fn start(&mut self, seed: u64, how: How, now: u64) {
+        self.starts += 1;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&seed.to_le_bytes()).update(self.name.as_bytes()).update(&self.starts.to_le_bytes());
+        let entropy = *hasher.finalize().as_bytes();
+        let stored = Stored { snapshot: self.disk.snapshot.as_deref(), records: &self.disk.records };
+        let opened = match how {
+            How::Fresh => Opened::Fresh,
+            How::Resumed => Opened::Resumed(stored),
+            How::Restored => Opened::Restored(stored),
+        };
+        let time = self.time(now);
+        let (process, cut) = if self.is_relay {
+            let relay =
+                Relay::open(secret(), Limits::default(), key_of(&self.agent), entropy, opened, time).unwrap();
+            let cut = relay.cut().map(|_| relay.good_to());
+            (Process::Relay(Box::new(relay)), cut)
+        } else {
+            let tidy = if entropy[0].is_multiple_of(2) { (1, 0) } else { (2, 200) };
+            let config = Config::new(secret(), entropy).with_compaction(tidy.0, tidy.1);
+            let mut replica = Replica::open(config, opened, time).unwrap();
+            let cut = replica.cut().map(|_| replica.good_to());
+            let writer = replica.add_writer(key_of(&self.agent)).unwrap();
+            (Process::Replica(Box::new(replica), writer), cut)
+        };
+        if let Some(good_to) = cut {
+            self.disk.records.truncate(good_to);
+        }
+        self.process = Some(process);
+        self.pending.clear();
+        (self.last, self.written) = (None, None);
+        self.store(how == How::Restored);
+    }
+
+    /// The process is gone; of the records that were not written, so many of a hundred bytes are.
+    pub(crate) fn kill(&mut self, written: u64) {
+        self.process = None;
+        let bytes: Vec<u8> = self.pending.iter().flat_map(|record| record.as_bytes()).copied().collect();
+        let kept = bytes.len() * usize::try_from(written.min(100)).unwrap_or(0) / 100;
+        self.disk.records.extend(&bytes[..kept]);
+        self.pending.clear();
+    }
+
+    /// Stores as this host does; at once if it must.
+    pub(crate) fn store(&mut self, must: bool) {
+        let Some(process) = &mut self.process else { return };
+        while let Some(record) = process.poll_record() {
+            self.last = Some(record.id());
+            self.pending.push(record);
+        }
+        if self.when == When::Late && !must {
+            return;
+        }
+        for record in self.pending.drain(..) {
+            self.disk.records.extend(record.as_bytes());
+            self.written = Some(record.id());
+        }
+        if self.when == When::Unconfirmed && !must {
+            return;
+        }
+        if let Some(last) = self.last.take() {
+            process.confirm(last);
+        }
+        if process.wants_snapshot() {
+            let (bytes, covers) = process.snapshot();
+            self.disk = Disk { snapshot: Some(bytes), records: Vec::new() };
+            process.confirm_snapshot(covers);
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<u64> {
+        let due = match self.process.as_ref()? {
+            Process::Replica(replica, _) => replica.poll_timeout(),
+            Process::Relay(relay) => relay.poll_timeout(),
+        };
+        due.map(|due| self.back(due))
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: u64) {
+        let time = self.time(now);
+        match &mut self.process {
+            Some(Process::Replica(replica, _)) => replica.handle_timeout(time),
+            Some(Process::Relay(relay)) => relay.handle_timeout(time),
+            None => return,
+        }
+        self.store(false);
+    }
+
+    pub(crate) fn connect(&mut self, options: SessionOptions, now: u64) -> Option<SessionId> {
+        let time = self.time(now);
+        let session = match self.process.as_mut()? {
+            Process::Replica(replica, writer) => replica.connect(*writer, options, time).ok(),
+            Process::Relay(relay) => Some(relay.connect(options, time)),
+        };
+        self.store(false);
+        session
+    }
+
+    pub(crate) fn input(&mut self, session: SessionId, frame: &[u8], now: u64) -> Result<(), InputError> {
+        let time = self.time(now);
+        let result = match &mut self.process {
+            Some(Process::Replica(replica, _)) => replica.handle_input(session, frame, time),
+            Some(Process::Relay(relay)) => relay.handle_input(session, frame, time),
+            None => Ok(()),
+        };
+        self.store(false);
+        result
+    }
+
+    pub(crate) fn transmit(&mut self, session: SessionId, now: u64, frame: &mut Vec<u8>) -> bool {
+        let time = self.time(now);
+        let sent = match &mut self.process {
+            Some(Process::Replica(replica, _)) => replica.poll_transmit(session, time, frame),
+            Some(Process::Relay(relay)) => relay.poll_transmit(session, time, frame),
+            None => false,
+        };
+        self.store(false);
+        sent
+    }
+
+    pub(crate) fn disconnect(&mut self, session: SessionId) {
+        match &mut self.process {
+            Some(Process::Replica(replica, _)) => replica.disconnect(session),
+            Some(Process::Relay(relay)) => relay.disconnect(session),
+            None => {}
+        }
+    }
+
+    pub(crate) fn event(&mut self) -> Option<(SessionId, SessionEvent)> {
+        match self.process.as_mut()? {
+            Process::Replica(replica, _) => replica.poll_event(),
+            Process::Relay(relay) => relay.poll_event(),
+        }
+    }
+
+    pub(crate) fn logs(&self) -> Option<&LogSet> {
+        Some(match self.process.as_ref()? {
+            Process::Replica(replica, _) => replica.logs(),
+            Process::Relay(relay) => relay.logs(),
+        })
+    }
+
+    /// The root over all heads that count.
+    pub(crate) fn root(&mut self) -> Option<[u8; 32]> {
+        Some(match self.process.as_mut()? {
+            Process::Replica(replica, _) => replica.heads_root(),
+            Process::Relay(relay) => relay.heads_root(),
+        })
+    }
+
+    pub(crate) fn replica(&self) -> Option<&Replica> {
+        match self.process.as_ref()? {
+            Process::Replica(replica, _) => Some(replica),
+            Process::Relay(_) => None,
+        }
+    }
+
+    pub(crate) fn replica_mut(&mut self) -> Option<(&mut Replica, Writer)> {
+        match self.process.as_mut()? {
+            Process::Replica(replica, writer) => Some((replica, *writer)),
+            Process::Relay(_) => None,
+        }
+    }
+}
+
+impl Process {
+    fn poll_record(&mut self) -> Option<Record> {
+        match self {
+            Self::Replica(replica, _) => replica.poll_record(),
+            Self::Relay(relay) => relay.poll_record(),
+        }
+    }
+
+    fn confirm(&mut self, record: RecordId) {
+        match self {
+            Self::Replica(replica, _) => replica.confirm(record),
+            Self::Relay(relay) => relay.confirm(record),
+        }
+        .expect("a record that was polled");
+    }
+
+    fn wants_snapshot(&self) -> bool {
+        match self {
+            Self::Replica(replica, _) => replica.wants_snapshot(),
+            Self::Relay(relay) => relay.wants_snapshot(),
+        }
+    }
+
+    fn snapshot(&mut self) -> (Vec<u8>, RecordId) {
+        let snapshot = match self {
+            Self::Replica(replica, _) => replica.snapshot(),
+            Self::Relay(relay) => relay.snapshot(),
+        };
+        let covers = snapshot.covers();
+        (snapshot.into_bytes(), covers)
+    }
+
+    fn confirm_snapshot(&mut self, covers: RecordId) {
+        match self {
+            Self::Replica(replica, _) => replica.confirm_snapshot(covers),
+            Self::Relay(relay) => relay.confirm_snapshot(covers),
+        }
+        .expect("a snapshot that was made");
+    }
+}

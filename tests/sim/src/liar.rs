@@ -1,0 +1,91 @@
+//! A liar: a member with its own key, which signs any number of histories of its logs, and hands over any part of them.
+
+use std::collections::BTreeMap;
+
+use consilience::crdts::{Hlc, Timestamp};
+use consilience::sync::{
+    Answer, Closure, Incarnation, Limits, LogKind, LogOpening, LogSet, NewEntry, RangeForm, Signer, Topic,
+    Want,
+};
+use consilience_test_support::hand::{bundle, map_id, op_set, payload};
+use consilience_test_support::replicas::{START, mesh};
+
+use crate::host::key_of;
+use crate::step::{Kind, Sign};
+
+/// The liars' histories, by agent and name.
+#[derive(Debug, Default)]
+pub(crate) struct Liars {
+    branches: BTreeMap<(String, String), LogSet>,
+}
+
+fn opening(agent: &str, topic: &str, kind: Kind, incarnation: u64) -> Option<LogOpening> {
+    Some(LogOpening {
+        topic: Topic::new(topic).ok()?,
+        kind: if kind == Kind::State { LogKind::State } else { LogKind::Event },
+        agent: key_of(agent).agent(),
+        incarnation: Incarnation::from_u64(incarnation),
+    })
+}
+
+impl Liars {
+    /// Signs entries. What the library refuses to write for it is left out.
+    pub(crate) fn sign(&mut self, sign: &Sign, now: u64) {
+        let name = (sign.by.clone(), sign.branch.clone());
+        if !self.branches.contains_key(&name) {
+            let like =
+                sign.like.as_ref().and_then(|like| self.branches.get(&(sign.by.clone(), like.clone())));
+            let begins = like.cloned().unwrap_or_else(|| LogSet::new(mesh(), Limits::default()));
+            self.branches.insert(name.clone(), begins);
+        }
+        let Some(set) = self.branches.get_mut(&name) else { return };
+        let Some(opening) = opening(&sign.by, &sign.topic, sign.kind, sign.incarnation) else { return };
+        let Ok(log) = set.open_local(&opening) else { return };
+        let closes = sign.closes.iter().map(|(incarnation, below)| Closure {
+            incarnation: Incarnation::from_u64(*incarnation),
+            below: *below,
+        });
+        let closures: Vec<Closure> = closes.collect();
+        for (number, (key, value)) in sign.writes.iter().enumerate() {
+            let bytes = match sign.kind {
+                Kind::State => payload(&[], &[(map_id("tasks"), vec![op_set(key, value, &[])])]),
+                Kind::Event => value.clone().into_bytes(),
+            };
+            let mut hlc = set
+                .log(&log)
+                .and_then(|log| log.entries(0, u64::MAX).last().map(|entry| entry.hlc))
+                .unwrap_or(Hlc::ZERO);
+            let stamp = hlc.tick(Timestamp::from_millis(START + now + sign.ahead));
+            let mut entry = NewEntry::new(stamp, &bytes);
+            if number + 1 == sign.writes.len() {
+                entry.base = sign.base.max(set.log(&log).map_or(0, consilience::sync::Log::base));
+                if sign.kind == Kind::State {
+                    entry.closures = &closures;
+                    entry.last_final = sign.last_final.map(Incarnation::from_u64);
+                }
+            }
+            let _ = set.append(&log, &entry);
+        }
+        let _ = set.sign_head(&log, &key_of(&sign.by), Timestamp::from_millis(START + now + sign.ahead));
+    }
+
+    /// The bundle with a range of a log, if there is one.
+    pub(crate) fn range(
+        &self,
+        (by, branch): (&str, &str),
+        (topic, kind, incarnation): (&str, Kind, u64),
+        (from, to): (u64, u64),
+    ) -> Option<Vec<u8>> {
+        let set = self.branches.get(&(by.into(), branch.into()))?;
+        let opening = opening(by, topic, kind, incarnation)?;
+        let log = set.log(&opening.log_id(set.mesh()))?;
+        let from = from.clamp(log.start(), log.signed_size());
+        let to = to.clamp(from, log.signed_size());
+        let form = if from == 0 { RangeForm::Follow } else { RangeForm::Alone };
+        let Answer::Range { bytes, .. } = set.answer(log.id(), &Want { from, to, form }, usize::MAX) else {
+            return None;
+        };
+        let range = [&log.id().alias()[..], &bytes].concat();
+        Some(bundle(set.mesh(), &[(1, opening.encode(set.mesh())), (3, range)]))
+    }
+}

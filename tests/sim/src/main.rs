@@ -1,0 +1,232 @@
+//! One world, one seed: replicas, relays, disks, clocks, links and liars, whose faults meet one another.
+//!
+//! ```text
+//! consilience-sim run --seeds 0..N [--json] [--threads N]   plays the histories of these seeds
+//! consilience-sim show SEED                                  prints the history of a seed, one step a line
+//! consilience-sim script FILE [--seed N]                     plays a file of steps
+//! ```
+//!
+//! [`step`] is the vocabulary, [`draw`] makes histories, [`world`] plays them and checks, [`history`] knows what was promised
+//! to honest hosts.
+
+#![allow(
+    clippy::std_instead_of_alloc,
+    clippy::std_instead_of_core,
+    reason = "a program has a standard library"
+)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is a find")]
+#![allow(clippy::cast_possible_truncation, reason = "small numbers")]
+
+mod cover;
+mod draw;
+mod history;
+mod host;
+mod liar;
+mod play;
+mod step;
+mod world;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use serde_json::json;
+
+use cover::Cover;
+use play::{play, shrink};
+use step::Step;
+
+/// The sums over worlds.
+#[derive(Debug, Default)]
+struct Sums {
+    worlds: u64,
+    steps: Vec<u64>,
+    liars: u64,
+    frames: u64,
+    restarts: Vec<u64>,
+    in_sync: u64,
+    sweeps_max: usize,
+    cover: Cover,
+    broken: BTreeMap<&'static str, Vec<u64>>,
+    trace: [u8; 32],
+}
+
+impl Sums {
+    fn add(&mut self, other: Self) {
+        self.worlds += other.worlds;
+        self.steps.extend(other.steps);
+        self.liars += other.liars;
+        self.frames += other.frames;
+        self.restarts.extend(other.restarts);
+        self.in_sync += other.in_sync;
+        self.sweeps_max = self.sweeps_max.max(other.sweeps_max);
+        self.cover.add(&other.cover);
+        for (kind, seeds) in other.broken {
+            self.broken.entry(kind).or_default().extend(seeds);
+        }
+        self.trace.iter_mut().zip(other.trace).for_each(|(sum, one)| *sum ^= one);
+    }
+
+    fn play(&mut self, seed: u64) {
+        let steps = draw::history(seed);
+        let played = play(seed, &steps);
+        if seed.is_multiple_of(100) {
+            assert_eq!(
+                play(seed, &steps).trace,
+                played.trace,
+                "seed {seed} went another way the second time"
+            );
+        }
+        self.worlds += 1;
+        self.steps.push(played.figures.steps);
+        self.restarts.push(played.figures.restarts);
+        self.frames += played.figures.frames;
+        self.in_sync += played.figures.in_sync;
+        self.sweeps_max = self.sweeps_max.max(played.figures.sweeps);
+        self.liars += u64::from(steps.iter().any(|step| matches!(step, Step::Sign(_))));
+        self.cover.note(&steps);
+        // In any order of the worlds the same.
+        let of = blake3::keyed_hash(&played.trace, &seed.to_le_bytes());
+        self.trace.iter_mut().zip(of.as_bytes()).for_each(|(sum, one)| *sum ^= one);
+        if let Some(broken) = played.broken {
+            self.broken.entry(broken.kind).or_default().push(seed);
+        }
+    }
+
+    fn found(&self, kind: &str) -> usize {
+        self.broken.get(kind).map_or(0, Vec::len)
+    }
+}
+
+fn median(numbers: &mut [u64]) -> u64 {
+    numbers.sort_unstable();
+    numbers.get(numbers.len() / 2).copied().unwrap_or(0)
+}
+
+fn run(from: u64, to: u64, threads: u64, as_json: bool) -> ExitCode {
+    let next = AtomicU64::new(from);
+    let begun = Instant::now();
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut all = Sums::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut sums = Sums::default();
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= to {
+                            return sums;
+                        }
+                        sums.play(seed);
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            all.add(thread.join().expect("a thread that plays worlds"));
+        }
+    });
+    let _ = std::panic::take_hook();
+    let seconds = begun.elapsed().as_secs_f64();
+    all.broken.values_mut().for_each(|seeds| seeds.sort_unstable());
+    let other: usize = all.broken.values().map(Vec::len).sum();
+    let known = all.found("unequal") + all.found("false_in_sync") + all.found("lost");
+    let figures = json!({
+        "worlds": all.worlds, "events_median": median(&mut all.steps), "liars": all.liars,
+        "restarts_median": median(&mut all.restarts), "frames": all.frames, "in_sync": all.in_sync,
+        "rounds_max": all.sweeps_max,
+        "unequal": all.found("unequal"), "false_in_sync": all.found("false_in_sync"), "lost": all.found("lost"),
+        "other": other - known, "seeds_per_s": (all.worlds as f64 / seconds * 10.0).round() / 10.0,
+        "trace_hash": all.trace.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>(),
+        "broken": all.broken,
+    });
+    if as_json {
+        println!("{figures}");
+    } else {
+        println!("{figures:#}");
+        println!("{}", all.cover);
+    }
+    if other == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints a history that fails as small as it can be made, and what it breaks.
+fn small(seed: u64) -> ExitCode {
+    let steps = draw::history(seed);
+    let Some(broken) = play(seed, &steps).broken else {
+        eprintln!("seed {seed} breaks nothing");
+        return ExitCode::SUCCESS;
+    };
+    std::panic::set_hook(Box::new(|_| {}));
+    let kept = shrink(seed, &steps, broken.kind);
+    let _ = std::panic::take_hook();
+    for step in &kept {
+        println!("{}", serde_json::to_string(step).expect("a step is JSON"));
+    }
+    let played = play(seed, &kept).broken;
+    eprintln!("{} of {} steps: {:?}", kept.len(), steps.len(), played.unwrap_or(broken));
+    ExitCode::FAILURE
+}
+
+fn script(file: &str, seed: u64) -> Result<ExitCode, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
+    let mut world = world::World::new(seed);
+    let mut broken = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let step: Step = serde_json::from_str(line).map_err(|error| format!("{file}:{number}: {error}"))?;
+        if let Err(found) = world.take(&step) {
+            broken = Some((number, found));
+            break;
+        }
+    }
+    let _ = world.take(&Step::Print { at: None });
+    world.printed.iter().for_each(|line| println!("{line}"));
+    match broken {
+        None => Ok(ExitCode::SUCCESS),
+        Some((number, found)) => {
+            eprintln!("{file}:{number}: {}: {}", found.kind, found.what);
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn number_after(args: &[String], name: &str) -> Option<u64> {
+    let at = args.iter().position(|arg| arg == name)?;
+    args.get(at + 1)?.parse().ok()
+}
+
+const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json] [--threads N] | show SEED | shrink SEED | script FILE [--seed N]";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        ["run", ..] => {
+            let seeds = args.iter().position(|arg| arg == "--seeds").and_then(|at| args.get(at + 1));
+            let range =
+                seeds.and_then(|seeds| seeds.split_once("..")).map(|(from, to)| (from.parse(), to.parse()));
+            let threads = number_after(&args, "--threads").unwrap_or(2);
+            match range {
+                Some((Ok(from), Ok(to))) => Ok(run(from, to, threads, words.contains(&"--json"))),
+                _ => Err("which seeds? --seeds FROM..TO".into()),
+            }
+        }
+        ["show", seed] => seed.parse().map_err(|_| "a seed is a number".into()).map(|seed| {
+            for step in draw::history(seed) {
+                println!("{}", serde_json::to_string(&step).expect("a step is JSON"));
+            }
+            ExitCode::SUCCESS
+        }),
+        ["shrink", seed] => seed.parse().map_err(|_| "a seed is a number".into()).map(small),
+        ["script", file, ..] => script(file, number_after(&args, "--seed").unwrap_or(0)),
+        _ => Err(USAGE.into()),
+    };
+    outcome.unwrap_or_else(|error: String| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
+}

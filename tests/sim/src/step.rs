@@ -1,0 +1,177 @@
+//! [`Step`]: one thing that happens in a world. A history is a list of them, whether a seed drew it or a file holds it, so
+//! a history that fails is made smaller by leaving steps out, and is its own report.
+//!
+//! A step that cannot be taken (an agent that does not run, a store that is not there) does nothing: so every part of a
+//! history is a history.
+
+use serde::{Deserialize, Serialize};
+
+/// Times are milliseconds. Names of hosts, agents, stores and branches are the history's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Step {
+    /// A host with storage begins to run a replica; its agent's key is made of the name.
+    Agent { at: String },
+    /// A host with storage begins to run a relay.
+    Relay { at: String },
+    /// Writes a key of a map.
+    Set { at: String, topic: String, map: String, key: String, value: String },
+    /// Removes a key of a map.
+    Remove { at: String, topic: String, map: String, key: String },
+    /// Inserts an element into a set.
+    Insert { at: String, topic: String, set: String, element: String },
+    /// Takes an element out of a set.
+    Take { at: String, topic: String, set: String, element: String },
+    /// Strengthens a key of a coupling with a half-life of an hour.
+    Strengthen { at: String, topic: String, coupling: String, key: String, by: u32 },
+    /// Appends an event.
+    Event { at: String, topic: String, text: String },
+    /// Gives up the own events of a topic, but for so many of the last.
+    Prune { at: String, topic: String, keep: u64 },
+    /// The host's clock is so far ahead of the world's, or behind it.
+    Clock { at: String, ahead: i64 },
+    /// So much time passes: frames fly, timers run.
+    Advance { ms: u64 },
+    /// Another host runs on a copy of a store, under the same key.
+    Copy { at: String, to: String },
+    /// The store is copied aside.
+    Backup { at: String, name: String },
+    /// The host ends, its store is put back from a copy, and it starts; whether it says so.
+    Restore { at: String, name: String, said: bool },
+    /// The process ends after all is stored.
+    Stop { at: String },
+    /// The process ends as it is; of what it had not written yet, so many of a hundred bytes are on the disk.
+    Kill { at: String, written: u64 },
+    /// The process starts again from its store.
+    Start { at: String },
+    /// The process starts again, and its store is gone.
+    StartEmpty { at: String },
+    /// When the host stores records and confirms them.
+    Stores { at: String, when: When },
+    /// Whether the host polls what it is told.
+    Polls { at: String, polls: bool },
+    /// Two hosts are connected, until they are cut. The loss is of a hundred frames, and so are the repeats.
+    Link { from: String, to: String, loss: u64, repeats: u64, delay: u64, scope: Vec<String> },
+    /// The connection between two hosts breaks; whether they notice.
+    Cut { from: String, to: String, noticed: bool },
+    /// Two hosts are connected for so long, and nobody else acts meanwhile.
+    Meet { from: String, to: String, ms: u64, loss: u64 },
+    /// The scope of the connections of a host changes.
+    Scope { at: String, filters: Vec<String> },
+    /// A bundle is carried.
+    Bundle { from: String, to: String, whole: bool },
+    /// A host forgets a topic.
+    Purge { at: String, topic: String },
+    /// Subscribes to a topic's changes, or ends all subscriptions.
+    Subscribe { at: String, topic: Option<String> },
+    /// A liar signs entries in one of its histories, which begins as another one is, if it is not there.
+    Sign(Sign),
+    /// A liar hands over a range of one of its logs.
+    Give {
+        by: String,
+        branch: String,
+        topic: String,
+        kind: Kind,
+        incarnation: u64,
+        from: u64,
+        to: u64,
+        host: String,
+    },
+    /// A key of a map is read, or is not there.
+    Expect { at: String, topic: String, map: String, key: String, value: Option<String> },
+    /// All hosts run, with clocks that are right, and meet until they are equal.
+    Heal,
+    /// Prints a line for each host, or for one.
+    Print { at: Option<String> },
+}
+
+/// When a host stores records and confirms them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum When {
+    AtOnce,
+    /// When time passes.
+    Late,
+    /// It stores at once, and never confirms.
+    Unconfirmed,
+}
+
+/// The kind of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    State,
+    Event,
+}
+
+/// Entries that a liar signs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sign {
+    pub(crate) by: String,
+    pub(crate) branch: String,
+    #[serde(default)]
+    pub(crate) like: Option<String>,
+    pub(crate) topic: String,
+    pub(crate) kind: Kind,
+    pub(crate) incarnation: u64,
+    /// Key and value of the map "tasks", one pair an entry; of an event the second is its text.
+    pub(crate) writes: Vec<(String, String)>,
+    /// The base of the last of them.
+    #[serde(default)]
+    pub(crate) base: u64,
+    /// What the last of them closes: incarnations, and below which number.
+    #[serde(default)]
+    pub(crate) closes: Vec<(u64, u64)>,
+    /// The incarnation below which it ends all.
+    #[serde(default)]
+    pub(crate) last_final: Option<u64>,
+    /// How far the stamps are ahead.
+    #[serde(default)]
+    pub(crate) ahead: u64,
+}
+
+impl Step {
+    /// The word that counts it in the table of what met.
+    pub(crate) fn feature(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Set { .. } => "map",
+            Self::Remove { .. } => "removal",
+            Self::Insert { .. } | Self::Take { .. } => "set",
+            Self::Strengthen { .. } => "coupling",
+            Self::Event { .. } => "event",
+            Self::Prune { .. } => "prune",
+            Self::Bundle { .. } => "bundle",
+            Self::Scope { .. } => "scope",
+            Self::Purge { .. } => "purge",
+            Self::Subscribe { .. } => "notice",
+            Self::Meet { .. } | Self::Link { .. } => "session",
+            Self::Relay { .. } => "relay",
+            Self::Sign(sign) if !sign.closes.is_empty() || sign.last_final.is_some() => "succession",
+            _ => return None,
+        })
+    }
+
+    /// The word that counts it among the faults.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Clock { .. } => "clock",
+            Self::Copy { .. } => "clone",
+            Self::Restore { said: true, .. } => "restored",
+            Self::Restore { said: false, .. } => "backup_as_resumed",
+            Self::Kill { .. } => "crash",
+            Self::Stop { .. } => "stop",
+            Self::StartEmpty { .. } => "storage_lost",
+            Self::Stores { when: When::Late, .. } => "late_store",
+            Self::Stores { when: When::Unconfirmed, .. } => "unconfirmed",
+            Self::Polls { polls: false, .. } => "unpolled",
+            Self::Cut { .. } => "cut",
+            Self::Link { loss, .. } | Self::Meet { loss, .. } if *loss > 0 => "loss",
+            Self::Advance { ms } if *ms > 20 * 86_400_000 => "months",
+            Self::Sign(sign) if sign.like.is_some() => "lying_fork",
+            Self::Give { from, .. } if *from > 0 => "partial_range",
+            Self::Give { .. } => "liar",
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,790 @@
+//! [`World`]: hosts, links and liars on one clock. It takes steps, and says what they broke.
+//!
+//! Everything that happens depends on the seed and the steps alone: the trace is a hash of all frames that arrived and of
+//! all that hosts were told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consilience::crdts::{CouplingSchema, Units};
+use consilience::sync::session::{Scope, SessionEvent, SessionId, SessionOptions};
+use consilience::sync::{LogKind, Signer, Topic};
+use consilience::{EventRef, Subscription};
+use consilience_test_support::dice::Dice;
+use serde_json::{Value, json};
+
+use crate::history::History;
+use crate::host::{Disk, Host, How, key_of};
+use crate::liar::Liars;
+use crate::step::{Step, When};
+
+/// So many rounds of meetings of all with all are enough to be equal.
+const SWEEPS_MAX: usize = 12;
+
+/// What a world broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// One word.
+    pub(crate) kind: &'static str,
+    pub(crate) what: String,
+}
+
+type Checked = Result<(), Broken>;
+
+fn broken(kind: &'static str, what: impl Into<String>) -> Checked {
+    Err(Broken { kind, what: what.into() })
+}
+
+#[derive(Debug)]
+struct Link {
+    ends: [(usize, SessionId); 2],
+    loss: u64,
+    repeats: u64,
+    delay: u64,
+    everything: bool,
+    in_sync: [bool; 2],
+    flying: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
+    sent: u64,
+    last: u64,
+}
+
+/// The figures of a world.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) steps: u64,
+    pub(crate) frames: u64,
+    pub(crate) told: u64,
+    pub(crate) restarts: u64,
+    pub(crate) in_sync: u64,
+    pub(crate) sweeps: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct World {
+    seed: u64,
+    now: u64,
+    dice: Dice,
+    pub(crate) hosts: Vec<Host>,
+    names: BTreeMap<String, usize>,
+    links: Vec<Link>,
+    pub(crate) liars: Liars,
+    stores: BTreeMap<String, (Disk, u64)>,
+    subscriptions: BTreeMap<usize, Vec<Subscription>>,
+    history: History,
+    /// Agents of which two histories may have been signed by mistake.
+    forked: BTreeSet<String>,
+    trace: blake3::Hasher,
+    pub(crate) figures: Figures,
+    pub(crate) printed: Vec<Value>,
+}
+
+fn schema() -> CouplingSchema {
+    CouplingSchema::with_half_life(3_600_000).expect("an hour")
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            now: 1_000,
+            dice: Dice::new(seed),
+            hosts: Vec::new(),
+            names: BTreeMap::new(),
+            links: Vec::new(),
+            liars: Liars::default(),
+            stores: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            history: History::default(),
+            forked: BTreeSet::new(),
+            trace: blake3::Hasher::new(),
+            figures: Figures::default(),
+            printed: Vec::new(),
+        }
+    }
+
+    /// A hash of all that happened.
+    pub(crate) fn trace(&self) -> [u8; 32] {
+        *self.trace.finalize().as_bytes()
+    }
+
+    fn host(&self, name: &str) -> Option<usize> {
+        self.names.get(name).copied()
+    }
+
+    fn add(&mut self, name: &str, agent: &str, is_relay: bool, disk: Disk, how: How) {
+        if self.names.contains_key(name) {
+            return;
+        }
+        let mut host = Host::new(name, agent, is_relay, disk);
+        host.start(self.seed, how, self.now);
+        self.names.insert(name.into(), self.hosts.len());
+        self.hosts.push(host);
+    }
+
+    /// Takes a step.
+    ///
+    /// # Errors
+    ///
+    /// What it broke.
+    pub(crate) fn take(&mut self, step: &Step) -> Checked {
+        self.figures.steps += 1;
+        match step {
+            Step::Agent { at } => self.add(at, at, false, Disk::default(), How::Fresh),
+            Step::Relay { at } => self.add(at, at, true, Disk::default(), How::Fresh),
+            Step::Set { at, topic, map, key, value } => self.write(at, (topic, map, key), Some(value)),
+            Step::Remove { at, topic, map, key } => self.write(at, (topic, map, key), None),
+            Step::Insert { at, topic, set, element } => self.change_set(at, (topic, set, element), true),
+            Step::Take { at, topic, set, element } => self.change_set(at, (topic, set, element), false),
+            Step::Strengthen { at, topic, coupling, key, by } => {
+                self.transact(at, topic, |tx| {
+                    let _ = tx.coupling(coupling, schema()).strengthen(key, Units::new(*by));
+                });
+            }
+            Step::Event { at, topic, text } => self.event(at, topic, text),
+            Step::Prune { at, topic, keep } => self.prune(at, topic, *keep),
+            Step::Clock { at, ahead } => {
+                if let Some(at) = self.host(at) {
+                    self.hosts[at].ahead = *ahead;
+                }
+            }
+            Step::Advance { ms } => self.advance(*ms),
+            Step::Copy { at, to } => self.copy(at, to),
+            Step::Backup { at, name } => {
+                if let Some(at) = self.host(at) {
+                    self.hosts[at].store(true);
+                    self.note_stored(at);
+                    let host = &self.hosts[at];
+                    self.stores.insert(name.clone(), (host.disk.clone(), at as u64));
+                }
+            }
+            Step::Restore { at, name, said } => self.restore(at, name, *said),
+            Step::Stop { at } => self.end(at, None),
+            Step::Kill { at, written } => self.end(at, Some(*written)),
+            Step::Start { at } => self.start(at, How::Resumed),
+            Step::StartEmpty { at } => self.start_empty(at),
+            Step::Stores { at, when } => {
+                if let Some(at) = self.host(at) {
+                    self.hosts[at].when = *when;
+                    self.hosts[at].store(false);
+                    self.note_stored(at);
+                }
+            }
+            Step::Polls { at, polls } => {
+                if let Some(at) = self.host(at) {
+                    self.hosts[at].polls = *polls;
+                }
+            }
+            Step::Link { from, to, loss, repeats, delay, scope } => {
+                self.link((from, to), (*loss, *repeats, *delay), scope);
+            }
+            Step::Cut { from, to, noticed } => {
+                if let (Some(from), Some(to)) = (self.host(from), self.host(to)) {
+                    self.cut(|ends| ends == [from, to] || ends == [to, from], *noticed);
+                }
+            }
+            Step::Meet { from, to, ms, loss } => self.meet((from, to), *ms, *loss)?,
+            Step::Scope { at, filters } => self.set_scope(at, filters),
+            Step::Bundle { from, to, whole } => self.bundle(from, to, *whole),
+            Step::Purge { at, topic } => self.purge(at, topic),
+            Step::Subscribe { at, topic } => self.subscribe(at, topic.as_deref()),
+            Step::Sign(sign) => {
+                sign.writes.iter().for_each(|(_, value)| self.history.lie(value));
+                self.liars.sign(sign, self.now);
+            }
+            Step::Give { by, branch, topic, kind, incarnation, from, to, host } => {
+                let range = self.liars.range((by, branch), (topic, *kind, *incarnation), (*from, *to));
+                if let (Some(bundle), Some(at)) = (range, self.host(host)) {
+                    self.import(at, &bundle);
+                }
+            }
+            Step::Expect { at, topic, map, key, value } => {
+                self.expect(at, (topic, map, key), value.as_ref())?
+            }
+            Step::Heal => self.heal()?,
+            Step::Print { at } => self.print(at.as_deref()),
+        }
+        self.poll();
+        self.compare()
+    }
+
+    fn note_stored(&mut self, at: usize) {
+        let host = &self.hosts[at];
+        if let Some(to) = host.written {
+            self.history.stored(at, host.starts, to);
+        }
+    }
+
+    fn transact(
+        &mut self,
+        at: &str,
+        topic: &str,
+        work: impl FnOnce(&mut consilience::Transaction<'_>),
+    ) -> Option<usize> {
+        let at = self.host(at)?;
+        let time = self.hosts[at].time(self.now);
+        let (replica, writer) = self.hosts[at].replica_mut()?;
+        let mut tx = replica.transact(writer, topic, time).ok()?;
+        work(&mut tx);
+        tx.commit().ok()??;
+        self.hosts[at].store(false);
+        self.note_stored(at);
+        Some(at)
+    }
+
+    fn write(&mut self, name: &str, (topic, map, key): (&str, &str, &str), value: Option<&String>) {
+        let Some(at) = self.host(name) else { return };
+        let seen = self.hosts[at].replica().map(|replica| live(replica, topic, map, key)).unwrap_or_default();
+        let time = self.hosts[at].time(self.now);
+        let Some((replica, writer)) = self.hosts[at].replica_mut() else { return };
+        let Ok(mut tx) = replica.transact(writer, topic, time) else { return };
+        let done = match value {
+            Some(value) => tx.map(map).set(key, value),
+            None => tx.map(map).remove(key),
+        };
+        let Ok(Some(record)) = done.map_err(|_| ()).and_then(|()| tx.commit().map_err(|_| ())) else {
+            return;
+        };
+        let place = (topic.to_owned(), map.to_owned(), key.to_owned());
+        self.history.commit((at, self.hosts[at].starts, Some(record)), place, value.cloned(), seen);
+        self.hosts[at].store(false);
+        self.note_stored(at);
+    }
+
+    fn change_set(&mut self, at: &str, (topic, set, element): (&str, &str, &str), insert: bool) {
+        self.transact(at, topic, |tx| {
+            let mut set = tx.set(set);
+            let _ = if insert { set.insert(element) } else { set.remove(element) };
+        });
+    }
+
+    fn event(&mut self, name: &str, topic: &str, text: &str) {
+        let Some(at) = self.host(name) else { return };
+        let time = self.hosts[at].time(self.now);
+        let Some((replica, writer)) = self.hosts[at].replica_mut() else { return };
+        let Ok((_, record)) = replica.append_event(writer, topic, text.as_bytes(), time) else { return };
+        // Events that were stamped while a clock was ahead wait, and their writer is told.
+        let is_ahead = self.hosts[at].ahead > 0;
+        self.history.event((at, self.hosts[at].starts, record), topic, text);
+        if is_ahead {
+            self.history.prune(at, topic, 0);
+        }
+        self.hosts[at].store(false);
+        self.note_stored(at);
+    }
+
+    fn prune(&mut self, name: &str, topic: &str, keep: u64) {
+        let Some(at) = self.host(name) else { return };
+        let time = self.hosts[at].time(self.now);
+        let agent = key_of(&self.hosts[at].agent).agent();
+        let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
+        let own = replica.logs().logs().filter(|log| {
+            let opening = log.opening();
+            opening.kind == LogKind::Event && opening.agent == agent && opening.topic.as_str() == topic
+        });
+        let Some(log) = own.max_by_key(|log| log.opening().incarnation) else { return };
+        let event = EventRef { log: *log.id(), seq: log.size().saturating_sub(keep) };
+        if replica.prune_events_before(&event, time).is_ok() {
+            self.history.prune(at, topic, 0);
+        }
+        self.hosts[at].store(false);
+        self.note_stored(at);
+    }
+
+    fn copy(&mut self, at: &str, to: &str) {
+        let Some(at) = self.host(at) else { return };
+        self.hosts[at].store(true);
+        self.note_stored(at);
+        let (disk, agent) = (self.hosts[at].disk.clone(), self.hosts[at].agent.clone());
+        self.doubt(&agent);
+        let is_relay = self.hosts[at].is_relay;
+        self.add(to, &agent, is_relay, disk, How::Resumed);
+    }
+
+    /// An agent may have signed two histories.
+    fn doubt(&mut self, agent: &str) {
+        self.forked.insert(agent.into());
+        self.doubt_all();
+    }
+
+    fn doubt_all(&mut self) {
+        for at in 0..self.hosts.len() {
+            if self.forked.contains(&self.hosts[at].agent) {
+                self.history.doubt(at, None);
+            }
+        }
+    }
+
+    fn end(&mut self, name: &str, killed: Option<u64>) {
+        let Some(at) = self.host(name) else { return };
+        if self.hosts[at].process.is_none() {
+            return;
+        }
+        if killed.is_none() {
+            self.hosts[at].store(true);
+            self.note_stored(at);
+        }
+        self.hosts[at].kill(killed.unwrap_or(100));
+        self.cut(|ends| ends.contains(&at), false);
+        self.figures.restarts += 1;
+    }
+
+    fn start(&mut self, name: &str, how: How) {
+        let Some(at) = self.host(name) else { return };
+        if self.hosts[at].process.is_some() {
+            self.end(name, Some(0));
+        }
+        self.hosts[at].start(self.seed, how, self.now);
+        self.subscriptions.remove(&at);
+    }
+
+    fn start_empty(&mut self, name: &str) {
+        let Some(at) = self.host(name) else { return };
+        self.end(name, Some(0));
+        self.history.doubt(at, None);
+        self.hosts[at].disk = Disk::default();
+        self.start(name, How::Fresh);
+    }
+
+    fn restore(&mut self, name: &str, store: &str, said: bool) {
+        let (Some(at), Some((disk, owner))) = (self.host(name), self.stores.get(store).cloned()) else {
+            return;
+        };
+        if owner != at as u64 {
+            return;
+        }
+        self.end(name, Some(0));
+        self.history.doubt(at, None);
+        if !said {
+            let agent = self.hosts[at].agent.clone();
+            self.doubt(&agent);
+        }
+        self.hosts[at].disk = disk;
+        self.start(name, if said { How::Restored } else { How::Resumed });
+    }
+
+    fn import(&mut self, at: usize, bundle: &[u8]) {
+        let time = self.hosts[at].time(self.now);
+        let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
+        let _ = replica.import_bundle(bundle, time);
+        self.trace.update(bundle);
+        self.hosts[at].store(false);
+        self.note_stored(at);
+    }
+
+    fn bundle(&mut self, from: &str, to: &str, whole: bool) {
+        let (Some(from), Some(to)) = (self.host(from), self.host(to)) else { return };
+        if from == to {
+            return;
+        }
+        let since = self.hosts[to].replica().map(consilience::Replica::summary).filter(|_| !whole);
+        let time = self.hosts[from].time(self.now);
+        let Some((replica, _)) = self.hosts[from].replica_mut() else { return };
+        let Ok(bundle) = replica.export_bundle(|_| true, since.as_deref(), time) else { return };
+        self.hosts[from].store(false);
+        self.note_stored(from);
+        self.import(to, &bundle);
+    }
+
+    fn purge(&mut self, name: &str, topic: &str) {
+        let (Some(at), Ok(name)) = (self.host(name), Topic::new(topic)) else { return };
+        let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
+        replica.purge(&name);
+        self.history.doubt(at, Some(topic));
+        self.hosts[at].store(false);
+        self.note_stored(at);
+    }
+
+    fn subscribe(&mut self, name: &str, topic: Option<&str>) {
+        let Some(at) = self.host(name) else { return };
+        let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
+        let all = self.subscriptions.entry(at).or_default();
+        match topic {
+            Some(topic) => all.extend(replica.subscribe(topic).ok()),
+            None => all.drain(..).for_each(|one| {
+                replica.unsubscribe(one);
+            }),
+        }
+    }
+
+    fn set_scope(&mut self, name: &str, filters: &[String]) {
+        let Some(at) = self.host(name) else { return };
+        let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+        let scope = if filters.is_empty() { Ok(Scope::everything()) } else { Scope::of(&filters) };
+        let Ok(scope) = scope else { return };
+        let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
+        for link in &mut self.links {
+            for (end, session) in link.ends {
+                if end == at {
+                    replica.set_scope(session, scope.clone());
+                    link.everything = false;
+                }
+            }
+        }
+    }
+
+    fn expect(&self, name: &str, (topic, map, key): (&str, &str, &str), value: Option<&String>) -> Checked {
+        let Some(replica) = self.host(name).and_then(|at| self.hosts[at].replica()) else { return Ok(()) };
+        let view = replica.topic(topic).ok();
+        let read = view.and_then(|view| view.map(map).get(key).map(|live| text(live.value)));
+        if read.as_ref() == value {
+            Ok(())
+        } else {
+            broken("expected", format!("{name} reads {read:?} at {key}"))
+        }
+    }
+
+    // The network.
+
+    fn link(&mut self, (from, to): (&str, &str), (loss, repeats, delay): (u64, u64, u64), scope: &[String]) {
+        let (Some(from), Some(to)) = (self.host(from), self.host(to)) else { return };
+        let is_there = |link: &Link| {
+            let ends = link.ends.map(|(host, _)| host);
+            ends == [from, to] || ends == [to, from]
+        };
+        if from == to || self.links.iter().any(is_there) {
+            return;
+        }
+        let filters: Vec<&str> = scope.iter().map(String::as_str).collect();
+        let dial = SessionOptions::dial().over_datagrams();
+        let dial = match Scope::of(&filters) {
+            Ok(scope) if !filters.is_empty() => dial.with_scope(scope),
+            _ => dial,
+        };
+        let listen = SessionOptions::listen().over_datagrams();
+        if self.hosts[from].process.is_none() || self.hosts[to].process.is_none() {
+            return;
+        }
+        let (Some(dials), Some(listens)) =
+            (self.hosts[from].connect(dial, self.now), self.hosts[to].connect(listen, self.now))
+        else {
+            return;
+        };
+        self.links.push(Link {
+            ends: [(from, dials), (to, listens)],
+            loss: loss.min(90),
+            repeats,
+            delay: delay.max(1),
+            everything: filters.is_empty(),
+            in_sync: [false; 2],
+            flying: BTreeMap::new(),
+            sent: 0,
+            last: self.now,
+        });
+    }
+
+    /// Cuts links; whether both hosts notice.
+    fn cut(&mut self, which: impl Fn([usize; 2]) -> bool, noticed: bool) {
+        let hosts = &mut self.hosts;
+        self.links.retain(|link| {
+            if !which(link.ends.map(|(host, _)| host)) {
+                return true;
+            }
+            if noticed {
+                link.ends.iter().for_each(|(host, session)| hosts[*host].disconnect(*session));
+            }
+            false
+        });
+    }
+
+    fn transmit(&mut self) {
+        let mut frame = Vec::new();
+        for link in &mut self.links {
+            for end in 0..2 {
+                let (at, session) = link.ends[end];
+                for _ in 0..256 {
+                    frame.clear();
+                    if !self.hosts[at].transmit(session, self.now, &mut frame) {
+                        break;
+                    }
+                    link.last = self.now;
+                    let copies = 1 + u64::from(self.dice.roll(100) < link.repeats);
+                    for _ in 0..copies {
+                        if self.dice.roll(100) < link.loss {
+                            continue;
+                        }
+                        let due = self.now + link.delay + self.dice.roll(link.delay);
+                        link.sent += 1;
+                        link.flying.insert((due, link.sent), (1 - end, frame.clone()));
+                    }
+                }
+            }
+        }
+        (0..self.hosts.len()).for_each(|at| self.note_stored(at));
+    }
+
+    fn deliver(&mut self) {
+        for link in &mut self.links {
+            while let Some(next) = link.flying.first_entry().filter(|next| next.key().0 <= self.now) {
+                let (end, frame) = next.remove();
+                let (at, session) = link.ends[end];
+                self.trace.update(&frame);
+                self.figures.frames += 1;
+                let _ = self.hosts[at].input(session, &frame, self.now);
+            }
+        }
+    }
+
+    /// Takes in what hosts are told.
+    fn poll(&mut self) {
+        for at in 0..self.hosts.len() {
+            if !self.hosts[at].polls {
+                continue;
+            }
+            while let Some((session, event)) = self.hosts[at].event() {
+                self.figures.told += 1;
+                self.trace.update(&[at as u8, event_byte(&event)]);
+                let ends = self.links.iter_mut().flat_map(|link| link.ends.iter().zip(&mut link.in_sync));
+                for (end, in_sync) in ends.filter(|(end, _)| **end == (at, session)) {
+                    let _ = end;
+                    match event {
+                        SessionEvent::InSync => *in_sync = true,
+                        SessionEvent::OutOfSync | SessionEvent::Ended(_) => *in_sync = false,
+                        _ => {}
+                    }
+                }
+                self.figures.in_sync += u64::from(event == SessionEvent::InSync);
+            }
+            let host = &mut self.hosts[at];
+            let mut notices = std::mem::take(&mut host.notices);
+            if let Some((replica, _)) = host.replica_mut() {
+                while let Some(notice) = replica.poll_notice() {
+                    notices.push(notice);
+                }
+            }
+            host.notices = notices;
+        }
+    }
+
+    fn advance(&mut self, ms: u64) {
+        let until = self.now.saturating_add(ms);
+        // Hosts that store late do so when time passes.
+        for at in 0..self.hosts.len() {
+            if self.hosts[at].when == When::Late {
+                self.hosts[at].store(true);
+                self.note_stored(at);
+            }
+        }
+        let mut still = 0;
+        loop {
+            self.transmit();
+            self.poll();
+            let arrival = self.links.iter().filter_map(|link| Some(link.flying.first_key_value()?.0.0)).min();
+            let timer = self.hosts.iter().filter_map(Host::next_timeout).min();
+            let next = arrival.into_iter().chain(timer).min().unwrap_or(until).max(self.now);
+            if next >= until {
+                break;
+            }
+            still = if next == self.now { still + 1 } else { 0 };
+            assert!(still < 10_000, "time stands still at {next}");
+            self.now = next;
+            for at in 0..self.hosts.len() {
+                if self.hosts[at].next_timeout().is_some_and(|due| due <= self.now) {
+                    self.hosts[at].handle_timeout(self.now);
+                    self.note_stored(at);
+                }
+            }
+            self.deliver();
+        }
+        self.now = until;
+        for at in 0..self.hosts.len() {
+            self.hosts[at].handle_timeout(self.now);
+            self.note_stored(at);
+        }
+        self.deliver();
+        self.transmit();
+        self.poll();
+    }
+
+    fn meet(&mut self, (from, to): (&str, &str), ms: u64, loss: u64) -> Checked {
+        let (Some(a), Some(b)) = (self.host(from), self.host(to)) else { return Ok(()) };
+        self.cut(|ends| ends == [a, b] || ends == [b, a], true);
+        let others = std::mem::take(&mut self.links);
+        self.link((from, to), (loss, 0, 20), &[]);
+        let checked = self.met(a, b, ms);
+        self.cut(|_| true, true);
+        self.links = others;
+        checked
+    }
+
+    fn met(&mut self, a: usize, b: usize, ms: u64) -> Checked {
+        self.advance(ms);
+        let Some(link) = self.links.first() else { return Ok(()) };
+        let is_quiet = link.flying.is_empty() && link.last + 2 * link.delay < self.now;
+        if link.in_sync != [true; 2] || !is_quiet || self.hosts[a].root() == self.hosts[b].root() {
+            return Ok(());
+        }
+        // What is not confirmed is not signed, and is in no root.
+        broken("false_in_sync", format!("{} and {}", self.hosts[a].name, self.hosts[b].name))
+    }
+
+    // The checks.
+
+    /// Hosts with equal roots are in equal states.
+    fn compare(&mut self) -> Checked {
+        let mut known: BTreeMap<([u8; 32], i64), (usize, BTreeMap<String, [u8; 32]>)> = BTreeMap::new();
+        for at in 0..self.hosts.len() {
+            let time = self.hosts[at].time(self.now);
+            let host = &mut self.hosts[at];
+            if host.when != When::AtOnce {
+                continue;
+            }
+            let Some(root) = host.root() else { continue };
+            let Some(replica) = host.replica() else { continue };
+            if replica.blocked().is_some()
+                || replica.logs().stats().late_bytes > 0
+                || replica.poll_timeout().is_some_and(|due| due <= time)
+            {
+                continue;
+            }
+            let topics = replica.topics().map(|topic| (topic.as_str().to_owned(), replica.digest(topic)));
+            let nothing = replica.digest(&Topic::new("nothing").expect("a topic"));
+            let digests: BTreeMap<String, [u8; 32]> =
+                topics.filter(|(_, digest)| *digest != nothing).collect();
+            match known.get(&(root, host.ahead)) {
+                Some((other, there)) if *there != digests => {
+                    return broken(
+                        "unequal",
+                        format!("{} and {}", self.hosts[*other].name, self.hosts[at].name),
+                    );
+                }
+                Some(_) => {}
+                None => {
+                    known.insert((root, host.ahead), (at, digests));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The folds are what the entries add up to, and no honest log is forked.
+    fn verify(&self) -> Checked {
+        for host in &self.hosts {
+            if host.replica().is_some_and(|replica| !replica.verify()) {
+                return broken("fold", host.name.clone());
+            }
+            let honest = self.hosts.iter().filter(|host| !self.forked.contains(&host.agent));
+            let honest: BTreeSet<_> = honest.map(|host| key_of(&host.agent).agent()).collect();
+            let Some(logs) = host.logs() else { continue };
+            for log in logs.logs().filter(|log| honest.contains(&log.opening().agent)) {
+                if logs.evidence(log.id()).is_some() {
+                    return broken("honest_fork", format!("at {}", host.name));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn heal(&mut self) -> Checked {
+        self.cut(|_| true, true);
+        for at in 0..self.hosts.len() {
+            let host = &mut self.hosts[at];
+            (host.when, host.polls, host.ahead) = (When::AtOnce, true, 0);
+            host.store(true);
+            self.note_stored(at);
+            if self.hosts[at].process.is_none() {
+                self.hosts[at].start(self.seed, How::Resumed, self.now);
+            }
+        }
+        self.sweep()?;
+        self.verify()?;
+        // All that was ahead of its time is not any more.
+        self.advance(11 * 365 * 86_400_000);
+        self.sweep()?;
+        self.verify()?;
+        self.lost()
+    }
+
+    /// All meet all until they are equal.
+    fn sweep(&mut self) -> Checked {
+        let names: Vec<String> = self.hosts.iter().map(|host| host.name.clone()).collect();
+        for sweep in 0..SWEEPS_MAX {
+            for (number, from) in names.iter().enumerate() {
+                for to in &names[..number] {
+                    self.meet((from, to), 3_000, 0)?;
+                    self.compare()?;
+                }
+            }
+            let roots: BTreeSet<_> = self.hosts.iter_mut().map(Host::root).collect();
+            if roots.len() <= 1 {
+                self.figures.sweeps = self.figures.sweeps.max(sweep + 1);
+                return Ok(());
+            }
+        }
+        broken("never_equal", format!("after {SWEEPS_MAX} rounds"))
+    }
+
+    fn lost(&self) -> Checked {
+        let Some(replica) = self.hosts.iter().find_map(Host::replica) else { return Ok(()) };
+        let (mut all, mut events) = (BTreeMap::new(), BTreeMap::new());
+        for topic in replica.topics() {
+            let Ok(view) = replica.topic(topic.as_str()) else { continue };
+            for (kind, name, _) in view.collections() {
+                if kind != consilience::CollectionKind::Map {
+                    continue;
+                }
+                for live in view.map(name).iter() {
+                    let values =
+                        view.map(name).conflicts(live.key).iter().map(|live| text(live.value)).collect();
+                    all.insert((topic.as_str().to_owned(), name.to_owned(), text(live.key)), values);
+                }
+            }
+            let texts = view.events().iter().filter_map(|event| event.payload.map(text)).collect();
+            events.insert(topic.as_str().to_owned(), texts);
+        }
+        match self.history.check(&all, &events) {
+            None => Ok(()),
+            Some(what) if what.starts_with("lost") => broken("lost", what),
+            Some(what) if what.starts_with("returned") => broken("returned", what),
+            Some(what) => broken("invented", what),
+        }
+    }
+
+    fn print(&mut self, at: Option<&str>) {
+        for host in &mut self.hosts {
+            if at.is_some_and(|at| at != host.name) {
+                continue;
+            }
+            let root = host.root().map(|root| hex(&root));
+            let topics = host.replica().map(|replica| {
+                let all = replica.topics().map(|topic| {
+                    let keys = replica.stats(Some(topic));
+                    json!({
+                        "topic": topic.as_str(), "digest": hex(&replica.digest(topic)),
+                        "keys": keys.keys, "events": keys.events,
+                    })
+                });
+                all.collect::<Vec<_>>()
+            });
+            let logs = host.logs().map(|logs| logs.stats());
+            self.printed.push(json!({
+                "host": host.name, "runs": host.process.is_some(), "root": root, "topics": topics,
+                "told": host.notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "stored": host.disk.records.len() + host.disk.snapshot.as_ref().map_or(0, Vec::len),
+                "logs": logs.map(|logs| logs.logs), "log_bytes": logs.map(|logs| logs.bytes),
+            }));
+        }
+    }
+}
+
+const fn event_byte(event: &SessionEvent) -> u8 {
+    match event {
+        SessionEvent::Connected(_) => 1,
+        SessionEvent::InSync => 2,
+        SessionEvent::OutOfSync => 3,
+        SessionEvent::Ended(_) => 4,
+        SessionEvent::Fault(_) => 5,
+        _ => 6,
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn live(replica: &consilience::Replica, topic: &str, map: &str, key: &str) -> BTreeSet<String> {
+    let view = replica.topic(topic).ok().map(|view| view.map(map).conflicts(key));
+    view.into_iter().flatten().map(|live| text(live.value)).collect()
+}
