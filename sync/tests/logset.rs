@@ -16,6 +16,8 @@ mod admission;
 mod bounds;
 #[path = "logset/forks.rs"]
 mod forks;
+#[path = "logset/future.rs"]
+mod future;
 #[path = "logset/heads.rs"]
 mod heads;
 #[path = "logset/histories.rs"]

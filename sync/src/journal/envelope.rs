@@ -109,7 +109,7 @@ pub(crate) fn write(key: &Key, id: u64, confirmed: u64, body: Vec<u8>) -> Vec<u8
     put_varint(&mut numbers, id);
     put_varint(&mut numbers, confirmed);
     let content = numbers.len().saturating_add(body.len()).saturating_add(CLOSING);
-    let mut bytes = Vec::with_capacity(content.saturating_add(MAGIC.len() + 10));
+    let mut bytes = Vec::with_capacity(content.saturating_add(14));
     bytes.extend_from_slice(&MAGIC);
     put_varint(&mut bytes, content as u64);
     let from = bytes.len();

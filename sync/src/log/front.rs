@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use consilience_base::Hlc;
 
 use super::entry::{Before, Entry};
+use super::ready::Ready;
 use super::run::Run;
 use super::{KeepError, Log, Proof, SignedHead, shape};
 use crate::hash::Hash;
@@ -46,7 +47,7 @@ impl Log {
         }
         let before = front.before.map(|(base, hlc, epoch)| Before { base, hlc, epoch });
         self.run = Run::starting_at(self.within(), front.start, front.peaks.clone(), before);
-        self.ready = front.start;
+        self.ready = Ready::from(front.start);
         Ok(())
     }
 
@@ -56,8 +57,8 @@ impl Log {
             return Err(KeepError::Unknown);
         }
         self.run.push(&self.keys, entry);
-        if self.ready == entry.seq {
-            self.ready = self.run.end();
+        if self.ready.to == entry.seq {
+            self.ready.to = self.run.end();
         } else {
             self.late_bytes = self.late_bytes.saturating_add(entry.cost());
         }
@@ -67,8 +68,8 @@ impl Log {
     /// Makes entries ready that were so before, whatever the clock says now.
     pub(crate) fn ready_again(&mut self, ready: u64) {
         let ready = ready.min(self.run.end());
-        if ready > self.ready {
-            self.ready = ready;
+        if ready > self.ready.to {
+            self.ready.raise(ready);
             self.count_late();
         }
     }

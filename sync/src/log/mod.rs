@@ -23,6 +23,7 @@ pub(crate) mod head;
 mod keys;
 mod message;
 mod range;
+mod ready;
 mod receive;
 mod run;
 mod search;
@@ -52,6 +53,7 @@ use crate::identity::{
 use extension::Within;
 use head::HEAD_MILLIS_MAX;
 use keys::LogKeys;
+use ready::Ready;
 use run::Run;
 use shape::Subtree;
 
@@ -68,8 +70,7 @@ struct Proof {
 struct Staged {
     run: Run,
     proof: Proof,
-    /// Entries below are not from the future.
-    ready: u64,
+    ready: Ready,
     /// The [cost](Entry::cost) of all its entries, and of those that are not ready.
     cost: usize,
     late: usize,
@@ -88,9 +89,8 @@ pub struct Log {
     /// The verified head of the greatest size, where that lies beyond the run's proof. In a box: few have one.
     furthest: Option<Box<SignedHead>>,
     staged: Vec<Staged>,
-    /// Entries below are not from the future.
-    ready: u64,
-    /// The [cost](Entry::cost) of the others.
+    ready: Ready,
+    /// The [cost](Entry::cost) of the entries that are not ready.
     late_bytes: usize,
     /// Entries below are not needed, by evidence of a fork.
     floor: u64,
@@ -156,7 +156,7 @@ impl Log {
             proof: None,
             furthest: None,
             staged: Vec::new(),
-            ready: 0,
+            ready: Ready::from(0),
             late_bytes: 0,
             floor: 0,
             has_consumer: false,
@@ -200,10 +200,11 @@ impl Log {
         self.run.end()
     }
 
-    /// Entries below this number are ready; those from it on carry a stamp from the future, or follow one that does.
+    /// Entries below this number are ready, from the base as of the last of them on; those from it on carry a stamp from the
+    /// future, or follow one that does and that none which is ready has given up.
     #[must_use]
     pub const fn ready(&self) -> u64 {
-        self.ready
+        self.ready.to
     }
 
     /// The base as of the last entry that is here: entries below it are no longer needed by anybody.
@@ -215,7 +216,7 @@ impl Log {
     /// The base as of the last entry that is ready. Entries below it may be dropped.
     #[must_use]
     pub fn ready_base(&self) -> u64 {
-        self.base_at(self.ready)
+        self.base_at(self.ready.to)
     }
 
     /// The base as of the entry before `end`, for an end within the held run; the start where that is not known.
@@ -283,16 +284,6 @@ impl Log {
         size
     }
 
-    /// Notes that entries below are not needed, by evidence of a fork.
-    pub(crate) fn raise_floor(&mut self, floor: u64) {
-        self.floor = self.floor.max(floor);
-    }
-
-    /// Notes that entries from here on do not count, as there is evidence of a fork.
-    pub(crate) const fn set_valid_below(&mut self, valid_below: u64) {
-        self.valid_below = valid_below;
-    }
-
     /// Notes that a consumer takes note of entries from now on.
     pub(crate) const fn set_consumer(&mut self) {
         self.has_consumer = true;
@@ -315,7 +306,8 @@ impl Log {
         }
         self.left = self.left.min(size);
         self.run.truncate(&self.keys, size);
-        self.ready = self.ready.min(size);
+        self.cut_ready(size);
+        self.ready.to = self.ready.to.min(size);
         self.count_late();
     }
 
@@ -429,8 +421,8 @@ impl Log {
         let salted = [&entry.salt[..], entry.payload].concat();
         let entry = self.run.last().make(seq, within, entry, (&extension, &salted))?;
         self.run.push(&self.keys, &entry);
-        if self.ready == seq {
-            self.ready = self.run.end();
+        if self.ready.to == seq {
+            self.ready.to = self.run.end();
         } else {
             self.late_bytes += entry.cost();
         }
@@ -534,7 +526,7 @@ impl Log {
     ///
     /// [`KeepError::StillNeeded`] above the base of the last entry that is ready and signed.
     pub fn drop_below(&mut self, seq: u64) -> Result<(), KeepError> {
-        let base = self.base_at(self.ready.min(self.signed_size()));
+        let base = self.base_at(self.ready.to.min(self.signed_size()));
         if seq > base {
             return Err(KeepError::StillNeeded { base });
         }
@@ -546,7 +538,7 @@ impl Log {
     pub(crate) fn drop_all_below(&mut self, seq: u64) -> u64 {
         let seq = seq.min(self.run.end());
         let dropped = self.run.drop_below(&self.keys, seq);
-        self.ready = self.ready.max(seq);
+        self.ready.raise(seq);
         self.count_late();
         dropped as u64
     }
@@ -603,27 +595,6 @@ impl Log {
         Ok(())
     }
 
-    /// Takes in that time has passed: entries with stamps up to `limit` are ready. Gives the stamp of the first that
-    /// is not, if there is one.
-    pub fn make_ready(&mut self, limit: Hlc) -> Option<Hlc> {
-        for entry in self.run.entries(self.ready, self.run.end()) {
-            if entry.hlc > limit {
-                return Some(entry.hlc);
-            }
-            self.ready = entry.seq + 1;
-            self.late_bytes = self.late_bytes.saturating_sub(entry.cost());
-        }
-        None
-    }
-
-    /// [`make_ready`](Self::make_ready), with the stamp that anything of this log waits for, staged entries included.
-    pub(crate) fn wait(&mut self, limit: Hlc) -> Option<Hlc> {
-        let staged =
-            self.staged.iter().filter_map(|staged| staged.run.entry(staged.ready)).map(|entry| entry.hlc);
-        let first = staged.min();
-        self.make_ready(limit).into_iter().chain(first).min()
-    }
-
     /// Drops everything but the id, and the entries whose end the consumer has not acknowledged yet.
     pub(crate) fn forget(&mut self) {
         self.replace_run(Run::new(self.within()));
@@ -632,15 +603,5 @@ impl Log {
         let old = core::mem::replace(self, fresh);
         (self.floor, self.valid_below) = (old.floor, old.valid_below);
         (self.has_consumer, self.replaced, self.left) = (old.has_consumer, old.replaced, old.left);
-    }
-
-    /// The [cost](Entry::cost) of the entries that are not ready.
-    pub(crate) const fn late_bytes(&self) -> usize {
-        self.late_bytes
-    }
-
-    fn count_late(&mut self) {
-        let late = self.run.entries(self.ready, self.run.end());
-        self.late_bytes = late.map(|entry| entry.cost()).sum();
     }
 }

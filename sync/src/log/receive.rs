@@ -439,8 +439,9 @@ impl Log {
             }
             return Ok(());
         }
-        // After a deferred entry, all are deferred.
-        let late = if self.ready < self.run.end() {
+        // After a deferred entry, all are deferred, unless they give up all before them.
+        let gives_up = checked.late.is_none() && checked.grown.last.base.max(self.floor) >= self.run.end();
+        let late = if self.ready.to < self.run.end() && !gives_up {
             Some((self.run.end(), checked.fresh_cost))
         } else {
             checked.late
@@ -505,11 +506,13 @@ impl Log {
             Target::Held if to > self.run.end() => {
                 let end = self.run.end();
                 self.run.grow(fresh, at, before, grown);
-                let (ready, cost) =
-                    if self.ready < end { (self.ready, fresh_cost) } else { late.unwrap_or((to, 0)) };
-                self.ready = ready;
+                let waits = self.ready.to < end;
+                let (ready, cost) = if waits { (self.ready.to, fresh_cost) } else { late.unwrap_or((to, 0)) };
+                self.ready.to = ready;
                 self.late_bytes = self.late_bytes.saturating_add(cost);
                 self.replace_proof(proof);
+                // The new entries may have given up some that wait.
+                self.make_ready(allowance.latest);
                 match self.absorb_staged(allowance) {
                     None | Some(Received::Extended { .. }) => {
                         Received::Extended { from: end, to: self.run.end() }

@@ -19,13 +19,14 @@ use consilience_base::Hlc;
 
 use super::evidence::{Evidence, Side};
 use super::keys::LogKeys;
+use super::ready::Ready;
 use super::receive::{Allowance, Received};
 use super::run::Run;
 use super::{Log, Proof, RangeForm, Staged, range};
 
 impl Staged {
-    pub(super) const fn new(run: Run, proof: Proof, cost: usize) -> Self {
-        Self { ready: run.start(), cost, late: cost, run, proof }
+    pub(super) fn new(run: Run, proof: Proof, cost: usize) -> Self {
+        Self { ready: Ready::from(run.start()), cost, late: cost, run, proof }
     }
 
     /// Notes that entries were added that [cost](super::Entry::cost) so much.
@@ -36,9 +37,9 @@ impl Staged {
 
     fn drop_below(&mut self, keys: &LogKeys, seq: u64) {
         self.run.drop_below(keys, seq);
-        self.ready = self.ready.max(seq);
-        let entries = |from| self.run.entries(from, self.run.end()).map(|entry| entry.cost()).sum();
-        (self.cost, self.late) = (entries(seq), entries(self.ready));
+        self.ready.raise(seq);
+        self.cost = self.run.entries(seq, self.run.end()).map(|entry| entry.cost()).sum();
+        self.late = self.ready.late(&self.run);
     }
 
     /// Whether its writer has signed that nothing before it is needed. Then it is as large as what the log retains, and
@@ -56,18 +57,11 @@ impl Staged {
     /// Whether nothing before it is needed: its ready part has its base at its start or above, or the evidence of a fork
     /// has said so (`floor`). That its head declares such a base does not suffice: the entry that raises it may lie where a
     /// fork has cut the log.
-    fn fast_forwards(&mut self, latest: Hlc, floor: u64) -> bool {
-        for entry in self.run.entries(self.ready, self.run.end()) {
-            if entry.hlc > latest {
-                break;
-            }
-            self.ready = entry.seq.saturating_add(1);
-            self.late = self.late.saturating_sub(entry.cost());
-        }
-        let start = self.run.start();
+    fn fast_forwards(&mut self, latest: Hlc, (floor, below): (u64, u64)) -> bool {
+        self.ready.go(&self.run, (floor, below), latest, &mut self.late);
+        let (start, end) = (self.run.start(), self.ready.to.min(below));
         // Bases do not fall within a run.
-        let raised =
-            self.ready > start && self.run.before(self.ready).is_some_and(|before| before.base >= start);
+        let raised = end > start && self.run.before(end).is_some_and(|before| before.base >= start);
         raised || floor >= start
     }
 }
@@ -139,7 +133,7 @@ impl Log {
                 self.staged.remove(index);
                 continue;
             }
-            let fast_forwards = staged.fast_forwards(allowance.latest, self.floor);
+            let fast_forwards = staged.fast_forwards(allowance.latest, (self.floor, self.valid_below));
             if from <= end {
                 // It overlaps: the trees must agree where the shorter one ends.
                 let size = end.min(to);
@@ -161,7 +155,7 @@ impl Log {
             let replaces = from > end || falls;
             let late = if replaces {
                 staged.late
-            } else if self.ready < end {
+            } else if self.ready.to < end {
                 self.late_bytes.saturating_add(staged.cost)
             } else {
                 self.late_bytes.saturating_add(staged.late)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use consilience_sync::{
     Admission, Answer, Closure, Hash, Have, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, NewEntry,
-    RangeForm, ReceiveError, SetError, Want,
+    RangeForm, ReceiveError, SetError, Timestamp, Want,
 };
 
 use super::world::{Consumer, Dice, START, evidence_of, keys, mesh, opening_in, rich, seeds, set, stamp};
@@ -38,7 +38,7 @@ fn say(log: &mut Log, base: u64, closures: &[(u64, u64)], last_final: Option<u64
 }
 
 /// Gives the entries of a log from a number on, up to another one.
-fn give(from: &Log, to: &mut LogSet, (first, end): (u64, u64)) {
+pub(super) fn give(from: &Log, to: &mut LogSet, (first, end): (u64, u64)) {
     if to.open(from.opening(), |_| Admission::Hold).is_err() {
         return;
     }
@@ -55,11 +55,21 @@ fn give_all(from: &Log, to: &mut LogSet) {
 }
 
 /// Hands on what counts, at most so many ranges of at most so many bytes.
-fn pass_on(from: &LogSet, to: &mut LogSet, mut ranges: usize, bytes_max: usize) {
+pub(super) fn pass_on(from: &LogSet, to: &mut LogSet, ranges: usize, bytes_max: usize) {
+    pass_on_at(from, to, ranges, bytes_max, START);
+}
+
+pub(super) fn pass_on_at(
+    from: &LogSet,
+    to: &mut LogSet,
+    mut ranges: usize,
+    bytes_max: usize,
+    now: Timestamp,
+) {
     let logs: Vec<LogId> = from.logs().map(|log| *log.id()).collect();
     for id in logs {
         for evidence in evidence_of(from, &id) {
-            let _ = to.receive_evidence(&evidence, START, &mut rich(), |_| Admission::Hold);
+            let _ = to.receive_evidence(&evidence, now, &mut rich(), |_| Admission::Hold);
         }
         let Some(offer) = from.offer(&id).filter(|offer| offer.size > 0) else { continue };
         if to.open(from.log(&id).unwrap().opening(), |_| Admission::Hold).is_err() {
@@ -74,7 +84,7 @@ fn pass_on(from: &LogSet, to: &mut LogSet, mut ranges: usize, bytes_max: usize) 
             ranges -= 1;
             let want = Want { form: if alone { RangeForm::Alone } else { want.form }, ..want };
             let Answer::Range { bytes, .. } = from.answer(&id, &want, bytes_max) else { break };
-            match to.receive(&id, &bytes, START, &mut rich()) {
+            match to.receive(&id, &bytes, now, &mut rich()) {
                 Ok(consilience_sync::Received::Nothing) => break,
                 Ok(_) => {}
                 Err(SetError::Receive(ReceiveError::Unproven)) if !alone => alone = true,
@@ -84,15 +94,15 @@ fn pass_on(from: &LogSet, to: &mut LogSet, mut ranges: usize, bytes_max: usize) 
         // Copies of one size may differ.
         let proof = Want { from: offer.size, to: offer.size, form: RangeForm::Alone };
         if let Answer::Range { bytes, .. } = from.answer(&id, &proof, bytes_max) {
-            let _ = to.receive(&id, &bytes, START, &mut rich());
+            let _ = to.receive(&id, &bytes, now, &mut rich());
         }
     }
 }
 
 /// All that has a meaning: the entries that count, and the evidence.
-type State = BTreeMap<LogId, (u64, Vec<Hash>, Vec<Vec<u8>>)>;
+pub(super) type State = BTreeMap<LogId, (u64, Vec<Hash>, Vec<Vec<u8>>)>;
 
-fn state(set: &LogSet) -> State {
+pub(super) fn state(set: &LogSet) -> State {
     let logs = set.logs().map(|log| {
         let (from, to) = set.applicable(log.id()).unwrap();
         let leaves: Vec<Hash> = (from..to).map(|seq| log.leaf(seq).unwrap()).collect();
@@ -123,7 +133,7 @@ fn check(sets: &[LogSet], at: &str) {
     }
 }
 
-fn settle(sets: &mut [LogSet], consumers: &mut [Consumer]) {
+pub(super) fn settle(sets: &mut [LogSet], consumers: &mut [Consumer]) {
     for (set, consumer) in sets.iter_mut().zip(consumers) {
         consumer.follow(set);
         consumer.check(set);
