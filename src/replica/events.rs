@@ -101,7 +101,7 @@ impl Replica {
 
     /// Gives up the events of a local writer before one, for good and for everybody: all of its earlier logs of the topic,
     /// and those before it in its log, which need not be the one in which the writer goes on. Nothing that comes later takes
-    /// that back, not even a fork.
+    /// that back, not even a fork. It is done once the record is [confirmed](Self::confirm).
     ///
     /// # Errors
     ///
@@ -111,7 +111,7 @@ impl Replica {
         if event.seq >= log.size() {
             return Err(KeepError::Unknown.into());
         }
-        let record = self.store.prune(&event.log, event.seq, now)?;
+        let record = self.store.prune(&event.log, event.seq)?;
         self.settle(now, Source::Host);
         Ok(record)
     }

@@ -100,6 +100,7 @@ impl Replica {
     /// If the record was never polled. Nothing changed then.
     pub fn confirm(&mut self, record: RecordId) -> Result<(), ConfirmError> {
         self.store.confirm(record)?;
+        self.fold_changes(Source::Host);
         self.sessions.wake();
         Ok(())
     }
@@ -136,6 +137,7 @@ impl Replica {
     /// If there are no such records. Nothing changed then.
     pub fn confirm_snapshot(&mut self, snapshot: RecordId) -> Result<(), ConfirmError> {
         self.store.confirm_snapshot(snapshot)?;
+        self.fold_changes(Source::Host);
         self.sessions.wake();
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use consilience::crdts::Hlc;
 use consilience::sync::{Hash, Incarnation, LogKind, LogOpening, SetError, Signer, SigningTag};
-use consilience::{AppendEventError, EventRef, Notice};
+use consilience::{AppendEventError, Blocked, EventRef, Notice};
 
 use super::hand::{self, Hand};
 use super::world::{Disk, How, Node, TOPIC, at, keys, mesh, topic};
@@ -411,4 +411,41 @@ fn events_of_earlier_starts_are_given_up_for_good() {
         carol.replica.prune_events_before(&kept, at(904)),
         Err(SetError::Sign(consilience::sync::SignError::OtherAgent))
     ));
+}
+
+#[test]
+fn events_are_given_up_once_the_word_is_stored_and_not_before() {
+    let (mut node, mut peer) = (Node::fresh(1, 1), Node::fresh(2, 2));
+    let names: Vec<EventRef> = (0..5).map(|number| node.event(&format!("e{number}"), number)).collect();
+    node.tell(&mut peer, at(10));
+    let before = node.disk();
+    let (last, _) = node.replica.append_event(node.writer, TOPIC, b"e5", at(11)).unwrap();
+    let record = node.replica.prune_events_before(&last, at(11)).unwrap();
+    assert!(matches!(node.replica.blocked(), Some(Blocked::Unconfirmed { last, .. }) if last == record));
+    let bundle = node.replica.export_bundle(|_| true, None, at(12)).unwrap();
+    peer.take(&bundle, at(12));
+    assert_eq!(peer.events().len(), names.len(), "nothing of it has left");
+    // The process ends before anything was stored: nothing has happened.
+    let mut again = Node::open(1, 3, before, How::Resumed, at(13));
+    again.tell(&mut peer, at(14));
+    assert_eq!((again.events().len(), peer.events().len()), (names.len(), names.len()));
+    // It is stored, in a snapshot or a record: all before the event are gone.
+    for by_snapshot in [false, true] {
+        let (mut stored, mut peer) = (Node::fresh(1, 4), Node::fresh(2, 5));
+        for number in 0..5 {
+            stored.event(&format!("e{number}"), number);
+        }
+        stored.tell(&mut peer, at(10));
+        let (last, _) = stored.replica.append_event(stored.writer, TOPIC, b"e5", at(11)).unwrap();
+        stored.replica.prune_events_before(&last, at(11)).unwrap();
+        if by_snapshot {
+            stored.snapshot();
+        }
+        stored.store();
+        assert_eq!(stored.events(), ["e5"]);
+        stored.tell(&mut peer, at(12));
+        assert_eq!(peer.events(), ["e5"]);
+        let again = Node::open(1, 6, stored.disk(), How::Resumed, at(13));
+        assert_eq!(again.events(), ["e5"]);
+    }
 }

@@ -105,7 +105,32 @@ impl LogSet {
     }
 
     /// Signs that the events of a local writer are given up for good: all of its earlier logs of the topic, and those of this
-    /// one below a number. `None` if that is known already.
+    /// one below a number. `None` if that is known already. Nothing follows from it before it is [taken
+    /// in](Self::take_own_pruned).
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Unknown`] if the log is not held, else why nothing was signed.
+    pub(crate) fn sign_pruned(
+        &self,
+        log: &LogId,
+        below: u64,
+        signer: &dyn Signer,
+    ) -> Result<Option<Pruned>, SetError> {
+        let slot = self.slots.get(log).ok_or(SetError::Unknown)?;
+        if slot.facts.pruned().is_some_and(|known| known.below() >= below) {
+            return Ok(None);
+        }
+        let named = slot.log.opening().clone().named(&self.mesh);
+        Ok(Some(Pruned::sign(&named, below, &self.mesh, signer)?))
+    }
+
+    /// Takes in the word of a local writer that it has given up events.
+    pub(crate) fn take_own_pruned(&mut self, log: &LogId, pruned: Pruned) {
+        self.take_pruned(log, pruned, self.now);
+    }
+
+    /// [Signs](Pruned) that the events of a local writer are given up for good, and takes that in at once.
     ///
     /// # Errors
     ///
@@ -117,10 +142,8 @@ impl LogSet {
         signer: &dyn Signer,
         now: Timestamp,
     ) -> Result<Option<Pruned>, SetError> {
-        let slot = self.slots.get(log).ok_or(SetError::Unknown)?;
-        let named = slot.log.opening().clone().named(&self.mesh);
-        let pruned = Pruned::sign(&named, below, &self.mesh, signer)?;
-        Ok(self.take_pruned(log, pruned.clone(), now).then_some(pruned))
+        let pruned = self.sign_pruned(log, below, signer)?;
+        Ok(pruned.filter(|pruned| self.take_pruned(log, pruned.clone(), now)))
     }
 
     /// Drops the entries that a local writer has appended and not signed: the remedy after

@@ -24,7 +24,7 @@ pub use bundle::{BundleError, Imported};
 pub use opening::{Mark, Opened, Recovery, Stored};
 
 use crate::budget::VerifyBudget;
-use crate::facts::{Forks, UncheckedPruned};
+use crate::facts::{Forks, Pruned, UncheckedPruned};
 use crate::identity::{AgentId, LogId, LogOpening, MeshId, NamedOpening, Signer, Topic};
 use crate::journal::{ConfirmError, Journal, JournalItem, Record, RecordId};
 use crate::log::{Range, RangeForm, Received, UncheckedEvidence};
@@ -41,6 +41,8 @@ pub struct LogStore {
     signers: BTreeMap<AgentId, Box<dyn Signer + Send>>,
     /// Own entries whose records were not confirmed yet: up to which size of which log.
     unconfirmed: VecDeque<(RecordId, LogId, u64)>,
+    /// Words of own writers that events are given up, whose records were not confirmed yet: nobody hears of them before.
+    pruning: VecDeque<(RecordId, LogId, Pruned)>,
     /// Own entries below may be signed; of logs of which not all of these are.
     durable: BTreeMap<LogId, u64>,
     /// Up to which version of the heads own ones are recorded.
@@ -114,6 +116,7 @@ impl LogStore {
             admit,
             signers: BTreeMap::new(),
             unconfirmed: VecDeque::new(),
+            pruning: VecDeque::new(),
             durable: BTreeMap::new(),
             recorded: 0,
             stores,

@@ -156,6 +156,9 @@ impl LogStore {
         self.seal();
         let mut writer = SnapshotWriter::new(self.set.mesh(), self.journal.last_sealed());
         write_set(&self.set, &mut |item| writer.push(item));
+        for (_, _, pruned) in &self.pruning {
+            writer.push(&JournalItem::Pruned { bytes: pruned.as_bytes() });
+        }
         for (kind, bytes) in notes {
             debug_assert!(!Self::NOTES_RESERVED.contains(kind), "the kind is the store's own");
             writer.push(&JournalItem::Note { kind: *kind, bytes });

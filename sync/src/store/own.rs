@@ -79,18 +79,24 @@ impl LogStore {
     }
 
     /// Signs that a local agent has given up events: those of all of its earlier logs of the topic, and those of this one below
-    /// a number. Gives the last record. See [`LogSet::prune`](crate::LogSet::prune).
+    /// a number. Gives the last record; nothing follows from it before that is confirmed. See
+    /// [`LogSet::prune`](crate::LogSet::prune).
     ///
     /// # Errors
     ///
     /// [`SignError::OtherAgent`] if the agent's key is not here, else why nothing was signed. Nothing changed then.
-    pub fn prune(&mut self, log: &LogId, below: u64, now: Timestamp) -> Result<RecordId, SetError> {
+    pub fn prune(&mut self, log: &LogId, below: u64) -> Result<RecordId, SetError> {
         let agent = self.set.log(log).ok_or(SetError::Unknown)?.opening().agent;
         let signer = self.signers.get(&agent).ok_or(SignError::OtherAgent)?;
-        if let Some(pruned) = self.set.prune(log, below, &**signer, now)? {
-            self.record(&JournalItem::Pruned { bytes: pruned.as_bytes() });
+        let Some(pruned) = self.set.sign_pruned(log, below, &**signer)? else { return Ok(self.seal()) };
+        self.record(&JournalItem::Pruned { bytes: pruned.as_bytes() });
+        let record = self.seal();
+        if self.stores {
+            self.pruning.push_back((record, *log, pruned));
+        } else {
+            self.set.take_own_pruned(log, pruned);
         }
-        Ok(self.seal())
+        Ok(record)
     }
 
     /// Drops the entries that a local agent has appended and not signed; see
@@ -116,13 +122,20 @@ impl LogStore {
             let durable = self.durable.entry(log).or_default();
             *durable = size.max(*durable);
         }
+        while self.pruning.front().is_some_and(|(id, ..)| *id <= record) {
+            let Some((_, log, pruned)) = self.pruning.pop_front() else { break };
+            self.set.take_own_pruned(&log, pruned);
+        }
     }
 
-    /// The first and the last record that hold own entries and were not confirmed, if there are any.
+    /// The first and the last record that hold own entries, or the word that own events are given up, and were not confirmed, if
+    /// there are any.
     #[must_use]
     pub fn unconfirmed(&self) -> Option<(RecordId, RecordId)> {
-        let (first, ..) = self.unconfirmed.front()?;
-        let (last, ..) = self.unconfirmed.back()?;
+        let entries = self.unconfirmed.front().into_iter().chain(self.unconfirmed.back()).map(|(id, ..)| id);
+        let pruning = self.pruning.front().into_iter().chain(self.pruning.back()).map(|(id, ..)| id);
+        let ends = entries.chain(pruning);
+        let (first, last) = (ends.clone().min()?, ends.max()?);
         Some((*first, *last))
     }
 
@@ -134,7 +147,9 @@ impl LogStore {
                 held.signed_size() >= *durable || !self.signers.contains_key(&held.opening().agent)
             })
         };
-        self.unconfirmed.is_empty() && self.durable.iter().all(|(log, durable)| signed(log, durable))
+        self.unconfirmed.is_empty()
+            && self.pruning.is_empty()
+            && self.durable.iter().all(|(log, durable)| signed(log, durable))
     }
 
     /// Signs the entries of own logs that may leave and are not signed yet. Sessions do it before they send.
