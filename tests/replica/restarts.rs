@@ -288,6 +288,31 @@ fn a_closed_log_that_goes_on_and_compacts_means_the_same_everywhere() {
     }
 }
 
+/// Another process of the agent took over what the first one wrote, and that one goes on: its next entry opens its log again.
+#[test]
+fn the_next_entry_of_a_closed_log_takes_nothing_of_it_away() {
+    let (mut ada, mut again, mut bob) = (Node::fresh(0, 2), Node::fresh(0, 4), Node::fresh(1, 6));
+    ada.set("k0", "first", at(1));
+    ada.set("k1", "first", at(2));
+    ada.strengthen("eve", 4, at(3));
+    ada.tell(&mut again, at(4));
+    again.set("k2", "second", at(5));
+    again.remove("k1", at(6));
+    again.tell(&mut bob, at(7));
+    bob.tell(&mut ada, at(8));
+    ada.set("k3", "third", at(9));
+    let mut all = [ada, again, bob];
+    converge(&mut all, at(10));
+    for node in &all {
+        let values = ["k0", "k1", "k2", "k3"].map(|key| node.get(key));
+        let values = values.each_ref().map(Option::as_deref);
+        assert_eq!(values, [Some("first"), None, Some("second"), Some("third")]);
+        let trust = node.replica.topic(TOPIC).unwrap().coupling("trust", super::world::schema());
+        assert!(trust.value("eve", at(10)) > consilience::crdts::Units::new(3));
+        assert_eq!(node.state(), all[0].state());
+    }
+}
+
 /// Who has a part of a log that was closed drops it as the others did.
 #[test]
 fn who_has_a_part_of_what_was_given_up_comes_to_the_same() {
