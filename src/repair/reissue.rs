@@ -209,8 +209,7 @@ impl Reissue {
                 return Some(ReissueEntry { draft, stamp });
             }
             self.at += 1;
-            let at = stamp.map_or(now, |stamp| stamp.time());
-            let more = put((set, fold), (topic, log), &one.what, at, &mut draft);
+            let more = put((set, fold), (topic, log), &one.what, (stamp, now), &mut draft);
             let more = more.into_iter().map(|what| Reissued { stamp, what });
             self.reissued.splice(self.at..self.at, more);
             let full = draft.bytes() > CHUNK_BYTES || draft.names_too_many();
@@ -227,10 +226,11 @@ fn put(
     (set, fold): (&LogSet, &Fold),
     (topic, log): (&Topic, &LogId),
     what: &What,
-    at: Timestamp,
+    (stamp, now): (Option<Hlc>, Timestamp),
     draft: &mut Draft,
 ) -> Vec<What> {
     let mut more = Vec::new();
+    let at = stamp.map_or(now, |stamp| stamp.time());
     let own = set.log(log).map(|log| log.opening().incarnation);
     match what {
         What::Write { id, key, value, dot } => {
@@ -240,12 +240,14 @@ fn put(
             {
                 return more;
             }
-            // The dots that the agent's logs still have there are ended; those that others wrote meanwhile are not.
+            // The dots that the agent's logs still have there are ended; those that others wrote meanwhile are not, nor are
+            // later ones, which another process of the agent may have written without knowing of this one.
             let mut ends = BTreeSet::new();
             if let Some(state) = fold.topic(topic)
                 && let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
             {
-                for entry in dots.live.siblings(key) {
+                let later = |entry: Hlc| stamp.is_some_and(|stamp| stamp < entry);
+                for entry in dots.live.siblings(key).filter(|entry| !later(entry.stamp)) {
                     let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
                     if author == agent {
                         ends.extend(state.name_of(set, id, &entry.dot));
