@@ -138,8 +138,11 @@ impl Fold {
         }
     }
 
+    /// Forgets all of a topic, but for the keys that went and that the host has yet to look at.
     pub(crate) fn remove(&mut self, topic: &Topic) {
-        self.topics.remove(topic);
+        if let Some(left) = self.topics.remove(topic).and_then(|state| state.emptied()) {
+            self.topics.insert(topic.clone(), Box::new(left));
+        }
         self.events.remove(topic);
     }
 
