@@ -178,6 +178,26 @@ fn memory_shrinks_with_the_keys_that_go() {
 }
 
 #[test]
+fn keys_that_come_and_go_before_a_host_polls_leave_no_notices() {
+    let (mut ada, mut bob) = (Agent::eager(1), Counted::new());
+    bob.replica.subscribe("*").unwrap();
+    ada.write(TOPIC, 0, |tx| tx.map("tasks").set("stays", "v").unwrap());
+    bob.hear(&mut ada, 0);
+    let before = bob.heap;
+    for ms in 1..=5_000_u64 {
+        ada.write(TOPIC, ms, |tx| {
+            tx.map("tasks").remove(format!("key {}", ms - 1)).unwrap();
+            tx.map("tasks").set(format!("key {ms}"), "v").unwrap();
+        });
+        bob.hear(&mut ada, ms);
+    }
+    bob.check();
+    assert!(bob.heap < before + SPARE, "{} bytes after 5,000 keys, {before} before", bob.heap);
+    let told = std::iter::from_fn(|| bob.replica.poll_notice()).count();
+    assert_eq!(told, 2, "the key that stays, and the last one");
+}
+
+#[test]
 fn an_agent_that_wrote_one_key_and_removed_it_leaves_one_entry() {
     let (mut ada, mut bob) = (Agent::new(1), Counted::new());
     for (ms, value) in [(1, Some("here")), (2, None), (3, Some("again")), (4, None)] {

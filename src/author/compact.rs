@@ -118,7 +118,11 @@ pub(crate) fn compact(
     let is_last = leaves_nothing(fold, (topic, log), draft);
     let (mut spent, mut freed) = (0, 0);
     while base < size && spent < budget {
-        let Some((_, member)) = fold.topic(topic).and_then(|state| state.member(log)) else { break };
+        // While another process of the agent has closed the log, nothing here says what of it is live once this entry has
+        // opened it again.
+        let counting =
+            fold.topic(topic).and_then(|state| state.member(log)).filter(|(_, member)| member.counts);
+        let Some((_, member)) = counting else { break };
         let is_due = policy.is_due((member.stored + draft.bytes() as u64).saturating_sub(freed), member.live);
         if !is_due && !is_last {
             break;

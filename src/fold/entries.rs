@@ -394,6 +394,12 @@ impl TopicState {
         Some(Ref { alias: id.alias(), counter: dot.counter, tag })
     }
 
+    /// Whether a log that counts removes a dot, by its name.
+    pub(crate) fn is_named(&self, collection: &CollectionId, found: &Ref) -> bool {
+        let dots = self.by_name.get(collection).and_then(|at| self.dots(*at));
+        dots.is_some_and(|dots| dots.is_named(found.alias, found.counter, found.tag))
+    }
+
     /// Whether a removal still has something to hide: some log that counts lists that dot with that tag.
     pub(crate) fn is_needed(&self, set: &LogSet, collection: &[u8], found: &Ref) -> bool {
         let table = self.by_name.get(collection).copied();

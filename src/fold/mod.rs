@@ -75,12 +75,24 @@ impl Fold {
     /// The same, as if a log that is forked were not.
     pub(crate) fn as_if_valid(set: &LogSet, log: &LogId, seed: u64) -> Self {
         let mut fold = Self::anew(set, seed);
+        fold.take_all(set, log);
+        fold
+    }
+
+    /// The state to which the entries of one log add up by themselves.
+    pub(crate) fn of_one(set: &LogSet, log: &LogId, seed: u64) -> Self {
+        let mut fold = Self::new(seed);
+        fold.take_all(set, log);
+        fold
+    }
+
+    /// Takes in all retained entries of a log, whether it counts or not.
+    fn take_all(&mut self, set: &LogSet, log: &LogId) {
         if let Some(held) = set.log(log) {
             let (from, to) = (held.base().max(held.start()), held.size());
             let change = Change::Applicable { log: *log, from: from.min(to), to };
-            fold.take(set, &change, &mut Folded::default());
+            self.take(set, &change, &mut Folded::default());
         }
-        fold
     }
 
     pub(crate) fn topic(&self, topic: &Topic) -> Option<&TopicState> {
@@ -126,8 +138,11 @@ impl Fold {
         }
     }
 
+    /// Forgets all of a topic, but for the keys that went and that the host has yet to look at.
     pub(crate) fn remove(&mut self, topic: &Topic) {
-        self.topics.remove(topic);
+        if let Some(left) = self.topics.remove(topic).and_then(|state| state.emptied()) {
+            self.topics.insert(topic.clone(), Box::new(left));
+        }
         self.events.remove(topic);
     }
 

@@ -23,7 +23,7 @@ use super::collection::{Collection, Table};
 use super::dots::LogIndex;
 use super::few::{FewMap, FewSet};
 use super::watch::{Watch, Winner};
-use crate::payload::{CollectionId, Transaction, counter};
+use crate::payload::{CollectionId, CollectionKind, Transaction, counter};
 
 /// One log of the topic, as far as it is known.
 #[derive(Clone, Debug)]
@@ -325,8 +325,21 @@ impl TopicState {
         self.loose.get_or_insert_default()
     }
 
+    /// Gives up the notes of keys that came and went, or are again as they were, before the host looked.
+    fn tidy_watch(&mut self) {
+        if let Some(mut watch) = self.watch.take_if(|watch| watch.is_crowded()) {
+            watch.retain(|id, key, was| {
+                // Of the contributions to a key no copy is kept.
+                id.kind() == CollectionKind::Coupling
+                    || self.collection(id).and_then(|at| self.winner(at, key)).as_ref() != was
+            });
+            self.watch = Some(watch);
+        }
+    }
+
     /// Gives up what the entries so far have left without meaning.
     fn tidy(&mut self) {
+        self.tidy_watch();
         self.relations.take_if(|relations| {
             relations.names.is_empty() && relations.closed.is_empty() && relations.shared_in.is_empty()
         });
@@ -435,6 +448,26 @@ impl TopicState {
         self.collections.push(Collection::new(id.clone(), self.seed));
         self.by_name.insert(id, self.last);
         self.last
+    }
+
+    /// The same topic with nothing in it, if the host has yet to look at the keys that went.
+    pub(crate) fn emptied(mut self) -> Option<Self> {
+        let mut watch = self.watch.take()?;
+        for collection in self.sorted() {
+            let id = &collection.id;
+            match &collection.table {
+                Table::Dots(dots) => {
+                    dots.live.iter().for_each(|live| {
+                        watch.touch(id, live.key, || self.winner(collection, live.key));
+                    });
+                }
+                Table::CouplingTable(couplings) => {
+                    couplings.sums().keys().for_each(|key| watch.touch(id, key, || None));
+                }
+            }
+        }
+        Some(Self { watch: Some(watch), ..Self::new(self.topic, self.seed) })
+            .filter(|state| !state.is_empty())
     }
 
     /// The winner of a key now.

@@ -1,6 +1,7 @@
 //! The changes since the host last looked: keys whose winner may be another one, each once, with the winner before.
 //!
-//! The invariant: at most one note for each key, made before its first change.
+//! The invariant: at most one note for each key, made before its first change; and of keys that are as they were before, no
+//! more notes than of others, but for a few.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -9,6 +10,9 @@ use consilience_crdts::{Dot, Hlc};
 use consilience_sync::AgentId;
 
 use crate::payload::CollectionId;
+
+/// So many notes are not worth a look at whether they are news.
+const NOTES_FEW: usize = 64;
 
 /// The content of a key before: its winning dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +27,9 @@ pub(crate) struct Winner {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
     touched: BTreeMap<CollectionId, BTreeMap<Box<[u8]>, Option<Winner>>>,
+    notes: usize,
+    /// How many were news when that was last looked at.
+    news: usize,
 }
 
 impl Watch {
@@ -32,8 +39,26 @@ impl Watch {
             self.touched.insert(id.clone(), BTreeMap::new());
         }
         if let Some(keys) = self.touched.get_mut(id) {
-            keys.entry(key.into()).or_insert_with(winner);
+            keys.entry(key.into()).or_insert_with(|| {
+                self.notes += 1;
+                winner()
+            });
         }
+    }
+
+    /// Whether there are twice as many notes as there were news.
+    pub(crate) const fn is_crowded(&self) -> bool {
+        self.notes > 2 * self.news + NOTES_FEW
+    }
+
+    /// Gives up the notes that are no news.
+    pub(crate) fn retain(&mut self, is_news: impl Fn(&CollectionId, &[u8], Option<&Winner>) -> bool) {
+        self.touched.retain(|id, keys| {
+            keys.retain(|key, was| is_news(id, key, was.as_ref()));
+            !keys.is_empty()
+        });
+        self.notes = self.touched.values().map(BTreeMap::len).sum();
+        self.news = self.notes;
     }
 
     /// Whether the host has looked at all changes.
@@ -45,6 +70,7 @@ impl Watch {
     pub(crate) fn pop(&mut self) -> Option<(CollectionId, Box<[u8]>, Option<Winner>)> {
         let mut first = self.touched.first_entry()?;
         let (key, was) = first.get_mut().pop_first()?;
+        self.notes -= 1;
         let id = first.key().clone();
         if first.get().is_empty() {
             first.remove();

@@ -297,6 +297,13 @@ impl Notices {
         }
     }
 
+    /// Notes that the keys of a topic are about to go.
+    pub(crate) fn purged(&mut self, topic: &Topic) {
+        if self.is_wanted(topic) {
+            self.touched.insert(topic.clone());
+        }
+    }
+
     pub(crate) fn tell_of_events(&mut self, topic: &Topic, change: &Change) {
         if let Change::Applicable { log, from, to } = change
             && self.is_wanted(topic)

@@ -232,6 +232,14 @@ impl Repair {
         }
         let log = self.forked.remove(0);
         let Some(opening) = store.logs().log(&log).map(|log| log.opening().clone()) else { return true };
+        if store.logs().is_outgrown(&log) {
+            // It is left once its content is written again: if the process ends before, all this happens anew.
+            if !self.queue_reissue((store.logs(), &Fold::of_one(store.logs(), &log, 1)), &log, Going::Agent) {
+                self.leave(store, &log);
+            }
+            author.leave(&opening.agent, &log);
+            return true;
+        }
         if store.logs().evidence(&log).is_none() {
             // The entries of a backup are among those with which its writer went on; any others are known only here.
             if opening.kind == LogKind::State && !self.left.contains(&log) {
@@ -240,11 +248,16 @@ impl Repair {
             }
             store.discard_unsigned(&log);
         }
-        self.left.insert(log);
-        store.leave(&log);
-        self.note_left(store);
+        self.leave(store, &log);
         author.leave(&opening.agent, &log);
         true
+    }
+
+    /// Notes that writers do not go on with an own log.
+    fn leave(&mut self, store: &mut LogStore, log: &LogId) {
+        self.left.insert(*log);
+        store.leave(log);
+        self.note_left(store);
     }
 
     /// The first writer and topic with state to be written again, but for some.
@@ -260,16 +273,28 @@ impl Repair {
     }
 
     /// The content of a writer's state in a topic that is to be written again.
-    pub(crate) fn take_state(&mut self, whose: &(AgentId, Topic)) -> Option<Reissue> {
-        self.state.remove(whose).map(Reissue::new)
+    pub(crate) fn take_state(
+        &mut self,
+        whose: &(AgentId, Topic),
+        state: (&LogSet, &Fold),
+    ) -> Option<Reissue> {
+        self.state.remove(whose).map(|reissued| Reissue::new(reissued, state, &whose.1))
     }
 
     /// Notes that all of it was written.
-    pub(crate) fn written_again(&mut self, set: &LogSet, (agent, topic): &(AgentId, Topic)) {
+    pub(crate) fn written_again(&mut self, store: &mut LogStore, (agent, topic): &(AgentId, Topic)) {
+        let set = store.logs();
         let of_writer = set.logs_in(topic).filter(|log| log.opening().agent == *agent);
-        let taken = of_writer.map(Log::id).filter(|log| set.is_local(log) && set.evidence(log).is_some());
+        let own = of_writer.map(Log::id).filter(|log| set.is_local(log));
+        let (taken, others): (Vec<LogId>, Vec<LogId>) = own.partition(|log| set.evidence(log).is_some());
         for log in taken {
-            self.written_changed |= self.written.insert(*log);
+            self.written_changed |= self.written.insert(log);
+        }
+        for log in others {
+            if store.logs().is_outgrown(&log) {
+                store.discard_unsigned(&log);
+                self.leave(store, &log);
+            }
         }
     }
 

@@ -5,14 +5,14 @@
 //! were wrong.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consilience_crdts::{Dot, Hlc, Timestamp, Units};
 use consilience_sync::{AgentId, Incarnation, LogId, LogKind, LogSet, Topic};
 
 use crate::author::{CHUNK_BYTES, stated};
-use crate::fold::{Fold, LocalDot, Table};
+use crate::fold::{Fold, LocalDot, Table, TopicState};
 use crate::payload::{CollectionId, Draft, Op, Ref, Statement, Transaction, seq_of};
 
 /// Something that an invalid log listed.
@@ -24,17 +24,36 @@ pub(crate) struct Reissued {
     what: What,
 }
 
+/// The write that first said what is to be said again: its dot, its log, and how a removal names it.
+#[derive(Clone, Copy, Debug)]
+struct FirstWrite {
+    dot: Dot,
+    log: LogId,
+    incarnation: Incarnation,
+    name: Ref,
+}
+
+impl FirstWrite {
+    /// Whether it is live. Another history of its log may have another write in its place.
+    fn is_live(&self, (set, state): (&LogSet, &TopicState), id: &CollectionId) -> bool {
+        let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table) else {
+            return false;
+        };
+        dots.live.contains(&self.dot) && state.name_of(set, id, &self.dot) == Some(self.name)
+    }
+}
+
 /// A write that is said again ends so many dots in its own entry: the largest leaves no room for more names.
 const ENDS_MAX: usize = 4;
 
 #[derive(Clone, Debug)]
 enum What {
-    /// A value; and the dot that listed it, if it may be live afterwards all the same, with the incarnation of its log.
+    /// A value; and the write that it comes from, if that may be live afterwards all the same.
     Write {
         id: CollectionId,
         key: Box<[u8]>,
         value: Box<[u8]>,
-        dot: Option<(Dot, Incarnation)>,
+        first: Option<FirstWrite>,
     },
     /// With the time by the clock that it was stated by.
     Couple {
@@ -119,9 +138,12 @@ pub(super) fn reissues(
             if let Some(entry) = own.max_by_key(|entry| (entry.stamp, entry.dot.counter)) {
                 let (key, value) = (entry.key.into(), entry.value.into());
                 let origin = state.member_of(&entry.dot.actor).filter(|_| going == Going::Agent);
-                let dot = origin.map(|(_, origin)| (entry.dot, origin.incarnation));
+                let first = origin.and_then(|(_, origin)| {
+                    let name = state.name_of(set, &collection.id, &entry.dot)?;
+                    Some(FirstWrite { dot: entry.dot, log: origin.id, incarnation: origin.incarnation, name })
+                });
                 let stamp = (!wrong).then_some(entry.stamp);
-                let what = What::Write { id: collection.id.clone(), key, value, dot };
+                let what = What::Write { id: collection.id.clone(), key, value, first };
                 reissued.push(Reissued { stamp, what });
             }
         }
@@ -173,6 +195,8 @@ pub(crate) struct Reissue {
     /// In ascending order of stamps.
     reissued: Vec<Reissued>,
     at: usize,
+    /// Up to where logs are known to be the same at others: after the last write there that is live.
+    common: BTreeMap<LogId, u64>,
 }
 
 /// One entry that says content again.
@@ -184,9 +208,18 @@ pub(crate) struct ReissueEntry {
 }
 
 impl Reissue {
-    pub(super) fn new(mut reissued: Vec<Reissued>) -> Self {
+    pub(super) fn new(mut reissued: Vec<Reissued>, (set, fold): (&LogSet, &Fold), topic: &Topic) -> Self {
         reissued.sort_by_key(|one| one.stamp);
-        Self { reissued, at: 0 }
+        let mut common: BTreeMap<LogId, u64> = BTreeMap::new();
+        for one in &reissued {
+            if let What::Write { id, first: Some(first), .. } = &one.what
+                && fold.topic(topic).is_some_and(|state| first.is_live((set, state), id))
+            {
+                let below = common.entry(first.log).or_default();
+                *below = (*below).max(seq_of(first.name.counter).saturating_add(1));
+            }
+        }
+        Self { reissued, at: 0, common }
     }
 
     /// The whole, to be written from its beginning another time: entries written already will be written once more.
@@ -209,8 +242,11 @@ impl Reissue {
                 return Some(ReissueEntry { draft, stamp });
             }
             self.at += 1;
-            let at = stamp.map_or(now, |stamp| stamp.time());
-            let more = put((set, fold), (topic, log), &one.what, at, &mut draft);
+            let more = if self.is_settled((set, fold), (topic, log), &one.what) {
+                Vec::new()
+            } else {
+                put((set, fold), (topic, log), &one.what, (stamp, now), &mut draft)
+            };
             let more = more.into_iter().map(|what| Reissued { stamp, what });
             self.reissued.splice(self.at..self.at, more);
             let full = draft.bytes() > CHUNK_BYTES || draft.names_too_many();
@@ -221,31 +257,51 @@ impl Reissue {
         }
         None
     }
+
+    /// Whether a value need not be written again: it is live all the same, a removal has ended it, or one of its agent's
+    /// logs has.
+    fn is_settled(&self, (set, fold): (&LogSet, &Fold), (topic, log): (&Topic, &LogId), what: &What) -> bool {
+        let What::Write { id, first: Some(first), .. } = what else { return false };
+        let Some((state, agent)) = fold.topic(topic).zip(set.log(log).map(|log| log.opening().agent)) else {
+            return false;
+        };
+        if first.is_live((set, state), id) || state.is_named(id, &first.name) {
+            return true;
+        }
+        // A later incarnation that has closed the dot's log had seen the dot: it has ended it, or would list it. But where it
+        // has closed more than is here, it had seen another history, and of this one what both have.
+        let later = state.logs_of(&agent).filter(|(_, member)| member.counts);
+        let closed = later.map(|(_, member)| set.closed_below(&member.id, first.incarnation)).max();
+        let closed = closed.unwrap_or(0);
+        let seen = match set.log(&first.log) {
+            Some(held) if held.size() < closed => self.common.get(held.id()).copied().unwrap_or(0),
+            _ => closed,
+        };
+        seq_of(first.name.counter) < seen
+    }
 }
 
 fn put(
     (set, fold): (&LogSet, &Fold),
     (topic, log): (&Topic, &LogId),
     what: &What,
-    at: Timestamp,
+    (stamp, now): (Option<Hlc>, Timestamp),
     draft: &mut Draft,
 ) -> Vec<What> {
     let mut more = Vec::new();
+    let at = stamp.map_or(now, |stamp| stamp.time());
     let own = set.log(log).map(|log| log.opening().incarnation);
     match what {
-        What::Write { id, key, value, dot } => {
+        What::Write { id, key, value, .. } => {
             let agent = set.log(log).map(|log| log.opening().agent);
-            if let (Some(dot), Some(agent)) = (dot, &agent)
-                && is_settled((set, fold), (topic, agent), id, dot)
-            {
-                return more;
-            }
-            // The dots that the agent's logs still have there are ended; those that others wrote meanwhile are not.
+            // The dots that the agent's logs still have there are ended; those that others wrote meanwhile are not, nor are
+            // later ones, which another process of the agent may have written without knowing of this one.
             let mut ends = BTreeSet::new();
             if let Some(state) = fold.topic(topic)
                 && let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
             {
-                for entry in dots.live.siblings(key) {
+                let later = |entry: Hlc| stamp.is_some_and(|stamp| stamp < entry);
+                for entry in dots.live.siblings(key).filter(|entry| !later(entry.stamp)) {
                     let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
                     if author == agent {
                         ends.extend(state.name_of(set, id, &entry.dot));
@@ -286,24 +342,4 @@ fn put(
         What::Final { first } => draft.end_below(own.map_or(*first, |own| own.min(*first))),
     }
     more
-}
-
-/// Whether the value of a dot need not be written again: it is live all the same, or one of its agent's logs has ended it.
-fn is_settled(
-    (set, fold): (&LogSet, &Fold),
-    (topic, agent): (&Topic, &AgentId),
-    id: &CollectionId,
-    (dot, incarnation): &(Dot, Incarnation),
-) -> bool {
-    let Some(state) = fold.topic(topic) else { return false };
-    if let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
-        && dots.live.contains(dot)
-    {
-        return true;
-    }
-    // A later incarnation that has closed the dot's log had seen the dot: it has ended it, or would list it.
-    state
-        .logs_of(agent)
-        .filter(|(_, member)| member.counts)
-        .any(|(_, member)| seq_of(dot.counter) < set.closed_below(&member.id, *incarnation))
 }

@@ -196,9 +196,11 @@ impl Replica {
         self.sessions.handle_timeout(now);
     }
 
-    /// Forgets a topic and everything in it. Its logs come back from peers if they are admitted again.
+    /// Forgets a topic and everything in it. Its logs come back from peers if they are admitted again. Whoever subscribed to
+    /// the topic is told of each key that went.
     pub fn purge(&mut self, topic: &Topic) {
         let logs = self.store.forget_topic(topic);
+        self.notices.purged(topic);
         self.fold.remove(topic);
         self.author.forget_topic(topic);
         self.repair.forget_topic(topic, &logs);

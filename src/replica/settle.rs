@@ -209,12 +209,12 @@ impl Replica {
     ) -> Result<bool, CommitError> {
         let mut prepared = false;
         let whose = (*agent, topic.clone());
-        if let Some(mut reissue) = self.repair.take_state(&whose) {
+        if let Some(mut reissue) = self.repair.take_state(&whose, (self.store.logs(), &self.fold)) {
             if let Err(error) = self.write_again(&mut reissue, topic, log, now) {
                 self.repair.put_back_state(whose, reissue);
                 return Err(error);
             }
-            self.repair.written_again(self.store.logs(), &whose);
+            self.repair.written_again(&mut self.store, &whose);
             // Their content is in this log now, which cannot close them.
             let ahead = self.author.begun_ahead(self.store.logs(), agent, topic, now);
             for ahead in ahead.into_iter().filter(|ahead| ahead != log) {

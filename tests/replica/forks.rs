@@ -93,6 +93,31 @@ fn what_a_void_log_said_is_not_lost_wherever_the_process_ends() {
 }
 
 #[test]
+fn an_older_value_that_is_written_again_ends_no_newer_one() {
+    for first_with_bob in [false, true] {
+        let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+        ada.set("k", "1", at(1));
+        let mut clone = Node::open(0, 3, ada.disk(), How::Resumed, at(2));
+        ada.set("k", "2", at(3));
+        clone.set("other", "3", at(4));
+        ada.tell(&mut bob, at(5));
+        if first_with_bob {
+            bob.tell(&mut clone, at(6));
+        } else {
+            clone.tell(&mut ada, at(6));
+            ada.tell(&mut clone, at(7));
+        }
+        let mut all = [ada, clone, bob];
+        converge(&mut all, at(8));
+        for node in &all {
+            let found = (node.get("k"), node.get("other"));
+            assert_eq!((found.0.as_deref(), found.1.as_deref()), (Some("2"), Some("3")), "{first_with_bob}");
+            assert_eq!(node.state(), all[0].state());
+        }
+    }
+}
+
+#[test]
 fn the_largest_value_is_written_again_however_many_dots_that_ends() {
     let (mut ada, mut clone, mut bob) = clones();
     let large = "x".repeat(61_440);

@@ -235,6 +235,42 @@ fn a_purged_topic_is_gone_and_comes_back_from_peers() {
 }
 
 #[test]
+fn whoever_subscribed_is_told_of_each_key_that_a_purge_takes() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    bob.replica.subscribe("*").unwrap();
+    ada.set("a", "1", at(1));
+    bob.set("b", "2", at(1));
+    ada.tell(&mut bob, at(2));
+    assert_eq!(changes(&mut bob), [change("a", None, Some("1")), change("b", None, Some("2"))]);
+    bob.strengthen("eve", 4, at(3));
+    bob.notices();
+    // A change that was not polled before is joined with it.
+    bob.set("b", "3", at(4));
+    bob.set("c", "4", at(4));
+    bob.replica.purge(&topic());
+    let gone = |key: &str, old: &str| Notice::Changed {
+        topic: topic(),
+        kind: CollectionKind::Map,
+        collection: "tasks".into(),
+        key: key.into(),
+        old: Some(old.into()),
+        new: None,
+        author: None,
+    };
+    let coupled = |key: &str| Notice::Coupled { topic: topic(), collection: "trust".into(), key: key.into() };
+    assert_eq!(bob.notices(), [gone("a", "1"), gone("b", "2"), coupled("eve")]);
+    assert_eq!(bob.replica.topics().count(), 0);
+    // What comes back is told again.
+    ada.tell(&mut bob, at(5));
+    assert_eq!(changes(&mut bob), [change("a", None, Some("1"))]);
+    // A purge and a return between two polls are no change of the value.
+    bob.replica.purge(&topic());
+    ada.tell(&mut bob, at(6));
+    assert_eq!(changes(&mut bob), []);
+    bob.state();
+}
+
+#[test]
 fn what_is_not_confirmed_is_told_and_does_not_leave() {
     let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
     assert_eq!(ada.replica.blocked(), None);

@@ -288,6 +288,131 @@ fn a_closed_log_that_goes_on_and_compacts_means_the_same_everywhere() {
     }
 }
 
+/// An old backup is opened as resumed, after the same backup was opened as restored and has gone on in the next incarnation,
+/// which has closed more of the log than the backup has.
+fn resumed_after_restored() -> (Node, Node) {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    ada.set("gone", "old", at(0));
+    ada.set("k1", "old", at(1));
+    let backup = ada.disk();
+    (2..8).for_each(|number| ada.set(&format!("k{number}"), "old", at(number)));
+    ada.strengthen("eve", 4, at(8));
+    ada.tell(&mut bob, at(9));
+    let mut restored = Node::open(0, 3, backup.clone(), How::Restored, at(10));
+    bob.tell(&mut restored, at(11));
+    restored.set("restored", "r", at(12));
+    restored.remove("gone", at(13));
+    restored.tell(&mut bob, at(14));
+    let mut resumed = Node::open(0, 5, backup, How::Resumed, at(15));
+    (0..3).for_each(|number| resumed.set(&format!("new{number}"), "n", at(16 + number)));
+    resumed.strengthen("zoe", 4, at(20));
+    (resumed, bob)
+}
+
+fn assert_nothing_is_lost_of_either(node: &Node) {
+    let all = ["k1", "k7", "restored", "new0", "new1", "new2"].map(|key| node.get(key));
+    let all = all.each_ref().map(Option::as_deref);
+    assert_eq!(all, [Some("old"), Some("old"), Some("r"), Some("n"), Some("n"), Some("n")]);
+    assert_eq!(node.get("gone"), None);
+    let trust = node.replica.topic(TOPIC).unwrap().coupling("trust", super::world::schema());
+    for key in ["eve", "zoe"] {
+        assert!(trust.value(key, at(60)) > consilience::crdts::Units::new(3), "{key}");
+    }
+    node.state();
+}
+
+#[test]
+fn a_writer_does_not_go_on_in_a_log_of_which_more_is_closed_than_it_wrote() {
+    for (restarts, signed) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (mut resumed, mut bob) = resumed_after_restored();
+        if signed {
+            resumed.tell(&mut bob, at(21));
+        }
+        if restarts {
+            resumed = Node::open(0, 7, resumed.disk(), How::Resumed, at(22));
+        }
+        let (log, _) = resumed.own_log().unwrap();
+        bob.tell(&mut resumed, at(23));
+        let told = resumed.notices();
+        assert!(told.iter().any(|notice| matches!(notice, Notice::SelfForked { .. })), "{told:?}");
+        assert_nothing_is_lost_of_either(&resumed);
+        resumed.set("later", "l", at(24));
+        assert_ne!(resumed.own_log().unwrap().0, log);
+        assert_eq!(resumed.get("later").as_deref(), Some("l"));
+        let mut all = [resumed, bob];
+        converge(&mut all, at(25));
+        for node in &all {
+            assert_nothing_is_lost_of_either(node);
+            assert_eq!(node.get("later").as_deref(), Some("l"));
+        }
+        let [resumed, _] = &mut all;
+        resumed.notices();
+        let mut again = Node::open(0, 9, resumed.disk(), How::Resumed, at(26));
+        assert!(again.notices().is_empty(), "it is told once");
+        again.set("k1", "newer", at(27));
+        assert_eq!(again.get("k1").as_deref(), Some("newer"));
+    }
+}
+
+#[test]
+fn what_such_a_log_said_is_not_lost_wherever_the_process_ends() {
+    let (mut resumed, mut bob) = resumed_after_restored();
+    let mut disk = resumed.disk();
+    let bundle = bob.replica.export_bundle(|_| true, None, at(23)).unwrap();
+    resumed.replica.import_bundle(&bundle, at(23)).unwrap();
+    let (mut whole, mut records) = (0, 0);
+    loop {
+        for snapshot in [false, true] {
+            let mut again = Node::open(0, 90 + 2 * records, disk.clone(), How::Resumed, at(24));
+            if snapshot {
+                again.store();
+                again.snapshot();
+                again = Node::open(0, 91 + 2 * records, again.disk(), How::Resumed, at(25));
+            }
+            let new = ["new0", "new1", "new2"].map(|key| again.get(key));
+            assert!(
+                new.iter().all(|value| value.as_deref() == Some("n")),
+                "after {records} records: {new:?}"
+            );
+            whole += u32::from(again.get("restored").is_some());
+            again.take(&bundle, at(26));
+            assert_nothing_is_lost_of_either(&again);
+            again.set("new0", "newer", at(27));
+            let again = Node::open(0, 190 + 2 * records, again.disk(), How::Resumed, at(28));
+            assert_eq!(again.get("new0").as_deref(), Some("newer"));
+        }
+        let Some(record) = resumed.replica.poll_record() else { break };
+        disk.records.extend(record.as_bytes());
+        records += 1;
+    }
+    assert!(records >= 3 && whole >= 4, "{records} records, {whole}");
+}
+
+/// Another process of the agent took over what the first one wrote, and that one goes on: its next entry opens its log again.
+#[test]
+fn the_next_entry_of_a_closed_log_takes_nothing_of_it_away() {
+    let (mut ada, mut again, mut bob) = (Node::fresh(0, 2), Node::fresh(0, 4), Node::fresh(1, 6));
+    ada.set("k0", "first", at(1));
+    ada.set("k1", "first", at(2));
+    ada.strengthen("eve", 4, at(3));
+    ada.tell(&mut again, at(4));
+    again.set("k2", "second", at(5));
+    again.remove("k1", at(6));
+    again.tell(&mut bob, at(7));
+    bob.tell(&mut ada, at(8));
+    ada.set("k3", "third", at(9));
+    let mut all = [ada, again, bob];
+    converge(&mut all, at(10));
+    for node in &all {
+        let values = ["k0", "k1", "k2", "k3"].map(|key| node.get(key));
+        let values = values.each_ref().map(Option::as_deref);
+        assert_eq!(values, [Some("first"), None, Some("second"), Some("third")]);
+        let trust = node.replica.topic(TOPIC).unwrap().coupling("trust", super::world::schema());
+        assert!(trust.value("eve", at(10)) > consilience::crdts::Units::new(3));
+        assert_eq!(node.state(), all[0].state());
+    }
+}
+
 /// Who has a part of a log that was closed drops it as the others did.
 #[test]
 fn who_has_a_part_of_what_was_given_up_comes_to_the_same() {

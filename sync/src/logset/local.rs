@@ -13,13 +13,24 @@ use crate::log::{AppendError, Log, NewEntry, SignedHead};
 
 impl LogSet {
     /// Whether a local writer may append to a log now: it is a local writer's, no other history of it is known, and no later
-    /// incarnation has ended it.
+    /// incarnation has ended it, or closed more of it than is here.
     #[must_use]
     pub fn is_writable(&self, log: &LogId) -> bool {
         let writable = |slot: &Slot| {
-            slot.local && !slot.self_forked && slot.facts.forks.is_none() && slot.standing() != Standing::Dead
+            slot.local
+                && !slot.self_forked
+                && slot.facts.forks.is_none()
+                && slot.standing() != Standing::Dead
+                && !slot.is_outgrown()
         };
         self.slots.get(log).is_some_and(|slot| writable(slot))
+    }
+
+    /// Whether a later incarnation has closed more of a log than its local writer knows of, who still goes on in it: another
+    /// process wrote in it as well.
+    #[must_use]
+    pub fn is_outgrown(&self, log: &LogId) -> bool {
+        self.slots.get(log).is_some_and(|slot| slot.is_outgrown())
     }
 
     /// Opens a log for a local writer, whatever the quotas say; or takes a held one over.

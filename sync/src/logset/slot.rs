@@ -200,6 +200,15 @@ impl Slot {
         }
     }
 
+    /// Whether a later incarnation has closed more of it than its local writer knows of: another process wrote in it as well,
+    /// from a copy of the storage. What the two have in one place differs, and entries below the closure count for nothing.
+    pub(super) fn is_outgrown(&self) -> bool {
+        self.local
+            && !self.is_left
+            && self.standing() == Standing::Closed
+            && self.succession.closed_below > self.log.size()
+    }
+
     /// Reads the statements of its retained entries on earlier incarnations again, and returns what changed of them.
     pub(super) fn refresh_statements(&mut self) -> Restated {
         // Of a forked log they are of no effect, but its writer repeats them.
@@ -374,7 +383,7 @@ impl Slot {
     /// The next change that the caller has not acknowledged.
     pub(super) fn next_change(&mut self) -> Option<Change> {
         let log = *self.log.id();
-        if self.self_forked && !self.acknowledged.self_forked {
+        if (self.self_forked || self.is_outgrown()) && !self.acknowledged.self_forked {
             self.acknowledged.self_forked = true;
             return Some(Change::SelfForked { log });
         }
