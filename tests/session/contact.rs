@@ -4,11 +4,12 @@
 use consilience::Notice;
 use consilience::crdts::{Hlc, Timestamp};
 use consilience::sync::session::SessionEvent;
-use consilience::sync::{Answer, LogId, LogKind, RangeForm, Want};
+use consilience::sync::{Admission, Answer, LogId, LogKind, LogOpening, RangeForm, Want};
+use consilience::{Opened, Replica};
 
 use crate::hand::{Hand, bundle, on_tasks, op_set};
 use crate::meet::event;
-use crate::replicas::{Dice, Disk, How, Node, TOPIC, at, seeds};
+use crate::replicas::{Dice, Disk, How, Node, TOPIC, at, config, keys, seeds};
 use crate::world::{Net, Party, Weather, mesh};
 
 /// Milliseconds of one-way trips of 10: three for the handshake, root, offers, answer, a question and what it brings, and
@@ -426,4 +427,48 @@ fn a_bundle_of_who_knows_of_a_fork_tells_whoever_holds_another_branch() {
         assert!(found.contains(&true) || !by_peaks, "{what}: {found:?}");
         assert!(found == [false; 2] || shows(parts, shared) || by_peaks, "{what}: {found:?}");
     });
+}
+
+/// A replica that does not want what is written in the topic "private".
+fn unwilling(agent: u8) -> Party {
+    let admit = |opening: &LogOpening| {
+        if opening.topic.as_str() == "private" { Admission::Ignore } else { Admission::Hold }
+    };
+    let config = config(u64::from(agent) + 1).with_admission(admit);
+    let mut replica = Replica::open(config, Opened::Fresh, at(0)).unwrap();
+    let writer = replica.add_writer(keys(agent)).unwrap();
+    Party::Replica(Box::new(Node { replica, writer, agent, snapshot: None, records: Vec::new() }))
+}
+
+/// Two branches of an event log that differ in their fourth entry. What a holder lacks of the beginning was given up in both.
+#[test]
+fn two_that_hold_the_same_of_a_forked_log_do_not_compare_it_again_and_again() {
+    let mut trunk = Hand::of_kind(20, 1, LogKind::Event);
+    trunk.append(b"given up", Hlc::new(at(0), 0));
+    trunk.append_with_base(b"1", 1, Hlc::new(at(1), 0));
+    trunk.append_with_base(b"2", 1, Hlc::new(at(2), 0));
+    let mut branches = [trunk.clone(), trunk];
+    for (branch, word) in branches.iter_mut().zip([b"x", b"y"]) {
+        branch.append_with_base(word, 1, Hlc::new(at(3), 0));
+    }
+    branches[0].append_with_base(b"x", 1, Hlc::new(at(4), 0));
+    let whole = branches[0].bundle(at(10));
+    branches[1].bundle(at(10));
+    let (log, set) = (branches[1].log, &branches[1].set);
+    let want = Want { from: 1, to: 4, form: RangeForm::Alone };
+    let Answer::Range { bytes, .. } = set.answer(&log, &want, usize::MAX) else { panic!("{want:?}") };
+    let opening = set.log(&log).unwrap().opening().encode(&mesh());
+    let later = bundle(&mesh(), &[(1, opening), (3, [&log.alias()[..], &bytes].concat())]);
+    for dials in [0, 1] {
+        let mut net = Net::new(vec![unwilling(0), Party::replica(1, 7)], 5);
+        let now = net.time();
+        net.node(0).take(&later, now);
+        net.node(1).take(&whole, now);
+        event(net.node(1), "private", "not for the other", now);
+        let wire = net.connect(dials, 1 - dials, Weather::STREAM);
+        net.run(10_000);
+        assert!([0, 1].iter().all(|party| knows(&net, *party, &log).is_some()));
+        let frames: usize = net.wires[wire].frames.iter().sum();
+        assert!(frames < 100, "{frames} frames, {} bytes, {dials} dials", net.bytes(wire));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use consilience::crdts::Timestamp;
 use consilience::sync::session::{
     EndReason, Fault, HandshakeError, InputError, Refusal, Scope, SessionEvent, SessionId, SessionOptions,
 };
@@ -11,7 +12,7 @@ use crate::foe::{self, Heard};
 use crate::hand;
 use crate::hostile::{DECADE, agreed, attack, attack_with, ended, events, faults, pair, settled, work};
 use crate::meet::event;
-use crate::replicas::{Dice, How, Node, at, config, keys, mesh, secret, seeds};
+use crate::replicas::{Dice, Disk, How, Node, TOPIC, at, config, keys, mesh, secret, seeds};
 use crate::world::{Net, Party, Weather};
 
 /// A frame between two honest parties: from the side that dials or the other, and its bytes.
@@ -642,6 +643,93 @@ fn clocks_that_jump_end_sessions_with_a_reason_at_most() {
             net.connect(1, 0, Weather::FAIR);
             net.run(60_000);
             assert_eq!(net.parties[0].roots(), net.parties[1].roots(), "{jump} {jumps_at}");
+        }
+    }
+}
+
+/// Two replicas on clocks of their own, and a session between them.
+struct Pair {
+    nodes: [Node; 2],
+    sessions: [SessionId; 2],
+}
+
+impl Pair {
+    fn opened(clocks: [Timestamp; 2]) -> Self {
+        let open = |agent: u8| {
+            let now = clocks[usize::from(agent)];
+            Node::open(agent, u64::from(agent) + 1, Disk::default(), How::Fresh, now)
+        };
+        let mut nodes = [open(0), open(1)];
+        let sessions = Self::connected(&mut nodes, clocks);
+        Self { nodes, sessions }
+    }
+
+    fn connected([dials, listens]: &mut [Node; 2], [first, second]: [Timestamp; 2]) -> [SessionId; 2] {
+        [
+            dials.replica.connect(dials.writer, SessionOptions::dial(), first).unwrap(),
+            listens.replica.connect(listens.writer, SessionOptions::listen(), second).unwrap(),
+        ]
+    }
+
+    /// Everything that the two have to say at these times.
+    fn talk(&mut self, clocks: [Timestamp; 2]) {
+        let (mut frame, mut frames) = (Vec::new(), 0);
+        loop {
+            let before = frames;
+            for (from, to) in [(0, 1), (1, 0)] {
+                self.nodes[from].store();
+                while self.nodes[from].replica.poll_transmit(self.sessions[from], clocks[from], &mut frame) {
+                    frames += 1;
+                    assert!(frames < 1_000, "{from} sends without an end at {clocks:?}");
+                    let _ = self.nodes[to].replica.handle_input(self.sessions[to], &frame, clocks[to]);
+                    frame.clear();
+                }
+            }
+            if frames == before {
+                return;
+            }
+        }
+    }
+
+    /// As a host does that wakes up when something is due.
+    fn wake(&mut self, clocks: [Timestamp; 2]) {
+        for (node, now) in self.nodes.iter_mut().zip(clocks) {
+            let mut woken = 0;
+            while node.replica.poll_timeout().is_some_and(|due| due <= now) {
+                node.replica.handle_timeout(now);
+                node.store();
+                woken += 1;
+                assert!(woken < 10, "something is due again and again at {now:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn whatever_a_clock_says_a_session_comes_to_an_end_and_the_next_one_works() {
+    let times = [0, 1, 1 << 48, u64::MAX / 2, u64::MAX - 1, u64::MAX].map(Timestamp::from_millis);
+    let times = times.into_iter().chain([at(0)]);
+    for first in times.clone() {
+        for second in times.clone() {
+            for other in [first, second, at(0)] {
+                let mut pair = Pair::opened([first, other]);
+                for now in [first, second, first, second] {
+                    event(&mut pair.nodes[0], TOPIC, "a word", now);
+                    pair.talk([now, other]);
+                    pair.wake([now, other]);
+                }
+                // The clocks are right at last.
+                for ms in 10..13 {
+                    pair.wake([at(ms), at(ms)]);
+                    pair.talk([at(ms), at(ms)]);
+                }
+                pair.sessions = Pair::connected(&mut pair.nodes, [at(20), at(20)]);
+                event(&mut pair.nodes[0], TOPIC, "the last word", at(20));
+                pair.talk([at(20), at(20)]);
+                let last =
+                    |node: &Node| node.events().iter().filter(|event| *event == "the last word").count();
+                assert_eq!(pair.nodes.each_ref().map(last), [1, 1], "{first:?}, {second:?}, {other:?}");
+            }
         }
     }
 }

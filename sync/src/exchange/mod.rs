@@ -207,7 +207,19 @@ impl Exchange {
     ///
     /// The peer's [`Fault`]. The useless part of the message was not taken in.
     pub(crate) fn handle(&mut self, kind: u8, body: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
-        match Message::read(kind, body)? {
+        let message = Message::read(kind, body)?;
+        // What may come again and again, as an answer or a part that is not kept, changes no head: it is no reason for
+        // another round.
+        let version = cx.store.logs_mut().heads_version();
+        let handled = self.handle_message(message, cx);
+        if cx.store.logs_mut().heads_version() > version {
+            self.rounds.gained();
+        }
+        handled
+    }
+
+    fn handle_message(&mut self, message: Message<'_>, cx: &mut Context<'_>) -> Result<(), Fault> {
+        match message {
             Message::Subscribe(theirs) => {
                 let changed = self.interests.set_theirs(theirs);
                 self.begin_anew(changed, cx.ms);

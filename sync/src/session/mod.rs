@@ -62,6 +62,9 @@ use established::Established;
 const ENDING_MS: u64 = 5_000;
 /// Events that wait for the host; the oldest go first.
 const EVENTS_MAX: usize = 4_096;
+/// A jump of the host's clock counts for so many milliseconds at most, 49 days: what sessions wait for has come by then. So
+/// their own clock does not come to the end of its numbers, where each wait would be over at once.
+const JUMP_MS_MAX: u64 = 1 << 32;
 
 /// The host's word on whether a peer may come in: `None` if not, else the topics that the peer may see and send.
 pub type Gate = Box<dyn FnMut(&Peer) -> Option<Scope> + Send>;
@@ -94,7 +97,7 @@ impl Clock {
     fn advance(&mut self, now: Timestamp) -> u64 {
         if self.ms > 0 || self.last != Timestamp::EPOCH {
             let passed = now.as_millis().saturating_sub(self.last.as_millis());
-            self.ms = self.ms.saturating_add(passed);
+            self.ms = self.ms.saturating_add(passed.min(JUMP_MS_MAX));
         }
         self.last = now;
         self.ms
@@ -470,7 +473,9 @@ impl Sessions {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let first = self.sessions.values().map(Session::poll_timeout).min()?;
-        Some(self.clock.last.saturating_add_millis(first.saturating_sub(self.clock.ms)))
+        // A time that the host's clock cannot say never comes.
+        let due = self.clock.last.as_millis().checked_add(first.saturating_sub(self.clock.ms))?;
+        Some(Timestamp::from_millis(due))
     }
 
     /// Takes in that time has passed.

@@ -516,7 +516,7 @@ impl Rounds {
         let mut window = self.history.window();
         window.extend(ours);
         let (ours, more) = self.history.moved(window);
-        let differs = |offer: &Offer| field.set.offer(&offer.log).as_ref() != Some(offer);
+        let differs = |offer: &Offer| field.set.offer(&offer.log).is_none_or(|ours| !ours.counts_as(offer));
         let mut theirs: Vec<Offer> = theirs.into_iter().filter(differs).collect();
         if let Some(since) = since.filter(|_| extent == Extent::Changed) {
             // The logs that the peer does not list it has as they were when the two were equal.
