@@ -53,6 +53,8 @@ pub(crate) struct Repair {
     /// Whether a peer was met since the start, so that the remains of earlier incarnations are known well enough to
     /// take them over.
     met: bool,
+    /// Writers and topics in which state of other logs of theirs came since these were last looked at.
+    came: BTreeSet<(AgentId, Topic)>,
     /// Own logs of which another history turned up, not looked at yet.
     forked: Vec<LogId>,
     /// The content of own state logs that is to be written again.
@@ -72,6 +74,7 @@ impl Repair {
             now: Timestamp::EPOCH,
             left: BTreeSet::new(),
             met: false,
+            came: BTreeSet::new(),
             forked: Vec::new(),
             state: BTreeMap::new(),
             written: BTreeSet::new(),
@@ -159,6 +162,11 @@ impl Repair {
         self.met = true;
     }
 
+    /// The next writer and topic in which state of another log of its own came.
+    pub(crate) fn next_came(&mut self) -> Option<(AgentId, Topic)> {
+        self.came.pop_first()
+    }
+
     /// Whether the remains of earlier incarnations may be taken over.
     pub(crate) const fn has_met(&self) -> bool {
         self.met
@@ -176,6 +184,9 @@ impl Repair {
         let Some(kind) = set.log(change.log()).map(|log| log.opening().kind) else { return };
         match (kind, change) {
             (LogKind::Event, change) => self.events.observe((set, fold), change, source, self.now),
+            (LogKind::State, Change::Applicable { log, .. }) if own && !set.is_local(log) => {
+                self.came.extend(set.log(log).map(|log| (log.opening().agent, log.opening().topic.clone())));
+            }
             (LogKind::State, Change::Invalidated { log }) if own || set.is_local(log) => {
                 self.queue_all((set, fold), log);
             }

@@ -186,6 +186,12 @@ impl Replica {
     /// If the bytes are no bundle of this mesh. The parts before the fault were taken in.
     pub fn import_bundle(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
         self.store.check_bundle(bundle)?;
+        let imported = self.import(bundle, now);
+        self.take_over_what_came();
+        imported
+    }
+
+    fn import(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
         let first = self.store.import_bundle(bundle, now);
         self.repair.meet();
         self.settle(now, Source::Host);
@@ -206,6 +212,7 @@ impl Replica {
     fn end_rounds(&mut self) {
         if let Some(rounds) = self.sessions.poll_rounds() {
             self.repair.meet();
+            self.take_over_what_came();
             if rounds.exhausted {
                 self.reissue_events(|_| true);
             }

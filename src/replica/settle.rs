@@ -242,6 +242,18 @@ impl Replica {
         Ok(prepared)
     }
 
+    /// Takes over the remains of earlier incarnations that came since the last time, in the topics in which their writers have
+    /// written since they started: an agent that starts without storage, writes, meets somebody and ends would leave a log
+    /// each time. Who only reads leaves nothing, and writes nothing here.
+    pub(super) fn take_over_what_came(&mut self) {
+        while let Some((agent, topic)) = self.repair.next_came() {
+            let now = self.repair.now();
+            let Some(log) = self.author.present_log(self.store.logs(), &agent, &topic, now) else { continue };
+            // What cannot be written now comes before the writer's next entry.
+            let _ = self.prepare(&agent, &topic, &log, now);
+        }
+    }
+
     fn write_again(
         &mut self,
         reissue: &mut Reissue,

@@ -333,6 +333,8 @@ impl Replica {
             end_seen(self.store.logs(), &self.fold, topic, Some(&log), &mut draft);
             first = fit(&mut draft)?;
         }
+        // The entries of a transaction are stored in one record, and so all or none.
+        self.store.seal();
         for ends in first {
             self.append_draft(&log, &ends, None, Stamp::Now(now))?;
         }
@@ -344,6 +346,7 @@ impl Replica {
         }
         self.author.note_relisted(relisted);
         let record = self.append_draft(&log, &draft, Some(base), Stamp::Now(now))?;
+        self.store.seal();
         self.settle(now, Source::Host);
         Ok(Some(record))
     }

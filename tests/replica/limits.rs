@@ -117,7 +117,11 @@ fn a_key_with_more_concurrent_writes_than_one_entry_names_is_removed_and_written
         // Each of them does without knowing of the other.
         ada.remove("crowded", at(4));
         assert_eq!(ada.get("crowded"), None);
-        bob.set("crowded", "bob's", at(4));
+        // All of it is in one record: after a crash it has happened, or it has not.
+        let record = bob.write(at(4), |tx| tx.map("tasks").set("crowded", "bob's").unwrap());
+        assert_eq!(bob.replica.poll_record().map(|first| first.id()), record);
+        assert!(bob.replica.poll_record().is_none());
+        bob.replica.confirm(record.unwrap()).unwrap();
         assert_eq!(bob.get("crowded").as_deref(), Some("bob's"));
         assert_eq!(bob.replica.topic(TOPIC).unwrap().map("tasks").conflicts("crowded").len(), 1);
         let own = bob.replica.logs().logs().find(|log| log.opening().agent == bob.writer.id()).unwrap();

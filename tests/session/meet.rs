@@ -8,10 +8,12 @@ use std::task::Wake;
 use consilience::crdts::Timestamp;
 use consilience::journal::{Journal, JournalItem, recover};
 use consilience::sync::session::SessionEvent;
-use consilience::sync::{Answer, Keypair, LogId, MeshSecret, RangeForm, Want};
+use consilience::sync::{Answer, Keypair, Limits, LogId, MeshSecret, RangeForm, Relay, Want};
 use consilience::{Config, Opened, Replica};
 
-use crate::replicas::{How, Node};
+use consilience_test_support::meetings::meet;
+
+use crate::replicas::{Disk, How, Node, at, keys, secret};
 use crate::world::{Net, Party, Weather, mesh};
 
 /// Appends an event.
@@ -45,7 +47,7 @@ fn two_that_are_equal_meet_for_little() {
 
 /// A new process with the same store.
 fn restart(net: &mut Net, party: usize, seed: u64) {
-    let (disk, now) = (net.node(party).disk(), crate::replicas::at(net.now));
+    let (disk, now) = (net.node(party).disk(), at(net.now));
     let agent = u8::try_from(party).unwrap();
     net.parties[party] = Party::Replica(Box::new(Node::open(agent, seed, disk, How::Resumed, now)));
 }
@@ -231,7 +233,7 @@ fn who_forked_both_its_logs_is_not_called_out_of_sync() {
         net.run(3_000);
     }
     net.cut(wire);
-    let now = crate::replicas::at(net.now);
+    let now = at(net.now);
     net.parties[0] = Party::Replica(Box::new(Node::open(0, 5, backup, How::Resumed, now)));
     for what in ["four", "five"] {
         write(&mut net, what);
@@ -366,11 +368,11 @@ fn a_fork_is_found_below_whatever_follows() {
         let wire = net.connect(0, 1, Weather::STREAM);
         net.run(1_000);
         net.cut(wire);
-        let now = crate::replicas::at(net.now);
+        let now = at(net.now);
         net.parties[0] = Party::Replica(Box::new(Node::open(0, 5, backup, How::Resumed, now)));
         write(&mut net, "after", 30);
         let wire = net.connect(dials, 1 - dials, Weather::STREAM);
-        let other = net.node(0).replica.add_writer(crate::replicas::keys(50)).unwrap();
+        let other = net.node(0).replica.add_writer(keys(50)).unwrap();
         for _ in 0..others {
             net.run(5);
             let now = net.time();
@@ -487,5 +489,20 @@ fn a_host_can_wait_until_the_peer_has_all() {
         let (party, session) = net.wires[wire].ends[0];
         net.node(party).replica.disconnect(session);
         assert!(!has_all(&mut net, wire, 0));
+    }
+}
+
+/// Each start writes before it meets anybody, and ends after that.
+#[test]
+fn an_agent_that_starts_without_storage_writes_meets_somebody_and_ends_leaves_one_log() {
+    let mut relay = Relay::new(secret(), Limits::default(), keys(200), [9; 32]);
+    for start in 0..40 {
+        let ms = start * 60_000;
+        let mut node = Node::open(1, 100 + start, Disk::default(), How::InMemory, at(ms));
+        node.set(&format!("key {}", start % 10), &start.to_string(), at(ms));
+        let met = meet(&mut node, &mut relay, ms + 1, usize::MAX, |_| {});
+        assert!(met.in_sync(), "start {start}");
+        assert_eq!(relay.logs().stats().logs, 1, "start {start}");
+        assert_eq!(node.get("key 0"), Some((start / 10 * 10).to_string()));
     }
 }

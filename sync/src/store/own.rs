@@ -57,8 +57,9 @@ impl LogStore {
         Ok(log)
     }
 
-    /// Appends an entry of a local agent, in a record of its own. Gives the entry's number and the record, after whose
-    /// [confirmation](Self::confirm) the entry may be signed.
+    /// Appends an entry of a local agent, in the record that is being made: what comes before that is [sealed](Self::seal) comes
+    /// back all or none after a crash. Gives the entry's number and the record, after whose [confirmation](Self::confirm) the
+    /// entry may be signed.
     ///
     /// # Errors
     ///
@@ -73,7 +74,7 @@ impl LogStore {
         if let Some(entry) = self.set.log(log).and_then(|held| held.entry(seq)) {
             self.journal.push(&JournalItem::Append { log: *log, seq, entry: &entry.encode() });
         }
-        let record = self.seal();
+        let record = self.journal.open_id();
         self.unconfirmed.push_back((record, *log, size));
         Ok((seq, record))
     }
