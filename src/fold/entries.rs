@@ -374,10 +374,13 @@ impl TopicState {
         }
     }
 
-    /// The tag of a plain dot.
+    /// The tag of a plain dot. The entry that minted it may have given way in the set already, if it was applied here.
     fn tag(&self, set: &LogSet, collection: usize, place: LocalDot) -> Option<Tag> {
-        let moved = self.dots(collection)?.moved(place);
-        moved.map(|(_, tag)| tag).or_else(|| tag_of(set, &self.at(place.origin).id, seq_of(place.counter)))
+        if let Some((_, tag)) = self.dots(collection)?.moved(place) {
+            return Some(tag);
+        }
+        let leaf = set.acknowledged_leaf(&self.at(place.origin).id, seq_of(place.counter))?;
+        leaf.as_bytes().first_chunk().copied()
     }
 
     /// How a removal names a live dot.

@@ -254,7 +254,10 @@ impl TopicState {
         let index = self.free_index();
         let later = (Excluded((*agent, incarnation)), Included((*agent, Incarnation::from_u64(u64::MAX))));
         let claims = self.counting.range(later).filter_map(|(_, log)| {
-            let below = self.answered(set, *log, incarnation);
+            // A closure in entries that are not applied yet may never be: then nothing would take the claim back.
+            let is_applied = self.relations().closed.contains_key(&(id.alias(), *log));
+            let is_over = self.at(*log).last_final > Some(incarnation);
+            let below = if is_applied || is_over { self.answered(set, *log, incarnation) } else { 0 };
             (below > 0).then_some((*log, below))
         });
         let mut claims: Vec<(LogIndex, u64)> = claims.collect();
@@ -487,10 +490,11 @@ impl TopicState {
         let log = self.index_of(set, id, &opening.agent, opening.incarnation);
         self.counting.insert((opening.agent, opening.incarnation), log);
         let member = self.at_mut(log);
+        let begins = !core::mem::replace(&mut member.counts, true);
+        let counted = if begins { 0 } else { member.to };
         if member.from == member.to {
             (member.from, member.to) = (from, from);
         }
-        let begins = !core::mem::replace(&mut member.counts, true);
         let mut stated = Stated::default();
         for entry in held.entries(from, to) {
             stated.note(&entry);
@@ -501,14 +505,12 @@ impl TopicState {
                 Ok(said) => self.apply(set, log, &entry, &said),
                 Err(error) => folded.inert.push((id, entry.seq, error)),
             }
-            if self.at(log).shared && !begins {
-                self.refresh_range(log, counter(entry.seq, 0)..counter(entry.seq + 1, 0));
-            }
             self.tidy();
         }
-        if self.at(log).shared && begins {
-            // It answers from now on also for those of its dots that only others list.
-            self.refresh_range(log, 0..u64::MAX);
+        if self.at(log).shared {
+            // It answers from now on for more of its dots: also for those that only others list, of entries that came, and
+            // of entries that were given up before they came.
+            self.refresh_range(log, counter(counted, 0)..counter(to, 0));
         }
         self.answer(set, log, stated);
         self.tidy();

@@ -3,11 +3,12 @@
 use consilience::crdts::Hlc;
 use consilience::journal::{JournalItem, recover};
 use consilience::sync::{
-    Admission, Entry, Incarnation, Limits, LogId, LogKind, LogOpening, LogStore, NewEntry, Signer,
+    Admission, Entry, Incarnation, Limits, LogId, LogKind, LogOpening, LogStore, NewEntry, RangeForm, Signer,
+    Want,
 };
 use consilience::{Config, Notice, Opened, Replica, Stored};
 
-use super::hand::{Hand, map_id, on_tasks, op_set, payload};
+use super::hand::{Hand, bundle, map_id, on_tasks, op_carry, op_set, payload};
 use super::world::{Disk, How, Node, START, TOPIC, at, config, converge, keys, mesh, topic};
 
 const DAY: u64 = 24 * 3_600_000;
@@ -121,6 +122,45 @@ fn closed_logs_are_dropped_at_once_and_everybody_agrees() {
         assert_eq!(node.state(), all[0].state());
         assert_eq!((node.get("k2").as_deref(), node.get("k3")), (Some("third"), None));
         assert_eq!(node.get("k4").as_deref(), Some("bob"));
+    }
+}
+
+/// A later incarnation that has taken an earlier one over may come in one bundle with a later part of that one, which has given
+/// up what was taken over: from where the holder's copy ends, or in its place.
+#[test]
+fn a_dot_that_was_given_up_is_gone_whichever_incarnation_is_heard_first() {
+    let stamp = |ms| Hlc::new(at(ms), 0);
+    let set = |value| on_tasks(&[], op_set("k", value, &[]));
+    let mut first = Hand::new(0, 1);
+    first.append(&set("old"), stamp(0));
+    let early = first.bundle(at(0));
+    first.append_with_base(&set("mid"), 1, stamp(1));
+    let mut second = Hand::new(0, 2);
+    second.append(&on_tasks(&[], op_set("other", "value", &[])), stamp(2));
+    let old = op_carry(1, 0, 0, first.tag(0), stamp(0), "k", "old");
+    let mid = op_carry(1, 1, 0, first.tag(1), stamp(1), "k", "mid");
+    second.close(&[(1, 2)], &payload(&[], &[(map_id("tasks"), vec![old, mid])]), stamp(3));
+    second.sign(at(3));
+    first.append_with_base(&set("new"), 2, stamp(4));
+    first.sign(at(4));
+    let part = |hand: &Hand, from, to, form| hand.parts(&Want { from, to, form }).to_vec();
+    let second = [(0, 1), (1, 2)].map(|(from, to)| part(&second, from, to, RangeForm::Follow)).concat();
+    let after = part(&first, 1, 3, RangeForm::Follow);
+    let instead = part(&first, 2, 3, RangeForm::Alone);
+    let mut late = Node::fresh(1, 1);
+    late.take(&bundle(&mesh(), &[second.clone(), instead.clone()].concat()), at(5));
+    for parts in [
+        [second.clone(), after.clone()],
+        [second.clone(), instead.clone()],
+        [after, second.clone()],
+        [instead, second],
+    ] {
+        let mut node = Node::fresh(2, 2);
+        node.take(&early, at(5));
+        assert_eq!(node.get("k").as_deref(), Some("old"));
+        node.take(&bundle(&mesh(), &parts.concat()), at(6));
+        assert_eq!(node.state(), late.state());
+        assert_eq!(node.live("tasks", "k"), [b"new".to_vec()].into());
     }
 }
 

@@ -326,6 +326,12 @@ impl Log {
         self.replaced.as_deref().unwrap_or(&self.run).entries(from, to)
     }
 
+    /// The hash of an entry as it was before something took its place.
+    pub(crate) fn replaced_leaf(&self, seq: u64) -> Option<Hash> {
+        let run = self.replaced.as_deref().unwrap_or(&self.run);
+        run.entry(seq).map(|entry| run.leaf(&self.keys, &entry))
+    }
+
     /// The entry with this number, if it is here.
     #[must_use]
     pub fn entry(&self, seq: u64) -> Option<Entry<'_>> {

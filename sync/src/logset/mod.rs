@@ -39,6 +39,7 @@ pub use replay::{Replay, ReplayError};
 
 use crate::budget::VerifyBudget;
 use crate::facts::{Facts, Forks};
+use crate::hash::Hash;
 use crate::identity::{AgentId, AgentKey, LogId, LogOpening, MeshId, NamedOpening, Topic};
 use crate::log::{
     Allowance, Entry, Evidence, Gone, Have, Log, Range, RangeForm, ReceiveError, Received, SALT_BYTES, Want,
@@ -312,6 +313,12 @@ impl LogSet {
     /// incarnation.
     pub fn acknowledged_entries(&self, log: &LogId, from: u64, to: u64) -> impl Iterator<Item = Entry<'_>> {
         self.log(log).into_iter().flat_map(move |log| log.replaced_entries(from, to))
+    }
+
+    /// The hash of such an entry. The change that takes it back may still wait behind one of another log.
+    #[must_use]
+    pub fn acknowledged_leaf(&self, log: &LogId, seq: u64) -> Option<Hash> {
+        self.log(log)?.replaced_leaf(seq)
     }
 
     /// How much of a log was left when something took the place of such entries, whatever has come since: changes of one

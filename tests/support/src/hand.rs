@@ -174,18 +174,27 @@ impl Hand {
 
     /// Everything, signed.
     pub fn bundle(&mut self, now: Timestamp) -> Vec<u8> {
+        self.sign(now);
+        let log = self.set.log(&self.log).unwrap();
+        let (from, to) = (log.start(), log.signed_size());
+        let form = if from == 0 { RangeForm::Follow } else { RangeForm::Alone };
+        bundle(&mesh(), &self.parts(&Want { from, to, form }))
+    }
+
+    /// Signs what is there.
+    pub fn sign(&mut self, now: Timestamp) {
         let keys = self.keys();
         // What is signed already has nothing new to sign.
         let _ = self.set.sign_head(&self.log, &keys, now);
-        let log = self.set.log(&self.log).unwrap();
-        let opening = log.opening().encode(&mesh());
-        let (from, to) = (log.start(), log.signed_size());
-        let form = if from == 0 { RangeForm::Follow } else { RangeForm::Alone };
-        let Answer::Range { bytes, end } = self.set.answer(&self.log, &Want { from, to, form }, usize::MAX)
-        else {
-            panic!("what was just signed is there")
+    }
+
+    /// The parts of a bundle that carry signed entries: the log's opening, and a range.
+    pub fn parts(&self, want: &Want) -> [(u8, Vec<u8>); 2] {
+        let opening = self.set.log(&self.log).unwrap().opening().encode(&mesh());
+        let Answer::Range { bytes, end } = self.set.answer(&self.log, want, usize::MAX) else {
+            panic!("what is asked for is there")
         };
-        assert_eq!(end, to);
-        bundle(&mesh(), &[(1, opening), (3, [&self.log.alias()[..], &bytes].concat())])
+        assert_eq!(end, want.to);
+        [(1, opening), (3, [&self.log.alias()[..], &bytes].concat())]
     }
 }
