@@ -186,26 +186,23 @@ impl Replica {
     /// If the bytes are no bundle of this mesh. The parts before the fault were taken in.
     pub fn import_bundle(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
         self.store.check_bundle(bundle)?;
-        let imported = self.import(bundle, now);
-        self.take_over_what_came();
-        imported
-    }
-
-    fn import(&mut self, bundle: &[u8], now: Timestamp) -> Result<Imported, BundleError> {
         let first = self.store.import_bundle(bundle, now);
         self.repair.meet();
         self.settle(now, Source::Host);
-        if first.is_ok_and(|first| first.early == 0) {
-            return first;
-        }
-        // Its own statements about logs that were taken over are folded only now. Entries that are here cost little, and of
-        // a bundle with a fault it is not known whether any came early.
-        let mut again = self.store.import_bundle(bundle, now);
-        self.settle(now, Source::Host);
-        if let (Ok(again), Ok(first)) = (&mut again, first) {
-            again.entries += first.entries;
-        }
-        again
+        let imported = if first.is_ok_and(|first| first.early == 0) {
+            first
+        } else {
+            // Its own statements about logs that were taken over are folded only now. Entries that are here cost little, and of
+            // a bundle with a fault it is not known whether any came early.
+            let mut again = self.store.import_bundle(bundle, now);
+            self.settle(now, Source::Host);
+            if let (Ok(again), Ok(first)) = (&mut again, first) {
+                again.entries += first.entries;
+            }
+            again
+        };
+        self.take_over_what_came();
+        imported
     }
 
     /// Takes the steps that follow the end of a round, once the entries that came in it are folded.
