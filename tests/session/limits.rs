@@ -1,9 +1,10 @@
 //! Limits that honest sides reach: neither is called dishonest for it, and both are told.
 
-use consilience::crdts::Timestamp;
+use consilience::crdts::{Hlc, Timestamp};
 use consilience::sync::session::{EndReason, Scope, SessionEvent, SessionOptions};
-use consilience::sync::{Hash, Limits, LogId, Topic};
+use consilience::sync::{Hash, Limits, LogId, LogKind, Topic};
 
+use crate::hand::Hand;
 use crate::meet::event;
 use crate::replicas::{Node, at, config, keys};
 use crate::world::{Net, Party, Weather};
@@ -12,10 +13,21 @@ use crate::world::{Net, Party, Weather};
 fn party(agent: u8, per_agent: usize) -> Party {
     let mut limits = Limits::default();
     limits.logs_per_agent_max = per_agent;
+    limited(agent, limits)
+}
+
+fn limited(agent: u8, limits: Limits) -> Party {
     let config = config(u64::from(agent) + 1).with_limits(limits);
     let mut replica = consilience::Replica::open(config, consilience::Opened::Fresh, at(0)).unwrap();
     let writer = replica.add_writer(keys(agent)).unwrap();
     Party::Replica(Box::new(Node { replica, writer, agent, snapshot: None, records: Vec::new() }))
+}
+
+/// A replica with so much room for entries from the future.
+fn waiting(agent: u8, late_bytes: usize) -> Party {
+    let mut limits = Limits::default();
+    (limits.late_bytes_max, limits.late_bytes_per_log_max) = (late_bytes, late_bytes);
+    limited(agent, limits)
 }
 
 fn faults(net: &Net) -> Vec<&SessionEvent> {
@@ -256,5 +268,49 @@ fn a_log_for_which_a_peer_has_no_room_is_told_to_both() {
             assert!(net.bytes(wire) < 12_000, "{} bytes", net.bytes(wire));
             assert_eq!(faults(&net), Vec::<&SessionEvent>::new());
         }
+    }
+}
+
+/// A member's log of events from an hour ahead; one that has room for them meets one that has not.
+#[test]
+fn what_a_peer_cannot_take_in_yet_is_not_sent_to_it_over_and_over() {
+    // Of the first range either all fits or only what is not from the future.
+    for (dials, waits_max) in [(0, 20_000), (1, 20_000), (0, 5_000), (1, 5_000)] {
+        let mut net = Net::new(vec![waiting(0, 8 << 20), waiting(1, waits_max)], 7);
+        let mut hand = Hand::of_kind(20, 1, LogKind::Event);
+        hand.append(b"of now", Hlc::new(at(0), 0));
+        hand.append(b"of now", Hlc::new(at(1), 0));
+        let write = |net: &mut Net, hand: &mut Hand, count: u64| {
+            for _ in 0..count {
+                hand.append(&[7; 1_000], Hlc::new(at(3_600_000 + net.now), 0));
+            }
+            let now = net.time();
+            let bundle = hand.bundle(now);
+            net.node(0).take(&bundle, now);
+        };
+        write(&mut net, &mut hand, 2_000);
+        let wire = net.connect(dials, 1 - dials, Weather::STREAM);
+        net.run(2_000);
+        let there = net.parties[1].logs().log(&hand.log).unwrap().size();
+        assert!(if waits_max == 5_000 { there == 2 } else { (10..20).contains(&there) }, "{there} entries");
+        for party in [0, 1] {
+            assert_eq!(told(&net, party, 0, &SessionEvent::InSync), [0; 0]);
+            assert_eq!(told(&net, party, 0, &SessionEvent::OutOfSync).len(), 1);
+        }
+        // What is on its way before the peer can say that it has no room, in each of the first rounds.
+        let bytes = net.bytes(wire);
+        assert!(bytes < 150_000, "{bytes} bytes, {dials} dials, {waits_max} wait");
+        // New entries of the log are of no use to it either.
+        for _ in 0..100 {
+            write(&mut net, &mut hand, 1);
+            net.run(50);
+        }
+        let more = net.bytes(wire) - bytes;
+        assert!(more < 10_000, "{more} bytes of new entries, {dials} dials, {waits_max} wait");
+        assert_eq!(faults(&net), Vec::<&SessionEvent>::new());
+        // Once their time has come, all are there.
+        net.run(3_700_000);
+        assert_eq!(net.parties[1].roots(), net.parties[0].roots());
+        assert_eq!(told(&net, 1, 0, &SessionEvent::InSync).len(), 1);
     }
 }

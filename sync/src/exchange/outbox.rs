@@ -47,6 +47,8 @@ struct PeerState {
     sent_at: u64,
     /// It does not hold the log and does not want it.
     unwanted: bool,
+    /// It did not take something in when it had so much: what is new follows on that, and is of no use to it either.
+    refused_at: Option<u64>,
     /// When it was used last.
     used: u64,
 }
@@ -70,6 +72,11 @@ impl Outgoing {
     /// Whether the peer was sent some of it before, or has asked for it.
     const fn is_answer(&self) -> bool {
         self.of_round || self.again
+    }
+
+    /// Whether nothing is left to be sent.
+    const fn is_empty(&self) -> bool {
+        !self.open && self.facts.is_none() && self.proof.is_none() && self.range.is_none()
     }
 }
 
@@ -114,10 +121,18 @@ impl Outbox {
         self.refused = false;
     }
 
-    /// Notes that the peer did not take something in of a log, and has so much of it.
+    /// Notes that the peer did not take something in of a log, and has so much of it. It is sent no more of the log until a
+    /// comparison or a question asks for it.
     pub(crate) fn refused(&mut self, log: &LogId, have: u64) {
         self.refused = true;
         self.peer_has_only(log, have);
+        self.peer_state_mut(log).refused_at = Some(have);
+        let Some(item) = self.items.get_mut(log) else { return };
+        // What follows on the refused part. A range from where the peer is may be what it has asked for instead.
+        item.range = item.range.filter(|want| want.from <= have);
+        if item.is_empty() {
+            self.drop_item(log);
+        }
     }
 
     /// Notes that the peer may want other topics from now on.
@@ -157,6 +172,7 @@ impl Outbox {
         let known = self.peer_state_mut(log);
         known.size = known.size.max(size);
         known.unwanted = false;
+        known.refused_at = known.refused_at.filter(|at| *at >= size);
     }
 
     /// Notes that the peer has no more than this of a log, whatever was sent.
@@ -231,6 +247,8 @@ impl Outbox {
     pub(crate) fn send_range(&mut self, set: &LogSet, scope: &Scope, log: &LogId, want: Want) -> bool {
         if want.from < want.to {
             self.peer_has_only(log, want.from);
+            let known = self.peer_state_mut(log);
+            known.refused_at = known.refused_at.filter(|at| *at == want.from);
         }
         self.with_item(set, scope, log, |item| {
             item.of_round = true;
@@ -271,7 +289,8 @@ impl Outbox {
             to: u64::MAX,
             form: if follows { RangeForm::Follow } else { RangeForm::Alone },
         };
-        let (more, news) = (offer.size > had, offer.facts.is_some() && offer.facts != facts);
+        let refused = known.is_some_and(|known| known.refused_at.is_some());
+        let (more, news) = (offer.size > had && !refused, offer.facts.is_some() && offer.facts != facts);
         if more || news {
             self.with_item(set, scope, &offer.log, |item| {
                 item.open |= open;
@@ -305,7 +324,7 @@ impl Outbox {
                 continue;
             }
             let wrote = self.compose_item(set, &log, &mut item, at, out);
-            if item.open || item.facts.is_some() || item.proof.is_some() || item.range.is_some() {
+            if !item.is_empty() {
                 let from = item.range.map_or(0, |want| want.from);
                 let next = set.log(&log).and_then(|held| held.entry(from));
                 item.key.1 = next.map_or(item.key.1, |entry| entry.hlc.to_bits());
@@ -383,7 +402,9 @@ impl Outbox {
                 let known = self.peer_state_mut(log);
                 known.size = known.size.max(end);
                 known.sent_at = at.saturating_add(1);
-                if !proof && end < want.to {
+                // Where it had no room before, one message shows whether it has some now.
+                let is_tried = known.refused_at.is_some();
+                if !proof && end < want.to && !is_tried {
                     item.range = Some(Want { from: end, to: u64::MAX, form: RangeForm::Follow });
                 }
                 true

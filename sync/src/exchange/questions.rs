@@ -3,7 +3,7 @@
 //! The invariant: each list has a limit, and one that does not fit is found again by the next round.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use super::message::{Alias, Message, alias_of};
@@ -22,15 +22,26 @@ pub(super) struct Questions {
     unwanted: BTreeMap<Alias, bool>,
     /// The range of a log that was asked for, and when: not asked for again as long as nothing has come.
     asked: BTreeMap<LogId, (Want, u64)>,
+    /// Logs of which entries came for which there is no room before some time has passed. What was sent after them finds a
+    /// gap, and asks in vain for what was refused.
+    full: BTreeSet<LogId>,
 }
 
 impl Questions {
     /// Asks for entries, unless that was done and may still be answered.
     pub(super) fn ask(&mut self, log: &LogId, want: Want, ms: u64, patience_ms: u64) {
+        if self.full.contains(log) && want.form == RangeForm::Follow {
+            return;
+        }
         let pending = self.asked.get(log).filter(|(_, at)| ms < at.saturating_add(patience_ms));
-        // A range that stands alone shows where histories part, which the others that wait for it lack.
-        let alone = |asked: &Want| asked.form == RangeForm::Alone && want.form == RangeForm::Follow;
-        if pending.is_some_and(|(asked, _)| *asked == want || alone(asked)) {
+        let covers = |asked: &Want| match (asked.form, want.form) {
+            // A range that stands alone shows where histories part, which the others that wait for it lack.
+            (RangeForm::Alone, RangeForm::Follow) => true,
+            // Of more there was no room.
+            (RangeForm::Follow, RangeForm::Follow) => asked.from == want.from && asked.to <= want.to,
+            _ => *asked == want,
+        };
+        if pending.is_some_and(|(asked, _)| covers(asked)) {
             return;
         }
         if put(&mut self.asked, *log, (want, ms)) {
@@ -65,6 +76,15 @@ impl Questions {
         put(&mut self.refused, alias_of(log), have);
     }
 
+    /// Says that a range was not taken in, nor would be one in its place before some time has passed.
+    pub(super) fn put_off(&mut self, log: &LogId, have: u64) {
+        self.refuse(log, have);
+        self.answered(log);
+        if self.full.len() < WAITING_MAX {
+            self.full.insert(*log);
+        }
+    }
+
     /// Says that a log is not held and not wanted; or that there is no room for it.
     pub(super) fn unwanted(&mut self, log: &LogId, no_room: bool) {
         put(&mut self.unwanted, alias_of(log), no_room);
@@ -78,12 +98,14 @@ impl Questions {
     /// A round has ended: its questions are asked again if need be.
     pub(super) fn end_round(&mut self) {
         self.asked.clear();
+        self.full.clear();
     }
 
     /// The questions are about something else by now.
     pub(super) fn abandon(&mut self) {
         self.wants.clear();
         self.asked.clear();
+        self.full.clear();
     }
 
     /// Writes the next of them, if there is one.
@@ -100,7 +122,8 @@ impl Questions {
     /// About how many bytes they take in memory.
     pub(super) fn memory(&self) -> usize {
         let waiting = self.wants.len().saturating_add(self.refused.len()).saturating_add(self.unwanted.len());
-        self.asked.len().saturating_mul(96).saturating_add(waiting.saturating_mul(48))
+        let logs = self.full.len().saturating_mul(size_of::<LogId>());
+        self.asked.len().saturating_mul(96).saturating_add(waiting.saturating_mul(48)).saturating_add(logs)
     }
 }
 

@@ -216,14 +216,20 @@ impl Exchange {
                 self.ask(log, Want { from: ours, to: LOG_SIZE_MAX, form: RangeForm::Alone }, cx.ms);
             }
             ReceiveError::TooLate { ready_to } if ready_to > ours => {
+                self.level.refuse();
                 self.ask(log, Want { from: ours, to: ready_to, form: RangeForm::Follow }, cx.ms);
             }
-            ReceiveError::TooLate { .. } | ReceiveError::TooManyStaged | ReceiveError::TooMuchWork => {
+            // Entries after a gap are taken in once the gap is filled.
+            ReceiveError::TooManyStaged => {
                 self.level.refuse();
                 self.questions.refuse(log, ours);
             }
+            ReceiveError::TooLate { .. } | ReceiveError::TooMuchWork => {
+                self.level.refuse();
+                self.questions.put_off(log, ours);
+            }
             ReceiveError::Budget => {
-                self.questions.refuse(log, ours);
+                self.questions.put_off(log, ours);
                 self.rounds.put_off();
             }
             error => return Err(Fault::Range { log: *log, error }),
