@@ -22,6 +22,8 @@ pub(crate) struct FewMap<K, V>(Form<K, V>);
 enum Form<K, V> {
     /// Ascending.
     Few(Vec<(K, V)>),
+    /// In a box, so that a small one takes no more for its sake.
+    #[expect(clippy::box_collection, reason = "the tree is a third larger than the vector with its niche")]
     Many(Box<BTreeMap<K, V>>),
 }
 

@@ -167,11 +167,7 @@ impl LiveDots {
     }
 
     /// The few whose keys are neither before nor after a range.
-    fn between<'a>(
-        few: &'a [One],
-        before: impl Fn(&[u8]) -> bool,
-        after: impl Fn(&[u8]) -> bool,
-    ) -> &'a [One] {
+    fn between(few: &[One], before: impl Fn(&[u8]) -> bool, after: impl Fn(&[u8]) -> bool) -> &[One] {
         let from = few.partition_point(|one| before(one.key()));
         let to = few.partition_point(|one| !after(one.key()));
         few.get(from..to).unwrap_or_default()
@@ -288,6 +284,8 @@ impl<'a> Iterator for Winners<'a> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
+
     use consilience_crdts::ActorId;
 
     use super::*;

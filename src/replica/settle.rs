@@ -232,6 +232,7 @@ impl Replica {
                 let restamped = kept.iter().any(|kept| matches!(kept, Kept::Write(..)));
                 for draft in pack(kept) {
                     self.append_draft(log, &draft, None, Stamp::Now(now))?;
+                    self.store.seal();
                 }
                 if restamped {
                     self.notices.restamped(*agent, topic.clone());
@@ -264,6 +265,7 @@ impl Replica {
         while let Some(entry) = reissue.next((self.store.logs(), &self.fold), (topic, log), now) {
             let stamp = entry.stamp.map_or(Stamp::Now(now), Stamp::Again);
             self.append_draft(log, &entry.draft, None, stamp)?;
+            self.store.seal();
         }
         Ok(())
     }
@@ -316,6 +318,7 @@ impl Replica {
         let ReissuedEvent { epoch, citations, payload, .. } = event;
         let entry = |hlc| NewEntry { base, epoch: *epoch, citations, ..NewEntry::new(hlc, payload) };
         self.append(&log, Stamp::Again(event.hlc), entry)?;
+        self.store.seal();
         Ok(())
     }
 

@@ -121,10 +121,9 @@ impl History {
         }
         let written: BTreeSet<&String> =
             self.commits.iter().filter_map(|one| one.value.as_ref()).chain(&self.lies).collect();
-        let invented = live.iter().find_map(|(place, values)| {
+        live.iter().find_map(|(place, values)| {
             let value = values.iter().find(|value| !written.contains(value))?;
             Some(format!("invented: {value} of {place:?}"))
-        });
-        invented
+        })
     }
 }

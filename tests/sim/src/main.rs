@@ -16,6 +16,7 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is a find")]
 #![allow(clippy::cast_possible_truncation, reason = "small numbers")]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "it tells how long it took")]
 
 mod cover;
 mod draw;

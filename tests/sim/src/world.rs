@@ -29,6 +29,8 @@ pub(crate) struct Broken {
 }
 
 type Checked = Result<(), Broken>;
+/// The digests of a host's topics that are not empty.
+type Digests = BTreeMap<String, [u8; 32]>;
 
 fn broken(kind: &'static str, what: impl Into<String>) -> Checked {
     Err(Broken { kind, what: what.into() })
@@ -620,7 +622,7 @@ impl World {
 
     /// Hosts with equal roots are in equal states.
     fn compare(&mut self) -> Checked {
-        let mut known: BTreeMap<([u8; 32], i64), (usize, BTreeMap<String, [u8; 32]>)> = BTreeMap::new();
+        let mut known: BTreeMap<([u8; 32], i64), (usize, Digests)> = BTreeMap::new();
         for at in 0..self.hosts.len() {
             let time = self.hosts[at].time(self.now);
             let host = &mut self.hosts[at];
@@ -637,8 +639,7 @@ impl World {
             }
             let topics = replica.topics().map(|topic| (topic.as_str().to_owned(), replica.digest(topic)));
             let nothing = replica.digest(&Topic::new("nothing").expect("a topic"));
-            let digests: BTreeMap<String, [u8; 32]> =
-                topics.filter(|(_, digest)| *digest != nothing).collect();
+            let digests: Digests = topics.filter(|(_, digest)| *digest != nothing).collect();
             match known.get(&(root, host.ahead)) {
                 Some((other, there)) if *there != digests => {
                     return broken(
