@@ -193,7 +193,7 @@ fn keys_that_come_and_go_before_a_host_polls_leave_no_notices() {
     }
     bob.check();
     assert!(bob.heap < before + SPARE, "{} bytes after 5,000 keys, {before} before", bob.heap);
-    let told = std::iter::from_fn(|| bob.replica.poll_notice()).count();
+    let told = core::iter::from_fn(|| bob.replica.poll_notice()).count();
     assert_eq!(told, 2, "the key that stays, and the last one");
 }
 

@@ -269,9 +269,10 @@ impl Repair {
             // It is left once its content is written again: if the process ends before, all this happens anew. Where it counts
             // all the same, what the later one lists of it otherwise is live nowhere.
             let set = store.logs();
-            let any = [Some(log), later].into_iter().flatten().fold(false, |any, log| {
-                self.queue_reissue((set, &Fold::of_one(set, &log, 1)), &log, Going::Parted) || any
-            });
+            let mut any = false;
+            for log in [Some(log), later].into_iter().flatten() {
+                any |= self.queue_reissue((set, &Fold::of_one(set, &log, 1)), &log, Going::Parted);
+            }
             if !any {
                 self.leave(store, &log);
             }
