@@ -23,7 +23,8 @@ pub(crate) use reissue::{Reissue, Reissued};
 pub(crate) use take_over::left_behind;
 
 use crate::author::Author;
-use crate::fold::Fold;
+use crate::fold::{Fold, tag_of};
+use crate::payload::{Op, Statement, Transaction, seq_of};
 use events::EventReissues;
 use reissue::Going;
 
@@ -57,6 +58,8 @@ pub(crate) struct Repair {
     came: BTreeSet<(AgentId, Topic)>,
     /// Own logs of which another history turned up, not looked at yet.
     forked: Vec<LogId>,
+    /// Own logs that later incarnations cite otherwise than they are here, and the latest of these.
+    cited_otherwise: BTreeMap<LogId, LogId>,
     /// The content of own state logs that is to be written again.
     state: BTreeMap<(AgentId, Topic), Vec<Reissued>>,
     /// Own state logs that a fork took out and whose content is written again, and whether the store has to note them: the
@@ -76,6 +79,7 @@ impl Repair {
             met: false,
             came: BTreeSet::new(),
             forked: Vec::new(),
+            cited_otherwise: BTreeMap::new(),
             state: BTreeMap::new(),
             written: BTreeSet::new(),
             written_changed: false,
@@ -190,11 +194,38 @@ impl Repair {
             (LogKind::State, Change::Invalidated { log }) if own || set.is_local(log) => {
                 self.queue_all((set, fold), log);
             }
+            (LogKind::State, Change::Applicable { log, from, to }) => self.compare(set, log, (*from, *to)),
             _ => {}
         }
         if let Change::SelfForked { log } = change {
             self.forked.push(*log);
         }
+    }
+
+    /// Looks for writes of own logs that a later incarnation lists, and that are others here: then another process wrote in
+    /// a copy of that log, and it took over what that one wrote.
+    fn compare(&mut self, set: &LogSet, later: &LogId, (from, to): (u64, u64)) {
+        let is_own =
+            |log: &&Log| set.is_local(log.id()) && !set.is_left(log.id()) && !set.is_self_forked(log.id());
+        let own: Vec<&Log> = set.earlier(later).filter(is_own).collect();
+        let Some(held) = set.log(later).filter(|_| !own.is_empty()) else { return };
+        for entry in held.entries(from, to) {
+            let Ok(said) = Transaction::of(&entry) else { continue };
+            said.items().for_each(|item| {
+                if let Statement::Op(_, Op::Relist { incarnation: Some(incarnation), counter, tag, .. }) =
+                    item
+                    && let Some(log) = own.iter().find(|log| log.opening().incarnation == incarnation)
+                    && tag_of(set, log.id(), seq_of(counter)).is_some_and(|here| here != tag)
+                {
+                    self.cited_otherwise.insert(*log.id(), *later);
+                }
+            });
+        }
+    }
+
+    /// Own logs that later incarnations cite otherwise than they are here.
+    pub(crate) fn cited_otherwise(&self) -> impl Iterator<Item = &LogId> {
+        self.cited_otherwise.keys()
     }
 
     /// Queues the content of an own log that does not count any more, and with the first of several all that its agent's
@@ -243,15 +274,23 @@ impl Repair {
         }
         let log = self.forked.remove(0);
         let Some(opening) = store.logs().log(&log).map(|log| log.opening().clone()) else { return true };
-        if store.logs().is_outgrown(&log) {
-            // It is left once its content is written again: if the process ends before, all this happens anew.
-            if !self.queue_reissue((store.logs(), &Fold::of_one(store.logs(), &log, 1)), &log, Going::Agent) {
+        let later = self.cited_otherwise.remove(&log);
+        let is_forked = store.logs().evidence(&log).is_some();
+        if !is_forked && (later.is_some() || store.logs().is_outgrown(&log)) {
+            // It is left once its content is written again: if the process ends before, all this happens anew. Where it counts
+            // all the same, what the later one lists of it otherwise is live nowhere.
+            let set = store.logs();
+            let mut any = false;
+            for log in [Some(log), later].into_iter().flatten() {
+                any |= self.queue_reissue((set, &Fold::of_one(set, &log, 1)), &log, Going::Parted);
+            }
+            if !any {
                 self.leave(store, &log);
             }
             author.leave(&opening.agent, &log);
             return true;
         }
-        if store.logs().evidence(&log).is_none() {
+        if !is_forked {
             // The entries of a backup are among those with which its writer went on; any others are known only here.
             if opening.kind == LogKind::State && !self.left.contains(&log) {
                 let signed = store.logs().log(&log).map_or(0, Log::signed_size);
@@ -302,7 +341,8 @@ impl Repair {
             self.written_changed |= self.written.insert(log);
         }
         for log in others {
-            if store.logs().is_outgrown(&log) {
+            let set = store.logs();
+            if !self.left.contains(&log) && (set.is_outgrown(&log) || set.is_self_forked(&log)) {
                 store.discard_unsigned(&log);
                 self.leave(store, &log);
             }
@@ -339,6 +379,7 @@ impl Repair {
         for log in logs {
             self.left.remove(log);
             self.written.remove(log);
+            self.cited_otherwise.remove(log);
         }
         self.state.retain(|(_, there), _| there != topic);
         self.events.forget_topic(topic, logs);

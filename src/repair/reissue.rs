@@ -29,8 +29,15 @@ pub(crate) struct Reissued {
 struct FirstWrite {
     dot: Dot,
     log: LogId,
+    agent: AgentId,
     incarnation: Incarnation,
     name: Ref,
+    /// Whether there is another history of its log.
+    parted: bool,
+    /// Whether it was found in its own log, and not in one that took that over.
+    own: bool,
+    /// Whether its entry is not signed, and never will be.
+    goes: bool,
 }
 
 impl FirstWrite {
@@ -40,6 +47,16 @@ impl FirstWrite {
             return false;
         };
         dots.live.contains(&self.dot) && state.name_of(set, id, &self.dot) == Some(self.name)
+    }
+
+    fn seq(&self) -> u64 {
+        seq_of(self.name.counter)
+    }
+
+    /// Below which number later incarnations have closed its log.
+    fn closed_below(&self, (set, state): (&LogSet, &TopicState)) -> u64 {
+        let later = state.logs_of(&self.agent).filter(|(_, member)| member.counts);
+        later.map(|(_, member)| set.closed_below(&member.id, self.incarnation)).max().unwrap_or(0)
     }
 }
 
@@ -100,6 +117,8 @@ pub(super) enum Going {
     Agent,
     /// The statements of the log itself: the rest was taken with another one.
     Statements,
+    /// All of it by itself: another process wrote in a copy of the log, or of one that it took over.
+    Parted,
 }
 
 /// The content of an own log that is about to cease to count, or has to be stamped anew.
@@ -115,11 +134,13 @@ pub(super) fn reissues(
     let (first, wrong) = match going {
         Going::From(first) => (first, false),
         Going::WronglyStamped => (0, true),
-        Going::Agent | Going::Statements => (0, false),
+        Going::Agent | Going::Statements | Going::Parted => (0, false),
     };
     let actor = member.actor();
     let goes = |dot: Dot| match going {
-        Going::Agent => state.member_of(&dot.actor).is_some_and(|(_, origin)| origin.agent == member.agent),
+        Going::Agent | Going::Parted => {
+            state.member_of(&dot.actor).is_some_and(|(_, origin)| origin.agent == member.agent)
+        }
         Going::Statements => false,
         Going::From(_) | Going::WronglyStamped => dot.actor == actor && seq_of(dot.counter) >= first,
     };
@@ -137,10 +158,20 @@ pub(super) fn reissues(
             let own = own.filter(|entry| goes(entry.dot) || wrong && lists(entry.dot));
             if let Some(entry) = own.max_by_key(|entry| (entry.stamp, entry.dot.counter)) {
                 let (key, value) = (entry.key.into(), entry.value.into());
-                let origin = state.member_of(&entry.dot.actor).filter(|_| going == Going::Agent);
+                let may_stay = matches!(going, Going::Agent | Going::Parted);
+                let origin = state.member_of(&entry.dot.actor).filter(|_| may_stay);
                 let first = origin.and_then(|(_, origin)| {
                     let name = state.name_of(set, &collection.id, &entry.dot)?;
-                    Some(FirstWrite { dot: entry.dot, log: origin.id, incarnation: origin.incarnation, name })
+                    Some(FirstWrite {
+                        dot: entry.dot,
+                        log: origin.id,
+                        agent: origin.agent,
+                        incarnation: origin.incarnation,
+                        name,
+                        parted: going == Going::Parted,
+                        own: origin.id == *log,
+                        goes: origin.id == *log && seq_of(name.counter) >= held.signed_size(),
+                    })
                 });
                 let stamp = (!wrong).then_some(entry.stamp);
                 let what = What::Write { id: collection.id.clone(), key, value, first };
@@ -195,7 +226,7 @@ pub(crate) struct Reissue {
     /// In ascending order of stamps.
     reissued: Vec<Reissued>,
     at: usize,
-    /// Up to where logs are known to be the same at others: after the last write there that is live.
+    /// Up to where logs are known to be the same at those that closed them: after the last write that these list.
     common: BTreeMap<LogId, u64>,
 }
 
@@ -212,11 +243,13 @@ impl Reissue {
         reissued.sort_by_key(|one| one.stamp);
         let mut common: BTreeMap<LogId, u64> = BTreeMap::new();
         for one in &reissued {
-            if let What::Write { id, first: Some(first), .. } = &one.what
-                && fold.topic(topic).is_some_and(|state| first.is_live((set, state), id))
+            if let (What::Write { id, first: Some(first), .. }, Some(state)) = (&one.what, fold.topic(topic))
+                && first.own
+                && first.is_live((set, state), id)
+                && first.seq() < first.closed_below((set, state))
             {
                 let below = common.entry(first.log).or_default();
-                *below = (*below).max(seq_of(first.name.counter).saturating_add(1));
+                *below = (*below).max(first.seq().saturating_add(1));
             }
         }
         Self { reissued, at: 0, common }
@@ -242,7 +275,7 @@ impl Reissue {
                 return Some(ReissueEntry { draft, stamp });
             }
             self.at += 1;
-            let more = if self.is_settled((set, fold), (topic, log), &one.what) {
+            let more = if self.is_settled((set, fold), topic, &one.what) {
                 Vec::new()
             } else {
                 put((set, fold), (topic, log), &one.what, (stamp, now), &mut draft)
@@ -260,24 +293,19 @@ impl Reissue {
 
     /// Whether a value need not be written again: it is live all the same, a removal has ended it, or one of its agent's
     /// logs has.
-    fn is_settled(&self, (set, fold): (&LogSet, &Fold), (topic, log): (&Topic, &LogId), what: &What) -> bool {
+    fn is_settled(&self, (set, fold): (&LogSet, &Fold), topic: &Topic, what: &What) -> bool {
         let What::Write { id, first: Some(first), .. } = what else { return false };
-        let Some((state, agent)) = fold.topic(topic).zip(set.log(log).map(|log| log.opening().agent)) else {
-            return false;
-        };
-        if first.is_live((set, state), id) || state.is_named(id, &first.name) {
+        let Some(state) = fold.topic(topic) else { return false };
+        let closed = first.closed_below((set, state));
+        let stays = !first.parted || !first.goes || first.seq() < closed;
+        if stays && first.is_live((set, state), id) || state.is_named(id, &first.name) {
             return true;
         }
-        // A later incarnation that has closed the dot's log had seen the dot: it has ended it, or would list it. But where it
-        // has closed more than is here, it had seen another history, and of this one what both have.
-        let later = state.logs_of(&agent).filter(|(_, member)| member.counts);
-        let closed = later.map(|(_, member)| set.closed_below(&member.id, first.incarnation)).max();
-        let closed = closed.unwrap_or(0);
-        let seen = match set.log(&first.log) {
-            Some(held) if held.size() < closed => self.common.get(held.id()).copied().unwrap_or(0),
-            _ => closed,
-        };
-        seq_of(first.name.counter) < seen
+        // A later incarnation that has closed the dot's log had seen the dot: it has ended it, or would list it. But of two
+        // histories it may have seen the other one, and of this one what both have.
+        let common = self.common.get(&first.log).copied().unwrap_or(0);
+        let seen = if first.parted { closed.min(common) } else { closed };
+        first.seq() < seen
     }
 }
 

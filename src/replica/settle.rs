@@ -66,6 +66,9 @@ impl Replica {
         let mut folded = Folded::default();
         while let Some(change) = self.store.poll_change() {
             self.fold_change(&change, source, &mut folded);
+            for log in self.repair.cited_otherwise() {
+                self.store.disown(log);
+            }
         }
         self.repair.folded();
         for (agent, topic, dots) in folded.looked_at {

@@ -330,7 +330,7 @@ fn a_closed_log_that_goes_on_and_compacts_means_the_same_everywhere() {
 
 /// An old backup is opened as resumed, after the same backup was opened as restored and has gone on in the next incarnation,
 /// which has closed more of the log than the backup has.
-fn resumed_after_restored() -> (Node, Node) {
+fn resumed_after_restored(writes: u64) -> (Node, Node) {
     let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
     ada.set("gone", "old", at(0));
     ada.set("k1", "old", at(1));
@@ -344,8 +344,8 @@ fn resumed_after_restored() -> (Node, Node) {
     restored.remove("gone", at(13));
     restored.tell(&mut bob, at(14));
     let mut resumed = Node::open(0, 5, backup, How::Resumed, at(15));
-    (0..3).for_each(|number| resumed.set(&format!("new{number}"), "n", at(16 + number)));
-    resumed.strengthen("zoe", 4, at(20));
+    resumed.strengthen("zoe", 4, at(15));
+    (0..writes).for_each(|number| resumed.set(&format!("new{number}"), "n", at(16 + number)));
     (resumed, bob)
 }
 
@@ -364,7 +364,7 @@ fn assert_nothing_is_lost_of_either(node: &Node) {
 #[test]
 fn a_writer_does_not_go_on_in_a_log_of_which_more_is_closed_than_it_wrote() {
     for (restarts, signed) in [(false, false), (true, false), (false, true), (true, true)] {
-        let (mut resumed, mut bob) = resumed_after_restored();
+        let (mut resumed, mut bob) = resumed_after_restored(3);
         if signed {
             resumed.tell(&mut bob, at(21));
         }
@@ -394,9 +394,47 @@ fn a_writer_does_not_go_on_in_a_log_of_which_more_is_closed_than_it_wrote() {
     }
 }
 
+/// The closure covers the log, or would not if both had the same history: a later incarnation lists other writes in its places.
+#[test]
+fn a_writer_does_not_go_on_in_a_log_of_which_other_writes_are_listed() {
+    for (writes, signed) in [(6, false), (9, false), (6, true), (9, true)] {
+        let (mut resumed, mut bob) = resumed_after_restored(writes);
+        if signed {
+            resumed.tell(&mut bob, at(31));
+        }
+        let (log, size) = resumed.own_log().unwrap();
+        assert_eq!(size, 3 + writes);
+        bob.tell(&mut resumed, at(32));
+        let told = resumed.notices();
+        let forks = told.iter().filter(|notice| matches!(notice, Notice::SelfForked { .. })).count();
+        assert_eq!(forks, 1, "{told:?}");
+        let mut all = [resumed, bob];
+        converge(&mut all, at(33));
+        for node in &all {
+            assert_nothing_is_lost_of_either(node);
+            for number in 0..writes {
+                assert_eq!(
+                    node.get(&format!("new{number}")).as_deref(),
+                    Some("n"),
+                    "{writes} {signed} {number}"
+                );
+            }
+            (2..8).for_each(|number| assert_eq!(node.get(&format!("k{number}")).as_deref(), Some("old")));
+        }
+        let [resumed, _] = &mut all;
+        resumed.set("later", "l", at(34));
+        assert_ne!(resumed.own_log().unwrap().0, log);
+        resumed.notices();
+        let mut again = Node::open(0, 9, resumed.disk(), How::Resumed, at(35));
+        assert!(again.notices().is_empty(), "it is told once");
+        converge(&mut all, at(36));
+        assert_nothing_is_lost_of_either(&all[1]);
+    }
+}
+
 #[test]
 fn what_such_a_log_said_is_not_lost_wherever_the_process_ends() {
-    let (mut resumed, mut bob) = resumed_after_restored();
+    let (mut resumed, mut bob) = resumed_after_restored(3);
     let mut disk = resumed.disk();
     let bundle = bob.replica.export_bundle(|_| true, None, at(23)).unwrap();
     resumed.replica.import_bundle(&bundle, at(23)).unwrap();

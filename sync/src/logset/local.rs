@@ -33,6 +33,15 @@ impl LogSet {
         self.slots.get(log).is_some_and(|slot| slot.is_outgrown())
     }
 
+    /// Notes that a local writer must not go on in a log, since the caller has found another history of it in what its agent
+    /// says elsewhere.
+    pub fn disown(&mut self, log: &LogId) {
+        if let Some(slot) = self.slots.get_mut(log).filter(|slot| slot.local) {
+            slot.self_forked = true;
+            self.queue(log);
+        }
+    }
+
     /// Opens a log for a local writer, whatever the quotas say; or takes a held one over.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ use alloc::vec::Vec;
 use super::LogSet;
 use super::statements::Restated;
 use crate::identity::{AgentId, Incarnation, LogId, LogKind, LogOpening, Topic};
+use crate::log::Log;
 
 /// Logs of one agent and kind in one topic.
 pub(super) type Family = (AgentId, Topic, LogKind);
@@ -191,6 +192,15 @@ impl LogSet {
             }
         }
         false
+    }
+
+    /// The logs of lower incarnations of the same agent, topic and kind that are held.
+    pub fn earlier(&self, log: &LogId) -> impl Iterator<Item = &Log> {
+        let opening = self.log(log).map(Log::opening);
+        let succession = opening.and_then(|opening| self.successions.get(&family(opening)));
+        let earlier = succession.into_iter().flat_map(|succession| &succession.logs);
+        let earlier = earlier.take_while(move |(_, earlier)| earlier != log);
+        earlier.filter_map(|(_, earlier)| self.log(earlier))
     }
 
     /// Whether an earlier log of the same family is held.

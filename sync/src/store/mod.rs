@@ -272,6 +272,11 @@ impl LogStore {
         self.set.leave(log);
     }
 
+    /// Notes that another history of a local writer's log was found; see [`LogSet::disown`].
+    pub fn disown(&mut self, log: &LogId) {
+        self.set.disown(log);
+    }
+
     /// Gives up a log that a local writer began while the clock was ahead; see [`LogSet::abandon`].
     pub fn abandon(&mut self, log: &LogId) {
         self.set.abandon(log);
