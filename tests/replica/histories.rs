@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use consilience_test_support::oracle::{Oracle, live};
 
 use consilience::crdts::Hlc;
-use consilience::sync::{Closure, Incarnation, NewEntry, RangeForm, Want};
+use consilience::sync::{Closure, Incarnation, LogKind, NewEntry, RangeForm, Want};
 
 use super::hand::{Hand, bundle, on_tasks, op_carry, op_remove, op_set};
 use super::world::{Dice, Disk, How, Node, at, converge, mesh, seeds, topic};
@@ -185,4 +185,84 @@ fn incarnations(seed: u64) {
 #[test]
 fn the_fold_follows_logs_that_end_and_come_back() {
     seeds(1_000, incarnations);
+}
+
+/// The histories of one log that its writer signed, and when: two, or one.
+fn signed(dice: &mut Dice, kind: LogKind) -> Vec<Hand> {
+    let mut states: Vec<Hand> = Vec::new();
+    let mut hand = Hand::of_kind(9, 1, kind);
+    for history in 0..1 + dice.roll(2) {
+        if history > 0 {
+            hand = states[dice.index(states.len())].clone();
+        }
+        for step in 0..2 + dice.roll(12) {
+            let payload = match kind {
+                LogKind::State => {
+                    on_tasks(&[], op_set(&format!("k{}", step % 4), &format!("{history}"), &[]))
+                }
+                LogKind::Event => format!("{history}.{step}").into_bytes(),
+            };
+            let held = hand.set.log(&hand.log).unwrap();
+            let raised = if dice.one_in(3) { dice.roll(held.size() - held.base() + 1) } else { 0 };
+            let base = held.base() + raised;
+            hand.append_with_base(&payload, base, Hlc::new(at(history * 100 + step), 0));
+            if dice.one_in(3) {
+                hand.sign(at(0));
+                states.push(hand.clone());
+            }
+        }
+        hand.sign(at(0));
+        states.push(hand.clone());
+    }
+    states
+}
+
+/// Parts of one log come in any order, and the replica starts again in between.
+fn restarts(seed: u64) {
+    let mut dice = Dice::new(seed);
+    let kind = if dice.one_in(2) { LogKind::State } else { LogKind::Event };
+    let mut states = signed(&mut dice, kind);
+    let mut pruned = Vec::new();
+    if kind == LogKind::Event && dice.one_in(2) {
+        let hand = &mut states[0];
+        let (below, keys) = (1 + dice.roll(10), hand.keys());
+        let said = hand.set.prune(&hand.log, below, &keys, at(0)).unwrap().unwrap();
+        pruned.push((6, said.as_bytes().to_vec()));
+    }
+    let mut node = Node::fresh(1, seed);
+    for step in 0..12 {
+        let hand = &states[dice.index(states.len())];
+        let Some(have) = hand.set.have(&hand.log).filter(|have| have.size > have.start) else { continue };
+        let from = have.start + dice.roll(have.size - have.start);
+        let to = from + 1 + dice.roll(have.size - from);
+        let form = if from == 0 || dice.one_in(2) { RangeForm::Follow } else { RangeForm::Alone };
+        let mut parts = hand.parts(&Want { from, to, form }).to_vec();
+        if dice.one_in(4) {
+            parts.extend(pruned.iter().cloned());
+        }
+        node.take(&bundle(&mesh(), &parts), at(step));
+        let before = (node.replica.heads_root(), node.state());
+        for snapshot in [false, true] {
+            if snapshot && dice.one_in(2) {
+                continue;
+            }
+            if snapshot {
+                node.snapshot();
+            }
+            let mut again = Node::open(1, seed, node.disk(), How::Resumed, at(step));
+            assert_eq!(
+                (again.replica.heads_root(), again.state()),
+                before,
+                "step {step}, snapshot {snapshot}"
+            );
+            if snapshot && dice.one_in(2) {
+                node = again;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restart_brings_back_root_and_state_whatever_came_in_whatever_order() {
+    seeds(1_000, restarts);
 }

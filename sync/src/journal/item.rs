@@ -23,6 +23,7 @@ const FRONT_AFTER: u8 = 33;
 const KEPT: u8 = 34;
 const READY: u8 = 35;
 const SELF_FORKED: u8 = 36;
+const STAGED: u8 = 37;
 
 /// One thing that must not be forgotten. The bytes are borrowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +123,13 @@ pub enum JournalItem<'a> {
         /// The log.
         log: LogId,
     },
+    /// In snapshots: entries that wait behind a gap.
+    Staged {
+        /// The log.
+        log: LogId,
+        /// A range, as [`Log::staged_ranges`](crate::Log::staged_ranges) gives it.
+        bytes: &'a [u8],
+    },
 }
 
 impl<'a> JournalItem<'a> {
@@ -146,6 +154,7 @@ impl<'a> JournalItem<'a> {
         match self {
             Self::Opening { bytes, .. }
             | Self::Range { bytes, .. }
+            | Self::Staged { bytes, .. }
             | Self::Evidence { bytes }
             | Self::Pruned { bytes }
             | Self::Note { bytes, .. }
@@ -212,6 +221,7 @@ impl<'a> JournalItem<'a> {
                 put_varint(bytes, *ready);
             }
             Self::SelfForked { log } => of_log(SELF_FORKED, log, bytes),
+            Self::Staged { log, .. } => of_log(STAGED, log, bytes),
         }
         bytes.extend_from_slice(self.payload());
     }
@@ -262,6 +272,10 @@ impl<'a> JournalItem<'a> {
             }
             READY => Self::Ready { log: log(&mut reader)?, ready: reader.varint()? },
             SELF_FORKED => Self::SelfForked { log: log(&mut reader)? },
+            STAGED => {
+                let log = log(&mut reader)?;
+                return Ok(Self::Staged { log, bytes: rest(&reader) });
+            }
             _ => return Err(DecodeError::Kind),
         };
         reader.finish()?;

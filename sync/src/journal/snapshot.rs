@@ -142,6 +142,10 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) 
     if let Some(before) = held.head().filter(|head| head.size < held.start()) {
         sink(&JournalItem::Head { bytes: &head(before) });
     }
+    // Before the evidence: a copy that begins where its writer has given up the events is not taken for an incomplete one.
+    if let Some(pruned) = set.facts(&log).and_then(Facts::pruned) {
+        sink(&JournalItem::Pruned { bytes: pruned.as_bytes() });
+    }
     for evidence in set.forks(&log).into_iter().flat_map(Forks::pieces) {
         let evidence = evidence.as_bytes();
         match set.kept_until(&log) {
@@ -149,16 +153,13 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) 
             None => sink(&JournalItem::Evidence { bytes: evidence }),
         }
     }
-    if let Some(pruned) = set.facts(&log).and_then(Facts::pruned) {
-        sink(&JournalItem::Pruned { bytes: pruned.as_bytes() });
-    }
     if held.ready() > held.start() {
         sink(&JournalItem::Ready { log, ready: held.ready() });
     }
     if set.is_self_forked(&log) {
         sink(&JournalItem::SelfForked { log });
     }
-    held.staged_ranges(CHUNK, &mut |bytes| sink(&JournalItem::Range { log, bytes }));
+    held.staged_ranges(CHUNK, &mut |bytes| sink(&JournalItem::Staged { log, bytes }));
     // Last, since the entries before it were not compared with it.
     if let Some(beyond) = held.furthest_head().filter(|head| head.size > held.size()) {
         sink(&JournalItem::Head { bytes: &head(beyond) });
@@ -237,6 +238,7 @@ fn put_back(item: &JournalItem<'_>, replay: &mut Replay<'_>) -> Result<Applied, 
         JournalItem::Head { bytes } => replay.head(bytes)?,
         JournalItem::Ready { log, ready } => replay.ready(log, *ready)?,
         JournalItem::SelfForked { log } => replay.self_forked(log)?,
+        JournalItem::Staged { log, bytes } => drop(replay.staged(log, bytes)?),
         JournalItem::Note { .. } => return Ok(Applied::Note),
     }
     Ok(Applied::Taken)

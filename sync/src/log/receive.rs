@@ -272,6 +272,25 @@ impl Log {
         Ok(received)
     }
 
+    /// Takes a range back that waited here before a restart. It is compared with nothing: what was not seen when it came, and
+    /// may be seen now, is for the next range that comes.
+    pub(crate) fn stage_again(
+        &mut self,
+        range: &Range<'_>,
+        allowance: &Allowance,
+        budget: &mut VerifyBudget,
+    ) -> Result<Received, ReceiveError> {
+        let place = self.place(range)?;
+        if place == Target::Held {
+            return Ok(Received::Nothing);
+        }
+        let footing = self.footing(place, range, &[], allowance.latest)?;
+        let checked = check(&self.keys, self.within(), range, footing)?;
+        self.check_room(place, &checked, allowance)?;
+        self.check_head(&checked.head, ReceiveError::BadSignature, budget)?;
+        Ok(self.take(place, checked, allowance))
+    }
+
     /// Checks a range that brings its peaks, whatever is held here, and keeps nothing of it: a sparse read, or a look
     /// at another branch of a forked log.
     ///

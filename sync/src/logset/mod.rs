@@ -487,13 +487,14 @@ impl LogSet {
         }
     }
 
-    /// [`receive_range`](Self::receive_range), with another allowance than that of the limits.
+    /// [`receive_range`](Self::receive_range), or the same from storage, with the allowance of that. Of the latter no fork
+    /// follows that was not seen when it came, for storage has evidence as well: more may be here now to compare with.
     fn receive_with(
         &mut self,
         log: &LogId,
         range: &Range<'_>,
         now: Timestamp,
-        allowed: Option<Allowance>,
+        stored: Option<Allowance>,
         budget: &mut VerifyBudget,
     ) -> Result<Received, SetError> {
         let forked_at = self.check_open(log)?;
@@ -514,9 +515,10 @@ impl LogSet {
         }
         let Some(slot) = self.slots.get_mut(log) else { return Err(SetError::Unknown) };
         let others = (self.late - slot.late, self.staged - slot.staged);
-        let allowance = allowed.unwrap_or_else(|| allowance(&self.limits, others, now));
+        let allowance = stored.unwrap_or_else(|| allowance(&self.limits, others, now));
         let received = slot.log.receive_forked(range, &allowance, budget, forked_at)?;
         match &received {
+            Received::Forked(_) if stored.is_some() => {}
             Received::Forked(evidence) => {
                 let evidence = (**evidence).clone();
                 self.judge(log, evidence, now);

@@ -149,6 +149,12 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// Limits do not apply, but for what time says.
+    fn allowance(&self) -> Allowance {
+        let latest = latest(&self.set.limits, self.now);
+        Allowance { latest, late_bytes_max: usize::MAX, staged_bytes_max: usize::MAX }
+    }
+
     /// Takes in a range, as [`LogSet::receive`] does.
     ///
     /// # Errors
@@ -156,11 +162,7 @@ impl Replay<'_> {
     /// Why it was refused. A range that brings nothing that is needed is not an error everywhere: see
     /// [`is_stale`](ReplayError::is_stale).
     pub fn range(&mut self, log: &LogId, range: &[u8]) -> Result<Received, ReplayError> {
-        let allowance = Allowance {
-            latest: latest(&self.set.limits, self.now),
-            late_bytes_max: usize::MAX,
-            staged_bytes_max: usize::MAX,
-        };
+        let allowance = self.allowance();
         let mut budget = VerifyBudget::unlimited();
         let parsed = || Range::parse(range).map_err(|error| SetError::Receive(error.into()));
         if !self.set.slots.contains_key(log) {
@@ -172,6 +174,28 @@ impl Replay<'_> {
         }
         self.set.check_open(log)?;
         Ok(self.set.receive_with(log, &parsed()?, self.now, Some(allowance), &mut budget)?)
+    }
+
+    /// Takes back entries that waited behind a gap, from [`Log::staged_ranges`](crate::Log::staged_ranges).
+    ///
+    /// # Errors
+    ///
+    /// Why they were refused.
+    pub fn staged(&mut self, log: &LogId, range: &[u8]) -> Result<Received, ReplayError> {
+        let allowance = self.allowance();
+        let mut budget = VerifyBudget::unlimited();
+        let range = Range::parse(range).map_err(|error| SetError::Receive(error.into()))?;
+        if !self.set.slots.contains_key(log) {
+            let mut held = self.opened(log)?;
+            let received = held.stage_again(&range, &allowance, &mut budget).map_err(SetError::from)?;
+            self.hold(held);
+            return Ok(received);
+        }
+        let slot = self.set.slots.get_mut(log).ok_or(SetError::Unknown)?;
+        let received = slot.log.stage_again(&range, &allowance, &mut budget).map_err(SetError::from)?;
+        self.set.wait(log, self.now);
+        self.set.note(log);
+        Ok(received)
     }
 
     /// Puts an entry back that a local writer appended. `entry` is from [`Entry::encode`]. False if it is held.

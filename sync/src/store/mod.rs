@@ -255,9 +255,13 @@ impl LogStore {
         now: Timestamp,
         budget: &mut VerifyBudget,
     ) -> Result<bool, SetError> {
+        let log = *pruned.opening().id();
+        let known = self.set.forks(&log).cloned();
         let news = self.set.receive_pruned(pruned, now, budget, &mut self.admit)?;
         if news {
             self.record(&JournalItem::Pruned { bytes: pruned.as_bytes() });
+            // It may have let entries in that had waited, and that are of another history.
+            self.record_evidence(&log, known.as_ref());
         }
         Ok(news)
     }
