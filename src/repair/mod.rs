@@ -188,13 +188,16 @@ impl Repair {
         let Some(kind) = set.log(change.log()).map(|log| log.opening().kind) else { return };
         match (kind, change) {
             (LogKind::Event, change) => self.events.observe((set, fold), change, source, self.now),
-            (LogKind::State, Change::Applicable { log, .. }) if own && !set.is_local(log) => {
-                self.came.extend(set.log(log).map(|log| (log.opening().agent, log.opening().topic.clone())));
-            }
             (LogKind::State, Change::Invalidated { log }) if own || set.is_local(log) => {
                 self.queue_all((set, fold), log);
             }
-            (LogKind::State, Change::Applicable { log, from, to }) => self.compare(set, log, (*from, *to)),
+            (LogKind::State, Change::Applicable { log, from, to }) => {
+                self.compare(set, log, (*from, *to));
+                if own && !set.is_local(log) {
+                    self.came
+                        .extend(set.log(log).map(|log| (log.opening().agent, log.opening().topic.clone())));
+                }
+            }
             _ => {}
         }
         if let Change::SelfForked { log } = change {
