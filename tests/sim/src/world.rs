@@ -631,10 +631,10 @@ impl World {
             }
             let Some(root) = host.root() else { continue };
             let Some(replica) = host.replica() else { continue };
-            if replica.blocked().is_some()
-                || replica.logs().stats().late_bytes > 0
-                || replica.poll_timeout().is_some_and(|due| due <= time)
-            {
+            let logs = replica.logs();
+            // An own entry is in the root once it is signed, and one from the future counts when its time has come.
+            let waits = logs.logs().any(|log| log.unsigned().next().is_some()) || logs.stats().late_bytes > 0;
+            if waits || replica.poll_timeout().is_some_and(|due| due <= time) {
                 continue;
             }
             let topics = replica.topics().map(|topic| (topic.as_str().to_owned(), replica.digest(topic)));
