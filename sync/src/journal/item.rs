@@ -16,7 +16,6 @@ const APPEND: u8 = 17;
 const ERASED: u8 = 18;
 const RESTORED: u8 = 19;
 const FORGOTTEN: u8 = 20;
-const DISCARDED: u8 = 21;
 const NOTE: u8 = 22;
 /// Only of use in snapshots, where the records that led to them are no longer there.
 const FRONT: u8 = 32;
@@ -83,11 +82,6 @@ pub enum JournalItem<'a> {
     },
     /// A log is no longer held.
     Forgotten {
-        /// The log.
-        log: LogId,
-    },
-    /// The entries that a local writer had appended and not signed are gone: another copy of the log goes on otherwise.
-    Discarded {
         /// The log.
         log: LogId,
     },
@@ -207,7 +201,6 @@ impl<'a> JournalItem<'a> {
                 bytes.extend_from_slice(salt);
             }
             Self::Forgotten { log } => of_log(FORGOTTEN, log, bytes),
-            Self::Discarded { log } => of_log(DISCARDED, log, bytes),
             Self::Note { kind, .. } => bytes.extend_from_slice(&[NOTE, *kind]),
             Self::Front { log, front } => {
                 of_log(if front.before.is_some() { FRONT_AFTER } else { FRONT }, log, bytes);
@@ -265,7 +258,6 @@ impl<'a> JournalItem<'a> {
                 return Ok(Self::Restored { log, seq, salt, payload: rest(&reader) });
             }
             FORGOTTEN => Self::Forgotten { log: log(&mut reader)? },
-            DISCARDED => Self::Discarded { log: log(&mut reader)? },
             NOTE => {
                 let kind = reader.byte()?;
                 return Ok(Self::Note { kind, bytes: rest(&reader) });

@@ -234,9 +234,6 @@ fn put_back(item: &JournalItem<'_>, replay: &mut Replay<'_>) -> Result<Applied, 
             replay.set().restore(log, *seq, *salt, payload).map_err(ReplayError::from)?
         }
         JournalItem::Forgotten { log } => drop(replay.set().remove(log)),
-        JournalItem::Discarded { log } => {
-            replay.set().discard_unsigned(log).map(|_| ()).map_err(ReplayError::from)?
-        }
         JournalItem::Front { log, front } => replay.front(log, front)?,
         JournalItem::Head { bytes } => replay.head(bytes)?,
         JournalItem::Ready { log, ready } => replay.ready(log, *ready)?,

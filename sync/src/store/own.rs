@@ -9,7 +9,7 @@ use consilience_base::Timestamp;
 use super::LogStore;
 use crate::identity::{AgentId, AgentKey, KeyError, LogId, LogOpening, SignError, Signature, Signer};
 use crate::journal::{JournalItem, RecordId};
-use crate::log::{Log, NewEntry};
+use crate::log::NewEntry;
 use crate::logset::{OpenError, SetError};
 
 impl LogStore {
@@ -103,11 +103,8 @@ impl LogStore {
     /// Drops the entries that a local agent has appended and not signed; see
     /// [`LogSet::discard_unsigned`](crate::LogSet::discard_unsigned). Nothing happens if the log is not held.
     pub fn discard_unsigned(&mut self, log: &LogId) {
-        let Some(size) = self.set.log(log).map(Log::size) else { return };
-        self.record_own_head(log);
-        if self.set.discard_unsigned(log).is_ok_and(|kept| kept < size) {
-            self.record(&JournalItem::Discarded { log: *log });
-        }
+        // A log that is not held has nothing unsigned.
+        let _ = self.set.discard_unsigned(log);
         self.forget_own(log);
     }
 
