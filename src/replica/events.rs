@@ -91,10 +91,10 @@ impl Replica {
         self.settle(now, Source::Host);
         // The new event comes after those that are appended again.
         self.reissue_events(|opening| opening.agent == writer.0 && opening.topic == topic);
+        self.store.seal();
         let log = self.own_log(&writer.0, &topic, LogKind::Event, now)?;
         let base = self.store.logs().log(&log).map_or(0, |log| log.base().max(below.min(log.size())));
         let entry = |hlc| NewEntry { base, citations, ..NewEntry::new(hlc, payload) };
-        self.store.seal();
         let (seq, record) = self.append(&log, Stamp::Now(now), entry)?;
         self.store.seal();
         self.settle(now, Source::Host);

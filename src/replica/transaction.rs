@@ -324,6 +324,8 @@ impl Replica {
         if draft.is_empty() {
             return Ok(None);
         }
+        // The entries of a transaction are stored in one record, and so all or none.
+        self.store.seal();
         // Whether it fits is known before anything is done for it.
         let mut first = fit(&mut draft)?;
         let log = self.own_log(agent, topic, LogKind::State, now)?;
@@ -333,8 +335,6 @@ impl Replica {
             end_seen(self.store.logs(), &self.fold, topic, Some(&log), &mut draft);
             first = fit(&mut draft)?;
         }
-        // The entries of a transaction are stored in one record, and so all or none.
-        self.store.seal();
         for ends in first {
             self.append_draft(&log, &ends, None, Stamp::Now(now))?;
         }
