@@ -6,9 +6,11 @@
 //! import with the records that come of it. Retained of a log are the entries from its base on, its head with the opening,
 //! and evidence. The invariant: nothing that is counted was allocated by a writer or by the history itself.
 
+use std::collections::BTreeMap;
+
 use allocation_counter::measure;
 use consilience::crdts::{CouplingSchema, Units};
-use consilience::sync::Log;
+use consilience::sync::{Log, LogId};
 use consilience::{Config, Opened, Replica, Stored};
 use serde_json::{Value, json};
 
@@ -25,7 +27,7 @@ const PER_SET: f64 = 16_384.0;
 struct Hub {
     replica: Replica,
     heap: i64,
-    signed: u64,
+    signed: BTreeMap<LogId, u64>,
     worst: Worst,
     /// Steps since the retained bytes were last counted, and after how many they are.
     steps: u64,
@@ -41,16 +43,17 @@ struct Worst {
     logs: usize,
 }
 
-fn retained(replica: &Replica) -> u64 {
+/// The signed bytes that are retained of each log.
+fn retained(replica: &Replica) -> BTreeMap<LogId, u64> {
     let logs = replica.logs();
     let of = |log: &Log| {
         let entries = log.entries(log.base().max(log.start()), log.size());
         let entries: usize = entries.map(|entry| entry.encode().len()).sum();
         let head = log.head().map_or(0, |head| head.encode(log.opening(), logs.mesh()).len());
         let evidence = logs.evidence(log.id()).map_or(0, |evidence| evidence.as_bytes().len());
-        (entries + head + evidence) as u64
+        (*log.id(), (entries + head + evidence) as u64)
     };
-    logs.logs().map(of).sum()
+    logs.logs().map(of).collect()
 }
 
 impl Hub {
@@ -58,7 +61,7 @@ impl Hub {
         let mut replica = None;
         let info = measure(|| replica = Some(Replica::open(config(1), Opened::Fresh, at(0)).unwrap()));
         let (heap, worst) = (info.bytes_current, Worst::default());
-        Self { replica: replica.unwrap(), heap, signed: 0, worst, steps: 0, every }
+        Self { replica: replica.unwrap(), heap, signed: BTreeMap::new(), worst, steps: 0, every }
     }
 
     fn take(&mut self, bundle: &[u8], ms: u64) {
@@ -72,17 +75,20 @@ impl Hub {
         self.heap = before + info.bytes_current;
         self.steps += 1;
         if self.steps.is_multiple_of(self.every) {
-            self.look(before + info.bytes_max as i64, bundle.len() as u64);
+            self.look(before + info.bytes_max as i64);
         }
     }
 
-    /// Compares the heap with its bound, and its highest point meanwhile: then what came was retained beside what it may
-    /// have taken the place of since.
-    fn look(&mut self, highest: i64, came: u64) {
-        let before = self.signed;
-        self.signed = retained(&self.replica);
-        self.compare(self.heap, self.signed);
-        self.compare(highest, self.signed.max(before + came));
+    /// Compares the heap with its bound, and its highest point meanwhile: then a log that came was retained beside one that
+    /// went because of it.
+    fn look(&mut self, highest: i64) {
+        let mut meanwhile = core::mem::replace(&mut self.signed, retained(&self.replica));
+        for (log, signed) in &self.signed {
+            let most = meanwhile.entry(*log).or_default();
+            *most = (*most).max(*signed);
+        }
+        self.compare(self.heap, self.signed.values().sum());
+        self.compare(highest, meanwhile.values().sum());
     }
 
     fn compare(&mut self, heap: i64, signed: u64) {
@@ -361,12 +367,12 @@ pub fn heap(only: Option<&str>, part: u64) -> Value {
         }
         let mut hub = Hub::open(every);
         history(&mut hub, (size / part).max(100));
-        hub.look(hub.heap, 0);
+        hub.look(hub.heap);
         let Worst { ratio, heap, signed, logs } = hub.worst;
         worst = worst.max(ratio);
         figures[name] = json!({
             "worst": round(ratio), "heap": heap, "signed": signed, "logs": logs,
-            "end_heap": hub.heap, "end_signed": hub.signed,
+            "end_heap": hub.heap, "end_signed": hub.signed.values().sum::<u64>(),
         });
     }
     figures["ratio"] = json!(round(worst));

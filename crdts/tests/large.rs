@@ -13,7 +13,7 @@ extern crate alloc;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use consilience_crdts::{ActorId, Cursor, Dot, Hlc, LwwMap, OrSet, Timestamp};
+use consilience_crdts::{ActorId, Cursor, Dot, DotStore, Hlc, LwwMap, OrSet, Timestamp};
 use consilience_test_support::collections::{Bytes, Subject, difference};
 
 /// A small generator, so that a failure is a seed.
@@ -198,4 +198,28 @@ fn cursors_catch_up<S: Subject>(seed: u64) {
 fn a_follower_with_a_cursor_always_catches_up_and_pays_for_what_it_missed() {
     (0..6).for_each(cursors_catch_up::<LwwMap>);
     (6..12).for_each(cursors_catch_up::<OrSet>);
+}
+
+/// Of more than 26,624 keys, and of ids beyond 65,535, an index has wider elements: it is made anew amid the writes.
+#[test]
+fn a_store_finds_keys_and_dots_whatever_its_size() {
+    let mut store = DotStore::new(1);
+    let actor = ActorId::from([3; 32]);
+    let dot = |counter| Dot { actor, counter };
+    let key = |counter: u64| (counter % 40_000).to_be_bytes();
+    // From 40,001 on a second dot of a key, so that slots are more than keys.
+    for counter in 1..=70_000_u64 {
+        assert!(store.insert(&key(counter), &counter.to_le_bytes(), dot(counter), Hlc::from_bits(counter)));
+        if [26_624, 26_625, 53_248, 53_249, 65_535, 65_536, 65_537, 70_000].contains(&counter) {
+            for known in (1..=counter).step_by(97).chain([counter]) {
+                let entry = store.entry_of(&dot(known)).unwrap();
+                assert_eq!((entry.key, entry.value), (&key(known)[..], &known.to_le_bytes()[..]));
+                let latest = if known + 40_000 <= counter { known + 40_000 } else { known };
+                assert_eq!(store.get(&key(known)).unwrap().dot.counter, latest);
+            }
+        }
+    }
+    assert_eq!((store.len(), store.keys_len()), (70_000, 40_000));
+    assert!((1..=70_000).all(|counter| store.remove(&dot(counter)) && !store.contains(&dot(counter))));
+    assert!(store.is_empty());
 }

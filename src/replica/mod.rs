@@ -115,8 +115,8 @@ impl Replica {
         self.fold.digest(self.logs(), topic)
     }
 
-    /// The root over all that counts here; see [`LogSet::heads_root`](crate::sync::LogSet::heads_root). Two replicas or relays with the same root hold the same;
-    /// entries that are not signed yet, or wait for their time, are apart from that.
+    /// The root over all that counts here; see [`LogSet::heads_root`](crate::sync::LogSet::heads_root). Two replicas or relays
+    /// with the same root hold the same; entries that are not signed yet, or wait for their time, are apart from that.
     #[must_use]
     pub fn heads_root(&mut self) -> [u8; 32] {
         self.store.heads_root()

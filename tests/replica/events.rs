@@ -449,3 +449,16 @@ fn events_are_given_up_once_the_word_is_stored_and_not_before() {
         assert_eq!(again.events(), ["e5"]);
     }
 }
+
+#[test]
+fn a_word_that_is_not_stored_yet_goes_with_its_topic() {
+    let mut node = Node::fresh(1, 1);
+    node.event("e0", 1);
+    let last = node.event("e1", 2);
+    node.replica.prune_events_before(&last, at(3)).unwrap();
+    node.replica.purge(&topic());
+    node.snapshot();
+    node.store();
+    let again = Node::open(1, 2, node.disk(), How::Resumed, at(4));
+    assert_eq!(again.replica.logs().logs().count(), 0);
+}

@@ -301,11 +301,17 @@ impl LogStore {
     pub fn forget_topic(&mut self, topic: &Topic) -> Vec<LogId> {
         let logs: Vec<LogId> = self.set.logs_in(topic).map(|log| *log.id()).collect();
         for log in &logs {
-            self.record(&JournalItem::Forgotten { log: *log });
             self.set.remove(log);
-            self.forget_own(log);
+            self.forgotten(log);
         }
         logs
+    }
+
+    /// Notes that a log is not held any more: neither it nor a word about it comes back after a restart.
+    fn forgotten(&mut self, log: &LogId) {
+        self.record(&JournalItem::Forgotten { log: *log });
+        self.forget_own(log);
+        self.pruning.retain(|(_, pruned, _)| pruned != log);
     }
 
     /// The next change of the logs for a fold; see [`LogSet::poll_change`]. A host that does not fold polls as well,
@@ -313,8 +319,7 @@ impl LogStore {
     pub fn poll_change(&mut self) -> Option<Change> {
         let change = self.set.poll_change();
         for log in self.set.take_dropped() {
-            self.record(&JournalItem::Forgotten { log });
-            self.forget_own(&log);
+            self.forgotten(&log);
         }
         change
     }

@@ -1,4 +1,5 @@
-//! Which kinds of faults met which features, and one another, in how many worlds.
+//! Which kinds of faults stand beside which features, and one another, in the histories of how many worlds. A step that could
+//! not be taken counts as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

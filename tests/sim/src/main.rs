@@ -3,6 +3,7 @@
 //! ```text
 //! consilience-sim run --seeds 0..N [--json] [--threads N]   plays the histories of these seeds
 //! consilience-sim show SEED                                  prints the history of a seed, one step a line
+//! consilience-sim shrink SEED                                the least part of a history that breaks the same
 //! consilience-sim script FILE [--seed N]                     plays a file of steps
 //! ```
 //!
