@@ -24,6 +24,9 @@ use consilience_sync::{
 pub(crate) use compact::{CHUNK_BYTES, Compaction, CompactionPolicy, Kept, compact, fit, pack, stated};
 pub(crate) use transaction::{coupled, end_seen};
 
+/// A clock that falls by more, in milliseconds, tells nothing of the time elsewhere any more.
+const FALL_MS: u64 = 60_000;
+
 /// The logs that a local writer goes on with.
 type OwnLogs = BTreeMap<(Topic, LogKind), LogId>;
 
@@ -85,6 +88,8 @@ pub(crate) struct Author {
     clock: Hlc,
     /// The time of sessions, as it was passed in last: a host may commit at instants of another clock, which lie before it.
     session_time: Timestamp,
+    /// The time elsewhere, and the one here when it was learned.
+    elsewhere: Option<(Timestamp, Timestamp)>,
     policy: CompactionPolicy,
     /// Bytes that were listed again.
     relisted: u64,
@@ -97,6 +102,7 @@ impl Author {
             random,
             clock: Hlc::ZERO,
             session_time: Timestamp::EPOCH,
+            elsewhere: None,
             policy,
             relisted: 0,
         }
@@ -140,18 +146,30 @@ impl Author {
         self.relisted += bytes;
     }
 
+    /// The latest time of which others take entries now, as far as is known here: nothing is known of it before a peer has
+    /// said the time, or the host that its clock is right, and when this clock has fallen since. Content that was written
+    /// while the clock was ahead has to be written again, and while the clock is behind must not be: it would bring back
+    /// what others have ended since. Nothing here tells the two apart.
+    pub(crate) fn latest(&self, set: &LogSet, now: Timestamp) -> Timestamp {
+        let drift = set.limits().max_drift_ms;
+        let Some((there, here)) = self.elsewhere else { return Timestamp::MAX };
+        let now = now.max(self.session_time);
+        let passed = now.as_millis().saturating_sub(here.as_millis());
+        now.max(there.saturating_add_millis(passed)).saturating_add_millis(drift)
+    }
+
     /// Whether others would wait with a log, or with its last entries, until their time has come: its last stamp, or its
     /// incarnation, is of a time further ahead than they take.
     fn has_to_wait(&self, set: &LogSet, log: &LogId, now: Timestamp) -> bool {
-        let latest = now.saturating_add_millis(set.limits().max_drift_ms);
+        let latest = self.latest(set, now);
         set.log(log).is_some_and(|held| held.last_hlc().time() > latest)
             || self.was_begun_ahead(set, log, now)
     }
 
     /// Whether others would hold nothing of a log until its time has come.
     fn was_begun_ahead(&self, set: &LogSet, log: &LogId, now: Timestamp) -> bool {
-        let (now, drift) = (now.max(self.session_time), set.limits().max_drift_ms);
-        set.log(log).is_some_and(|log| log.opening().incarnation.is_ahead(now, drift))
+        let latest = self.latest(set, now);
+        set.log(log).is_some_and(|log| log.opening().incarnation.is_ahead(latest, 0))
     }
 
     /// A writer's state logs in a topic that were begun while the clock was further ahead than others take, the earliest
@@ -171,8 +189,18 @@ impl Author {
     }
 
     /// Notes the time of sessions.
-    pub(crate) const fn note_time(&mut self, now: Timestamp) {
+    pub(crate) fn note_time(&mut self, now: Timestamp) {
+        self.elsewhere =
+            self.elsewhere.filter(|_| now.saturating_add_millis(FALL_MS) >= self.session_time);
         self.session_time = now;
+    }
+
+    /// Notes the time elsewhere. The earliest that is known counts: somebody would not take what is later.
+    pub(crate) fn note_elsewhere(&mut self, there: Timestamp, now: Timestamp) {
+        let known = self.elsewhere.map(|(known, here)| {
+            known.saturating_add_millis(now.as_millis().saturating_sub(here.as_millis()))
+        });
+        self.elsewhere = Some((known.map_or(there, |known| known.min(there)), now));
     }
 
     /// Notes a stamp that was met.
@@ -183,7 +211,7 @@ impl Author {
     /// The stamp of a log's next entry.
     pub(crate) fn next_stamp(&self, set: &LogSet, log: &LogId, now: Timestamp) -> Hlc {
         // A stamp from far ahead is one from when this clock was wrong: nobody else's counts before its time has come.
-        let latest = now.saturating_add_millis(set.limits().max_drift_ms);
+        let latest = self.latest(set, now);
         let mut clock = if self.clock.time() > latest { Hlc::ZERO } else { self.clock };
         clock.observe(set.log(log).map_or(Hlc::ZERO, Log::last_hlc));
         clock.tick(now)

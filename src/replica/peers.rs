@@ -69,6 +69,10 @@ impl Replica {
     ) -> Result<(), InputError> {
         self.author.note_time(now);
         let result = self.sessions.handle_input(&mut self.store, session, frames, now);
+        if let Some(there) = self.sessions.take_peer_time() {
+            self.author.note_elsewhere(there, now);
+            self.restamp_ahead(now);
+        }
         self.settle(now, Source::Session);
         self.end_rounds();
         self.store.seal();

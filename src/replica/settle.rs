@@ -131,7 +131,7 @@ impl Replica {
     /// Tells the host of own events that others do not take yet.
     pub(super) fn tell_events_ahead(&mut self, log: &LogId, now: Timestamp) {
         let set = self.store.logs();
-        let latest = now.saturating_add_millis(set.limits().max_drift_ms);
+        let latest = self.author.latest(set, now);
         let Some(held) = set.log(log) else { return };
         let mut events = held.entries(held.start(), held.size());
         if let Some(first) = events.find(|event| event.hlc.time() > latest) {

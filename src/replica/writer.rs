@@ -45,6 +45,18 @@ impl Replica {
         self.author.writers().map(Writer)
     }
 
+    /// Takes in that the clock of this host is right: it was set by a time server, say. A writer that was stopped while the
+    /// clock was ahead then goes on, with its content stamped anew, before a peer has said the time, which each does when
+    /// a session begins. Of events that wait the host is told.
+    ///
+    /// Without either, a writer goes on as if its stamps were right and the clock had fallen: content that is written again
+    /// although the clock is behind would bring back what others have ended since.
+    pub fn trust_clock(&mut self, now: Timestamp) {
+        self.author.note_time(now);
+        self.author.note_elsewhere(now, now);
+        self.restamp_ahead(now);
+    }
+
     /// Has those writers whose last stamps others would not take yet go on in their next incarnation, with their live
     /// content stamped anew; and tells of events that others would not take yet.
     pub(super) fn restamp_ahead(&mut self, now: Timestamp) {

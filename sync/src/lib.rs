@@ -108,6 +108,8 @@ pub use identity::{
     MeshSecret, NamedOpening, OpeningError, OpeningField, SignError, Signature, Signer, SigningTag, Topic,
     TopicError, TopicFilter,
 };
+#[cfg(feature = "stand-in-keys")]
+pub use identity::StandIn;
 pub use log::{
     Allowance, AppendError, CITATIONS_MAX, CLOSURES_MAX, Citation, Closure, ENTRY_BYTES_MAX, Entry,
     EntryFlags, Evidence, EvidenceError, ForkSearch, Gone, Have, HeadError, KeepError, LOG_SIZE_MAX, Log,

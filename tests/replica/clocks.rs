@@ -57,12 +57,11 @@ fn what_was_written_while_the_clock_was_ahead_reads_the_same_everywhere_once_it_
             if reopened {
                 bob = Node::open(1, 6, bob.disk(), How::Resumed, at(10));
             }
+            bob.replica.trust_clock(at(10));
             if writes {
                 bob.set("late", "too", at(10));
-            } else {
-                bob.replica.connect(bob.writer, SessionOptions::dial(), at(10)).unwrap();
-                bob.store();
             }
+            bob.store();
             let told = bob.notices();
             assert!(told.iter().any(|notice| matches!(notice, Notice::Restamped { .. })), "{name}: {told:?}");
             bob.tell(&mut ada, at(20));
@@ -98,6 +97,7 @@ fn events_of_a_clock_that_was_ahead_are_told_to_their_writer() {
         if reopened {
             bob = Node::open(1, 6, bob.disk(), How::Resumed, at(10));
         }
+        bob.replica.trust_clock(at(10));
         let name = format!("{reopened}, {appends}");
         for round in 0..3 {
             if appends {
@@ -132,6 +132,7 @@ fn content_that_was_taken_over_while_the_clock_was_ahead_stays() {
     ada.set("k1", "ahead", at(AHEAD + 1));
     ada.tell(&mut bob, at(1_002));
     assert_eq!(ada.get("k0").as_deref(), Some("first"));
+    ada.replica.trust_clock(at(2_000));
     ada.set("k2", "right", at(2_000));
     ada.tell(&mut bob, at(2_001));
     bob.tell(&mut ada, at(2_002));
@@ -165,9 +166,8 @@ fn a_writer_that_began_its_log_while_the_clock_was_ahead_goes_on_once_it_is_righ
             for restart in 0..restarts {
                 bob = Node::open(1, 6 + restart, bob.disk(), how, at(10 + restart));
             }
-            if restarts == 3 {
-                bob.replica.connect(bob.writer, SessionOptions::dial(), at(14)).unwrap();
-            } else {
+            bob.replica.trust_clock(at(14));
+            if restarts != 3 {
                 bob.set("late", "too", at(14));
             }
             bob.store();
@@ -198,6 +198,7 @@ fn a_writer_that_began_its_log_while_the_clock_was_ahead_goes_on_once_it_is_righ
             // It goes on in the same log after further starts, and stays so when the time has come.
             let own = bob.own_log().unwrap().0;
             bob = Node::open(1, 20, bob.disk(), How::Resumed, at(30));
+            bob.replica.trust_clock(at(31));
             bob.set("more", "still", at(31));
             assert_eq!(bob.own_log().unwrap().0, own, "{name}");
             bob.tell(&mut ada, at(32));
@@ -224,6 +225,7 @@ fn a_log_that_was_given_up_and_comes_back_in_its_time_brings_nothing_back() {
     bob.tell(&mut eve, at(AHEAD + 1));
     assert_eq!(eve.get("k").as_deref(), Some("ahead"));
     bob = Node::open(1, 6, bob.disk(), How::Resumed, at(10));
+    bob.replica.trust_clock(at(11));
     bob.set("k", "right", at(11));
     bob.remove("other", at(12));
     bob.tell(&mut ada, at(13));
@@ -255,6 +257,7 @@ fn events_of_a_log_that_was_begun_ahead_wait_and_those_after_it_do_not() {
     bob.event("ahead", AHEAD);
     for start in 0..3 {
         bob = Node::open(1, 6 + start, bob.disk(), How::Resumed, at(10 * start));
+        bob.replica.trust_clock(at(10 * start + 1));
         bob.event("right", 10 * start + 1);
         bob.tell(&mut ada, at(10 * start + 2));
     }

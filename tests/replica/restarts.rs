@@ -524,6 +524,7 @@ fn what_was_written_while_the_clock_was_ahead_is_taken_over() {
     ada.set("k1", "gone", at(200_002));
     ada.remove("k1", at(200_003));
     let mut ada = Node::open(0, 3, ada.disk(), How::Restored, at(10_000));
+    ada.replica.trust_clock(at(10_000));
     ada.replica.declare_alone();
     ada.set("k2", "next", at(10_001));
     let told = ada.notices();

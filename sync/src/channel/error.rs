@@ -1,6 +1,8 @@
 //! The other side of a channel, and the reasons for which handshakes fail. Each error says whose fault it is.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use consilience_base::Timestamp;
+
 use crate::codec::DecodeError;
 use crate::identity::{AgentId, KeyError, SignError};
 
@@ -13,6 +15,8 @@ pub struct Peer {
     /// Whether both sides gave the same channel binding. Without one somebody may sit in between and pass everything
     /// on, so no decision that depends on the reader should rest on the agent's name.
     pub bound: bool,
+    /// The time by its clock when it shook hands, in whole seconds: it says so, and may be wrong or lie.
+    pub time: Timestamp,
 }
 
 /// Why a handshake failed.

@@ -20,6 +20,8 @@
 
 use alloc::vec::Vec;
 
+use consilience_base::Timestamp;
+
 use super::error::HandshakeError;
 use super::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
 use crate::codec::{DecodeError, Reader, put_varint};
@@ -45,15 +47,23 @@ pub(crate) struct Terms {
     /// How much it is willing to keep that came out of order.
     pub(crate) window: usize,
     pub(crate) nonce: [u8; 16],
+    /// The time by its clock, in whole seconds of the Unix epoch.
+    pub(crate) seconds: u64,
 }
 
 impl Terms {
+    /// The time by its side's clock.
+    pub(crate) const fn time(&self) -> Timestamp {
+        Timestamp::from_millis(self.seconds.saturating_mul(1_000))
+    }
+
     fn write(&self, bytes: &mut Vec<u8>) {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         bytes.push(flag(self.bound, BOUND) | flag(self.everything, EVERYTHING));
         put_varint(bytes, self.frame_bytes as u64);
         put_varint(bytes, self.window as u64);
         bytes.extend_from_slice(&self.nonce);
+        put_varint(bytes, self.seconds);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -73,6 +83,7 @@ impl Terms {
             frame_bytes,
             window,
             nonce: reader.array()?,
+            seconds: reader.varint()?,
         })
     }
 }

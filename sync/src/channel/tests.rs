@@ -3,6 +3,8 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 
+use consilience_base::Timestamp;
+
 use super::handshake::Hello;
 use super::*;
 use crate::identity::{AgentId, Keypair, MeshSecret, Signer};
@@ -34,7 +36,7 @@ fn number_of(body: &[u8]) -> u64 {
 fn pair(frame_bytes: usize) -> [Channel; 2] {
     let membership = Membership::new(&MeshSecret::from_bytes([7; 32]));
     let keypair = Keypair::from_seed([1; 32]);
-    let terms = Terms { bound: false, everything: true, frame_bytes, window: 48 << 10, nonce: [3; 16] };
+    let terms = Terms { bound: false, everything: true, frame_bytes, window: 48 << 10, nonce: [3; 16], seconds: 0 };
     let hello = membership.hello(&Hello { terms, challenge: None });
     let (_, transcript) =
         membership.answer(&hello, &terms, &[], &keypair.agent(), |message| keypair.sign(message)).unwrap();
@@ -42,7 +44,7 @@ fn pair(frame_bytes: usize) -> [Channel; 2] {
         let keys = membership.keys(&transcript, &keypair.agent());
         let agreed = Agreed {
             dials,
-            peer: Peer { agent: keypair.agent(), bound: false },
+            peer: Peer { agent: keypair.agent(), bound: false, time: Timestamp::EPOCH },
             keys,
             frame_bytes,
             window: 48 << 10,

@@ -169,7 +169,14 @@ pub enum KeyError {
 
 /// A public key that was admitted. Cheap to clone.
 #[derive(Clone)]
-pub struct AgentKey(Arc<VerifyingKey>);
+pub struct AgentKey(Admitted);
+
+#[derive(Clone)]
+enum Admitted {
+    Ed25519(Arc<VerifyingKey>),
+    #[cfg(feature = "stand-in-keys")]
+    StandIn(super::StandIn),
+}
 
 impl AgentKey {
     /// Checks a key, once: this costs about as much as a signature.
@@ -178,6 +185,10 @@ impl AgentKey {
     ///
     /// The fault in the key; see [`KeyError`].
     pub fn admit(agent: &AgentId) -> Result<Self, KeyError> {
+        #[cfg(feature = "stand-in-keys")]
+        if let Some(stand_in) = super::StandIn::admit(agent) {
+            return Ok(Self(Admitted::StandIn(stand_in)));
+        }
         let key = VerifyingKey::from_bytes(agent.as_bytes()).map_err(|_| KeyError::NotAPoint)?;
         let point = key.to_edwards();
         // The key remembers the bytes it was given; only the point knows the canonical ones.
@@ -190,19 +201,29 @@ impl AgentKey {
         if !point.is_torsion_free() {
             return Err(KeyError::MixedOrder);
         }
-        Ok(Self(Arc::new(key)))
+        Ok(Self(Admitted::Ed25519(Arc::new(key))))
     }
 
     /// The agent whose key it is.
     #[must_use]
     pub fn agent(&self) -> AgentId {
-        AgentId::from_bytes(self.0.to_bytes())
+        match &self.0 {
+            Admitted::Ed25519(key) => AgentId::from_bytes(key.to_bytes()),
+            #[cfg(feature = "stand-in-keys")]
+            Admitted::StandIn(stand_in) => stand_in.agent(),
+        }
     }
 
     /// Whether this is a signature of exactly these bytes under this key.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
-        self.0.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+        match &self.0 {
+            Admitted::Ed25519(key) => {
+                key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(&signature.0)).is_ok()
+            }
+            #[cfg(feature = "stand-in-keys")]
+            Admitted::StandIn(stand_in) => stand_in.verifies(message, signature),
+        }
     }
 }
 

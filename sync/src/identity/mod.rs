@@ -6,6 +6,8 @@
 mod filter;
 mod keys;
 mod opening;
+#[cfg(feature = "stand-in-keys")]
+mod stand_in;
 mod topic;
 
 use core::fmt;
@@ -15,6 +17,8 @@ use crate::hash::fixed_bytes;
 pub use filter::TopicFilter;
 pub use keys::{AgentKey, KeyError, Keypair, SignError, Signature, Signer, SigningTag};
 pub use opening::{Incarnation, LogId, LogKind, LogOpening, NamedOpening, OpeningError, OpeningField};
+#[cfg(feature = "stand-in-keys")]
+pub use stand_in::StandIn;
 pub use topic::{Topic, TopicError};
 
 /// The secret of a mesh: 32 bytes that its members share, and by which a session knows that a member speaks.

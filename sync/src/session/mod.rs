@@ -84,6 +84,8 @@ pub struct Sessions {
     /// Signatures that were checked for sessions that have ended.
     checked: u64,
     clock: Clock,
+    /// The earliest time that peers stated and that was not taken yet.
+    peer_time: Option<Timestamp>,
 }
 
 /// A clock that only rises, made from one that may jump: one that runs backwards stands still.
@@ -132,13 +134,14 @@ impl Nonces {
     }
 
     /// The terms of a session, with a nonce that was never used before.
-    fn terms(&mut self, options: &SessionOptions) -> Terms {
+    fn terms(&mut self, options: &SessionOptions, now: Timestamp) -> Terms {
         Terms {
             bound: options.binding.is_some(),
             everything: options.scope.is_plain(),
             frame_bytes: options.frame_bytes,
             window: options.window,
             nonce: self.draw(),
+            seconds: now.as_millis() / 1_000,
         }
     }
 }
@@ -231,6 +234,7 @@ impl Sessions {
             calm: Calm::default(),
             checked: 0,
             clock: Clock::default(),
+            peer_time: None,
         }
     }
 
@@ -257,7 +261,7 @@ impl Sessions {
         self.opened = self.opened.saturating_add(1);
         let id = SessionId(self.opened);
         let phase = if options.dials {
-            Phase::Dialing(Dial::new(&self.membership, self.nonces.terms(&options), ms))
+            Phase::Dialing(Dial::new(&self.membership, self.nonces.terms(&options, now), ms))
         } else {
             Phase::Listening(Listen::new(self.nonces.draw(), ms))
         };
@@ -308,6 +312,12 @@ impl Sessions {
     #[must_use]
     pub fn scope(&self, session: SessionId) -> Option<&Scope> {
         self.established(session)?.exchange.scope()
+    }
+
+    /// The earliest time by the clocks of peers that shook hands since this was called last: a hint that a liar may give as
+    /// well.
+    pub const fn take_peer_time(&mut self) -> Option<Timestamp> {
+        self.peer_time.take()
     }
 
     /// Whether the peer has all the signed entries of this side that it wants, as far as this side knows. False before the

@@ -37,6 +37,7 @@ impl Sessions {
         body: &[u8],
         ms: u64,
     ) -> Result<(), InputError> {
+        let now = self.clock.last;
         let Some(Session { agent, options, phase, .. }) = self.sessions.get_mut(&id) else { return Ok(()) };
         let taken = match phase {
             Phase::Dialing(dial) => {
@@ -46,7 +47,7 @@ impl Sessions {
             Phase::Listening(listen) => {
                 let this = (&*agent, options.binding.as_deref());
                 let (terms, sign) =
-                    (|| self.nonces.terms(options), |message: &[u8]| store.sign(agent, message));
+                    (|| self.nonces.terms(options, now), |message: &[u8]| store.sign(agent, message));
                 listen.handle_hello(&self.membership, body, this, (&mut self.calm, ms), terms, sign)
             }
             // It comes late.
@@ -79,7 +80,7 @@ impl Sessions {
             Ok(read) => read,
             Err(failure) => return self.not_taken(id, failure),
         };
-        let peer = Peer { agent, bound: theirs.bound };
+        let peer = Peer { agent, bound: theirs.bound, time: theirs.time() };
         let ours = match self.admit(id, &options, &peer) {
             Ok(ours) => ours,
             Err(reason) => {
@@ -114,7 +115,7 @@ impl Sessions {
             Ok(read) => read,
             Err(failure) => return self.not_taken(id, failure),
         };
-        let peer = Peer { agent, bound: theirs.bound };
+        let peer = Peer { agent, bound: theirs.bound, time: theirs.time() };
         match self.admit(id, &options, &peer) {
             Ok(ours) => self.open(id, Proved { theirs, peer, keys, ours, proof: None }, ms),
             Err(reason) => self.fail(id, Some(theirs.nonce), reason),
@@ -180,6 +181,7 @@ impl Sessions {
             idle_ms: options.idle_ms,
         };
         session.phase = Phase::Established(Box::new(Established::new(agreed, setup, proof, ms)));
+        self.peer_time = Some(self.peer_time.map_or(peer.time, |time| time.min(peer.time)));
         self.events.push(id, SessionEvent::Connected(peer));
     }
 

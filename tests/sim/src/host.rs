@@ -3,10 +3,11 @@
 use consilience::crdts::Timestamp;
 use consilience::journal::{Record, RecordId};
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{Keypair, Limits, LogSet, Relay};
+use consilience::sync::{Limits, LogSet, Relay};
 use consilience::{Config, Notice, Opened, Replica, Stored, Writer};
 use consilience_test_support::replicas::{START, secret};
 
+use crate::keys::Keys;
 use crate::step::When;
 
 /// The stored bytes.
@@ -50,11 +51,6 @@ pub(crate) struct Host {
     pub(crate) notices: Vec<Notice>,
 }
 
-/// The key of an agent by its name.
-pub(crate) fn key_of(agent: &str) -> Keypair {
-    Keypair::from_seed(*blake3::hash(agent.as_bytes()).as_bytes())
-}
-
 impl Host {
     pub(crate) fn new(name: &str, agent: &str, is_relay: bool, disk: Disk) -> Self {
         Self {
@@ -92,6 +88,7 @@ impl Host {
     ///
     /// If the library refuses what it had given out to be stored.
     pub(crate) fn start(&mut self, seed: u64, how: How, now: u64) {
+        let key = Keys::of_seed(seed).key(&self.agent);
         self.starts += 1;
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes()).update(self.name.as_bytes()).update(&self.starts.to_le_bytes());
@@ -105,7 +102,7 @@ impl Host {
         let time = self.time(now);
         let (process, cut) = if self.is_relay {
             let relay =
-                Relay::open(secret(), Limits::default(), key_of(&self.agent), entropy, opened, time).unwrap();
+                Relay::open(secret(), Limits::default(), key, entropy, opened, time).unwrap();
             let cut = relay.cut().map(|_| relay.good_to());
             (Process::Relay(Box::new(relay)), cut)
         } else {
@@ -113,7 +110,7 @@ impl Host {
             let config = Config::new(secret(), entropy).with_compaction(tidy.0, tidy.1);
             let mut replica = Replica::open(config, opened, time).unwrap();
             let cut = replica.cut().map(|_| replica.good_to());
-            let writer = replica.add_writer(key_of(&self.agent)).unwrap();
+            let writer = replica.add_writer(key).unwrap();
             (Process::Replica(Box::new(replica), writer), cut)
         };
         if let Some(good_to) = cut {

@@ -4,31 +4,35 @@ use std::collections::BTreeMap;
 
 use consilience::crdts::{Hlc, Timestamp};
 use consilience::sync::{
-    Answer, Closure, Incarnation, Limits, LogKind, LogOpening, LogSet, NewEntry, RangeForm, Signer, Topic,
-    Want,
+    Answer, Closure, Incarnation, Limits, LogKind, LogOpening, LogSet, NewEntry, RangeForm, Topic, Want,
 };
 use consilience_test_support::hand::{bundle, map_id, op_set, payload};
 use consilience_test_support::replicas::{START, mesh};
 
-use crate::host::key_of;
+use crate::keys::Keys;
 use crate::step::{Kind, Sign};
 
 /// The liars' histories, by agent and name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Liars {
+    keys: Keys,
     branches: BTreeMap<(String, String), LogSet>,
 }
 
-fn opening(agent: &str, topic: &str, kind: Kind, incarnation: u64) -> Option<LogOpening> {
+fn opening(keys: Keys, agent: &str, topic: &str, kind: Kind, incarnation: u64) -> Option<LogOpening> {
     Some(LogOpening {
         topic: Topic::new(topic).ok()?,
         kind: if kind == Kind::State { LogKind::State } else { LogKind::Event },
-        agent: key_of(agent).agent(),
+        agent: keys.agent(agent),
         incarnation: Incarnation::from_u64(incarnation),
     })
 }
 
 impl Liars {
+    pub(crate) const fn new(keys: Keys) -> Self {
+        Self { keys, branches: BTreeMap::new() }
+    }
+
     /// Signs entries. What the library refuses to write for it is left out.
     pub(crate) fn sign(&mut self, sign: &Sign, now: u64) {
         let name = (sign.by.clone(), sign.branch.clone());
@@ -39,7 +43,7 @@ impl Liars {
             self.branches.insert(name.clone(), begins);
         }
         let Some(set) = self.branches.get_mut(&name) else { return };
-        let Some(opening) = opening(&sign.by, &sign.topic, sign.kind, sign.incarnation) else { return };
+        let Some(opening) = opening(self.keys, &sign.by, &sign.topic, sign.kind, sign.incarnation) else { return };
         let Ok(log) = set.open_local(&opening) else { return };
         let closes = sign.closes.iter().map(|(incarnation, below)| Closure {
             incarnation: Incarnation::from_u64(*incarnation),
@@ -66,7 +70,7 @@ impl Liars {
             }
             let _ = set.append(&log, &entry);
         }
-        let _ = set.sign_head(&log, &key_of(&sign.by), Timestamp::from_millis(START + now + sign.ahead));
+        let _ = set.sign_head(&log, &self.keys.key(&sign.by), Timestamp::from_millis(START + now + sign.ahead));
     }
 
     /// The bundle with a range of a log, if there is one.
@@ -77,7 +81,7 @@ impl Liars {
         (from, to): (u64, u64),
     ) -> Option<Vec<u8>> {
         let set = self.branches.get(&(by.into(), branch.into()))?;
-        let opening = opening(by, topic, kind, incarnation)?;
+        let opening = opening(self.keys, by, topic, kind, incarnation)?;
         let log = set.log(&opening.log_id(set.mesh()))?;
         let from = from.clamp(log.start(), log.signed_size());
         let to = to.clamp(from, log.signed_size());

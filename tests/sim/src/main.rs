@@ -23,6 +23,7 @@ mod cover;
 mod draw;
 mod history;
 mod host;
+mod keys;
 mod liar;
 mod play;
 mod step;

@@ -7,18 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::crdts::{CouplingSchema, Units};
 use consilience::sync::session::{Scope, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{LogKind, Signer, Topic};
+use consilience::sync::{LogKind, Topic};
 use consilience::{EventRef, Subscription};
 use consilience_test_support::dice::Dice;
 use serde_json::{Value, json};
 
 use crate::history::History;
-use crate::host::{Disk, Host, How, key_of};
+use crate::host::{Disk, Host, How};
+use crate::keys::Keys;
 use crate::liar::Liars;
 use crate::step::{Step, When};
 
 /// So many rounds of meetings of all with all are enough to be equal.
 const SWEEPS_MAX: usize = 12;
+const HOUR: u64 = 3_600_000;
 
 /// What a world broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +94,7 @@ impl World {
             hosts: Vec::new(),
             names: BTreeMap::new(),
             links: Vec::new(),
-            liars: Liars::default(),
+            liars: Liars::new(Keys::of_seed(seed)),
             stores: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             history: History::default(),
@@ -106,6 +108,10 @@ impl World {
     /// A hash of all that happened.
     pub(crate) fn trace(&self) -> [u8; 32] {
         *self.trace.finalize().as_bytes()
+    }
+
+    const fn keys(&self) -> Keys {
+        Keys::of_seed(self.seed)
     }
 
     fn host(&self, name: &str) -> Option<usize> {
@@ -276,7 +282,7 @@ impl World {
     fn prune(&mut self, name: &str, topic: &str, keep: u64) {
         let Some(at) = self.host(name) else { return };
         let time = self.hosts[at].time(self.now);
-        let agent = key_of(&self.hosts[at].agent).agent();
+        let agent = self.keys().agent(&self.hosts[at].agent);
         let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
         let own = replica.logs().logs().filter(|log| {
             let opening = log.opening();
@@ -556,7 +562,17 @@ impl World {
         }
     }
 
+    /// Time passes. Over more than an hour hosts sleep, so their connections break after it, and nobody notices at once.
     fn advance(&mut self, ms: u64) {
+        let awake = ms.min(HOUR);
+        self.pass(awake);
+        if ms > awake {
+            self.cut(|_| true, false);
+            self.pass(ms - awake);
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
         let until = self.now.saturating_add(ms);
         // Hosts that store late do so when time passes.
         for at in 0..self.hosts.len() {
@@ -665,7 +681,7 @@ impl World {
                 return broken("fold", host.name.clone());
             }
             let honest = self.hosts.iter().filter(|host| !self.forked.contains(&host.agent));
-            let honest: BTreeSet<_> = honest.map(|host| key_of(&host.agent).agent()).collect();
+            let honest: BTreeSet<_> = honest.map(|host| self.keys().agent(&host.agent)).collect();
             let Some(logs) = host.logs() else { continue };
             for log in logs.logs().filter(|log| honest.contains(&log.opening().agent)) {
                 if logs.evidence(log.id()).is_some() {
@@ -677,6 +693,8 @@ impl World {
     }
 
     fn heal(&mut self) -> Checked {
+        // What was written since the copy was made, too.
+        self.doubt_all();
         self.cut(|_| true, true);
         for at in 0..self.hosts.len() {
             let host = &mut self.hosts[at];
