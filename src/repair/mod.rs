@@ -15,7 +15,7 @@ mod take_over;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use consilience_crdts::Timestamp;
+use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{AgentId, Change, Log, LogId, LogKind, LogOpening, LogSet, LogStore, Topic};
 
 pub(crate) use events::{ReissuedEvent, is_there};
@@ -244,9 +244,16 @@ impl Repair {
         self.taken.clear();
     }
 
-    /// Queues the live content of an own log to be stamped anew. Whether there is any.
-    pub(crate) fn queue_restamped(&mut self, state: (&LogSet, &Fold), log: &LogId) -> bool {
-        self.queue_reissue(state, log, Going::WronglyStamped)
+    /// Queues the live content of an own log to be said in another one, with stamps from one on. Whether there is any.
+    pub(crate) fn queue_restamped(
+        &mut self,
+        (set, fold): (&LogSet, &Fold),
+        log: &LogId,
+        (other, from): (&LogId, Hlc),
+    ) -> bool {
+        set.log(other).map(|log| log.opening().incarnation).is_some_and(|incarnation| {
+            self.queue_reissue((set, fold), log, Going::WronglyStamped(incarnation, from))
+        })
     }
 
     fn queue_reissue(&mut self, state: (&LogSet, &Fold), log: &LogId, going: Going) -> bool {
@@ -320,7 +327,7 @@ impl Repair {
 
     /// Whether a log has later stamps than the content of a writer's state in a topic that is to be written again,
     /// which keeps its own stamps.
-    pub(crate) fn is_older(&self, whose: &(AgentId, Topic), last: consilience_crdts::Hlc) -> bool {
+    pub(crate) fn is_older(&self, whose: &(AgentId, Topic), last: Hlc) -> bool {
         let stamps = self.state.get(whose).into_iter().flatten();
         stamps.filter_map(|one| one.stamp).any(|stamp| stamp <= last)
     }

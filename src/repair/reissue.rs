@@ -13,7 +13,7 @@ use consilience_sync::{AgentId, Incarnation, LogId, LogKind, LogSet, Topic};
 
 use crate::author::{CHUNK_BYTES, stated};
 use crate::fold::{Fold, LocalDot, Table, TopicState};
-use crate::payload::{CollectionId, Draft, Op, Ref, Statement, Transaction, seq_of};
+use crate::payload::{CollectionId, Draft, Op, Ref, Relisted, Statement, Transaction, seq_of};
 
 /// Something that an invalid log listed.
 #[derive(Clone, Debug)]
@@ -73,6 +73,12 @@ enum What {
         first: Option<FirstWrite>,
     },
     /// With the time by the clock that it was stated by.
+    /// A value that others can have taken: it is the same write.
+    List {
+        id: CollectionId,
+        dot: Dot,
+        relisted: Relisted,
+    },
     Couple {
         id: CollectionId,
         key: Box<[u8]>,
@@ -100,6 +106,7 @@ impl What {
     const fn bytes(&self) -> usize {
         match self {
             Self::Write { key, value, .. } => key.len() + value.len(),
+            Self::List { relisted, .. } => relisted.key.len() + relisted.value.len(),
             Self::Couple { key, .. } => key.len(),
             Self::End { .. } | Self::Close { .. } | Self::Final { .. } => 0,
         }
@@ -111,8 +118,9 @@ impl What {
 pub(super) enum Going {
     /// From an entry on: the log goes on otherwise from there.
     From(u64),
-    /// All of it is to be stamped anew.
-    WronglyStamped,
+    /// All of it is to be said in a log of this incarnation with stamps from this on: what others can have taken is listed
+    /// there, as they may have ended it since, and what has later stamps, or is of a later log, is written anew.
+    WronglyStamped(Incarnation, Hlc),
     /// All of it, and with it all that its agent's other logs list: which of that others still list shows afterwards.
     Agent,
     /// The statements of the log itself: the rest was taken with another one.
@@ -133,7 +141,7 @@ pub(super) fn reissues(
     let (index, member) = state.member(log)?;
     let (first, wrong) = match going {
         Going::From(first) => (first, false),
-        Going::WronglyStamped => (0, true),
+        Going::WronglyStamped(..) => (0, true),
         Going::Agent | Going::Statements | Going::Parted => (0, false),
     };
     let actor = member.actor();
@@ -142,7 +150,7 @@ pub(super) fn reissues(
             state.member_of(&dot.actor).is_some_and(|(_, origin)| origin.agent == member.agent)
         }
         Going::Statements => false,
-        Going::From(_) | Going::WronglyStamped => dot.actor == actor && seq_of(dot.counter) >= first,
+        Going::From(_) | Going::WronglyStamped(..) => dot.actor == actor && seq_of(dot.counter) >= first,
     };
     let mut reissued = Vec::new();
     for collection in state.sorted() {
@@ -153,9 +161,36 @@ pub(super) fn reissues(
                 state.member_of(&dot.actor).map(|(origin, _)| LocalDot { origin, counter: dot.counter });
             place.is_some_and(|place| dots.listings(place).iter().any(|listing| listing.lister == index))
         };
+        let is_late = |stamp: Hlc, dot: Dot| match going {
+            Going::WronglyStamped(incarnation, from) => {
+                stamp > from
+                    || state.member_of(&dot.actor).is_none_or(|(_, origin)| origin.incarnation >= incarnation)
+            }
+            _ => true,
+        };
         for winner in dots.live.iter() {
-            let own = dots.live.siblings(winner.key);
-            let own = own.filter(|entry| goes(entry.dot) || wrong && lists(entry.dot));
+            let own = || {
+                let all = dots.live.siblings(winner.key);
+                all.filter(|entry| goes(entry.dot) || wrong && lists(entry.dot))
+            };
+            if !own().any(|entry| is_late(entry.stamp, entry.dot)) {
+                let listed = own().filter_map(|entry| {
+                    let (_, origin) = state.member_of(&entry.dot.actor)?;
+                    let relisted = Relisted {
+                        incarnation: Some(origin.incarnation),
+                        counter: entry.dot.counter,
+                        tag: state.name_of(set, &collection.id, &entry.dot)?.tag,
+                        stamp: entry.stamp,
+                        key: entry.key.into(),
+                        value: entry.value.into(),
+                    };
+                    let what = What::List { id: collection.id.clone(), dot: entry.dot, relisted };
+                    Some(Reissued { stamp: None, what })
+                });
+                reissued.extend(listed);
+                continue;
+            }
+            let own = own().filter(|entry| is_late(entry.stamp, entry.dot));
             if let Some(entry) = own.max_by_key(|entry| (entry.stamp, entry.dot.counter)) {
                 let (key, value) = (entry.key.into(), entry.value.into());
                 let may_stay = matches!(going, Going::Agent | Going::Parted);
@@ -342,6 +377,19 @@ fn put(
                 more.push(What::End { id: id.clone(), ended });
             }
             draft.write(id, key, Some(value), ends);
+        }
+        What::List { id, dot, relisted } => {
+            let Some(state) = fold.topic(topic) else { return more };
+            let own = state.member(log).map(|(index, _)| index);
+            let origin = state.member_of(&dot.actor).map(|(origin, _)| origin);
+            if let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
+                && let Some(origin) = origin
+            {
+                let listings = dots.listings(LocalDot { origin, counter: dot.counter });
+                if dots.live.contains(dot) && !listings.iter().any(|listing| Some(listing.lister) == own) {
+                    draft.relist(id, relisted.clone());
+                }
+            }
         }
         What::Couple { id, key, weakens, instant, said } => {
             // What was stated while the clock was ahead is worth as much now as it was to be then.

@@ -117,8 +117,9 @@ impl Replica {
                 if !logs.contains(&ahead) {
                     logs.push(ahead);
                 }
+                let stamp = self.author.next_stamp(set, &log, now);
                 for ahead in logs {
-                    self.repair.queue_restamped((set, &self.fold), &ahead);
+                    self.repair.queue_restamped((set, &self.fold), &ahead, (&log, stamp));
                 }
                 self.notices.restamped(*agent, topic.clone());
             }
