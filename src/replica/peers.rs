@@ -44,7 +44,7 @@ impl Replica {
         }
         self.author.note_time(now);
         self.restamp_ahead(now);
-        Ok(self.sessions.connect(writer.id(), options, now))
+        Ok(self.sessions.connect(&self.store, writer.id(), options, now))
     }
 
     /// Ends a session. [`poll_transmit`](Self::poll_transmit) has one more frame that tells the peer; a connection may

@@ -197,7 +197,7 @@ impl Relay {
 
     /// Begins a session; see [`Sessions::connect`].
     pub fn connect(&mut self, options: SessionOptions, now: Timestamp) -> SessionId {
-        self.sessions.connect(self.agent, options, now)
+        self.sessions.connect(&self.store, self.agent, options, now)
     }
 
     /// Takes in the bytes that came; see [`Sessions::handle_input`].

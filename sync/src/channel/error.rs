@@ -15,8 +15,9 @@ pub struct Peer {
     /// Whether both sides gave the same channel binding. Without one somebody may sit in between and pass everything
     /// on, so no decision that depends on the reader should rest on the agent's name.
     pub bound: bool,
-    /// The time by its clock when it shook hands, in whole seconds: it says so, and may be wrong or lie.
-    pub time: Timestamp,
+    /// The time by its clock when it shook hands, in whole seconds: it says so, and may be wrong or lie. None if it holds
+    /// entries that are later, and so does not know.
+    pub time: Option<Timestamp>,
 }
 
 /// Why a handshake failed.

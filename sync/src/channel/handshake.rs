@@ -47,14 +47,14 @@ pub(crate) struct Terms {
     /// How much it is willing to keep that came out of order.
     pub(crate) window: usize,
     pub(crate) nonce: [u8; 16],
-    /// The time by its clock, in whole seconds of the Unix epoch.
+    /// The time by its clock, in whole seconds of the Unix epoch; 0 if it has reason not to trust it.
     pub(crate) seconds: u64,
 }
 
 impl Terms {
-    /// The time by its side's clock.
-    pub(crate) const fn time(&self) -> Timestamp {
-        Timestamp::from_millis(self.seconds.saturating_mul(1_000))
+    /// The time by its side's clock, if that side trusts it.
+    pub(crate) fn time(&self) -> Option<Timestamp> {
+        (self.seconds > 0).then(|| Timestamp::from_millis(self.seconds.saturating_mul(1_000)))
     }
 
     fn write(&self, bytes: &mut Vec<u8>) {

@@ -3,8 +3,6 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 
-use consilience_base::Timestamp;
-
 use super::handshake::Hello;
 use super::*;
 use crate::identity::{AgentId, Keypair, MeshSecret, Signer};
@@ -44,7 +42,7 @@ fn pair(frame_bytes: usize) -> [Channel; 2] {
         let keys = membership.keys(&transcript, &keypair.agent());
         let agreed = Agreed {
             dials,
-            peer: Peer { agent: keypair.agent(), bound: false, time: Timestamp::EPOCH },
+            peer: Peer { agent: keypair.agent(), bound: false, time: None },
             keys,
             frame_bytes,
             window: 48 << 10,

@@ -66,6 +66,8 @@ pub struct LogSet {
     changed: BTreeMap<u64, LogId>,
     changes: u64,
     polled: Polled,
+    /// The latest stamp of which a change was polled.
+    latest: Hlc,
     waiting: BTreeSet<(Hlc, LogId)>,
     invalid: BTreeSet<(Timestamp, LogId)>,
     late: usize,
@@ -100,6 +102,7 @@ impl LogSet {
             changed: BTreeMap::new(),
             changes: 0,
             polled: Polled::default(),
+            latest: Hlc::ZERO,
             waiting: BTreeSet::new(),
             invalid: BTreeSet::new(),
             late: 0,
@@ -581,6 +584,10 @@ impl LogSet {
         while let Some((place, log)) = self.changed.first_key_value().map(|(place, log)| (*place, *log)) {
             if let Some(slot) = self.slots.get_mut(&log) {
                 if let Some(change) = slot.next_change() {
+                    if let Change::Applicable { to, .. } = change {
+                        let last = slot.log.entries(to.saturating_sub(1), to).last();
+                        self.latest = self.latest.max(last.map_or(Hlc::ZERO, |entry| entry.hlc));
+                    }
                     self.polled.log = Some(log);
                     return Some(change);
                 }
@@ -590,6 +597,12 @@ impl LogSet {
             self.drop_acknowledged(&log);
         }
         None
+    }
+
+    /// The latest stamp of the entries that [`poll_change`](Self::poll_change) has told of since this set was made.
+    #[must_use]
+    pub const fn latest_stamp(&self) -> Hlc {
+        self.latest
     }
 
     /// The logs that were dropped since the last call, because nothing of them counts.

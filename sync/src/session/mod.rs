@@ -134,16 +134,23 @@ impl Nonces {
     }
 
     /// The terms of a session, with a nonce that was never used before.
-    fn terms(&mut self, options: &SessionOptions, now: Timestamp) -> Terms {
+    fn terms(&mut self, options: &SessionOptions, now: Option<Timestamp>) -> Terms {
         Terms {
             bound: options.binding.is_some(),
             everything: options.scope.is_plain(),
             frame_bytes: options.frame_bytes,
             window: options.window,
             nonce: self.draw(),
-            seconds: now.as_millis() / 1_000,
+            seconds: now.map_or(0, |now| now.as_millis() / 1_000),
         }
     }
+}
+
+/// The time, unless entries are held that are too late for it: then either they or the clock are wrong.
+fn trusted(store: &LogStore, now: Timestamp) -> Option<Timestamp> {
+    let set = store.logs();
+    let latest = now.saturating_add_millis(set.limits().max_drift_ms);
+    (set.latest_stamp().time() <= latest).then_some(now)
 }
 
 struct Session {
@@ -256,12 +263,18 @@ impl Sessions {
     }
 
     /// Begins a session over a connection that the host has, for a local agent.
-    pub fn connect(&mut self, agent: AgentId, options: SessionOptions, now: Timestamp) -> SessionId {
+    pub fn connect(
+        &mut self,
+        store: &LogStore,
+        agent: AgentId,
+        options: SessionOptions,
+        now: Timestamp,
+    ) -> SessionId {
         let ms = self.clock.advance(now);
         self.opened = self.opened.saturating_add(1);
         let id = SessionId(self.opened);
         let phase = if options.dials {
-            Phase::Dialing(Dial::new(&self.membership, self.nonces.terms(&options, now), ms))
+            Phase::Dialing(Dial::new(&self.membership, self.nonces.terms(&options, trusted(store, now)), ms))
         } else {
             Phase::Listening(Listen::new(self.nonces.draw(), ms))
         };

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::established::Established;
 use super::event::{EndReason, InputError, SessionEvent, SessionId};
 use super::options::SessionOptions;
-use super::{Phase, Session, Sessions};
+use super::{Phase, Session, Sessions, trusted};
 use crate::channel::{
     Agreed, HandshakeError, Kind, Membership, NotTaken, Peer, Proof, Refusal, SessionKeys, Terms, put_frame,
 };
@@ -37,7 +37,7 @@ impl Sessions {
         body: &[u8],
         ms: u64,
     ) -> Result<(), InputError> {
-        let now = self.clock.last;
+        let now = trusted(store, self.clock.last);
         let Some(Session { agent, options, phase, .. }) = self.sessions.get_mut(&id) else { return Ok(()) };
         let taken = match phase {
             Phase::Dialing(dial) => {
@@ -181,7 +181,7 @@ impl Sessions {
             idle_ms: options.idle_ms,
         };
         session.phase = Phase::Established(Box::new(Established::new(agreed, setup, proof, ms)));
-        self.peer_time = Some(self.peer_time.map_or(peer.time, |time| time.min(peer.time)));
+        self.peer_time = self.peer_time.into_iter().chain(peer.time).min();
         self.events.push(id, SessionEvent::Connected(peer));
     }
 
