@@ -256,7 +256,9 @@ impl Author {
         let set = store.logs();
         let mut left = None;
         if let Some(log) = self.log(agent, topic, kind) {
-            let ahead = self.has_to_wait(set, &log, now);
+            // The events of an earlier log would be given up from the start, if its writer gave up all before this one.
+            let given_up = kind == LogKind::Event && set.facts(&log).is_some_and(|facts| facts.pruned().is_some());
+            let ahead = self.has_to_wait(set, &log, now) && !given_up;
             if set.is_writable(&log) && !ahead {
                 return Ok(OwnLog { log, ahead: None });
             }

@@ -244,15 +244,17 @@ impl Repair {
         self.taken.clear();
     }
 
-    /// Queues the live content of an own log to be said in another one, with stamps from one on. Whether there is any.
+    /// Queues the live content of an own log to be said in another one with a stamp, where others take none that are later
+    /// than the latest. Whether there is any.
     pub(crate) fn queue_restamped(
         &mut self,
         (set, fold): (&LogSet, &Fold),
         log: &LogId,
-        (other, from): (&LogId, Hlc),
+        (other, stamp): (&LogId, Hlc),
+        latest: Timestamp,
     ) -> bool {
         set.log(other).map(|log| log.opening().incarnation).is_some_and(|incarnation| {
-            self.queue_reissue((set, fold), log, Going::WronglyStamped(incarnation, from))
+            self.queue_reissue((set, fold), log, Going::WronglyStamped(incarnation, stamp, latest))
         })
     }
 
@@ -328,8 +330,8 @@ impl Repair {
     /// Whether a log has later stamps than the content of a writer's state in a topic that is to be written again,
     /// which keeps its own stamps.
     pub(crate) fn is_older(&self, whose: &(AgentId, Topic), last: Hlc) -> bool {
-        let stamps = self.state.get(whose).into_iter().flatten();
-        stamps.filter_map(|one| one.stamp).any(|stamp| stamp <= last)
+        let mut stamps = self.state.get(whose).into_iter().flatten();
+        stamps.any(|one| one.stamp <= last)
     }
 
     /// The content of a writer's state in a topic that is to be written again.

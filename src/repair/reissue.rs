@@ -18,9 +18,8 @@ use crate::payload::{CollectionId, Draft, Op, Ref, Relisted, Statement, Transact
 /// Something that an invalid log listed.
 #[derive(Clone, Debug)]
 pub(crate) struct Reissued {
-    /// Of the entry that says it again: the later writes of others are newer. None if the stamps were wrong; then it is
-    /// now.
-    pub(super) stamp: Option<Hlc>,
+    /// Of the entry that says it again: the later writes of others are newer.
+    pub(super) stamp: Hlc,
     what: What,
 }
 
@@ -71,6 +70,8 @@ enum What {
         key: Box<[u8]>,
         value: Box<[u8]>,
         first: Option<FirstWrite>,
+        /// Whether it takes the place of writes with later stamps as well, since these are wrong.
+        wrong: bool,
     },
     /// With the time by the clock that it was stated by.
     /// A value that others can have taken: it is the same write.
@@ -118,9 +119,10 @@ impl What {
 pub(super) enum Going {
     /// From an entry on: the log goes on otherwise from there.
     From(u64),
-    /// All of it is to be said in a log of this incarnation with stamps from this on: what others can have taken is listed
-    /// there, as they may have ended it since, and what has later stamps, or is of a later log, is written anew.
-    WronglyStamped(Incarnation, Hlc),
+    /// All of it is to be said in a log of this incarnation, with a stamp of now or the latest that others take, which is
+    /// the last here: what has no later stamp, and is of an earlier log, is listed there, as others may have it and have
+    /// ended it since, and the rest is written anew.
+    WronglyStamped(Incarnation, Hlc, Timestamp),
     /// All of it, and with it all that its agent's other logs list: which of that others still list shows afterwards.
     Agent,
     /// The statements of the log itself: the rest was taken with another one.
@@ -152,6 +154,10 @@ pub(super) fn reissues(
         Going::Statements => false,
         Going::From(_) | Going::WronglyStamped(..) => dot.actor == actor && seq_of(dot.counter) >= first,
     };
+    let mut now = match going {
+        Going::WronglyStamped(_, now, _) => now,
+        _ => Hlc::ZERO,
+    };
     let mut reissued = Vec::new();
     for collection in state.sorted() {
         let Table::Dots(dots) = &collection.table else { continue };
@@ -162,8 +168,8 @@ pub(super) fn reissues(
             place.is_some_and(|place| dots.listings(place).iter().any(|listing| listing.lister == index))
         };
         let is_late = |stamp: Hlc, dot: Dot| match going {
-            Going::WronglyStamped(incarnation, from) => {
-                stamp > from
+            Going::WronglyStamped(incarnation, _, latest) => {
+                stamp.time() > latest
                     || state.member_of(&dot.actor).is_none_or(|(_, origin)| origin.incarnation >= incarnation)
             }
             _ => true,
@@ -184,8 +190,9 @@ pub(super) fn reissues(
                         key: entry.key.into(),
                         value: entry.value.into(),
                     };
+                    now = now.max(entry.stamp);
                     let what = What::List { id: collection.id.clone(), dot: entry.dot, relisted };
-                    Some(Reissued { stamp: None, what })
+                    Some(Reissued { stamp: entry.stamp, what })
                 });
                 reissued.extend(listed);
                 continue;
@@ -208,14 +215,13 @@ pub(super) fn reissues(
                         goes: origin.id == *log && seq_of(name.counter) >= held.signed_size(),
                     })
                 });
-                let stamp = (!wrong).then_some(entry.stamp);
-                let what = What::Write { id: collection.id.clone(), key, value, first };
-                reissued.push(Reissued { stamp, what });
+                let what = What::Write { id: collection.id.clone(), key, value, first, wrong };
+                reissued.push(Reissued { stamp: entry.stamp, what });
             }
         }
     }
     // Everything that still matters of the dots that the log names and of its statements; their time does not matter.
-    let stamp = (!wrong).then_some(held.last_hlc());
+    let stamp = held.last_hlc();
     let mut kept = Vec::new();
     let (from, to) = (member.from.max(first), member.to);
     for entry in set.acknowledged_entries(log, from, to) {
@@ -244,12 +250,13 @@ pub(super) fn reissues(
         let all = set.closures(log).chain([(opening.incarnation, member.to)]);
         reissued.extend(
             all.map(|(incarnation, below)| Reissued {
-                stamp: None,
+                stamp: now,
                 what: What::Close { incarnation, below },
             }),
         );
-        let over = |first| Reissued { stamp: None, what: What::Final { first } };
+        let over = |first| Reissued { stamp: now, what: What::Final { first } };
         reissued.extend(set.last_final(log).map(over));
+        reissued.iter_mut().for_each(|one| one.stamp = now);
     }
     (!reissued.is_empty()).then_some(((opening.agent, opening.topic), reissued))
 }
@@ -269,8 +276,7 @@ pub(crate) struct Reissue {
 #[derive(Debug)]
 pub(crate) struct ReissueEntry {
     pub(crate) draft: Draft,
-    /// Its stamp; the clock's if that was wrong.
-    pub(crate) stamp: Option<Hlc>,
+    pub(crate) stamp: Hlc,
 }
 
 impl Reissue {
@@ -301,7 +307,6 @@ impl Reissue {
         &mut self,
         (set, fold): (&LogSet, &Fold),
         (topic, log): (&Topic, &LogId),
-        now: Timestamp,
     ) -> Option<ReissueEntry> {
         let mut draft = Draft::default();
         while let Some(one) = self.reissued.get(self.at) {
@@ -313,7 +318,7 @@ impl Reissue {
             let more = if self.is_settled((set, fold), topic, &one.what) {
                 Vec::new()
             } else {
-                put((set, fold), (topic, log), &one.what, (stamp, now), &mut draft)
+                put((set, fold), (topic, log), &one.what, stamp, &mut draft)
             };
             let more = more.into_iter().map(|what| Reissued { stamp, what });
             self.reissued.splice(self.at..self.at, more);
@@ -348,14 +353,14 @@ fn put(
     (set, fold): (&LogSet, &Fold),
     (topic, log): (&Topic, &LogId),
     what: &What,
-    (stamp, now): (Option<Hlc>, Timestamp),
+    stamp: Hlc,
     draft: &mut Draft,
 ) -> Vec<What> {
     let mut more = Vec::new();
-    let at = stamp.map_or(now, |stamp| stamp.time());
+    let at = stamp.time();
     let own = set.log(log).map(|log| log.opening().incarnation);
     match what {
-        What::Write { id, key, value, .. } => {
+        What::Write { id, key, value, wrong, .. } => {
             let agent = set.log(log).map(|log| log.opening().agent);
             // The dots that the agent's logs still have there are ended; those that others wrote meanwhile are not, nor are
             // later ones, which another process of the agent may have written without knowing of this one.
@@ -363,7 +368,7 @@ fn put(
             if let Some(state) = fold.topic(topic)
                 && let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
             {
-                let later = |entry: Hlc| stamp.is_some_and(|stamp| stamp < entry);
+                let later = |entry: Hlc| !wrong && stamp < entry;
                 for entry in dots.live.siblings(key).filter(|entry| !later(entry.stamp)) {
                     let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
                     if author == agent {

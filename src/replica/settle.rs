@@ -117,9 +117,10 @@ impl Replica {
                 if !logs.contains(&ahead) {
                     logs.push(ahead);
                 }
-                let stamp = self.author.next_stamp(set, &log, now);
+                let (stamp, latest) =
+                    (self.author.next_stamp(set, &log, now), self.author.latest(set, now));
                 for ahead in logs {
-                    self.repair.queue_restamped((set, &self.fold), &ahead, (&log, stamp));
+                    self.repair.queue_restamped((set, &self.fold), &ahead, (&log, stamp), latest);
                 }
                 self.notices.restamped(*agent, topic.clone());
             }
@@ -214,7 +215,7 @@ impl Replica {
         let mut prepared = false;
         let whose = (*agent, topic.clone());
         if let Some(mut reissue) = self.repair.take_state(&whose, (self.store.logs(), &self.fold)) {
-            if let Err(error) = self.write_again(&mut reissue, topic, log, now) {
+            if let Err(error) = self.write_again(&mut reissue, topic, log) {
                 self.repair.put_back_state(whose, reissue);
                 return Err(error);
             }
@@ -264,11 +265,9 @@ impl Replica {
         reissue: &mut Reissue,
         topic: &Topic,
         log: &LogId,
-        now: Timestamp,
     ) -> Result<(), CommitError> {
-        while let Some(entry) = reissue.next((self.store.logs(), &self.fold), (topic, log), now) {
-            let stamp = entry.stamp.map_or(Stamp::Now(now), Stamp::Again);
-            self.append_draft(log, &entry.draft, None, stamp)?;
+        while let Some(entry) = reissue.next((self.store.logs(), &self.fold), (topic, log)) {
+            self.append_draft(log, &entry.draft, None, Stamp::Again(entry.stamp))?;
             self.store.seal();
         }
         Ok(())

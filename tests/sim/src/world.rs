@@ -21,6 +21,8 @@ use crate::step::{Step, When};
 /// So many rounds of meetings of all with all are enough to be equal.
 const SWEEPS_MAX: usize = 12;
 const HOUR: u64 = 3_600_000;
+/// A clock that is off by more, in milliseconds, is wrong.
+const DRIFT: i64 = 60_000;
 
 /// What meetings of all with all come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,8 @@ pub(crate) struct World {
     history: History,
     /// Agents of which two histories may have been signed by mistake.
     forked: BTreeSet<String>,
+    /// Hosts that met others while both clocks were wrong.
+    wrong: BTreeSet<usize>,
     /// Whether events were stamped ahead of their time: their writers hold them, and nobody else until then.
     waits: bool,
     trace: blake3::Hasher,
@@ -109,6 +113,7 @@ impl World {
             subscriptions: BTreeMap::new(),
             history: History::default(),
             forked: BTreeSet::new(),
+            wrong: BTreeSet::new(),
             waits: false,
             trace: blake3::Hasher::new(),
             figures: Figures::default(),
@@ -325,7 +330,21 @@ impl World {
         self.doubt_all();
     }
 
+    /// Two clocks that are wrong agree on it, and no peer with a right one is there to say so: what one of them gives up
+    /// then, the other may have ended.
+    fn doubt_wrong_clocks(&mut self, both: [usize; 2]) {
+        if both.iter().all(|at| self.hosts[*at].ahead.abs() > DRIFT) {
+            self.waits = true;
+            for at in both {
+                self.wrong.insert(at);
+            }
+        }
+    }
+
     fn doubt_all(&mut self) {
+        for at in self.wrong.clone() {
+            self.history.doubt(at, None);
+        }
         for at in 0..self.hosts.len() {
             if self.forked.contains(&self.hosts[at].agent) {
                 self.history.doubt(at, None);
@@ -401,6 +420,7 @@ impl World {
         let Ok(bundle) = replica.export_bundle(|_| true, since.as_deref(), time) else { return };
         self.hosts[from].store(false);
         self.note_stored(from);
+        self.doubt_wrong_clocks([from, to]);
         self.import(to, &bundle);
     }
 
@@ -473,6 +493,7 @@ impl World {
         if self.hosts[from].process.is_none() || self.hosts[to].process.is_none() {
             return;
         }
+        self.doubt_wrong_clocks([from, to]);
         let (Some(dials), Some(listens)) =
             (self.hosts[from].connect(dial, self.now), self.hosts[to].connect(listen, self.now))
         else {
