@@ -135,6 +135,11 @@ impl EventReissues {
         }
     }
 
+    /// Takes in the time. If the clock has fallen, nothing is due later than it would be if it began to wait now.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        self.due_at = self.due_at.map(|at| at.min(now.saturating_add_millis(SEARCH_MS)));
+    }
+
     /// Queues the events of some logs that are due.
     pub(super) fn release(&mut self, set: &LogSet, which: impl Fn(&LogOpening) -> bool) {
         for log in core::mem::take(&mut self.due) {

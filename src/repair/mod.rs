@@ -153,10 +153,11 @@ impl Repair {
 
     /// Takes in the time.
     pub(crate) fn advance(&mut self, now: Timestamp) {
-        self.now = self.now.max(now);
+        self.now = now;
+        self.events.advance(now);
     }
 
-    /// The latest time that was passed in.
+    /// The time that was passed in last.
     pub(crate) const fn now(&self) -> Timestamp {
         self.now
     }

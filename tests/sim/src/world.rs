@@ -10,6 +10,7 @@ use consilience::sync::session::{Scope, SessionEvent, SessionId, SessionOptions}
 use consilience::sync::{LogKind, Topic};
 use consilience::{EventRef, Subscription};
 use consilience_test_support::dice::Dice;
+use consilience_test_support::replicas::START;
 use serde_json::{Value, json};
 
 use crate::history::History;
@@ -662,14 +663,31 @@ impl World {
         self.advance(ms);
         let Some(link) = self.links.first() else { return Ok(()) };
         let is_quiet = link.flying.is_empty() && link.last + 2 * link.delay < self.now;
-        if link.in_sync != [true; 2] || !is_quiet || self.hosts[a].root() == self.hosts[b].root() {
+        // What was written since the round began may wait: until it is stored, or for its time.
+        let waits = [a, b].map(|at| self.hosts[at].when != When::AtOnce || self.hosts[at].ahead.abs() > DRIFT);
+        if link.in_sync != [true; 2] || !is_quiet || waits != [false; 2] {
             return Ok(());
         }
-        // What is not confirmed is not signed, and is in no root.
+        // Equal roots are compared after each step.
+        let differ = match [a, b].map(|at| self.digests(at)) {
+            [Some(one), Some(other)] => one != other,
+            _ => true,
+        };
+        if !differ || self.hosts[a].root() == self.hosts[b].root() {
+            return Ok(());
+        }
         broken("false_in_sync", format!("{} and {}", self.hosts[a].name, self.hosts[b].name))
     }
 
     // The checks.
+
+    /// The digests of a replica's topics that are not empty.
+    fn digests(&self, at: usize) -> Option<Digests> {
+        let replica = self.hosts[at].replica()?;
+        let nothing = replica.digest(&Topic::new("nothing").expect("a topic"));
+        let topics = replica.topics().map(|topic| (topic.as_str().to_owned(), replica.digest(topic)));
+        Some(topics.filter(|(_, digest)| *digest != nothing).collect())
+    }
 
     /// Hosts with equal roots are in equal states.
     fn compare(&mut self) -> Checked {
@@ -688,9 +706,8 @@ impl World {
             if waits || replica.poll_timeout().is_some_and(|due| due <= time) {
                 continue;
             }
-            let topics = replica.topics().map(|topic| (topic.as_str().to_owned(), replica.digest(topic)));
-            let nothing = replica.digest(&Topic::new("nothing").expect("a topic"));
-            let digests: Digests = topics.filter(|(_, digest)| *digest != nothing).collect();
+            let Some(digests) = self.digests(at) else { continue };
+            let host = &self.hosts[at];
             match known.get(&(root, host.ahead)) {
                 Some((other, there)) if *there != digests => {
                     return broken(
@@ -811,12 +828,25 @@ impl World {
                 });
                 all.collect::<Vec<_>>()
             });
+            let held = host.logs().map(|logs| {
+                let all = logs.logs().map(|log| {
+                    let opening = log.opening();
+                    json!({
+                        "log": hex(&log.id().alias()), "agent": hex(&opening.agent.as_bytes()[16..]),
+                        "incarnation": opening.incarnation.as_u64(), "topic": opening.topic.as_str(),
+                        "base": log.base(), "start": log.start(), "signed": log.signed_size(), "size": log.size(),
+                        "until": log.last_hlc().time().as_millis().saturating_sub(START),
+                        "forked": logs.evidence(log.id()).is_some(),
+                    })
+                });
+                all.collect::<Vec<_>>()
+            });
             let logs = host.logs().map(|logs| logs.stats());
             self.printed.push(json!({
                 "host": host.name, "runs": host.process.is_some(), "root": root, "topics": topics,
                 "told": host.notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "stored": host.disk.records.len() + host.disk.snapshot.as_ref().map_or(0, Vec::len),
-                "logs": logs.map(|logs| logs.logs), "log_bytes": logs.map(|logs| logs.bytes),
+                "held": held, "logs": logs.map(|logs| logs.logs), "log_bytes": logs.map(|logs| logs.bytes),
             }));
         }
     }
