@@ -167,7 +167,7 @@ impl Author {
     }
 
     /// Whether others would hold nothing of a log until its time has come.
-    fn was_begun_ahead(&self, set: &LogSet, log: &LogId, now: Timestamp) -> bool {
+    pub(crate) fn was_begun_ahead(&self, set: &LogSet, log: &LogId, now: Timestamp) -> bool {
         let latest = self.latest(set, now);
         set.log(log).is_some_and(|log| log.opening().incarnation.is_ahead(latest, 0))
     }

@@ -302,15 +302,18 @@ impl Reissue {
     }
 
     /// The next entry, given the state after the one before: as much of one stamp as fits. One write alone always does; the
-    /// ends of more dots than go with it come in the entries after it.
+    /// ends of more dots than go with it come in the entries after it. A stamp that is later than others take is a wrong
+    /// one, and becomes the one of now.
     pub(crate) fn next(
         &mut self,
         (set, fold): (&LogSet, &Fold),
         (topic, log): (&Topic, &LogId),
+        (now, latest): (Hlc, Timestamp),
     ) -> Option<ReissueEntry> {
+        let right = |stamp: Hlc| if stamp.time() > latest { now } else { stamp };
         let mut draft = Draft::default();
         while let Some(one) = self.reissued.get(self.at) {
-            let stamp = one.stamp;
+            let (said, stamp) = (one.stamp, right(one.stamp));
             if !draft.is_empty() && draft.bytes() + one.what.bytes() > CHUNK_BYTES {
                 return Some(ReissueEntry { draft, stamp });
             }
@@ -318,12 +321,12 @@ impl Reissue {
             let more = if self.is_settled((set, fold), topic, &one.what) {
                 Vec::new()
             } else {
-                put((set, fold), (topic, log), &one.what, stamp, &mut draft)
+                put((set, fold), (topic, log), &one.what, (said, stamp), &mut draft)
             };
-            let more = more.into_iter().map(|what| Reissued { stamp, what });
+            let more = more.into_iter().map(|what| Reissued { stamp: said, what });
             self.reissued.splice(self.at..self.at, more);
             let full = draft.bytes() > CHUNK_BYTES || draft.names_too_many();
-            let last = self.reissued.get(self.at).is_none_or(|next| next.stamp != stamp);
+            let last = self.reissued.get(self.at).is_none_or(|next| right(next.stamp) != stamp);
             if full || last && !draft.is_empty() {
                 return Some(ReissueEntry { draft, stamp });
             }
@@ -353,7 +356,7 @@ fn put(
     (set, fold): (&LogSet, &Fold),
     (topic, log): (&Topic, &LogId),
     what: &What,
-    stamp: Hlc,
+    (said, stamp): (Hlc, Hlc),
     draft: &mut Draft,
 ) -> Vec<What> {
     let mut more = Vec::new();
@@ -368,7 +371,7 @@ fn put(
             if let Some(state) = fold.topic(topic)
                 && let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
             {
-                let later = |entry: Hlc| !wrong && stamp < entry;
+                let later = |entry: Hlc| !wrong && said < entry;
                 for entry in dots.live.siblings(key).filter(|entry| !later(entry.stamp)) {
                     let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
                     if author == agent {

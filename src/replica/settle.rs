@@ -134,9 +134,10 @@ impl Replica {
     pub(super) fn tell_events_ahead(&mut self, log: &LogId, now: Timestamp) {
         let set = self.store.logs();
         let latest = self.author.latest(set, now);
+        let begun_ahead = self.author.was_begun_ahead(set, log, now);
         let Some(held) = set.log(log) else { return };
         let mut events = held.entries(held.start(), held.size());
-        if let Some(first) = events.find(|event| event.hlc.time() > latest) {
+        if let Some(first) = events.find(|event| begun_ahead || event.hlc.time() > latest) {
             self.notices.events_ahead(held.opening(), log, first.seq);
         }
     }
@@ -215,7 +216,7 @@ impl Replica {
         let mut prepared = false;
         let whose = (*agent, topic.clone());
         if let Some(mut reissue) = self.repair.take_state(&whose, (self.store.logs(), &self.fold)) {
-            if let Err(error) = self.write_again(&mut reissue, topic, log) {
+            if let Err(error) = self.write_again(&mut reissue, topic, log, now) {
                 self.repair.put_back_state(whose, reissue);
                 return Err(error);
             }
@@ -265,8 +266,11 @@ impl Replica {
         reissue: &mut Reissue,
         topic: &Topic,
         log: &LogId,
+        now: Timestamp,
     ) -> Result<(), CommitError> {
-        while let Some(entry) = reissue.next((self.store.logs(), &self.fold), (topic, log)) {
+        let set = self.store.logs();
+        let now = (self.author.next_stamp(set, log, now), self.author.latest(set, now));
+        while let Some(entry) = reissue.next((self.store.logs(), &self.fold), (topic, log), now) {
             self.append_draft(log, &entry.draft, None, Stamp::Again(entry.stamp))?;
             self.store.seal();
         }
