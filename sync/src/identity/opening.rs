@@ -81,7 +81,11 @@ impl Incarnation {
         let [low, high] = random;
         let fresh = millis << 16 | (high as u64) << 8 | low as u64;
         match previous {
-            Some(Self(last)) if last >= fresh => Self(last.saturating_add(1)),
+            // Of the next millisecond: the randomness still tells two processes apart.
+            Some(Self(last)) if last >= fresh => match last.checked_add(1 << 16) {
+                Some(next) => Self(next & !0xffff | fresh & 0xffff),
+                None => Self(last.saturating_add(1)),
+            },
             _ => Self(fresh),
         }
     }

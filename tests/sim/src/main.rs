@@ -4,7 +4,7 @@
 //! consilience-sim run --seeds 0..N [--json] [--threads N]   plays the histories of these seeds
 //! consilience-sim show SEED                                  prints the history of a seed, one step a line
 //! consilience-sim shrink SEED                                the least part of a history that breaks the same
-//! consilience-sim script FILE [--seed N]                     plays a file of steps
+//! consilience-sim script FILE [--seed N] [--told]            plays a file of steps, and prints what hosts are told
 //! ```
 //!
 //! [`step`] is the vocabulary, [`draw`] makes histories, [`world`] plays them and checks, [`history`] knows what was promised
@@ -172,9 +172,10 @@ fn small(seed: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn script(file: &str, seed: u64) -> Result<ExitCode, String> {
+fn script(file: &str, seed: u64, is_told: bool) -> Result<ExitCode, String> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
     let mut world = world::World::new(seed);
+    world.is_told = is_told;
     let mut broken = None;
     for (number, line) in (1..).zip(text.lines()) {
         if line.trim().is_empty() || line.starts_with('#') {
@@ -202,7 +203,7 @@ fn number_after(args: &[String], name: &str) -> Option<u64> {
     args.get(at + 1)?.parse().ok()
 }
 
-const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json] [--threads N] | show SEED | shrink SEED | script FILE [--seed N]";
+const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json] [--threads N] | show SEED | shrink SEED | script FILE [--seed N] [--told]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -225,7 +226,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }),
         ["shrink", seed] => seed.parse().map_err(|_| "a seed is a number".into()).map(small),
-        ["script", file, ..] => script(file, number_after(&args, "--seed").unwrap_or(0)),
+        ["script", file, ..] => {
+            script(file, number_after(&args, "--seed").unwrap_or(0), words.contains(&"--told"))
+        }
         _ => Err(USAGE.into()),
     };
     outcome.unwrap_or_else(|error: String| {

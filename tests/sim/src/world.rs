@@ -90,10 +90,14 @@ pub(crate) struct World {
     /// Hosts that met others while both clocks were wrong.
     wrong: BTreeSet<usize>,
     were_ahead: BTreeSet<usize>,
+    /// Hosts that lost what they had stored, or a part of it.
+    forgot: BTreeSet<usize>,
     /// Whether a liar signed entries that are ahead of their time.
     lies_ahead: bool,
     /// Whether events were stamped ahead of their time: their writers hold them, and nobody else until then.
     waits: bool,
+    /// Whether all that hosts are told is printed.
+    pub(crate) is_told: bool,
     trace: blake3::Hasher,
     pub(crate) figures: Figures,
     pub(crate) printed: Vec<Value>,
@@ -119,8 +123,10 @@ impl World {
             forked: BTreeSet::new(),
             wrong: BTreeSet::new(),
             were_ahead: BTreeSet::new(),
+            forgot: BTreeSet::new(),
             lies_ahead: false,
             waits: false,
+            is_told: false,
             trace: blake3::Hasher::new(),
             figures: Figures::default(),
             printed: Vec::new(),
@@ -303,10 +309,13 @@ impl World {
         let Some((replica, writer)) = self.hosts[at].replica_mut() else { return };
         let Ok((_, record)) = replica.append_event(writer, topic, text.as_bytes(), time) else { return };
         // Events that were stamped while a clock was ahead wait, and their writer is told.
-        let is_ahead = self.hosts[at].ahead > 0;
+        // What its writer gave up in an earlier life it does not know, and a clock that is behind puts it before that.
+        let ahead = self.hosts[at].ahead;
+        let is_ahead = ahead > 0;
+        let is_before = ahead < -DRIFT && self.forgot.contains(&at);
         self.history.event((at, self.hosts[at].starts, record), topic, text);
-        if is_ahead {
-            self.waits = true;
+        self.waits |= is_ahead;
+        if is_ahead || is_before {
             self.history.prune(at, topic, 0);
         }
         self.hosts[at].store(false);
@@ -396,6 +405,7 @@ impl World {
         let Some(at) = self.host(name) else { return };
         self.end(name, Some(0));
         self.history.doubt(at, None);
+        self.forgot.insert(at);
         self.hosts[at].disk = Disk::default();
         self.start(name, How::Fresh);
     }
@@ -409,6 +419,7 @@ impl World {
         }
         self.end(name, Some(0));
         self.history.doubt(at, None);
+        self.forgot.insert(at);
         if !said {
             let agent = self.hosts[at].agent.clone();
             self.doubt(&agent);
@@ -446,6 +457,7 @@ impl World {
         let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
         replica.purge(&name);
         self.history.doubt(at, Some(topic));
+        self.forgot.insert(at);
         self.hosts[at].store(false);
         self.note_stored(at);
     }
@@ -590,6 +602,9 @@ impl World {
             while let Some((session, event)) = self.hosts[at].event() {
                 self.figures.told += 1;
                 self.trace.update(&[at as u8, event_byte(&event)]);
+                if self.is_told {
+                    eprintln!("{} {}: {event:?}", self.now, self.hosts[at].name);
+                }
                 let ends = self.links.iter_mut().flat_map(|link| link.ends.iter().zip(&mut link.in_sync));
                 for (end, in_sync) in ends.filter(|(end, _)| **end == (at, session)) {
                     let _ = end;
@@ -683,7 +698,11 @@ impl World {
         let is_quiet = link.flying.is_empty() && link.last + 2 * link.delay < self.now && link.loss == 0;
         // What was written since the round began may wait: until it is stored, or for its time.
         let waits = [a, b].map(|at| self.hosts[at].when != When::AtOnce || self.hosts[at].ahead.abs() > DRIFT);
-        if link.in_sync != [true; 2] || !is_quiet || waits != [false; 2] {
+        let waiting = [a, b].map(|at| {
+            let stats = self.hosts[at].logs().map(consilience::sync::LogSet::stats);
+            stats.is_some_and(|stats| stats.late_bytes > 0 || stats.staged_bytes > 0)
+        });
+        if link.in_sync != [true; 2] || !is_quiet || waits != [false; 2] || waiting != [false; 2] {
             return Ok(());
         }
         // Equal roots are compared after each step.
