@@ -72,6 +72,8 @@ pub(super) struct Level {
     theirs: Option<Word>,
     /// Something was refused since the round began.
     refused: bool,
+    /// Entries came of a log that is not held any more.
+    missed: bool,
     /// Rounds in a row of which a side said that it lacks something.
     lacking: u32,
     /// The last round that was judged ended with both in sync.
@@ -85,6 +87,7 @@ impl Level {
     /// A round begins.
     pub(super) const fn begin(&mut self) {
         self.refused = false;
+        self.missed = false;
     }
 
     /// Forgets everything: the session is about something else.
@@ -100,6 +103,16 @@ impl Level {
     /// Whether something was refused since the round began.
     pub(super) const fn has_refused(&self) -> bool {
         self.refused
+    }
+
+    /// Notes that this side could not take something in as it came, and may if it comes again.
+    pub(super) const fn miss(&mut self) {
+        self.missed = true;
+    }
+
+    /// Whether something has to come again.
+    pub(super) const fn has_missed(&self) -> bool {
+        self.missed
     }
 
     /// Whether the two were in sync at the end of the last round that was judged.

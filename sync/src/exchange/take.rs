@@ -156,8 +156,11 @@ impl Exchange {
         let opening = self.openings.find(alias).filter(|_| held.is_none()).cloned();
         let opening = opening.filter(|opening| self.interests.both().matches(&opening.opening().topic));
         let held = held.filter(|log| self.is_about(log, cx));
-        // Its opening was refused, or is about something else.
-        let Some(log) = held.or(opening.as_ref().map(|opening| *opening.id())) else { return Ok(()) };
+        let Some(log) = held.or(opening.as_ref().map(|opening| *opening.id())) else {
+            // Its opening was refused; or it was held, and let go since, as what came before ended it: as far as that goes.
+            self.level.miss();
+            return Ok(());
+        };
         let range = Range::parse(bytes).map_err(|error| Fault::Range { log, error: error.into() })?;
         let (to, alone) = (range.end(), range.form() == RangeForm::Alone);
         if self.answers_search(&log, &range, cx) {

@@ -21,6 +21,8 @@
 
 mod cover;
 mod draw;
+#[cfg(test)]
+mod found;
 mod history;
 mod host;
 mod keys;
