@@ -256,6 +256,13 @@ impl Exchange {
             Message::Took { round, took } => {
                 self.level.told(round, took);
                 self.judge(cx);
+                // It asks for more, and this side begins the rounds.
+                let asks = took == Took::NotYet && self.dials && self.rounds.is_idle();
+                if asks && self.at_once < AT_ONCE_MAX {
+                    self.at_once = self.at_once.saturating_add(1);
+                    self.rounds.begin();
+                    self.level.begin();
+                }
             }
             Message::Unknown => {}
             Message::Open(bytes) => return self.take_opening(bytes, cx),

@@ -19,6 +19,8 @@ struct Draw {
     clones: usize,
     liars: Vec<Lies>,
     unique: u64,
+    /// Liars do the most of it.
+    lying: bool,
     backups: Vec<(String, String)>,
 }
 
@@ -45,6 +47,7 @@ pub(crate) fn history(seed: u64) -> Vec<Step> {
         clones: 0,
         liars: Vec::new(),
         unique: 0,
+        lying: false,
         backups: Vec::new(),
     };
     for name in names("liar", liars) {
@@ -56,6 +59,7 @@ pub(crate) fn history(seed: u64) -> Vec<Step> {
     for at in draw.relays.clone() {
         draw.steps.push(Step::Relay { at });
     }
+    draw.lying = liars > 0 && draw.dice.one_in(3);
     let many = 190 + draw.dice.roll(60);
     // A world has few kinds of faults, so that they meet one another often and the rest works.
     let faults: Vec<u64> = (0..4).map(|_| draw.dice.roll(10)).collect();
@@ -104,6 +108,7 @@ impl Draw {
 
     fn step(&mut self, faults: &[u64]) {
         let step = match self.dice.roll(100) {
+            0..50 if self.lying => self.lie(),
             0..42 => self.write(),
             42..62 => {
                 let (from, to) = self.pair();

@@ -183,6 +183,7 @@ impl World {
                     self.waits |= self.lies_ahead && *ahead > DRIFT;
                     if *ahead > DRIFT {
                         self.were_ahead.insert(at);
+                        self.waits |= self.forgot.contains(&at);
                     }
                     // What one of them ended of the other's, the other may say anew.
                     if self.were_ahead.len() > 1 {
@@ -367,6 +368,13 @@ impl World {
         }
     }
 
+    /// A host does not know any more what it had written; if its clock is or was ahead, it takes that in again as another's
+    /// that is in time.
+    fn forget(&mut self, at: usize) {
+        self.forgot.insert(at);
+        self.waits |= self.were_ahead.contains(&at);
+    }
+
     fn doubt_all(&mut self) {
         for at in self.wrong.clone() {
             self.history.doubt(at, None);
@@ -405,7 +413,7 @@ impl World {
         let Some(at) = self.host(name) else { return };
         self.end(name, Some(0));
         self.history.doubt(at, None);
-        self.forgot.insert(at);
+        self.forget(at);
         self.hosts[at].disk = Disk::default();
         self.start(name, How::Fresh);
     }
@@ -419,7 +427,7 @@ impl World {
         }
         self.end(name, Some(0));
         self.history.doubt(at, None);
-        self.forgot.insert(at);
+        self.forget(at);
         if !said {
             let agent = self.hosts[at].agent.clone();
             self.doubt(&agent);
@@ -457,7 +465,7 @@ impl World {
         let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
         replica.purge(&name);
         self.history.doubt(at, Some(topic));
-        self.forgot.insert(at);
+        self.forget(at);
         self.hosts[at].store(false);
         self.note_stored(at);
     }
