@@ -284,6 +284,10 @@ impl Author {
             Some(log) => log,
             None => {
                 let last = last.map(|log| log.opening().incarnation);
+                // Those that the log had closed may be held elsewhere, and the next one closes them as well.
+                let latest = self.latest(set, now);
+                let closed = left.iter().flat_map(|log| set.closures(log)).map(|(incarnation, _)| incarnation);
+                let last = last.max(closed.filter(|incarnation| !incarnation.is_ahead(latest, 0)).max());
                 let [low, high, ..] = self.random.next();
                 let incarnation = Incarnation::next(last, now, [low, high]);
                 store.open_local(&LogOpening { topic: topic.clone(), kind, agent: *agent, incarnation })?
