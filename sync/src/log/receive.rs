@@ -254,8 +254,8 @@ impl Log {
         };
         let received = match known.iter().find(differs) {
             // After a fork that is known, a difference from heads is nothing new; waiting entries are not mixed with
-            // it.
-            Some(known) if known.size >= forked && place == Target::Held => {
+            // it, but for those that lie before it: whichever history they come from, they count.
+            Some(known) if known.size >= forked && (place == Target::Held || checked.to <= forked) => {
                 self.take(place, checked, allowance)
             }
             Some(known) if known.size >= forked => Received::Nothing,

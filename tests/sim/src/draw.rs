@@ -21,6 +21,8 @@ struct Draw {
     unique: u64,
     /// Liars do the most of it.
     lying: bool,
+    /// And they fork few logs, and hand over parts of them.
+    forking: bool,
     backups: Vec<(String, String)>,
 }
 
@@ -48,6 +50,7 @@ pub(crate) fn history(seed: u64) -> Vec<Step> {
         liars: Vec::new(),
         unique: 0,
         lying: false,
+        forking: false,
         backups: Vec::new(),
     };
     for name in names("liar", liars) {
@@ -60,6 +63,7 @@ pub(crate) fn history(seed: u64) -> Vec<Step> {
         draw.steps.push(Step::Relay { at });
     }
     draw.lying = liars > 0 && draw.dice.one_in(3);
+    draw.forking = draw.lying && draw.dice.one_in(2);
     let many = 190 + draw.dice.roll(60);
     // A world has few kinds of faults, so that they meet one another often and the rest works.
     let faults: Vec<u64> = (0..4).map(|_| draw.dice.roll(10)).collect();
@@ -227,14 +231,18 @@ impl Draw {
     fn lie(&mut self) -> Step {
         let number = self.dice.index(self.liars.len());
         let (topic, host) = (self.topic(), self.replica());
-        let kind = if self.dice.one_in(4) { Kind::Event } else { Kind::State };
+        let forking = self.forking;
+        let is_event = if forking { !self.dice.one_in(4) } else { self.dice.one_in(4) };
+        let kind = if is_event { Kind::Event } else { Kind::State };
+        let topic = if forking { TOPICS[0].to_owned() } else { topic };
         let writes = (0..=self.dice.roll(4)).map(|_| (self.key(), self.value())).collect::<Vec<_>>();
         let dice = &mut self.dice;
         let liar = &mut self.liars[number];
         let by = liar.name.clone();
         if liar.logs.is_empty() || dice.one_in(3) {
             let mut like = None;
-            if !liar.logs.is_empty() && liar.branches.len() < 4 && dice.one_in(3) {
+            let forks = dice.one_in(if forking { 1 } else { 3 });
+            if !liar.logs.is_empty() && liar.branches.len() < 4 && forks {
                 like = Some(liar.branches[dice.index(liar.branches.len())].clone());
                 liar.branches.push(format!("branch{}", liar.branches.len()));
             }
@@ -242,7 +250,7 @@ impl Draw {
                 Some(_) => liar.branches.last().cloned().unwrap_or_default(),
                 None => liar.branches[dice.index(liar.branches.len())].clone(),
             };
-            let incarnation = 1 + dice.roll(4);
+            let incarnation = 1 + dice.roll(if forking { 2 } else { 4 });
             let log = (topic.clone(), kind, incarnation);
             if !liar.logs.contains(&log) {
                 liar.logs.push(log);
