@@ -190,8 +190,7 @@ impl Author {
 
     /// Notes the time of sessions.
     pub(crate) fn note_time(&mut self, now: Timestamp) {
-        self.elsewhere =
-            self.elsewhere.filter(|_| now.saturating_add_millis(FALL_MS) >= self.session_time);
+        self.elsewhere = self.elsewhere.filter(|_| now.saturating_add_millis(FALL_MS) >= self.session_time);
         self.session_time = now;
     }
 
@@ -257,7 +256,8 @@ impl Author {
         let mut left = None;
         if let Some(log) = self.log(agent, topic, kind) {
             // The events of an earlier log would be given up from the start, if its writer gave up all before this one.
-            let given_up = kind == LogKind::Event && set.facts(&log).is_some_and(|facts| facts.pruned().is_some());
+            let given_up =
+                kind == LogKind::Event && set.facts(&log).is_some_and(|facts| facts.pruned().is_some());
             let ahead = self.has_to_wait(set, &log, now) && !given_up;
             if set.is_writable(&log) && !ahead {
                 return Ok(OwnLog { log, ahead: None });
@@ -286,7 +286,8 @@ impl Author {
                 let last = last.map(|log| log.opening().incarnation);
                 // Those that the log had closed may be held elsewhere, and the next one closes them as well.
                 let latest = self.latest(set, now);
-                let closed = left.iter().flat_map(|log| set.closures(log)).map(|(incarnation, _)| incarnation);
+                let closed =
+                    left.iter().flat_map(|log| set.closures(log)).map(|(incarnation, _)| incarnation);
                 let last = last.max(closed.filter(|incarnation| !incarnation.is_ahead(latest, 0)).max());
                 let [low, high, ..] = self.random.next();
                 let incarnation = Incarnation::next(last, now, [low, high]);

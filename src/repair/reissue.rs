@@ -249,10 +249,7 @@ pub(super) fn reissues(
         // Nobody else reads it before its time has come, so nobody here may either.
         let all = set.closures(log).chain([(opening.incarnation, member.to)]);
         reissued.extend(
-            all.map(|(incarnation, below)| Reissued {
-                stamp: now,
-                what: What::Close { incarnation, below },
-            }),
+            all.map(|(incarnation, below)| Reissued { stamp: now, what: What::Close { incarnation, below } }),
         );
         let over = |first| Reissued { stamp: now, what: What::Final { first } };
         reissued.extend(set.last_final(log).map(over));

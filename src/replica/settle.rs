@@ -117,8 +117,7 @@ impl Replica {
                 if !logs.contains(&ahead) {
                     logs.push(ahead);
                 }
-                let (stamp, latest) =
-                    (self.author.next_stamp(set, &log, now), self.author.latest(set, now));
+                let (stamp, latest) = (self.author.next_stamp(set, &log, now), self.author.latest(set, now));
                 for ahead in logs {
                     self.repair.queue_restamped((set, &self.fold), &ahead, (&log, stamp), latest);
                 }

@@ -103,13 +103,13 @@ pub use consilience_base::{DecodeError, Hlc, Timestamp};
 pub use budget::VerifyBudget;
 pub use facts::{Facts, Forks, Pruned, PrunedError, UncheckedPruned};
 pub use hash::Hash;
+#[cfg(feature = "stand-in-keys")]
+pub use identity::StandIn;
 pub use identity::{
     AgentId, AgentKey, DiscoveryKey, Incarnation, KeyError, Keypair, LogId, LogKind, LogOpening, MeshId,
     MeshSecret, NamedOpening, OpeningError, OpeningField, SignError, Signature, Signer, SigningTag, Topic,
     TopicError, TopicFilter,
 };
-#[cfg(feature = "stand-in-keys")]
-pub use identity::StandIn;
 pub use log::{
     Allowance, AppendError, CITATIONS_MAX, CLOSURES_MAX, Citation, Closure, ENTRY_BYTES_MAX, Entry,
     EntryFlags, Evidence, EvidenceError, ForkSearch, Gone, Have, HeadError, KeepError, LOG_SIZE_MAX, Log,

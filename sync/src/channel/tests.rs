@@ -34,7 +34,8 @@ fn number_of(body: &[u8]) -> u64 {
 fn pair(frame_bytes: usize) -> [Channel; 2] {
     let membership = Membership::new(&MeshSecret::from_bytes([7; 32]));
     let keypair = Keypair::from_seed([1; 32]);
-    let terms = Terms { bound: false, everything: true, frame_bytes, window: 48 << 10, nonce: [3; 16], seconds: 0 };
+    let terms =
+        Terms { bound: false, everything: true, frame_bytes, window: 48 << 10, nonce: [3; 16], seconds: 0 };
     let hello = membership.hello(&Hello { terms, challenge: None });
     let (_, transcript) =
         membership.answer(&hello, &terms, &[], &keypair.agent(), |message| keypair.sign(message)).unwrap();

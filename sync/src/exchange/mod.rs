@@ -374,7 +374,12 @@ impl Exchange {
         let set = cx.store.logs();
         let took = if self.level.has_refused() || ended.lacks {
             Took::Not
-        } else if ended.more || self.level.has_missed() || self.questions.are_open() || !self.outbox.is_round_done() {
+        } else if ended.more
+            || self.level.has_missed()
+            || self.search.is_some()
+            || self.questions.are_open()
+            || !self.outbox.is_round_done()
+        {
             Took::NotYet
         } else if outcome == RoundOutcome::Useless {
             // The roots differ, and the offers do not say why.

@@ -125,14 +125,18 @@ impl LogSet {
         if offer.facts.is_some() && !is_forked && !is_pruned {
             return false;
         }
-        if is_pruned || slot.is_invalid() {
+        if slot.is_invalid() || slot.floor() >= offer.size {
             return true;
         }
         if slot.log.signed_size() < offer.size.min(slot.valid_below().unwrap_or(u64::MAX)) {
             return false;
         }
         match slot.log.root_at(offer.size) {
-            Some(root) => first(root.as_bytes()) == offer.root || is_forked,
+            // Where both histories are said to be one, they part before that.
+            Some(root) => {
+                first(root.as_bytes()) == offer.root
+                    || slot.valid_below().is_some_and(|below| offer.size > below)
+            }
             None => slot.log.start() > offer.size || is_forked,
         }
     }

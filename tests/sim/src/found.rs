@@ -37,6 +37,10 @@ found! {
     seed_98_remains_are_taken_over_at_the_time_of_the_clock_as_it_is: 98,
     seed_3978_an_event_that_goes_to_a_log_from_the_future_is_told: 3978,
     seed_14788_two_restores_with_a_clock_that_fell_go_on_in_two_logs: 14788,
+    // Copies of two histories of which both sides knew that they part, and not yet where; or of which the first events were
+    // given up.
+    seed_8268_two_histories_that_part_lower_than_is_known_are_not_in_sync: 8268,
+    seed_23040_nor_are_two_of_which_the_first_events_were_given_up: 23040,
     // Who held an unforked beginning, or nothing, never took what a peer held from above the floor.
     seed_25507_who_holds_nothing_of_a_forked_log_takes_what_counts: 25507,
     seed_39167_who_holds_the_beginning_of_a_forked_log_takes_what_counts: 39167,

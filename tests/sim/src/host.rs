@@ -101,8 +101,7 @@ impl Host {
         };
         let time = self.time(now);
         let (process, cut) = if self.is_relay {
-            let relay =
-                Relay::open(secret(), Limits::default(), key, entropy, opened, time).unwrap();
+            let relay = Relay::open(secret(), Limits::default(), key, entropy, opened, time).unwrap();
             let cut = relay.cut().map(|_| relay.good_to());
             (Process::Relay(Box::new(relay)), cut)
         } else {

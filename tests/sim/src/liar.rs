@@ -43,7 +43,9 @@ impl Liars {
             self.branches.insert(name.clone(), begins);
         }
         let Some(set) = self.branches.get_mut(&name) else { return };
-        let Some(opening) = opening(self.keys, &sign.by, &sign.topic, sign.kind, sign.incarnation) else { return };
+        let Some(opening) = opening(self.keys, &sign.by, &sign.topic, sign.kind, sign.incarnation) else {
+            return;
+        };
         let Ok(log) = set.open_local(&opening) else { return };
         let closes = sign.closes.iter().map(|(incarnation, below)| Closure {
             incarnation: Incarnation::from_u64(*incarnation),
@@ -70,7 +72,8 @@ impl Liars {
             }
             let _ = set.append(&log, &entry);
         }
-        let _ = set.sign_head(&log, &self.keys.key(&sign.by), Timestamp::from_millis(START + now + sign.ahead));
+        let _ =
+            set.sign_head(&log, &self.keys.key(&sign.by), Timestamp::from_millis(START + now + sign.ahead));
     }
 
     /// The bundle with a range of a log, if there is one.

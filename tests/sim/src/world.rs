@@ -705,7 +705,8 @@ impl World {
         // A frame that was lost is sent again, later.
         let is_quiet = link.flying.is_empty() && link.last + 2 * link.delay < self.now && link.loss == 0;
         // What was written since the round began may wait: until it is stored, or for its time.
-        let waits = [a, b].map(|at| self.hosts[at].when != When::AtOnce || self.hosts[at].ahead.abs() > DRIFT);
+        let waits =
+            [a, b].map(|at| self.hosts[at].when != When::AtOnce || self.hosts[at].ahead.abs() > DRIFT);
         let waiting = [a, b].map(|at| {
             let stats = self.hosts[at].logs().map(consilience::sync::LogSet::stats);
             stats.is_some_and(|stats| stats.late_bytes > 0 || stats.staged_bytes > 0)
