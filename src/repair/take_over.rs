@@ -18,14 +18,15 @@ const CLOSURES_KEPT_MAX: usize = 32;
 /// all but so many of the latest.
 const CLOSURES_KEPT: usize = 16;
 
-/// The remains of earlier incarnations that a log has not taken over.
+/// The remains of earlier incarnations that a log has not taken over, and the stamp of the entries that take them over: it is
+/// not before those of what they list, whatever the clock says now. Others take none that are later than the latest.
 pub(crate) fn left_behind(
     (set, fold): (&LogSet, &Fold),
     (topic, log): (&Topic, &LogId),
-    stamp: Hlc,
+    (stamp, latest): (Hlc, Timestamp),
     now: Timestamp,
-) -> Vec<Kept> {
-    let none = Vec::new();
+) -> (Vec<Kept>, Hlc) {
+    let none = (Vec::new(), stamp);
     let Some(state) = fold.topic(topic) else { return none };
     let Some(opening) = set.log(log).map(|log| log.opening()) else { return none };
     let own = state.member(log);
@@ -61,7 +62,8 @@ pub(crate) fn left_behind(
         }
     }
     let mut kept = Vec::new();
-    relist_taken_over(set, state, own.map(|(index, _)| index), &wanted, stamp, &mut kept);
+    let stamp =
+        relist_taken_over(set, state, own.map(|(index, _)| index), &wanted, (stamp, latest), &mut kept);
     for member in tails {
         repeat((set, state), member, now, &mut kept);
     }
@@ -84,19 +86,20 @@ pub(crate) fn left_behind(
     };
     kept.extend(closed.into_iter().filter(new).map(|(incarnation, below)| Kept::Close(incarnation, below)));
     kept.extend(over.filter(|_| over != last_final).map(Kept::Final));
-    kept
+    (kept, stamp)
 }
 
 /// Lists the live dots of the logs taken over that the own log does not list yet, and names those that it lists and
-/// that are not live. Those later than the entry's stamp would not count: their values are written anew.
+/// that are not live. Those later than others take would not count: their values are written anew. Gives the stamp of the
+/// entries.
 fn relist_taken_over(
     set: &LogSet,
     state: &TopicState,
     own: Option<u32>,
     wanted: &BTreeMap<u32, u64>,
-    stamp: Hlc,
+    (mut stamp, latest): (Hlc, Timestamp),
     kept: &mut Vec<Kept>,
-) {
+) -> Hlc {
     for collection in state.sorted() {
         let Table::Dots(dots) = &collection.table else { continue };
         let mut ahead: BTreeMap<&[u8], (Hlc, &[u8])> = BTreeMap::new();
@@ -109,7 +112,7 @@ fn relist_taken_over(
             if listed || wanted.get(&origin).is_none_or(|below| seq_of(counter) >= *below) {
                 continue;
             }
-            if entry.stamp > stamp {
+            if entry.stamp.time() > latest {
                 let latest = ahead.entry(entry.key).or_default();
                 *latest = (entry.stamp, entry.value).max(*latest);
                 continue;
@@ -117,6 +120,7 @@ fn relist_taken_over(
             let Some(tag) = state.name_of(set, &collection.id, &entry.dot).map(|name| name.tag) else {
                 continue;
             };
+            stamp = stamp.max(entry.stamp);
             kept.push(Kept::Relist(
                 collection.id.clone(),
                 Relisted {
@@ -143,6 +147,7 @@ fn relist_taken_over(
             }
         }
     }
+    stamp
 }
 
 /// Repeats the removals and contributions of a log that are still needed.

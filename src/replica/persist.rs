@@ -69,6 +69,9 @@ impl Replica {
         if replica.repair.recall(replica.store.logs()) {
             replica.settle(now, Source::Host);
         }
+        if replica.store.receive_contested(now) {
+            replica.settle(now, Source::Host);
+        }
         replica.repair.note_written(&mut replica.store);
         Ok(replica)
     }

@@ -232,11 +232,12 @@ impl Replica {
         if self.repair.has_met() {
             let set = self.store.logs();
             let stamp = self.author.next_stamp(set, log, now);
-            let kept = left_behind((set, &self.fold), (topic, log), stamp, now);
+            let latest = self.author.latest(set, now);
+            let (kept, stamp) = left_behind((set, &self.fold), (topic, log), (stamp, latest), now);
             if !kept.is_empty() {
                 let restamped = kept.iter().any(|kept| matches!(kept, Kept::Write(..)));
                 for draft in pack(kept) {
-                    self.append_draft(log, &draft, None, Stamp::Now(now))?;
+                    self.append_draft(log, &draft, None, Stamp::Again(stamp))?;
                     self.store.seal();
                 }
                 if restamped {

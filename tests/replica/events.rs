@@ -260,6 +260,43 @@ fn what_was_signed_before_a_clone_turned_up_is_there_after_a_restart() {
     assert_eq!(again.events(), ["one"]);
 }
 
+/// What came of the other history once that was given up comes back with it, though nobody brings it another time.
+#[test]
+fn what_was_taken_in_after_unsigned_entries_were_given_up_is_there_after_a_restart() {
+    let mut ada = Node::fresh(0, 1);
+    ada.event("one", 1);
+    ada.set("k", "one", at(1));
+    ada.store();
+    let mut clone = Node::open(0, 6, ada.disk(), How::Resumed, at(3));
+    ada.event("two", 4);
+    ada.set("k2", "two", at(4));
+    ada.store();
+    clone.event("other", 5);
+    clone.set("k3", "other", at(5));
+    clone.store();
+    for _ in 0..2 {
+        let bundle = clone.replica.export_bundle(|_| true, None, at(6)).unwrap();
+        ada.take(&bundle, at(6));
+    }
+    let all = |node: &Node| {
+        let mut events = node.events();
+        events.sort();
+        (events, ["k", "k2", "k3"].map(|key| node.get(key)))
+    };
+    let expected = (
+        ["one", "other", "two"].map(str::to_owned).to_vec(),
+        ["one", "two", "other"].map(|value| Some(value.to_owned())),
+    );
+    assert_eq!(all(&ada), expected);
+    let mut disk = ada.disk();
+    for start in 7..10 {
+        let mut again = Node::open(0, start, disk, How::Resumed, at(u64::from(start)));
+        again.store();
+        assert_eq!(all(&again), expected, "start {start}");
+        disk = again.disk();
+    }
+}
+
 #[test]
 fn events_are_told_and_unsigned_ones_do_not_leave() {
     let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));

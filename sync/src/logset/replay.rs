@@ -10,6 +10,10 @@
 //! that the set has taken in already may come again.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
 use consilience_base::Timestamp;
 
 use super::{LogSet, OpenError, SetError, latest};
@@ -51,12 +55,16 @@ pub struct Replay<'a> {
     now: Timestamp,
     /// A log whose opening came back, and where its copy begins: nothing came back yet that its agent signed.
     opened: Option<(NamedOpening, Option<LogFront>)>,
+    /// Logs of which another history came while own entries stood there that were never signed.
+    parted: BTreeSet<LogId>,
+    /// Ranges of these that came after that.
+    contested: Vec<(LogId, Box<[u8]>)>,
 }
 
 impl LogSet {
     /// Takes in the stored records of a set.
     pub const fn replay(&mut self, now: Timestamp) -> Replay<'_> {
-        Replay { set: self, now, opened: None }
+        Replay { set: self, now, opened: None, parted: BTreeSet::new(), contested: Vec::new() }
     }
 
     /// Whether a local writer appends to it.
@@ -173,7 +181,24 @@ impl Replay<'_> {
             return Ok(received);
         }
         self.set.check_open(log)?;
-        Ok(self.set.receive_with(log, &parsed()?, self.now, Some(allowance), &mut budget)?)
+        if self.parted.contains(log) {
+            self.contested.push((*log, range.into()));
+            return Ok(Received::Conflict);
+        }
+        let received = self.set.receive_with(log, &parsed()?, self.now, Some(allowance), &mut budget)?;
+        if received == Received::Conflict && self.set.is_local(log) {
+            // It showed that there is another history, and was not taken in.
+            self.parted.insert(*log);
+        }
+        Ok(received)
+    }
+
+    /// The ranges that came after one that conflicts with own entries which were never signed, in their order: they were taken
+    /// in once these entries were [given up](LogSet::discard_unsigned), which is in no record, for first their writer says
+    /// again what is in them.
+    #[must_use]
+    pub fn take_contested(&mut self) -> Vec<(LogId, Box<[u8]>)> {
+        core::mem::take(&mut self.contested)
     }
 
     /// Takes back entries that waited behind a gap, from [`Log::staged_ranges`](crate::Log::staged_ranges).

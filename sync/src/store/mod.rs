@@ -50,6 +50,8 @@ pub struct LogStore {
     /// Whether there is storage.
     stores: bool,
     growth: Growth,
+    /// Stored ranges in whose way own entries stand that their writer has to give up again.
+    contested: Vec<(LogId, Box<[u8]>)>,
 }
 
 /// How many bytes the host has stored, so that a snapshot is made in time.
@@ -121,6 +123,7 @@ impl LogStore {
             recorded: 0,
             stores,
             growth: Growth::default(),
+            contested: Vec::new(),
         }
     }
 
@@ -208,6 +211,19 @@ impl LogStore {
         // A range may show a fork against a head that is in no record: one's own are not.
         self.record_evidence(log, known.as_ref());
         Ok(received)
+    }
+
+    /// Takes in what was stored of own logs after entries that were given up since, and that have come back: once the writer
+    /// has given them up again. Whether there is any such range.
+    pub fn receive_contested(&mut self, now: Timestamp) -> bool {
+        let contested = core::mem::take(&mut self.contested);
+        for (log, bytes) in &contested {
+            // It is stored, and was taken in before.
+            if let Ok(range) = Range::parse(bytes) {
+                let _ = self.set.receive_range(log, &range, now, &mut VerifyBudget::unlimited());
+            }
+        }
+        !contested.is_empty()
     }
 
     /// Notes what is known of a log's forks and was not `known`.

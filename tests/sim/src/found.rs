@@ -34,6 +34,7 @@ found! {
     seed_22_nor_when_the_clock_fell_afterwards: 22,
     seed_409_events_of_a_log_from_the_future_that_was_pruned_are_kept: 409,
     seed_9496_the_next_log_closes_what_the_one_from_the_future_had_closed: 9496,
+    seed_34353_remains_keep_their_place_when_the_clock_fell: 34353,
     seed_98_remains_are_taken_over_at_the_time_of_the_clock_as_it_is: 98,
     seed_3978_an_event_that_goes_to_a_log_from_the_future_is_told: 3978,
     seed_14788_two_restores_with_a_clock_that_fell_go_on_in_two_logs: 14788,
