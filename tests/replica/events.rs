@@ -290,7 +290,7 @@ fn what_was_taken_in_after_unsigned_entries_were_given_up_is_there_after_a_resta
     assert_eq!(all(&ada), expected);
     let mut disk = ada.disk();
     for start in 7..10 {
-        let mut again = Node::open(0, start, disk, How::Resumed, at(u64::from(start)));
+        let mut again = Node::open(0, start, disk, How::Resumed, at(start));
         again.store();
         assert_eq!(all(&again), expected, "start {start}");
         disk = again.disk();

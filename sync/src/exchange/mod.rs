@@ -386,6 +386,8 @@ impl Exchange {
             Took::NotYet
         } else if ended.offers.iter().all(|offer| set.has_offered(offer)) {
             Took::All
+        } else if ended.offers.iter().all(|offer| set.has_offered(offer) || set.parts_lower(offer)) {
+            Took::NotYet
         } else {
             Took::Not
         };

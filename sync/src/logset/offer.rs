@@ -141,6 +141,15 @@ impl LogSet {
         }
     }
 
+    /// Whether what a peer has offered of a forked log differs from the copy here before the place at which the two histories
+    /// are known to part: a search shows where they do.
+    pub(crate) fn parts_lower(&self, offer: &Offer) -> bool {
+        let slot = self.find(&first(offer.log.as_bytes())).and_then(|log| self.slots.get(&log));
+        let Some(slot) = slot.filter(|slot| slot.facts.forks.is_some()) else { return false };
+        let root = slot.log.root_at(offer.size);
+        root.is_some_and(|root| first(root.as_bytes()) != offer.root)
+    }
+
     /// The moves to make after reconciliation has named `ours`, the logs of this set whose heads the other lacks, and
     /// the other has made its offers, all of them. In the order of the logs' ids.
     #[must_use]

@@ -83,6 +83,12 @@ pub(crate) struct World {
     links: Vec<Link>,
     pub(crate) liars: Liars,
     stores: BTreeMap<String, (Disk, u64)>,
+    /// The state of hosts that ended after all was stored.
+    ended: BTreeMap<usize, Digests>,
+    /// Hosts whose clocks were set.
+    set_clocks: BTreeSet<usize>,
+    /// A host that was in another state after a restart.
+    restarted_otherwise: Option<usize>,
     subscriptions: BTreeMap<usize, Vec<Subscription>>,
     history: History,
     /// Agents of which two histories may have been signed by mistake.
@@ -118,6 +124,9 @@ impl World {
             links: Vec::new(),
             liars: Liars::new(Keys::of_seed(seed)),
             stores: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            set_clocks: BTreeSet::new(),
+            restarted_otherwise: None,
             subscriptions: BTreeMap::new(),
             history: History::default(),
             forked: BTreeSet::new(),
@@ -180,6 +189,7 @@ impl World {
             Step::Clock { at, ahead } => {
                 if let Some(at) = self.host(at) {
                     self.hosts[at].ahead = *ahead;
+                    self.set_clocks.insert(at);
                     self.waits |= self.lies_ahead && *ahead > DRIFT;
                     if *ahead > DRIFT {
                         self.were_ahead.insert(at);
@@ -251,6 +261,9 @@ impl World {
             Step::Print { at } => self.print(at.as_deref()),
         }
         self.poll();
+        if let Some(at) = self.restarted_otherwise.take() {
+            return broken("restart", self.hosts[at].name.clone());
+        }
         self.compare()
     }
 
@@ -395,6 +408,18 @@ impl World {
             self.hosts[at].store(true);
             self.note_stored(at);
         }
+        self.ended.remove(&at);
+        // All is stored.
+        let before = killed.is_none() || self.hosts[at].when == When::AtOnce;
+        // What a clock that fell makes wait is not there any more. Of an agent that runs twice, a restart may say something
+        // again that the other process has said already.
+        if before
+            && !self.set_clocks.contains(&at)
+            && !self.forked.contains(&self.hosts[at].agent)
+            && let Some(digests) = self.digests(at)
+        {
+            self.ended.insert(at, digests);
+        }
         self.hosts[at].kill(killed.unwrap_or(100));
         self.cut(|ends| ends.contains(&at), false);
         self.figures.restarts += 1;
@@ -407,6 +432,13 @@ impl World {
         }
         self.hosts[at].start(self.seed, how, self.now);
         self.subscriptions.remove(&at);
+        let before = self.ended.remove(&at);
+        if how == How::Resumed
+            && let Some(before) = before
+            && self.digests(at).is_some_and(|digests| digests != before)
+        {
+            self.restarted_otherwise = Some(at);
+        }
     }
 
     fn start_empty(&mut self, name: &str) {
@@ -433,6 +465,7 @@ impl World {
             self.doubt(&agent);
         }
         self.hosts[at].disk = disk;
+        self.ended.remove(&at);
         self.start(name, if said { How::Restored } else { How::Resumed });
     }
 

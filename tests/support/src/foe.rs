@@ -8,6 +8,9 @@ use consilience_sync::codec::put_varint;
 use consilience_sync::session::SessionId;
 use consilience_sync::{AgentId, Keypair, LogId, MeshSecret, Offer, Signer, Want};
 
+/// The time that it says when it shakes hands.
+const SECONDS: u64 = 1_700_000_000;
+
 /// The frame that begins a handshake.
 pub const HELLO: u8 = 1;
 /// The listener's part of the handshake.
@@ -319,7 +322,8 @@ impl Foe {
 
     fn terms(&self) -> Vec<u8> {
         let flags = u8::from(self.binding.is_some()) | u8::from(self.everything) << 1;
-        [vec![flags], varint(self.frame_bytes), varint(self.window), self.nonce.to_vec()].concat()
+        [vec![flags], varint(self.frame_bytes), varint(self.window), self.nonce.to_vec(), varint(SECONDS)]
+            .concat()
     }
 
     /// The body of its hello.
@@ -466,8 +470,9 @@ impl Foe {
         let right: [u8; 16] = cut(keyed(&self.k(), &[&[1], covered]));
         assert!(mac == right || !body.starts_with(&tag), "the hello of an honest side");
         if let Some(challenge) = self.challenge.filter(|challenge| !covered.ends_with(challenge)) {
-            // The nonce ends what it says of itself.
-            let said = [&covered[covered.len() - 16..], &challenge].concat();
+            // The nonce, and the time in five bytes, end what it says of itself.
+            let nonce = covered.len() - 16 - 5;
+            let said = [&covered[nonce..nonce + 16], &challenge].concat();
             let mac: [u8; 16] = cut(keyed(&self.k(), &[&[5], &said]));
             self.send(frame(CHALLENGE, &[said, mac.to_vec()].concat()));
             return;
