@@ -15,10 +15,10 @@ use core::fmt;
 use crate::hash::fixed_bytes;
 
 pub use filter::TopicFilter;
+#[cfg(feature = "stand-in-keys")]
+pub use keys::StandIn;
 pub use keys::{AgentKey, KeyError, Keypair, SignError, Signature, Signer, SigningTag};
 pub use opening::{Incarnation, LogId, LogKind, LogOpening, NamedOpening, OpeningError, OpeningField};
-#[cfg(feature = "stand-in-keys")]
-pub use stand_in::StandIn;
 pub use topic::{Topic, TopicError};
 
 /// The secret of a mesh: 32 bytes that its members share, and by which a session knows that a member speaks.
