@@ -66,8 +66,6 @@ pub struct LogSet {
     changed: BTreeMap<u64, LogId>,
     changes: u64,
     polled: Polled,
-    /// The latest stamp of which a change was polled.
-    latest: Hlc,
     waiting: BTreeSet<(Hlc, LogId)>,
     invalid: BTreeSet<(Timestamp, LogId)>,
     late: usize,
@@ -85,6 +83,8 @@ struct Polled {
     log: Option<LogId>,
     /// Logs that were dropped because nothing of them counts, for the journal.
     dropped: Vec<LogId>,
+    /// The latest stamp.
+    latest: Hlc,
 }
 
 impl LogSet {
@@ -102,7 +102,6 @@ impl LogSet {
             changed: BTreeMap::new(),
             changes: 0,
             polled: Polled::default(),
-            latest: Hlc::ZERO,
             waiting: BTreeSet::new(),
             invalid: BTreeSet::new(),
             late: 0,
@@ -586,7 +585,8 @@ impl LogSet {
                 if let Some(change) = slot.next_change() {
                     if let Change::Applicable { to, .. } = change {
                         let last = slot.log.entries(to.saturating_sub(1), to).last();
-                        self.latest = self.latest.max(last.map_or(Hlc::ZERO, |entry| entry.hlc));
+                        self.polled.latest =
+                            self.polled.latest.max(last.map_or(Hlc::ZERO, |entry| entry.hlc));
                     }
                     self.polled.log = Some(log);
                     return Some(change);
@@ -602,7 +602,7 @@ impl LogSet {
     /// The latest stamp of the entries that [`poll_change`](Self::poll_change) has told of since this set was made.
     #[must_use]
     pub const fn latest_stamp(&self) -> Hlc {
-        self.latest
+        self.polled.latest
     }
 
     /// The logs that were dropped since the last call, because nothing of them counts.
