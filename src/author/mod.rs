@@ -90,19 +90,22 @@ pub(crate) struct Author {
     session_time: Timestamp,
     /// The time elsewhere, and the one here when it was learned.
     elsewhere: Option<(Timestamp, Timestamp)>,
+    /// The host chooses the instants of writes, and they need not rise.
+    own_instants: bool,
     policy: CompactionPolicy,
     /// Bytes that were listed again.
     relisted: u64,
 }
 
 impl Author {
-    pub(crate) const fn new(random: Random, policy: CompactionPolicy) -> Self {
+    pub(crate) const fn new(random: Random, policy: CompactionPolicy, own_instants: bool) -> Self {
         Self {
             logs: BTreeMap::new(),
             random,
             clock: Hlc::ZERO,
             session_time: Timestamp::EPOCH,
             elsewhere: None,
+            own_instants,
             policy,
             relisted: 0,
         }
@@ -152,6 +155,9 @@ impl Author {
     /// what others have ended since. Nothing here tells the two apart.
     pub(crate) fn latest(&self, set: &LogSet, now: Timestamp) -> Timestamp {
         let drift = set.limits().max_drift_ms;
+        if self.own_instants {
+            return now.saturating_add_millis(drift);
+        }
         let Some((there, here)) = self.elsewhere else { return Timestamp::MAX };
         let now = now.max(self.session_time);
         let passed = now.as_millis().saturating_sub(here.as_millis());
@@ -168,7 +174,8 @@ impl Author {
 
     /// Whether others would hold nothing of a log until its time has come.
     pub(crate) fn was_begun_ahead(&self, set: &LogSet, log: &LogId, now: Timestamp) -> bool {
-        let latest = self.latest(set, now);
+        // A log that was begun at a later instant is none from the future.
+        let latest = self.latest(set, if self.own_instants { now.max(self.session_time) } else { now });
         set.log(log).is_some_and(|log| log.opening().incarnation.is_ahead(latest, 0))
     }
 

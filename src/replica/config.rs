@@ -16,6 +16,7 @@ pub struct Config {
     pub(crate) admit: Admit,
     pub(crate) compaction: CompactionPolicy,
     pub(crate) gate: Option<Gate>,
+    pub(crate) own_instants: bool,
 }
 
 impl Config {
@@ -30,6 +31,7 @@ impl Config {
             admit: Box::new(|_| Admission::Hold),
             compaction: CompactionPolicy::default(),
             gate: None,
+            own_instants: false,
         }
     }
 
@@ -45,6 +47,15 @@ impl Config {
     #[must_use]
     pub const fn with_compaction(mut self, per_live: u32, slack: u32) -> Self {
         self.compaction = CompactionPolicy { per_live, slack };
+        self
+    }
+
+    /// Writes are made at instants that the host chooses, which need not rise: those of a trace that it plays, say. One that
+    /// lies more before its writer's last than entries may be ahead goes to the writer's next log, so that its stamp is the
+    /// instant. By default an instant that lies before is a clock that has fallen, and the stamp follows on the last.
+    #[must_use]
+    pub const fn with_own_instants(mut self) -> Self {
+        self.own_instants = true;
         self
     }
 

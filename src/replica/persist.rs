@@ -58,7 +58,7 @@ impl Replica {
             store,
             sessions,
             fold: Fold::new(u64::from_le_bytes([i, j, k, l, m, n, o, p])),
-            author: Author::new(random, config.compaction),
+            author: Author::new(random, config.compaction, config.own_instants),
             repair,
             notices: Notices::default(),
             surface: Surface::default(),

@@ -56,7 +56,8 @@ impl HostConfig {
 
     /// For the library.
     fn to_config(&self) -> Result<Config, String> {
-        let config = Config::new(self.mesh, folder::random()?);
+        // A trace has a time of its own, and an event that is done again after a restore an earlier one.
+        let config = Config::new(self.mesh, folder::random()?).with_own_instants();
         if !self.by_trace {
             return Ok(config);
         }
