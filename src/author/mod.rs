@@ -172,6 +172,20 @@ impl Author {
             || self.was_begun_ahead(set, log, now)
     }
 
+    /// Whether a log is ahead of this clock, and nothing tells whether that was ahead or has fallen.
+    pub(crate) fn is_in_doubt(&self, set: &LogSet, log: &LogId, now: Timestamp) -> bool {
+        let latest = now.saturating_add_millis(set.limits().max_drift_ms);
+        let is_ahead =
+            |held: &Log| held.last_hlc().time() > latest || held.opening().incarnation.is_ahead(latest, 0);
+        set.log(log).is_some_and(is_ahead) && !self.own_instants && !self.has_to_wait(set, log, now)
+    }
+
+    /// The logs that writers go on with that are ahead of this clock, which may have fallen.
+    pub(crate) fn in_doubt(&self, set: &LogSet, now: Timestamp) -> Vec<LogId> {
+        let own = self.logs.values().flat_map(BTreeMap::values);
+        own.filter(|log| self.is_in_doubt(set, log, now)).copied().collect()
+    }
+
     /// Whether others would hold nothing of a log until its time has come.
     pub(crate) fn was_begun_ahead(&self, set: &LogSet, log: &LogId, now: Timestamp) -> bool {
         // A log that was begun at a later instant is none from the future.
@@ -195,7 +209,7 @@ impl Author {
         ahead.into_iter().map(|log| *log.id()).collect()
     }
 
-    /// Notes the time of sessions.
+    /// Notes the time of sessions. One that falls tells nothing of the time elsewhere any more.
     pub(crate) fn note_time(&mut self, now: Timestamp) {
         self.elsewhere = self.elsewhere.filter(|_| now.saturating_add_millis(FALL_MS) >= self.session_time);
         self.session_time = now;

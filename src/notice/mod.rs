@@ -123,6 +123,14 @@ pub enum Notice {
         /// Why not.
         obstacle: Obstacle,
     },
+    /// The last entries of a local writer, or the log that it goes on in, are of a time that the clock here has not reached:
+    /// either the clock was ahead then, and others do not take them yet, or it has fallen since. A peer that says the time
+    /// decides it, and so does [`Replica::trust_clock`](crate::Replica::trust_clock); until then the writer's stamps follow
+    /// on its last. Told once for each log.
+    ClockInDoubt {
+        /// The log.
+        log: LogOpening,
+    },
     /// A local writer's clock had been ahead: it goes on in its next incarnation, with its live content stamped anew.
     /// Nothing is left to do, but for events, of which [`EventsAhead`](Self::EventsAhead) tells.
     Restamped {
@@ -208,6 +216,11 @@ impl fmt::Display for Notice {
                 f,
                 "{topic}: content of the local writer {agent} that a fork took out is not written again: {obstacle}"
             ),
+            Self::ClockInDoubt { log } => write!(
+                f,
+                "{}: the log of the local writer {} is ahead of the clock: that was ahead, or has fallen",
+                log.topic, log.agent
+            ),
             Self::Restamped { agent, topic } => write!(
                 f,
                 "{topic}: the clock of the local writer {agent} had been ahead: its live content is stamped anew"
@@ -264,6 +277,8 @@ pub(crate) struct Notices {
     touched: BTreeSet<Topic>,
     /// Own event logs with stamps ahead of the clock, as it was told.
     ahead: BTreeSet<LogId>,
+    /// Own logs that are ahead of the clock, which may have fallen, as it was told.
+    doubted: BTreeSet<LogId>,
     /// Whose content could not be written again, as it was told.
     unwritten: BTreeSet<(AgentId, Topic)>,
 }
@@ -344,6 +359,12 @@ impl Notices {
     pub(crate) fn events_ahead(&mut self, opening: &LogOpening, log: &LogId, from: u64) {
         if self.ahead.insert(*log) {
             self.push(Notice::EventsAhead { log: opening.clone(), from });
+        }
+    }
+
+    pub(crate) fn clock_in_doubt(&mut self, opening: &LogOpening, log: &LogId) {
+        if self.doubted.insert(*log) {
+            self.push(Notice::ClockInDoubt { log: opening.clone() });
         }
     }
 

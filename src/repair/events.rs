@@ -135,8 +135,8 @@ impl EventReissues {
         }
     }
 
-    /// Takes in the time. If the clock has fallen, nothing is due later than it would be if it began to wait now.
-    pub(super) fn advance(&mut self, now: Timestamp) {
+    /// Takes in the time of sessions. If the clock has fallen, nothing is due later than it would be if it began to wait now.
+    pub(super) fn note_time(&mut self, now: Timestamp) {
         self.due_at = self.due_at.map(|at| at.min(now.saturating_add_millis(SEARCH_MS)));
     }
 

@@ -152,9 +152,13 @@ impl Repair {
     }
 
     /// Takes in the time.
-    pub(crate) fn advance(&mut self, now: Timestamp) {
+    pub(crate) const fn advance(&mut self, now: Timestamp) {
         self.now = now;
-        self.events.advance(now);
+    }
+
+    /// Takes in the time of sessions: a write may be made at an instant that lies before it.
+    pub(crate) fn note_time(&mut self, now: Timestamp) {
+        self.events.note_time(now);
     }
 
     /// The time that was passed in last.

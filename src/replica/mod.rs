@@ -190,7 +190,7 @@ impl Replica {
 
     /// Takes in that time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
-        self.author.note_time(now);
+        self.note_time(now);
         self.store.handle_timeout(now);
         self.settle(now, Source::Host);
         self.sessions.handle_timeout(now);

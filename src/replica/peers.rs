@@ -27,8 +27,10 @@ impl Replica {
     /// come over the connection go to [`handle_input`](Self::handle_input), and those of
     /// [`poll_transmit`](Self::poll_transmit) go out over it.
     ///
-    /// State that local writers wrote while their clock was ahead is stamped anew first: nobody would take it before
-    /// its time. Events cannot be: they wait at peers, and this host is told ([`Notice::EventsAhead`](crate::Notice)).
+    /// Once the peer has said the time, state that local writers wrote while their clock was ahead is stamped anew: nobody
+    /// would take it before its time. Events cannot be: they wait at peers, and this host is told
+    /// ([`Notice::EventsAhead`](crate::Notice)). Until then it is told that its clock is in doubt
+    /// ([`Notice::ClockInDoubt`](crate::Notice)).
     ///
     /// # Errors
     ///
@@ -42,8 +44,9 @@ impl Replica {
         if !self.author.has(&writer.id()) {
             return Err(ConnectError::UnknownWriter);
         }
-        self.author.note_time(now);
+        self.note_time(now);
         self.restamp_ahead(now);
+        self.tell_of_doubt(now);
         Ok(self.sessions.connect(&self.store, writer.id(), options, now))
     }
 
@@ -67,7 +70,7 @@ impl Replica {
         frames: &[u8],
         now: Timestamp,
     ) -> Result<(), InputError> {
-        self.author.note_time(now);
+        self.note_time(now);
         let result = self.sessions.handle_input(&mut self.store, session, frames, now);
         if let Some(there) = self.sessions.take_peer_time() {
             self.author.note_elsewhere(there, now);

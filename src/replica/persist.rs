@@ -69,7 +69,9 @@ impl Replica {
         if replica.repair.recall(replica.store.logs()) {
             replica.settle(now, Source::Host);
         }
-        if replica.store.receive_contested(now) {
+        let (contested, refused) = replica.store.receive_contested(now);
+        if contested > 0 {
+            replica.notices.tell_of_storage(None, refused);
             replica.settle(now, Source::Host);
         }
         replica.repair.note_written(&mut replica.store);

@@ -124,7 +124,14 @@ impl Replica {
                 self.notices.restamped(*agent, topic.clone());
             }
             (Some(ahead), LogKind::Event) => self.tell_events_ahead(&ahead, now),
-            (None, _) => {}
+            (None, _) => {
+                let set = self.store.logs();
+                if self.author.is_in_doubt(set, &log, now)
+                    && let Some(held) = set.log(&log)
+                {
+                    self.notices.clock_in_doubt(held.opening(), &log);
+                }
+            }
         }
         Ok(log)
     }

@@ -52,9 +52,25 @@ impl Replica {
     /// Without either, a writer goes on as if its stamps were right and the clock had fallen: content that is written again
     /// although the clock is behind would bring back what others have ended since.
     pub fn trust_clock(&mut self, now: Timestamp) {
-        self.author.note_time(now);
+        self.note_time(now);
         self.author.note_elsewhere(now, now);
         self.restamp_ahead(now);
+    }
+
+    /// Notes the time of sessions.
+    pub(super) fn note_time(&mut self, now: Timestamp) {
+        self.author.note_time(now);
+        self.repair.note_time(now);
+    }
+
+    /// Tells the host of the logs of local writers that are ahead of its clock, where nothing tells whether that is right.
+    pub(super) fn tell_of_doubt(&mut self, now: Timestamp) {
+        let set = self.store.logs();
+        for log in self.author.in_doubt(set, now) {
+            if let Some(held) = set.log(&log) {
+                self.notices.clock_in_doubt(held.opening(), &log);
+            }
+        }
     }
 
     /// Has those writers whose last stamps others would not take yet go on in their next incarnation, with their live

@@ -1,10 +1,11 @@
 //! Writers whose clocks were ahead: what others do not take yet is told, and once the clock is right all read the same.
 
-use consilience::crdts::Units;
+use consilience::crdts::{Timestamp, Units};
+use consilience::sync::Keypair;
 use consilience::sync::session::SessionOptions;
-use consilience::{Notice, Transaction};
+use consilience::{Config, Notice, Opened, Replica, Transaction};
 
-use super::world::{Disk, How, Node, TOPIC, at, schema};
+use super::world::{Disk, How, Node, TOPIC, at, schema, secret};
 
 const DAY: u64 = 24 * 3_600_000;
 /// By so much a clock is ahead.
@@ -267,4 +268,88 @@ fn events_of_a_log_that_was_begun_ahead_wait_and_those_after_it_do_not() {
     ada.replica.handle_timeout(at(AHEAD + DAY));
     assert_eq!(ada.events(), ["right", "right", "right", "ahead"]);
     assert_eq!(node_logs(&ada), node_logs(&bob));
+}
+
+/// A device without a battery: it starts in 1970 and meets nobody yet. What others have ended stays so, and it is told.
+#[test]
+fn a_clock_that_fell_brings_nothing_back_and_is_told() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    bob.set("k", "old", at(0));
+    bob.set("mine", "kept", at(1));
+    bob.tell(&mut ada, at(2));
+    ada.set("k", "new", at(3));
+    let early = Timestamp::from_millis(5_000);
+    let mut bob = Node::open(1, 6, bob.disk(), How::Resumed, early);
+    bob.set("late", "too", early);
+    bob.set("later", "too", early);
+    let told = bob.notices();
+    let doubts = told.iter().filter(|notice| matches!(notice, Notice::ClockInDoubt { .. })).count();
+    assert_eq!(doubts, 1, "{told:?}");
+    assert!(!told.iter().any(|notice| matches!(notice, Notice::Restamped { .. })), "{told:?}");
+    for ms in [10, 12] {
+        bob.tell(&mut ada, at(ms));
+        ada.tell(&mut bob, at(ms + 1));
+    }
+    for node in [&ada, &bob] {
+        let values = ["k", "mine", "late", "later"].map(|key| node.get(key));
+        assert_eq!(values, ["new", "kept", "too", "too"].map(|value| Some(value.to_owned())));
+        let there = node.replica.topic(TOPIC).unwrap();
+        assert_eq!(there.map("tasks").conflicts("k").len(), 1, "the old value has not come back");
+    }
+    assert_eq!(ada.state(), bob.state());
+}
+
+/// A peer's clock decides it: not one of a peer that holds what is ahead of that clock itself.
+#[test]
+fn a_peer_that_says_the_time_has_a_writer_go_on_at_the_right_one() {
+    for peer_knows in [true, false] {
+        let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+        bob.set("k", "ahead", at(AHEAD));
+        if !peer_knows {
+            ada.set("hers", "ahead", at(AHEAD));
+        }
+        let sessions = [
+            ada.replica.connect(ada.writer, SessionOptions::listen(), at(10)).unwrap(),
+            bob.replica.connect(bob.writer, SessionOptions::dial(), at(10)).unwrap(),
+        ];
+        let told = bob.notices();
+        assert!(told.iter().any(|notice| matches!(notice, Notice::ClockInDoubt { .. })), "{told:?}");
+        let mut frame = Vec::new();
+        for _ in 0..50 {
+            for (from, to) in [(0, 1), (1, 0)] {
+                let [one, other] = [&mut ada, &mut bob];
+                let (sender, receiver) = if from == 0 { (one, other) } else { (other, one) };
+                frame.clear();
+                while sender.replica.poll_transmit(sessions[from], at(11), &mut frame) {}
+                if !frame.is_empty() {
+                    receiver.replica.handle_input(sessions[to], &frame, at(11)).unwrap();
+                }
+                sender.store();
+                receiver.store();
+            }
+        }
+        let restamped = bob.notices().iter().any(|notice| matches!(notice, Notice::Restamped { .. }));
+        assert_eq!(restamped, peer_knows);
+        assert_eq!(ada.get("k").is_some(), peer_knows, "in its time");
+    }
+}
+
+/// A host that plays a trace says so: an instant before the last is meant.
+#[test]
+fn instants_that_the_host_chooses_need_not_rise() {
+    for own_instants in [true, false] {
+        let config = Config::new(secret(), [7; 32]);
+        let config = if own_instants { config.with_own_instants() } else { config };
+        let mut replica = Replica::open(config, Opened::InMemory, at(0)).unwrap();
+        replica.declare_alone();
+        let writer = replica.add_writer(Keypair::from_seed([3; 32])).unwrap();
+        for (key, ms) in [("first", DAY), ("second", 0)] {
+            let mut tx = replica.transact(writer, TOPIC, at(ms)).unwrap();
+            tx.map("tasks").set(key, "v").unwrap();
+            tx.commit().unwrap();
+        }
+        let stamp = |key: &str| replica.topic(TOPIC).unwrap().map("tasks").get(key).unwrap().stamp.time();
+        assert_eq!(stamp("second") == at(0), own_instants, "{:?}", stamp("second"));
+        assert_eq!(stamp("second") >= at(DAY), !own_instants);
+    }
 }

@@ -71,7 +71,7 @@ impl Incarnation {
     }
 
     /// The one that follows `previous`: the milliseconds of `now` above 16 bits of the host's randomness, and above
-    /// `previous` even if the clock fell. Saturates at the greatest number.
+    /// `previous` even if the clock fell: then of the next millisecond. Saturates at the greatest number.
     ///
     /// Two clones that restart in the same millisecond differ by the randomness with probability 1 − 2⁻¹⁶; if they do
     /// not, their new logs fork, and the next restart has another try.

@@ -28,7 +28,7 @@ use crate::facts::{Forks, Pruned, UncheckedPruned};
 use crate::identity::{AgentId, LogId, LogOpening, MeshId, NamedOpening, Signer, Topic};
 use crate::journal::{ConfirmError, Journal, JournalItem, Record, RecordId};
 use crate::log::{Range, RangeForm, Received, UncheckedEvidence};
-use crate::logset::{Admission, Change, Limits, LogSet, OpenError, SetError};
+use crate::logset::{Admission, Change, Limits, LogSet, OpenError, ReplayError, SetError};
 
 /// The host's word on which logs of peers are held.
 pub type Admit = Box<dyn FnMut(&LogOpening) -> Admission + Send>;
@@ -214,16 +214,20 @@ impl LogStore {
     }
 
     /// Takes in what was stored of own logs after entries that were given up since, and that have come back: once the writer
-    /// has given them up again. Whether there is any such range.
-    pub fn receive_contested(&mut self, now: Timestamp) -> bool {
+    /// has given them up again. Gives how many ranges there are, and how many of them the logs refused: peers bring the
+    /// entries in those.
+    pub fn receive_contested(&mut self, now: Timestamp) -> (usize, usize) {
         let contested = core::mem::take(&mut self.contested);
-        for (log, bytes) in &contested {
-            // It is stored, and was taken in before.
-            if let Ok(range) = Range::parse(bytes) {
-                let _ = self.set.receive_range(log, &range, now, &mut VerifyBudget::unlimited());
+        // Each is stored, and was taken in before.
+        let refused = contested.iter().filter(|(log, bytes)| {
+            let Ok(range) = Range::parse(bytes) else { return true };
+            match self.set.receive_range(log, &range, now, &mut VerifyBudget::unlimited()) {
+                Ok(received) => received == Received::Conflict,
+                Err(error) => !ReplayError::from(error).is_stale(),
             }
-        }
-        !contested.is_empty()
+        });
+        let refused = refused.count();
+        (contested.len(), refused)
     }
 
     /// Notes what is known of a log's forks and was not `known`.

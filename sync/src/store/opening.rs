@@ -137,8 +137,7 @@ impl LogStore {
                 },
             }
         }
-        let contested = replay.take_contested();
-        self.contested = contested;
+        self.contested = replay.take_contested();
         // The records cut off may have been confirmed, and sent.
         recovery.own_lost |= recovery.cut.is_some();
         self.growth.records = recovered.good_to();

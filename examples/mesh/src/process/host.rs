@@ -56,8 +56,7 @@ impl HostConfig {
 
     /// For the library.
     fn to_config(&self) -> Result<Config, String> {
-        // A trace has a time of its own, and an event that is done again after a restore an earlier one.
-        let config = Config::new(self.mesh, folder::random()?).with_own_instants();
+        let config = Config::new(self.mesh, folder::random()?);
         if !self.by_trace {
             return Ok(config);
         }
@@ -65,7 +64,8 @@ impl HostConfig {
         // another's forward.
         let mut limits = Limits::default();
         limits.max_drift_ms = 0;
-        Ok(config.with_limits(limits))
+        // An event that is done again after a restore has an earlier instant than those that came meanwhile.
+        Ok(config.with_limits(limits).with_own_instants())
     }
 }
 
