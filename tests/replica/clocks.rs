@@ -2,7 +2,7 @@
 
 use consilience::crdts::{Timestamp, Units};
 use consilience::sync::Keypair;
-use consilience::sync::session::SessionOptions;
+use consilience::sync::session::{SessionId, SessionOptions};
 use consilience::{Config, Notice, Opened, Replica, Transaction};
 
 use super::world::{Disk, How, Node, TOPIC, at, schema, secret};
@@ -299,6 +299,70 @@ fn a_clock_that_fell_brings_nothing_back_and_is_told() {
     assert_eq!(ada.state(), bob.state());
 }
 
+/// Carries frames between two sides, as many as there are.
+fn talk(mut nodes: [&mut Node; 2], sessions: [SessionId; 2], now: Timestamp) {
+    let mut frame = Vec::new();
+    for _ in 0..50 {
+        for from in [0, 1] {
+            frame.clear();
+            while nodes[from].replica.poll_transmit(sessions[from], now, &mut frame) {}
+            if !frame.is_empty() {
+                nodes[1 - from].replica.handle_input(sessions[1 - from], &frame, now).unwrap();
+            }
+            nodes.iter_mut().for_each(|node| node.store());
+        }
+    }
+}
+
+/// Two sides of a connection, the second of which dials.
+fn connected(nodes: [&mut Node; 2], now: Timestamp) -> [SessionId; 2] {
+    let [listens, dials] = nodes;
+    [
+        listens.replica.connect(listens.writer, SessionOptions::listen(), now).unwrap(),
+        dials.replica.connect(dials.writer, SessionOptions::dial(), now).unwrap(),
+    ]
+}
+
+/// A fleet whose clocks fell together believes none of its members.
+#[test]
+fn two_whose_clocks_fell_bring_nothing_back() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    bob.set("k", "old", at(0));
+    bob.tell(&mut ada, at(1));
+    ada.set("k", "new", at(2));
+    let early = Timestamp::from_millis(5_000);
+    let mut bob = Node::open(1, 6, bob.disk(), How::Resumed, early);
+    let mut ada = Node::open(0, 7, ada.disk(), How::Resumed, early);
+    let sessions = connected([&mut ada, &mut bob], early);
+    talk([&mut ada, &mut bob], sessions, early);
+    let told = bob.notices();
+    assert!(!told.iter().any(|notice| matches!(notice, Notice::Restamped { .. })), "{told:?}");
+    for node in [&mut ada, &mut bob] {
+        node.replica.handle_timeout(at(3));
+        node.store();
+    }
+    ada.tell(&mut bob, at(4));
+    assert_eq!(bob.get("k").as_deref(), Some("new"));
+    assert_eq!(bob.replica.topic(TOPIC).unwrap().map("tasks").conflicts("k").len(), 1);
+}
+
+/// What an agent without storage takes over of its earlier log is stamped by the clock as it is, not as it was.
+#[test]
+fn remains_are_taken_over_at_the_time_of_the_clock_as_it_is() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    ada.set("k0", "first", at(0));
+    ada.tell(&mut bob, at(1));
+    let mut ada = Node::open(0, 3, Disk::default(), How::Resumed, at(AHEAD));
+    ada.set("k1", "ahead", at(AHEAD));
+    let sessions = connected([&mut bob, &mut ada], at(10));
+    talk([&mut bob, &mut ada], sessions, at(11));
+    let logs = ada.replica.logs();
+    let latest = logs.logs().flat_map(|log| log.entries(0, u64::MAX)).map(|entry| entry.hlc.time()).max();
+    assert!(latest.unwrap() <= at(11), "{latest:?}");
+    assert_eq!([ada.get("k0"), ada.get("k1")], ["first", "ahead"].map(|value| Some(value.to_owned())));
+    assert_eq!([bob.get("k0"), bob.get("k1")], ["first", "ahead"].map(|value| Some(value.to_owned())));
+}
+
 /// A peer's clock decides it: not one of a peer that holds what is ahead of that clock itself.
 #[test]
 fn a_peer_that_says_the_time_has_a_writer_go_on_at_the_right_one() {
@@ -308,26 +372,10 @@ fn a_peer_that_says_the_time_has_a_writer_go_on_at_the_right_one() {
         if !peer_knows {
             ada.set("hers", "ahead", at(AHEAD));
         }
-        let sessions = [
-            ada.replica.connect(ada.writer, SessionOptions::listen(), at(10)).unwrap(),
-            bob.replica.connect(bob.writer, SessionOptions::dial(), at(10)).unwrap(),
-        ];
+        let sessions = connected([&mut ada, &mut bob], at(10));
         let told = bob.notices();
         assert!(told.iter().any(|notice| matches!(notice, Notice::ClockInDoubt { .. })), "{told:?}");
-        let mut frame = Vec::new();
-        for _ in 0..50 {
-            for (from, to) in [(0, 1), (1, 0)] {
-                let [one, other] = [&mut ada, &mut bob];
-                let (sender, receiver) = if from == 0 { (one, other) } else { (other, one) };
-                frame.clear();
-                while sender.replica.poll_transmit(sessions[from], at(11), &mut frame) {}
-                if !frame.is_empty() {
-                    receiver.replica.handle_input(sessions[to], &frame, at(11)).unwrap();
-                }
-                sender.store();
-                receiver.store();
-            }
-        }
+        talk([&mut ada, &mut bob], sessions, at(11));
         let restamped = bob.notices().iter().any(|notice| matches!(notice, Notice::Restamped { .. }));
         assert_eq!(restamped, peer_knows);
         assert_eq!(ada.get("k").is_some(), peer_knows, "in its time");
