@@ -1,0 +1,246 @@
+//! The network of a world: connections, frames on their way, and the time that passes meanwhile.
+
+use std::collections::BTreeMap;
+
+use consilience::Notice;
+use consilience::sync::session::{Scope, SessionEvent, SessionId, SessionOptions};
+
+use super::{Checked, DRIFT, World, broken, event_byte};
+use crate::host::Host;
+use crate::step::When;
+
+const HOUR: u64 = 3_600_000;
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) ends: [(usize, SessionId); 2],
+    pub(super) loss: u64,
+    pub(super) repeats: u64,
+    pub(super) delay: u64,
+    pub(super) everything: bool,
+    pub(super) in_sync: [bool; 2],
+    pub(super) flying: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
+    pub(super) sent: u64,
+    pub(super) last: u64,
+}
+
+impl World {
+    pub(super) fn link(
+        &mut self,
+        (from, to): (&str, &str),
+        (loss, repeats, delay): (u64, u64, u64),
+        scope: &[String],
+    ) {
+        let (Some(from), Some(to)) = (self.host(from), self.host(to)) else { return };
+        let is_there = |link: &Link| {
+            let ends = link.ends.map(|(host, _)| host);
+            ends == [from, to] || ends == [to, from]
+        };
+        if from == to || self.links.iter().any(is_there) {
+            return;
+        }
+        let filters: Vec<&str> = scope.iter().map(String::as_str).collect();
+        let dial = SessionOptions::dial().over_datagrams();
+        let dial = match Scope::of(&filters) {
+            Ok(scope) if !filters.is_empty() => dial.with_scope(scope),
+            _ => dial,
+        };
+        let listen = SessionOptions::listen().over_datagrams();
+        if self.hosts[from].process.is_none() || self.hosts[to].process.is_none() {
+            return;
+        }
+        self.doubt_wrong_clocks([from, to]);
+        let (Some(dials), Some(listens)) =
+            (self.hosts[from].connect(dial, self.now), self.hosts[to].connect(listen, self.now))
+        else {
+            return;
+        };
+        self.links.push(Link {
+            ends: [(from, dials), (to, listens)],
+            loss: loss.min(90),
+            repeats,
+            delay: delay.max(1),
+            everything: filters.is_empty(),
+            in_sync: [false; 2],
+            flying: BTreeMap::new(),
+            sent: 0,
+            last: self.now,
+        });
+    }
+
+    /// Cuts links; whether both hosts notice.
+    pub(super) fn cut(&mut self, which: impl Fn([usize; 2]) -> bool, noticed: bool) {
+        let hosts = &mut self.hosts;
+        self.links.retain(|link| {
+            if !which(link.ends.map(|(host, _)| host)) {
+                return true;
+            }
+            if noticed {
+                link.ends.iter().for_each(|(host, session)| hosts[*host].disconnect(*session));
+            }
+            false
+        });
+    }
+
+    pub(super) fn transmit(&mut self) {
+        let mut frame = Vec::new();
+        for link in &mut self.links {
+            for end in 0..2 {
+                let (at, session) = link.ends[end];
+                for _ in 0..256 {
+                    frame.clear();
+                    if !self.hosts[at].transmit(session, self.now, &mut frame) {
+                        break;
+                    }
+                    link.last = self.now;
+                    let copies = 1 + u64::from(self.dice.roll(100) < link.repeats);
+                    for _ in 0..copies {
+                        if self.dice.roll(100) < link.loss {
+                            continue;
+                        }
+                        let due = self.now + link.delay + self.dice.roll(link.delay);
+                        link.sent += 1;
+                        link.flying.insert((due, link.sent), (1 - end, frame.clone()));
+                    }
+                }
+            }
+        }
+        (0..self.hosts.len()).for_each(|at| self.note_stored(at));
+    }
+
+    pub(super) fn deliver(&mut self) {
+        for link in &mut self.links {
+            while let Some(next) = link.flying.first_entry().filter(|next| next.key().0 <= self.now) {
+                let (end, frame) = next.remove();
+                let (at, session) = link.ends[end];
+                self.trace.update(&frame);
+                self.figures.frames += 1;
+                let _ = self.hosts[at].input(session, &frame, self.now);
+            }
+        }
+    }
+
+    /// Takes in what hosts are told.
+    pub(super) fn poll(&mut self) {
+        for at in 0..self.hosts.len() {
+            if !self.hosts[at].polls {
+                continue;
+            }
+            while let Some((session, event)) = self.hosts[at].event() {
+                self.figures.told += 1;
+                self.trace.update(&[at as u8, event_byte(&event)]);
+                if self.is_told {
+                    eprintln!("{} {}: {event:?}", self.now, self.hosts[at].name);
+                }
+                let ends = self.links.iter_mut().flat_map(|link| link.ends.iter().zip(&mut link.in_sync));
+                for (end, in_sync) in ends.filter(|(end, _)| **end == (at, session)) {
+                    let _ = end;
+                    match event {
+                        SessionEvent::InSync => *in_sync = true,
+                        SessionEvent::OutOfSync | SessionEvent::Ended(_) => *in_sync = false,
+                        _ => {}
+                    }
+                }
+                self.figures.in_sync += u64::from(event == SessionEvent::InSync);
+            }
+            let host = &mut self.hosts[at];
+            let mut notices = std::mem::take(&mut host.notices);
+            if let Some((replica, _)) = host.replica_mut() {
+                while let Some(notice) = replica.poll_notice() {
+                    self.waits |= matches!(notice, Notice::EventsAhead { .. });
+                    notices.push(notice);
+                }
+            }
+            host.notices = notices;
+        }
+    }
+
+    /// Time passes. Over more than an hour hosts sleep, so their connections break after it, and nobody notices at once.
+    pub(super) fn advance(&mut self, ms: u64) {
+        let awake = ms.min(HOUR);
+        self.pass(awake);
+        if ms > awake {
+            self.cut(|_| true, false);
+            self.pass(ms - awake);
+        }
+    }
+
+    pub(super) fn pass(&mut self, ms: u64) {
+        let until = self.now.saturating_add(ms);
+        // Hosts that store late do so when time passes.
+        for at in 0..self.hosts.len() {
+            if self.hosts[at].when == When::Late {
+                self.hosts[at].store(true);
+                self.note_stored(at);
+            }
+        }
+        let mut still = 0;
+        loop {
+            self.transmit();
+            self.poll();
+            let arrival = self.links.iter().filter_map(|link| Some(link.flying.first_key_value()?.0.0)).min();
+            let timer = self.hosts.iter().filter_map(Host::next_timeout).min();
+            let next = arrival.into_iter().chain(timer).min().unwrap_or(until).max(self.now);
+            if next >= until {
+                break;
+            }
+            still = if next == self.now { still + 1 } else { 0 };
+            // A session whose connection is held still has something to send, and no timer changes that.
+            let next = if still > 64 { next + 10 } else { next };
+            assert!(still < 10_000, "time stands still at {next}");
+            self.now = next;
+            for at in 0..self.hosts.len() {
+                if self.hosts[at].next_timeout().is_some_and(|due| due <= self.now) {
+                    self.hosts[at].handle_timeout(self.now);
+                    self.note_stored(at);
+                }
+            }
+            self.deliver();
+        }
+        self.now = until;
+        for at in 0..self.hosts.len() {
+            self.hosts[at].handle_timeout(self.now);
+            self.note_stored(at);
+        }
+        self.deliver();
+        self.transmit();
+        self.poll();
+    }
+
+    pub(super) fn meet(&mut self, (from, to): (&str, &str), ms: u64, loss: u64) -> Checked {
+        let (Some(a), Some(b)) = (self.host(from), self.host(to)) else { return Ok(()) };
+        self.cut(|ends| ends == [a, b] || ends == [b, a], true);
+        let others = std::mem::take(&mut self.links);
+        self.link((from, to), (loss, 0, 20), &[]);
+        let checked = self.met(a, b, ms);
+        self.cut(|_| true, true);
+        self.links = others;
+        checked
+    }
+
+    pub(super) fn met(&mut self, a: usize, b: usize, ms: u64) -> Checked {
+        self.advance(ms);
+        let Some(link) = self.links.first() else { return Ok(()) };
+        // A frame that was lost is sent again, later.
+        let is_quiet = link.flying.is_empty() && link.last + 2 * link.delay < self.now && link.loss == 0;
+        // What was written since the round began may wait: until it is stored, or for its time.
+        let waits =
+            [a, b].map(|at| self.hosts[at].when != When::AtOnce || self.hosts[at].ahead.abs() > DRIFT);
+        let waiting = [a, b].map(|at| {
+            let stats = self.hosts[at].logs().map(consilience::sync::LogSet::stats);
+            stats.is_some_and(|stats| stats.late_bytes > 0 || stats.staged_bytes > 0)
+        });
+        if link.in_sync != [true; 2] || !is_quiet || waits != [false; 2] || waiting != [false; 2] {
+            return Ok(());
+        }
+        // Equal roots are compared after each step.
+        let differ = match [a, b].map(|at| self.digests(at)) {
+            [Some(one), Some(other)] => one != other,
+            _ => true,
+        };
+        if !differ || self.hosts[a].root() == self.hosts[b].root() {
+            return Ok(());
+        }
+        broken("false_in_sync", format!("{} and {}", self.hosts[a].name, self.hosts[b].name))
+    }
+}
