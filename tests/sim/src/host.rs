@@ -1,13 +1,17 @@
 //! A host: a process with a replica or a relay, its disk, its clock, and the habits of the program around it.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
 use consilience::crdts::Timestamp;
 use consilience::journal::{Record, RecordId};
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{Limits, LogSet, Relay};
+use consilience::sync::{Limits, LogSet, Relay, Topic};
 use consilience::{Config, Notice, Opened, Replica, Stored, Writer};
 use consilience_test_support::replicas::{START, secret};
 
 use crate::keys::Keys;
+use crate::naive;
 use crate::step::When;
 
 /// The stored bytes.
@@ -48,8 +52,18 @@ pub(crate) struct Host {
     pub(crate) when: When,
     pub(crate) polls: bool,
     pub(crate) starts: u64,
+    /// What it was told: the notices that were polled.
     pub(crate) notices: Vec<Notice>,
+    /// Whether the promises that follow from what is stored were noted up to `written`.
+    pub(crate) is_noted: bool,
+    /// The digests of its topics, until something is done that may change them.
+    digests: RefCell<Option<Digests>>,
+    /// A hash of what its root covers, likewise.
+    heads: Cell<Option<[u8; 32]>>,
 }
+
+/// The digests of the topics that are not empty.
+pub(crate) type Digests = BTreeMap<String, [u8; 32]>;
 
 impl Host {
     pub(crate) fn new(name: &str, agent: &str, is_relay: bool, disk: Disk) -> Self {
@@ -67,6 +81,9 @@ impl Host {
             polls: true,
             starts: 0,
             notices: Vec::new(),
+            is_noted: true,
+            digests: RefCell::new(None),
+            heads: Cell::new(None),
         }
     }
 
@@ -116,6 +133,7 @@ impl Host {
             self.disk.records.truncate(good_to);
         }
         self.process = Some(process);
+        self.stale();
         self.pending.clear();
         (self.last, self.written) = (None, None);
         self.store(how == How::Restored);
@@ -143,12 +161,15 @@ impl Host {
         for record in self.pending.drain(..) {
             self.disk.records.extend(record.as_bytes());
             self.written = Some(record.id());
+            self.is_noted = false;
         }
         if self.when == When::Unconfirmed && !must {
             return;
         }
         if let Some(last) = self.last.take() {
             process.confirm(last);
+            self.digests.get_mut().take();
+            self.heads.set(None);
         }
         if process.wants_snapshot() {
             let (bytes, covers) = process.snapshot();
@@ -158,15 +179,14 @@ impl Host {
     }
 
     pub(crate) fn next_timeout(&self) -> Option<u64> {
-        let due = match self.process.as_ref()? {
-            Process::Replica(replica, _) => replica.poll_timeout(),
-            Process::Relay(relay) => relay.poll_timeout(),
-        };
-        due.map(|due| self.back(due))
+        self.due().map(|due| self.back(due))
     }
 
     pub(crate) fn handle_timeout(&mut self, now: u64) {
         let time = self.time(now);
+        if self.next_timeout().is_some_and(|due| due <= now) {
+            self.stale();
+        }
         match &mut self.process {
             Some(Process::Replica(replica, _)) => replica.handle_timeout(time),
             Some(Process::Relay(relay)) => relay.handle_timeout(time),
@@ -187,6 +207,7 @@ impl Host {
 
     pub(crate) fn input(&mut self, session: SessionId, frame: &[u8], now: u64) -> Result<(), InputError> {
         let time = self.time(now);
+        self.stale();
         let result = match &mut self.process {
             Some(Process::Replica(replica, _)) => replica.handle_input(session, frame, time),
             Some(Process::Relay(relay)) => relay.handle_input(session, frame, time),
@@ -222,6 +243,53 @@ impl Host {
         }
     }
 
+    pub(crate) fn notice(&mut self) -> Option<Notice> {
+        match self.process.as_mut()? {
+            Process::Replica(replica, _) => replica.poll_notice(),
+            Process::Relay(_) => None,
+        }
+    }
+
+    fn stale(&self) {
+        *self.digests.borrow_mut() = None;
+        self.heads.set(None);
+    }
+
+    /// A hash of what the root covers, as the naive model says.
+    pub(crate) fn heads(&self) -> Option<[u8; 32]> {
+        if self.heads.get().is_none() {
+            let mut hasher = blake3::Hasher::new();
+            for (log, (size, root, facts)) in naive::heads(self.logs()?) {
+                hasher.update(log.as_bytes()).update(&size.to_le_bytes());
+                for hash in [root, facts] {
+                    hasher.update(hash.as_ref().map_or(&[0; 32], |hash| hash.as_bytes()));
+                }
+            }
+            self.heads.set(Some(*hasher.finalize().as_bytes()));
+        }
+        self.heads.get()
+    }
+
+    /// When something is due by its clock.
+    pub(crate) fn due(&self) -> Option<Timestamp> {
+        match self.process.as_ref()? {
+            Process::Replica(replica, _) => replica.poll_timeout(),
+            Process::Relay(relay) => relay.poll_timeout(),
+        }
+    }
+
+    /// The digests of a replica's topics that are not empty.
+    pub(crate) fn digests(&self) -> Option<Digests> {
+        let replica = self.replica()?;
+        let mut known = self.digests.borrow_mut();
+        let digests = known.get_or_insert_with(|| {
+            let nothing = replica.digest(&Topic::new("nothing").expect("a topic"));
+            let topics = replica.topics().map(|topic| (topic.as_str().to_owned(), replica.digest(topic)));
+            topics.filter(|(_, digest)| *digest != nothing).collect()
+        });
+        Some(digests.clone())
+    }
+
     pub(crate) fn logs(&self) -> Option<&LogSet> {
         Some(match self.process.as_ref()? {
             Process::Replica(replica, _) => replica.logs(),
@@ -244,7 +312,9 @@ impl Host {
         }
     }
 
+    /// The replica, to do something that may change its state.
     pub(crate) fn replica_mut(&mut self) -> Option<(&mut Replica, Writer)> {
+        self.stale();
         match self.process.as_mut()? {
             Process::Replica(replica, writer) => Some((replica, *writer)),
             Process::Relay(_) => None,

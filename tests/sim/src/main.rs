@@ -27,6 +27,7 @@ mod history;
 mod host;
 mod keys;
 mod liar;
+mod naive;
 mod play;
 mod step;
 mod world;

@@ -17,7 +17,7 @@ use consilience_test_support::replicas::START;
 use serde_json::{Value, json};
 
 use crate::history::History;
-use crate::host::{Disk, Host, How};
+use crate::host::{Digests, Disk, Host, How};
 use crate::keys::Keys;
 use crate::liar::Liars;
 use crate::step::{Step, When};
@@ -25,6 +25,9 @@ use network::Link;
 
 /// A clock that is off by more, in milliseconds, is wrong.
 const DRIFT: i64 = 60_000;
+
+/// After so many steps a host is held against the naive model.
+const NAIVE_EVERY: u64 = 4;
 
 /// What a world broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +38,6 @@ pub(crate) struct Broken {
 }
 
 type Checked = Result<(), Broken>;
-/// The digests of a host's topics that are not empty.
-type Digests = BTreeMap<String, [u8; 32]>;
 
 fn broken(kind: &'static str, what: impl Into<String>) -> Checked {
     Err(Broken { kind, what: what.into() })
@@ -67,6 +68,8 @@ pub(crate) struct World {
     ended: BTreeMap<usize, Digests>,
     /// Hosts whose clocks were set.
     set_clocks: BTreeSet<usize>,
+    /// A host that has just started.
+    started: Option<usize>,
     /// A host that was in another state after a restart.
     restarted_otherwise: Option<usize>,
     subscriptions: BTreeMap<usize, Vec<Subscription>>,
@@ -106,6 +109,7 @@ impl World {
             stores: BTreeMap::new(),
             ended: BTreeMap::new(),
             set_clocks: BTreeSet::new(),
+            started: None,
             restarted_otherwise: None,
             subscriptions: BTreeMap::new(),
             history: History::default(),
@@ -244,12 +248,19 @@ impl World {
         if let Some(at) = self.restarted_otherwise.take() {
             return broken("restart", self.hosts[at].name.clone());
         }
+        // One of them a step, and whoever has just started.
+        let turn = (self.figures.steps / NAIVE_EVERY) as usize % self.hosts.len().max(1);
+        let turn = Some(turn).filter(|_| self.figures.steps.is_multiple_of(NAIVE_EVERY));
+        for at in self.started.take().into_iter().chain(turn.filter(|_| !self.hosts.is_empty())) {
+            self.naive(at)?;
+        }
         self.compare()
     }
 
     fn note_stored(&mut self, at: usize) {
-        let host = &self.hosts[at];
-        if let Some(to) = host.written {
+        let host = &mut self.hosts[at];
+        if let Some(to) = host.written.filter(|_| !host.is_noted) {
+            host.is_noted = true;
             self.history.stored(at, host.starts, to);
         }
     }
@@ -396,7 +407,7 @@ impl World {
         if before
             && !self.set_clocks.contains(&at)
             && !self.forked.contains(&self.hosts[at].agent)
-            && let Some(digests) = self.digests(at)
+            && let Some(digests) = self.hosts[at].digests()
         {
             self.ended.insert(at, digests);
         }
@@ -415,10 +426,11 @@ impl World {
         let before = self.ended.remove(&at);
         if how == How::Resumed
             && let Some(before) = before
-            && self.digests(at).is_some_and(|digests| digests != before)
+            && self.hosts[at].digests().is_some_and(|digests| digests != before)
         {
             self.restarted_otherwise = Some(at);
         }
+        self.started = Some(at);
     }
 
     fn start_empty(&mut self, name: &str) {

@@ -145,11 +145,9 @@ impl World {
             }
             let host = &mut self.hosts[at];
             let mut notices = std::mem::take(&mut host.notices);
-            if let Some((replica, _)) = host.replica_mut() {
-                while let Some(notice) = replica.poll_notice() {
-                    self.waits |= matches!(notice, Notice::EventsAhead { .. });
-                    notices.push(notice);
-                }
+            while let Some(notice) = host.notice() {
+                self.waits |= matches!(notice, Notice::EventsAhead { .. });
+                notices.push(notice);
             }
             host.notices = notices;
         }
@@ -234,7 +232,7 @@ impl World {
             return Ok(());
         }
         // Equal roots are compared after each step.
-        let differ = match [a, b].map(|at| self.digests(at)) {
+        let differ = match [a, b].map(|at| self.hosts[at].digests()) {
             [Some(one), Some(other)] => one != other,
             _ => true,
         };
