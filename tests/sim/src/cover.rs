@@ -1,25 +1,53 @@
-//! Which kinds of faults stand beside which features, and one another, in the histories of how many worlds. A step that could
-//! not be taken counts as well.
+//! Which kinds of faults stood beside which features, and one another, in how many worlds. What counts are the steps that could
+//! be taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde_json::{Value, json};
+
 use crate::step::Step;
 
-#[derive(Debug, Default)]
+/// The kinds of faults, and the features, of a world.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Met {
+    faults: BTreeSet<&'static str>,
+    features: BTreeSet<&'static str>,
+}
+
+impl Met {
+    /// Notes a step that was taken.
+    pub(crate) fn note(&mut self, step: &Step) {
+        self.faults.extend(step.faults());
+        self.features.extend(step.feature());
+    }
+}
+
+/// The pairs, and in how many worlds each was met.
+#[derive(Debug)]
 pub(crate) struct Cover {
     pairs: BTreeMap<(&'static str, &'static str), u64>,
 }
 
-impl Cover {
-    /// Counts the pairs of a history, each once.
-    pub(crate) fn note(&mut self, steps: &[Step]) {
-        let faults: BTreeSet<&str> = steps.iter().filter_map(Step::fault).collect();
-        let features: BTreeSet<&str> = steps.iter().filter_map(Step::feature).collect();
-        for fault in &faults {
-            for other in features.iter().chain(faults.iter().filter(|other| *other > fault)) {
-                *self.pairs.entry((fault, other)).or_default() += 1;
+impl Default for Cover {
+    /// All pairs that there are, met in no world.
+    fn default() -> Self {
+        let mut pairs = BTreeMap::new();
+        for (number, fault) in Step::FAULTS.into_iter().enumerate() {
+            for other in Step::FEATURES.into_iter().chain(Step::FAULTS.into_iter().skip(number + 1)) {
+                pairs.insert((fault, other), 0);
             }
+        }
+        Self { pairs }
+    }
+}
+
+impl Cover {
+    /// Counts the pairs of a world, each once.
+    pub(crate) fn note(&mut self, met: &Met) {
+        for ((fault, other), worlds) in &mut self.pairs {
+            let is_other = met.features.contains(other) || met.faults.contains(other);
+            *worlds += u64::from(met.faults.contains(fault) && is_other);
         }
     }
 
@@ -29,9 +57,19 @@ impl Cover {
         }
     }
 
-    /// The pair that was met in the fewest worlds.
-    pub(crate) fn least(&self) -> Option<(&(&'static str, &'static str), &u64)> {
-        self.pairs.iter().min_by_key(|(_, worlds)| **worlds)
+    /// The pair that was met in the fewest worlds, and in how many.
+    pub(crate) fn least(&self) -> (String, u64) {
+        let least = self.pairs.iter().min_by_key(|(_, worlds)| **worlds);
+        least.map(|((fault, other), worlds)| (format!("{fault} x {other}"), *worlds)).unwrap_or_default()
+    }
+
+    /// The table: a line a kind of fault.
+    pub(crate) fn json(&self) -> Value {
+        let mut table: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+        for ((fault, other), worlds) in &self.pairs {
+            table.entry(fault).or_default().insert(other, *worlds);
+        }
+        json!(table)
     }
 }
 
@@ -40,9 +78,7 @@ impl fmt::Display for Cover {
         for ((fault, other), worlds) in &self.pairs {
             writeln!(f, "{fault:>18} × {other:<18} {worlds}")?;
         }
-        if let Some(((fault, other), worlds)) = self.least() {
-            write!(f, "least: {fault} × {other}, in {worlds} worlds")?;
-        }
-        Ok(())
+        let (pair, worlds) = self.least();
+        write!(f, "least: {pair}, in {worlds} worlds")
     }
 }

@@ -10,6 +10,9 @@ const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 const DAY: u64 = 86_400_000;
 const YEARS: i64 = 10 * 365 * 86_400_000;
 
+/// Kinds of faults that a history has few of.
+const FAULTS: u64 = 12;
+
 struct Draw {
     dice: Dice,
     steps: Vec<Step>,
@@ -66,7 +69,7 @@ pub(crate) fn history(seed: u64) -> Vec<Step> {
     draw.forking = draw.lying && draw.dice.one_in(2);
     let many = 190 + draw.dice.roll(60);
     // A world has few kinds of faults, so that they meet one another often and the rest works.
-    let faults: Vec<u64> = (0..4).map(|_| draw.dice.roll(10)).collect();
+    let faults: Vec<u64> = (0..4).map(|_| draw.dice.roll(FAULTS)).collect();
     for _ in 0..many {
         draw.step(&faults);
     }
@@ -177,9 +180,10 @@ impl Draw {
         let (from, to) = self.pair();
         let loss = [0, 0, 5, 30][self.dice.index(4)];
         let repeats = [0, 0, 10, 50][self.dice.index(4)];
-        let delay = [2, 20, 150][self.dice.index(3)];
+        let delay = [2, 20, 150, 20, 150, 5_000][self.dice.index(6)];
+        let one_way = self.dice.one_in(12);
         let scope = if self.dice.one_in(5) { vec![self.topic()] } else { Vec::new() };
-        Step::Link { from, to, loss, repeats, delay, scope }
+        Step::Link { from, to, loss, repeats, delay, scope, one_way }
     }
 
     fn fault(&mut self, kind: u64) -> Step {
@@ -220,7 +224,9 @@ impl Draw {
             }
             6 => Step::Polls { at: self.any(), polls: self.dice.one_in(2) },
             7 => Step::Purge { at: self.replica(), topic: self.topic() },
-            8 => Step::Advance { ms: (25 + self.dice.roll(40)) * DAY },
+            8 => Step::Rot { at: self.any(), place: self.dice.roll(1_000) },
+            9 => Step::Entropy { at: self.replica(), again: !self.dice.one_in(3) },
+            10 => Step::Advance { ms: (25 + self.dice.roll(40)) * DAY },
             _ => {
                 let filters = if self.dice.one_in(2) { vec![self.topic()] } else { Vec::new() };
                 Step::Scope { at: self.replica(), filters }

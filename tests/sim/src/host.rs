@@ -52,6 +52,8 @@ pub(crate) struct Host {
     pub(crate) when: When,
     pub(crate) polls: bool,
     pub(crate) starts: u64,
+    /// Whether it gives the entropy of its first start each time.
+    pub(crate) same_entropy: bool,
     /// What it was told: the notices that were polled.
     pub(crate) notices: Vec<Notice>,
     /// Whether the promises that follow from what is stored were noted up to `written`.
@@ -80,6 +82,7 @@ impl Host {
             when: When::AtOnce,
             polls: true,
             starts: 0,
+            same_entropy: false,
             notices: Vec::new(),
             is_noted: true,
             digests: RefCell::new(None),
@@ -107,8 +110,9 @@ impl Host {
     pub(crate) fn start(&mut self, seed: u64, how: How, now: u64) {
         let key = Keys::of_seed(seed).key(&self.agent);
         self.starts += 1;
+        let drawn = if self.same_entropy { 1 } else { self.starts };
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&seed.to_le_bytes()).update(self.name.as_bytes()).update(&self.starts.to_le_bytes());
+        hasher.update(&seed.to_le_bytes()).update(self.name.as_bytes()).update(&drawn.to_le_bytes());
         let entropy = *hasher.finalize().as_bytes();
         let stored = Stored { snapshot: self.disk.snapshot.as_deref(), records: &self.disk.records };
         let opened = match how {
@@ -137,6 +141,14 @@ impl Host {
         self.pending.clear();
         (self.last, self.written) = (None, None);
         self.store(how == How::Restored);
+    }
+
+    /// A bit of the records on the disk is another one; false if there are none.
+    pub(crate) fn rot(&mut self, place: u64) -> bool {
+        let at = self.disk.records.len().saturating_mul(usize::try_from(place.min(999)).unwrap_or(0)) / 1_000;
+        let Some(byte) = self.disk.records.get_mut(at) else { return false };
+        *byte ^= 1 << (place % 8);
+        true
     }
 
     /// The process is gone; of the records that were not written, so many of a hundred bytes are.

@@ -33,8 +33,8 @@ impl Liars {
         Self { keys, branches: BTreeMap::new() }
     }
 
-    /// Signs entries. What the library refuses to write for it is left out.
-    pub(crate) fn sign(&mut self, sign: &Sign, now: u64) {
+    /// Signs entries; what the library refuses to write for it is left out. Whether there is anything to hand over.
+    pub(crate) fn sign(&mut self, sign: &Sign, now: u64) -> bool {
         let name = (sign.by.clone(), sign.branch.clone());
         if !self.branches.contains_key(&name) {
             let like =
@@ -42,11 +42,11 @@ impl Liars {
             let begins = like.cloned().unwrap_or_else(|| LogSet::new(mesh(), Limits::default()));
             self.branches.insert(name.clone(), begins);
         }
-        let Some(set) = self.branches.get_mut(&name) else { return };
+        let Some(set) = self.branches.get_mut(&name) else { return false };
         let Some(opening) = opening(self.keys, &sign.by, &sign.topic, sign.kind, sign.incarnation) else {
-            return;
+            return false;
         };
-        let Ok(log) = set.open_local(&opening) else { return };
+        let Ok(log) = set.open_local(&opening) else { return false };
         let closes = sign.closes.iter().map(|(incarnation, below)| Closure {
             incarnation: Incarnation::from_u64(*incarnation),
             below: *below,
@@ -72,8 +72,9 @@ impl Liars {
             }
             let _ = set.append(&log, &entry);
         }
-        let _ =
+        let signed =
             set.sign_head(&log, &self.keys.key(&sign.by), Timestamp::from_millis(START + now + sign.ahead));
+        signed.is_ok()
     }
 
     /// The bundle with a range of a log, if there is one.

@@ -5,6 +5,7 @@
 //! consilience-sim show SEED                                  prints the history of a seed, one step a line
 //! consilience-sim shrink SEED                                the least part of a history that breaks the same
 //! consilience-sim script FILE [--seed N] [--told]            plays a file of steps, and prints what hosts are told
+//! consilience-sim planted NAME|all [--threads N] [--worlds N]             in how many worlds a planted fault is found (`--cfg planted`)
 //! ```
 //!
 //! [`step`] is the vocabulary, [`draw`] makes histories, [`world`] plays them and checks, [`history`] knows what was promised
@@ -28,6 +29,7 @@ mod host;
 mod keys;
 mod liar;
 mod naive;
+mod planted;
 mod play;
 mod step;
 mod world;
@@ -37,11 +39,18 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use consilience::planted::CAN_PLANT;
 use serde_json::json;
 
 use cover::Cover;
+use keys::Keys;
 use play::{play, shrink};
 use step::Step;
+
+/// In so many worlds each kind of fault has to meet each feature, and each other kind.
+const PAIR_WORLDS_MIN: u64 = 100;
+/// Runs of fewer worlds may miss a pair.
+const WORLDS_MANY: u64 = 10_000;
 
 /// The sums over worlds.
 #[derive(Debug, Default)]
@@ -49,6 +58,7 @@ struct Sums {
     worlds: u64,
     steps: Vec<u64>,
     liars: u64,
+    real: u64,
     frames: u64,
     restarts: Vec<u64>,
     in_sync: u64,
@@ -63,6 +73,7 @@ impl Sums {
         self.worlds += other.worlds;
         self.steps.extend(other.steps);
         self.liars += other.liars;
+        self.real += other.real;
         self.frames += other.frames;
         self.restarts.extend(other.restarts);
         self.in_sync += other.in_sync;
@@ -91,7 +102,8 @@ impl Sums {
         self.in_sync += played.figures.in_sync;
         self.sweeps_max = self.sweeps_max.max(played.figures.sweeps);
         self.liars += u64::from(steps.iter().any(|step| matches!(step, Step::Sign(_))));
-        self.cover.note(&steps);
+        self.cover.note(&played.met);
+        self.real += u64::from(Keys::of_seed(seed) == Keys::Real);
         // In any order of the worlds the same.
         let of = blake3::keyed_hash(&played.trace, &seed.to_le_bytes());
         self.trace.iter_mut().zip(of.as_bytes()).for_each(|(sum, one)| *sum ^= one);
@@ -139,14 +151,15 @@ fn run(from: u64, to: u64, threads: u64, as_json: bool) -> ExitCode {
     all.broken.values_mut().for_each(|seeds| seeds.sort_unstable());
     let other: usize = all.broken.values().map(Vec::len).sum();
     let known = all.found("unequal") + all.found("false_in_sync") + all.found("lost");
+    let (pair, pair_worlds) = all.cover.least();
     let figures = json!({
-        "worlds": all.worlds, "events_median": median(&mut all.steps), "liars": all.liars,
+        "worlds": all.worlds, "events_median": median(&mut all.steps), "liars": all.liars, "real_keys": all.real,
         "restarts_median": median(&mut all.restarts), "frames": all.frames, "in_sync": all.in_sync,
         "rounds_max": all.sweeps_max,
         "unequal": all.found("unequal"), "false_in_sync": all.found("false_in_sync"), "lost": all.found("lost"),
         "other": other - known, "seeds_per_s": (all.worlds as f64 / seconds * 10.0).round() / 10.0,
         "trace_hash": all.trace.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>(),
-        "broken": all.broken,
+        "pair_least": pair, "pair_least_worlds": pair_worlds, "pairs": all.cover.json(), "broken": all.broken,
     });
     if as_json {
         println!("{figures}");
@@ -154,7 +167,11 @@ fn run(from: u64, to: u64, threads: u64, as_json: bool) -> ExitCode {
         println!("{figures:#}");
         println!("{}", all.cover);
     }
-    if other == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let unmet = all.worlds >= WORLDS_MANY && pair_worlds < PAIR_WORLDS_MIN;
+    if unmet {
+        eprintln!("met in fewer than {PAIR_WORLDS_MIN} worlds: {pair}");
+    }
+    if other == 0 && !unmet { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints a history that fails as small as it can be made, and what it breaks.
@@ -201,12 +218,21 @@ fn script(file: &str, seed: u64, is_told: bool) -> Result<ExitCode, String> {
     }
 }
 
+fn planted(name: &str, threads: u64, worlds: u64) -> Result<ExitCode, String> {
+    if !CAN_PLANT {
+        return Err("faults are planted in a build with RUSTFLAGS=\"--cfg planted\"".into());
+    }
+    let faults = planted::named(name)?;
+    std::panic::set_hook(Box::new(|_| {}));
+    Ok(if planted::find(&faults, threads, worlds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 fn number_after(args: &[String], name: &str) -> Option<u64> {
     let at = args.iter().position(|arg| arg == name)?;
     args.get(at + 1)?.parse().ok()
 }
 
-const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json] [--threads N] | show SEED | shrink SEED | script FILE [--seed N] [--told]";
+const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json] [--threads N] | show SEED | shrink SEED | script FILE [--seed N] [--told] | planted NAME|all [--threads N] [--worlds N]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -231,6 +257,10 @@ fn main() -> ExitCode {
         ["shrink", seed] => seed.parse().map_err(|_| "a seed is a number".into()).map(small),
         ["script", file, ..] => {
             script(file, number_after(&args, "--seed").unwrap_or(0), words.contains(&"--told"))
+        }
+        ["planted", name, ..] => {
+            let threads = number_after(&args, "--threads").unwrap_or(2);
+            planted(name, threads, number_after(&args, "--worlds").unwrap_or(planted::WORLDS_MAX))
         }
         _ => Err(USAGE.into()),
     };

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::cover::Met;
 use crate::step::Step;
 use crate::world::{Broken, Figures, World};
 
@@ -10,6 +11,7 @@ use crate::world::{Broken, Figures, World};
 pub(crate) struct Played {
     pub(crate) broken: Option<Broken>,
     pub(crate) figures: Figures,
+    pub(crate) met: Met,
     pub(crate) trace: [u8; 32],
 }
 
@@ -25,7 +27,8 @@ pub(crate) fn play(seed: u64, steps: &[Step]) -> Played {
             Some(Broken { kind: "panic", what: text.unwrap_or_default() })
         }
     };
-    Played { broken, figures: world.figures, trace: world.trace() }
+    let trace = world.trace();
+    Played { broken, figures: world.figures, met: world.met, trace }
 }
 
 /// A part of a history that fails in the same way and of which no step, or run of steps, can be left out.

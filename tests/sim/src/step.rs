@@ -50,8 +50,23 @@ pub(crate) enum Step {
     Stores { at: String, when: When },
     /// Whether the host polls what it is told.
     Polls { at: String, polls: bool },
-    /// Two hosts are connected, until they are cut. The loss is of a hundred frames, and so are the repeats.
-    Link { from: String, to: String, loss: u64, repeats: u64, delay: u64, scope: Vec<String> },
+    /// A bit of the records on the disk of a host is another one, so many thousandths behind their beginning; the process
+    /// ends as it is, and starts again.
+    Rot { at: String, place: u64 },
+    /// The host gives the entropy of its first start at each one, or new entropy again.
+    Entropy { at: String, again: bool },
+    /// Two hosts are connected, until they are cut. The loss is of a hundred frames, and so are the repeats; one way only
+    /// those of the first arrive.
+    Link {
+        from: String,
+        to: String,
+        loss: u64,
+        repeats: u64,
+        delay: u64,
+        scope: Vec<String>,
+        #[serde(default)]
+        one_way: bool,
+    },
     /// The connection between two hosts breaks; whether they notice.
     Cut { from: String, to: String, noticed: bool },
     /// Two hosts are connected for so long, and nobody else acts meanwhile.
@@ -132,6 +147,18 @@ pub(crate) struct Sign {
 }
 
 impl Step {
+    /// All words of [`feature`](Self::feature).
+    pub(crate) const FEATURES: [&'static str; 13] = [
+        "map", "removal", "set", "coupling", "event", "prune", "bundle", "scope", "purge", "notice", "session",
+        "relay", "succession",
+    ];
+
+    /// All words of [`faults`](Self::faults).
+    pub(crate) const FAULTS: [&'static str; 21] = [
+        "clock", "clone", "restored", "backup_as_resumed", "crash", "stop", "storage_lost", "late_store",
+        "unconfirmed", "unpolled", "cut", "loss", "repeats", "slow", "one_way", "rot", "entropy_again", "months", "lying_fork", "partial_range", "liar",
+    ];
+
     /// The word that counts it in the table of what met.
     pub(crate) fn feature(&self) -> Option<&'static str> {
         Some(match self {
@@ -152,9 +179,14 @@ impl Step {
         })
     }
 
-    /// The word that counts it among the faults.
-    pub(crate) fn fault(&self) -> Option<&'static str> {
-        Some(match self {
+    /// The words that count it among the faults.
+    pub(crate) fn faults(&self) -> Vec<&'static str> {
+        if let Self::Link { loss, repeats, delay, one_way, .. } = self {
+            let all =
+                [(*loss > 0, "loss"), (*repeats > 0, "repeats"), (*delay >= SLOW, "slow"), (*one_way, "one_way")];
+            return all.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
+        }
+        let one = match self {
             Self::Clock { .. } => "clock",
             Self::Copy { .. } => "clone",
             Self::Restore { said: true, .. } => "restored",
@@ -162,16 +194,22 @@ impl Step {
             Self::Kill { .. } => "crash",
             Self::Stop { .. } => "stop",
             Self::StartEmpty { .. } => "storage_lost",
+            Self::Rot { .. } => "rot",
+            Self::Entropy { again: true, .. } => "entropy_again",
             Self::Stores { when: When::Late, .. } => "late_store",
             Self::Stores { when: When::Unconfirmed, .. } => "unconfirmed",
             Self::Polls { polls: false, .. } => "unpolled",
             Self::Cut { .. } => "cut",
-            Self::Link { loss, .. } | Self::Meet { loss, .. } if *loss > 0 => "loss",
+            Self::Meet { loss, .. } if *loss > 0 => "loss",
             Self::Advance { ms } if *ms > 20 * 86_400_000 => "months",
             Self::Sign(sign) if sign.like.is_some() => "lying_fork",
             Self::Give { from, .. } if *from > 0 => "partial_range",
             Self::Give { .. } => "liar",
-            _ => return None,
-        })
+            _ => return Vec::new(),
+        };
+        vec![one]
     }
 }
+
+/// A frame that takes longer, in milliseconds, is slow.
+const SLOW: u64 = 1_000;

@@ -16,6 +16,7 @@ use consilience_test_support::dice::Dice;
 use consilience_test_support::replicas::START;
 use serde_json::{Value, json};
 
+use crate::cover::Met;
 use crate::history::History;
 use crate::host::{Digests, Disk, Host, How};
 use crate::keys::Keys;
@@ -68,6 +69,10 @@ pub(crate) struct World {
     ended: BTreeMap<usize, Digests>,
     /// Hosts whose clocks were set.
     set_clocks: BTreeSet<usize>,
+    /// Whether the step could be taken.
+    took: bool,
+    /// What has been met so far: of steps that could be taken, and of what came of them.
+    pub(crate) met: Met,
     /// A host that has just started.
     started: Option<usize>,
     /// A host that was in another state after a restart.
@@ -109,6 +114,8 @@ impl World {
             stores: BTreeMap::new(),
             ended: BTreeMap::new(),
             set_clocks: BTreeSet::new(),
+            took: false,
+            met: Met::default(),
             started: None,
             restarted_otherwise: None,
             subscriptions: BTreeMap::new(),
@@ -147,6 +154,7 @@ impl World {
         host.start(self.seed, how, self.now);
         self.names.insert(name.into(), self.hosts.len());
         self.hosts.push(host);
+        self.took = true;
     }
 
     /// Takes a step.
@@ -156,6 +164,7 @@ impl World {
     /// What it broke.
     pub(crate) fn take(&mut self, step: &Step) -> Checked {
         self.figures.steps += 1;
+        self.took = false;
         match step {
             Step::Agent { at } => self.add(at, at, false, Disk::default(), How::Fresh),
             Step::Relay { at } => self.add(at, at, true, Disk::default(), How::Fresh),
@@ -172,6 +181,7 @@ impl World {
             Step::Prune { at, topic, keep } => self.prune(at, topic, *keep),
             Step::Clock { at, ahead } => {
                 if let Some(at) = self.host(at) {
+                    self.took = true;
                     self.hosts[at].ahead = *ahead;
                     self.set_clocks.insert(at);
                     self.waits |= self.lies_ahead && *ahead > DRIFT;
@@ -185,7 +195,10 @@ impl World {
                     }
                 }
             }
-            Step::Advance { ms } => self.advance(*ms),
+            Step::Advance { ms } => {
+                self.took = true;
+                self.advance(*ms);
+            }
             Step::Copy { at, to } => self.copy(at, to),
             Step::Backup { at, name } => {
                 if let Some(at) = self.host(at) {
@@ -193,6 +206,7 @@ impl World {
                     self.note_stored(at);
                     let host = &self.hosts[at];
                     self.stores.insert(name.clone(), (host.disk.clone(), at as u64));
+                    self.took = true;
                 }
             }
             Step::Restore { at, name, said } => self.restore(at, name, *said),
@@ -202,6 +216,7 @@ impl World {
             Step::StartEmpty { at } => self.start_empty(at),
             Step::Stores { at, when } => {
                 if let Some(at) = self.host(at) {
+                    self.took = true;
                     self.hosts[at].when = *when;
                     self.hosts[at].store(false);
                     self.note_stored(at);
@@ -209,15 +224,23 @@ impl World {
             }
             Step::Polls { at, polls } => {
                 if let Some(at) = self.host(at) {
+                    self.took = true;
                     self.hosts[at].polls = *polls;
                 }
             }
-            Step::Link { from, to, loss, repeats, delay, scope } => {
-                self.link((from, to), (*loss, *repeats, *delay), scope);
+            Step::Rot { at, place } => self.rot(at, *place),
+            Step::Entropy { at, again } => {
+                if let Some(at) = self.host(at) {
+                    self.took = true;
+                    self.hosts[at].same_entropy = *again;
+                }
+            }
+            Step::Link { from, to, loss, repeats, delay, scope, one_way } => {
+                self.link((from, to), (*loss, *repeats, *delay), *one_way, scope);
             }
             Step::Cut { from, to, noticed } => {
                 if let (Some(from), Some(to)) = (self.host(from), self.host(to)) {
-                    self.cut(|ends| ends == [from, to] || ends == [to, from], *noticed);
+                    self.took = self.cut(|ends| ends == [from, to] || ends == [to, from], *noticed);
                 }
             }
             Step::Meet { from, to, ms, loss } => self.meet((from, to), *ms, *loss)?,
@@ -230,12 +253,12 @@ impl World {
                 self.waits |= sign.ahead > 0 && self.hosts.iter().any(|host| host.ahead > DRIFT);
                 self.lies_ahead |= sign.ahead > 0;
                 sign.writes.iter().for_each(|(_, value)| self.history.lie(value));
-                self.liars.sign(sign, self.now);
+                self.took = self.liars.sign(sign, self.now);
             }
             Step::Give { by, branch, topic, kind, incarnation, from, to, host } => {
                 let range = self.liars.range((by, branch), (topic, *kind, *incarnation), (*from, *to));
                 if let (Some(bundle), Some(at)) = (range, self.host(host)) {
-                    self.import(at, &bundle);
+                    self.took = self.import(at, &bundle);
                 }
             }
             Step::Expect { at, topic, map, key, value } => {
@@ -245,6 +268,9 @@ impl World {
             Step::Print { at } => self.print(at.as_deref()),
         }
         self.poll();
+        if self.took {
+            self.met.note(step);
+        }
         if let Some(at) = self.restarted_otherwise.take() {
             return broken("restart", self.hosts[at].name.clone());
         }
@@ -277,6 +303,7 @@ impl World {
         let mut tx = replica.transact(writer, topic, time).ok()?;
         work(&mut tx);
         tx.commit().ok()??;
+        self.took = true;
         self.hosts[at].store(false);
         self.note_stored(at);
         Some(at)
@@ -295,6 +322,7 @@ impl World {
         let Ok(Some(record)) = done.map_err(|_| ()).and_then(|()| tx.commit().map_err(|_| ())) else {
             return;
         };
+        self.took = true;
         let place = (topic.to_owned(), map.to_owned(), key.to_owned());
         self.history.commit((at, self.hosts[at].starts, Some(record)), place, value.cloned(), seen);
         self.hosts[at].store(false);
@@ -320,6 +348,7 @@ impl World {
         let is_before = ahead < -DRIFT && self.forgot.contains(&at);
         self.history.event((at, self.hosts[at].starts, record), topic, text);
         self.waits |= is_ahead;
+        self.took = true;
         if is_ahead || is_before {
             self.history.prune(at, topic, 0);
         }
@@ -339,6 +368,7 @@ impl World {
         let Some(log) = own.max_by_key(|log| log.opening().incarnation) else { return };
         let event = EventRef { log: *log.id(), seq: log.size().saturating_sub(keep) };
         if replica.prune_events_before(&event, time).is_ok() {
+            self.took = true;
             self.history.prune(at, topic, 0);
         }
         self.hosts[at].store(false);
@@ -399,6 +429,7 @@ impl World {
             self.hosts[at].store(true);
             self.note_stored(at);
         }
+        self.took = true;
         self.ended.remove(&at);
         // All is stored.
         let before = killed.is_none() || self.hosts[at].when == When::AtOnce;
@@ -422,6 +453,7 @@ impl World {
             self.end(name, Some(0));
         }
         self.hosts[at].start(self.seed, how, self.now);
+        self.took = true;
         self.subscriptions.remove(&at);
         let before = self.ended.remove(&at);
         if how == How::Resumed
@@ -440,6 +472,20 @@ impl World {
         self.forget(at);
         self.hosts[at].disk = Disk::default();
         self.start(name, How::Fresh);
+    }
+
+    /// What comes behind the bit in the records is lost, as in a backup.
+    fn rot(&mut self, name: &str, place: u64) {
+        let Some(at) = self.host(name) else { return };
+        self.end(name, Some(100));
+        self.ended.remove(&at);
+        let is_rotten = self.hosts[at].rot(place);
+        if is_rotten {
+            self.history.doubt(at, None);
+            self.forget(at);
+        }
+        self.start(name, How::Resumed);
+        self.took = is_rotten;
     }
 
     fn restore(&mut self, name: &str, store: &str, said: bool) {
@@ -461,13 +507,14 @@ impl World {
         self.start(name, if said { How::Restored } else { How::Resumed });
     }
 
-    fn import(&mut self, at: usize, bundle: &[u8]) {
+    fn import(&mut self, at: usize, bundle: &[u8]) -> bool {
         let time = self.hosts[at].time(self.now);
-        let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
-        let _ = replica.import_bundle(bundle, time);
+        let Some((replica, _)) = self.hosts[at].replica_mut() else { return false };
+        let is_taken = replica.import_bundle(bundle, time).is_ok();
         self.trace.update(bundle);
         self.hosts[at].store(false);
         self.note_stored(at);
+        is_taken
     }
 
     fn bundle(&mut self, from: &str, to: &str, whole: bool) {
@@ -482,13 +529,14 @@ impl World {
         self.hosts[from].store(false);
         self.note_stored(from);
         self.doubt_wrong_clocks([from, to]);
-        self.import(to, &bundle);
+        self.took = self.import(to, &bundle);
     }
 
     fn purge(&mut self, name: &str, topic: &str) {
         let (Some(at), Ok(name)) = (self.host(name), Topic::new(topic)) else { return };
         let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
         replica.purge(&name);
+        self.took = true;
         self.history.doubt(at, Some(topic));
         self.forget(at);
         self.hosts[at].store(false);
@@ -499,6 +547,7 @@ impl World {
         let Some(at) = self.host(name) else { return };
         let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
         let all = self.subscriptions.entry(at).or_default();
+        self.took = true;
         match topic {
             Some(topic) => all.extend(replica.subscribe(topic).ok()),
             None => all.drain(..).for_each(|one| {
@@ -518,6 +567,7 @@ impl World {
                 if end == at {
                     replica.set_scope(session, scope.clone());
                     link.everything = false;
+                    self.took = true;
                 }
             }
         }

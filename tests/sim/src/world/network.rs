@@ -15,6 +15,8 @@ const HOUR: u64 = 3_600_000;
 pub(super) struct Link {
     pub(super) ends: [(usize, SessionId); 2],
     pub(super) loss: u64,
+    /// Nothing that the second sends arrives.
+    pub(super) one_way: bool,
     pub(super) repeats: u64,
     pub(super) delay: u64,
     pub(super) everything: bool,
@@ -29,6 +31,7 @@ impl World {
         &mut self,
         (from, to): (&str, &str),
         (loss, repeats, delay): (u64, u64, u64),
+        one_way: bool,
         scope: &[String],
     ) {
         let (Some(from), Some(to)) = (self.host(from), self.host(to)) else { return };
@@ -55,9 +58,11 @@ impl World {
         else {
             return;
         };
+        self.took = true;
         self.links.push(Link {
             ends: [(from, dials), (to, listens)],
             loss: loss.min(90),
+            one_way,
             repeats,
             delay: delay.max(1),
             everything: filters.is_empty(),
@@ -68,9 +73,10 @@ impl World {
         });
     }
 
-    /// Cuts links; whether both hosts notice.
-    pub(super) fn cut(&mut self, which: impl Fn([usize; 2]) -> bool, noticed: bool) {
+    /// Cuts links; whether there were any.
+    pub(super) fn cut(&mut self, which: impl Fn([usize; 2]) -> bool, noticed: bool) -> bool {
         let hosts = &mut self.hosts;
+        let before = self.links.len();
         self.links.retain(|link| {
             if !which(link.ends.map(|(host, _)| host)) {
                 return true;
@@ -80,6 +86,7 @@ impl World {
             }
             false
         });
+        self.links.len() < before
     }
 
     pub(super) fn transmit(&mut self) {
@@ -95,7 +102,7 @@ impl World {
                     link.last = self.now;
                     let copies = 1 + u64::from(self.dice.roll(100) < link.repeats);
                     for _ in 0..copies {
-                        if self.dice.roll(100) < link.loss {
+                        if self.dice.roll(100) < link.loss || link.one_way && end == 1 {
                             continue;
                         }
                         let due = self.now + link.delay + self.dice.roll(link.delay);
@@ -209,7 +216,7 @@ impl World {
         let (Some(a), Some(b)) = (self.host(from), self.host(to)) else { return Ok(()) };
         self.cut(|ends| ends == [a, b] || ends == [b, a], true);
         let others = std::mem::take(&mut self.links);
-        self.link((from, to), (loss, 0, 20), &[]);
+        self.link((from, to), (loss, 0, 20), false, &[]);
         let checked = self.met(a, b, ms);
         self.cut(|_| true, true);
         self.links = others;
