@@ -61,7 +61,7 @@ faults! {
     ForkKeepsEarlier = "fork_keeps_earlier" ["fork", "succession", "restart"];
     /// A final ends no earlier log.
     FinalEndsNothing = "final_ends_nothing" ["succession", "restart", "removal"];
-    /// Evidence of a fork is left out of the root and of offers.
+    /// Evidence of a fork is left out of the root and of offers: a forked log has the head that it would have otherwise.
     ForkNotInRoot = "fork_not_in_root" ["fork", "succession"];
     /// Of the evidence of a fork the piece that gives the floor is left out of the root.
     FloorNotInRoot = "floor_not_in_root" ["fork", "events", "event prune"];
@@ -81,6 +81,8 @@ faults! {
     BaseMayFall = "base_may_fall" ["liar", "compaction"];
     /// The word that events are given up does not say where a log begins.
     PrunedIsNoFloor = "pruned_is_no_floor" ["event prune"];
+    /// Of a writer's words that events are given up the first stands, whatever comes later.
+    FirstWordStands = "first_word_stands" ["event prune", "another peer"];
     /// The word that events are given up leaves those of earlier incarnations.
     PrunedKeepsEarlier = "pruned_keeps_earlier" ["event prune", "restart", "events"];
     /// Whoever holds the end of a log is not compared with one who holds its beginning, by the peaks there.
@@ -117,7 +119,7 @@ faults! {
     WorkIsNotPaid = "work_is_not_paid" ["liar", "succession"];
     /// Answers are not paid for by the bytes of questions.
     AnswersAreNotPaid = "answers_are_not_paid" ["liar", "work"];
-    /// The bytes of a frame pay for signature checks once, however many messages they are.
+    /// The bytes of a frame pay for signature checks at once, and who has used them up is blamed.
     CreditByTheFrame = "credit_by_the_frame" ["many logs", "work"];
     /// Hellos that were recorded are answered with a signature each.
     HellosAreAnswered = "hellos_are_answered" ["liar", "work"];
@@ -127,6 +129,8 @@ faults! {
     RoundsFollowRounds = "rounds_follow_rounds" ["fork", "events", "work"];
     /// Quotas do not count the logs of an agent.
     QuotaIsNotKept = "quota_is_not_kept" ["liar", "limits"];
+    /// Entries from the future and behind gaps wait in any number.
+    WaitingHasNoLimit = "waiting_has_no_limit" ["liar", "clock ahead", "memory"];
 
     // What is left in memory.
 
@@ -153,8 +157,8 @@ faults! {
     EarlyRemovalIsLost = "early_removal_is_lost" ["removal", "partial transfer"];
     /// Of two removals of one dot, the first that is given up takes both back.
     OneNameGoesForAll = "one_name_goes_for_all" ["removal", "compaction", "concurrent writes"];
-    /// Entries that are given up are not taken back out of the state.
-    GivenUpStaysInState = "given_up_stays_in_state" ["compaction", "removal"];
+    /// Entries that cease to count are not taken back out of the state.
+    GivenUpStaysInState = "given_up_stays_in_state" ["fork", "succession"];
     /// What a log took part in answering for is not looked at again when it ceases to count.
     ClearedIsNotLookedAt = "cleared_is_not_looked_at" ["succession", "fork", "restart"];
     /// A log that comes after the one that closed it is not answered for.
@@ -182,7 +186,7 @@ faults! {
     RemovalsAreNotJoined = "removals_are_not_joined" ["collections", "removal"];
     /// A join of couplings takes the instant that came last.
     CouplingJoinTakesTheLast = "coupling_join_takes_the_last" ["collections", "couplings"];
-    /// A contribution does not decay below a cap.
+    /// No time passes for contributions: none decays.
     NothingDecays = "nothing_decays" ["couplings", "time"];
     /// A weakening takes more than there is.
     WeakeningHasNoBound = "weakening_has_no_bound" ["couplings"];
@@ -252,6 +256,10 @@ faults! {
     UnsignedNotInSnapshots = "unsigned_not_in_snapshots" ["snapshot", "crash", "restart"];
     /// How far entries were ready is left out of snapshots.
     ReadyNotInSnapshots = "ready_not_in_snapshots" ["snapshot", "clock fallen", "restart"];
+    /// Entries that wait behind a gap are left out of snapshots.
+    StagedNotInSnapshots = "staged_not_in_snapshots" ["partial transfer", "snapshot", "restart"];
+    /// Stored entries are not taken back in whose way own ones stood that were given up since.
+    ContestedIsLost = "contested_is_lost" ["backup", "two processes", "restart"];
     /// A fork that a range has shown is not stored.
     FoundForkIsNotStored = "found_fork_is_not_stored" ["fork", "restart"];
     /// What is purged comes back after a restart.

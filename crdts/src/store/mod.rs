@@ -757,7 +757,7 @@ impl DotStore {
     /// quarters of it are not in use. Called before changes, never amid them.
     #[inline]
     pub(crate) fn tidy(&mut self) {
-        if self.arena.capacity() > 4 * self.live_dots + 1_024 {
+        if self.arena.capacity() > 4 * self.live_dots + 1_024 && !planted(Fault::TablesDoNotShrink) {
             self.rebuild(true);
         } else if self.order.wants_sorting() {
             self.sort();

@@ -236,7 +236,7 @@ impl Exchange {
                 self.level.refuse();
                 self.questions.put_off(log, ours);
             }
-            ReceiveError::Budget => {
+            ReceiveError::Budget if !planted(planted::Fault::CreditByTheFrame) => {
                 self.questions.put_off(log, ours);
                 self.rounds.put_off();
             }

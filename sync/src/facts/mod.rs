@@ -59,7 +59,8 @@ impl Facts {
 
     /// Joins a statement about the same log. Whether it says more than was known.
     pub(crate) fn join_pruned(&mut self, pruned: Pruned) -> bool {
-        let news = self.pruned.as_ref().is_none_or(|known| known.below() < pruned.below());
+        let is_more = |known: &Pruned| known.below() < pruned.below() && !planted(Fault::FirstWordStands);
+        let news = self.pruned.as_ref().is_none_or(|known| is_more(known));
         if news {
             self.pruned = Some(Box::new(pruned));
         }

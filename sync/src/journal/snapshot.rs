@@ -145,11 +145,11 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) 
         sink(&JournalItem::Head { bytes: &head(before) });
     }
     // Before the evidence: a copy that begins where its writer has given up the events is not taken for an incomplete one.
-    if let Some(pruned) = set.facts(&log).and_then(Facts::pruned) {
+    let facts = set.facts(&log).filter(|_| !planted(Fault::FactsNotInSnapshots));
+    if let Some(pruned) = facts.and_then(Facts::pruned) {
         sink(&JournalItem::Pruned { bytes: pruned.as_bytes() });
     }
-    let forks = set.forks(&log).filter(|_| !planted(Fault::FactsNotInSnapshots));
-    for evidence in forks.into_iter().flat_map(Forks::pieces) {
+    for evidence in facts.and_then(Facts::forks).into_iter().flat_map(Forks::pieces) {
         let evidence = evidence.as_bytes();
         match set.kept_until(&log) {
             Some(until) => sink(&JournalItem::Kept { until, evidence }),
@@ -162,7 +162,9 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) 
     if set.is_self_forked(&log) {
         sink(&JournalItem::SelfForked { log });
     }
-    held.staged_ranges(CHUNK, &mut |bytes| sink(&JournalItem::Staged { log, bytes }));
+    if !planted(Fault::StagedNotInSnapshots) {
+        held.staged_ranges(CHUNK, &mut |bytes| sink(&JournalItem::Staged { log, bytes }));
+    }
     // Last, since the entries before it were not compared with it.
     if let Some(beyond) = held.furthest_head().filter(|head| head.size > held.size()) {
         sink(&JournalItem::Head { bytes: &head(beyond) });

@@ -731,7 +731,9 @@ impl LogSet {
 
 /// The limits of one log's deferred and staged entries, given those of all others.
 fn allowance(limits: &Limits, (late, staged): (usize, usize), now: Timestamp) -> Allowance {
-    let room = |per_log: usize, max: usize, others: usize| per_log.min(max.saturating_sub(others));
+    let room = |per_log: usize, max: usize, others: usize| {
+        if planted(Fault::WaitingHasNoLimit) { usize::MAX } else { per_log.min(max.saturating_sub(others)) }
+    };
     Allowance {
         latest: latest(limits, now),
         late_bytes_max: room(limits.late_bytes_per_log_max, limits.late_bytes_max, late),

@@ -250,7 +250,8 @@ impl Slot {
         if self.standing() != Standing::Counts {
             return (0, None);
         }
-        let size = self.log.signed_size().min(self.valid_below().unwrap_or(u64::MAX));
+        let valid_below = self.valid_below().filter(|_| !planted(Fault::ForkNotInRoot));
+        let size = self.log.signed_size().min(valid_below.unwrap_or(u64::MAX));
         if self.floor() >= size {
             return (0, None);
         }
