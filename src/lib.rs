@@ -157,6 +157,8 @@ pub mod store;
 
 pub use consilience_crdts as crdts;
 pub use consilience_sync as sync;
+#[doc(hidden)]
+pub use consilience_sync::planted;
 pub use consilience_sync::{BundleError, Imported};
 pub use consilience_sync::{Opened, Stored, journal};
 pub use fold::EventRef;

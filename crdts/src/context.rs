@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use crate::bytes::{DecodeError, Reader, put_len, put_varint, serde_as_canonical_bytes};
 use crate::dot::{ActorId, COUNTER_MAX, Dot};
+use consilience_base::planted::{Fault, planted};
 
 /// A run of consecutive counters of one writer, both ends included. Never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,7 +70,8 @@ impl Runs {
         if span.end <= self.upto {
             return;
         }
-        if self.cloud.is_empty() && span.start <= self.upto.saturating_add(1) {
+        let follows = span.start <= self.upto.saturating_add(1) || planted(Fault::ContextHasNoGaps);
+        if self.cloud.is_empty() && follows {
             fresh(Span { start: self.upto.saturating_add(1), end: span.end });
             self.upto = span.end;
         } else {

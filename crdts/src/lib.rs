@@ -63,6 +63,8 @@ mod lww;
 mod orset;
 mod store;
 
+#[doc(hidden)]
+pub use consilience_base::planted;
 pub use consilience_base::{DecodeError, Hlc, Timestamp};
 
 pub use bytes::{KEY_BYTES_MAX, VALUE_BYTES_MAX};

@@ -11,6 +11,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use consilience_crdts::{Hlc, Timestamp, Units};
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{AgentId, Entry, Incarnation, LogId, LogSet, Topic};
 
 use crate::fold::{ENTRY_COST, Fold, LocalDot, Member, Table, TopicState, listing_cost, tag_of};
@@ -224,7 +225,7 @@ pub(crate) fn pack(kept: Vec<Kept>) -> Vec<Draft> {
     let mut draft = Draft::default();
     let (mut last, mut names) = (Vec::new(), BTreeSet::new());
     for kept in kept {
-        if matches!(kept, Kept::Close(..) | Kept::Final(_)) {
+        if matches!(kept, Kept::Close(..) | Kept::Final(_)) && !planted(Fault::ClosureComesFirst) {
             last.push(kept);
             continue;
         }
@@ -322,6 +323,7 @@ impl Reading<'_> {
                 let newer = if weakens { stated.1 } else { stated.0 };
                 if let Some(instant) = couplings.stated_at(key, agent, self.index, weakens, seq)
                     && newer == 0
+                    && !planted(Fault::CouplingsAreNotRepeated)
                     && couplings.sums().schema().amount_at(instant, self.now) > Units::ZERO
                 {
                     self.kept.push(Kept::Couple(id.clone(), key.into(), weakens, instant));
@@ -350,7 +352,8 @@ impl Reading<'_> {
             None if place.origin == self.index => dots.listed_at(place),
             None => return,
         };
-        if at != self.entry.seq || !dots.live.contains(&dot) || self.draft.writes(id, key) {
+        let is_needed = !planted(Fault::DotsAreNotRelisted) && dots.live.contains(&dot);
+        if at != self.entry.seq || !is_needed || self.draft.writes(id, key) {
             return;
         }
         let own = || tag_of(self.set, &self.member.id, seq_of(place.counter));
@@ -362,6 +365,7 @@ impl Reading<'_> {
 
     fn end(&mut self, id: &CollectionId, ends: impl Iterator<Item = Ref>) {
         let (set, state) = (&self.set, self.state);
+        let ends = ends.filter(|_| !planted(Fault::NamesAreNotRepeated));
         let needed = ends.filter(|found| state.is_needed(set, id.as_bytes(), found));
         self.kept.extend(needed.map(|found| Kept::End(id.clone(), found)));
     }

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{
     AgentId, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, LogStore, OpenError, SALT_BYTES, Topic,
 };
@@ -57,6 +58,9 @@ impl Random {
     /// The salt of an entry that is written in this start. Other starts have other salts, so an entry that was given up
     /// before it left says nothing of the one in its place.
     fn salt(&self, log: &LogId, seq: u64) -> [u8; SALT_BYTES] {
+        if planted(Fault::SaltsAreKnown) {
+            return [0; SALT_BYTES];
+        }
         let mut entry = [0; 40];
         entry[..32].copy_from_slice(log.as_bytes());
         entry[32..].copy_from_slice(&seq.to_le_bytes());
@@ -158,7 +162,8 @@ impl Author {
         if self.own_instants {
             return now.saturating_add_millis(drift);
         }
-        let Some((there, here)) = self.elsewhere else { return Timestamp::MAX };
+        let trusted = planted(Fault::FallenClockIsTrusted).then_some((now, now));
+        let Some((there, here)) = self.elsewhere.or(trusted) else { return Timestamp::MAX };
         let now = now.max(self.session_time);
         let passed = now.as_millis().saturating_sub(here.as_millis());
         now.max(there.saturating_add_millis(passed)).saturating_add_millis(drift)
@@ -167,6 +172,9 @@ impl Author {
     /// Whether others would wait with a log, or with its last entries, until their time has come: its last stamp, or its
     /// incarnation, is of a time further ahead than they take.
     fn has_to_wait(&self, set: &LogSet, log: &LogId, now: Timestamp) -> bool {
+        if planted(Fault::AheadIsGoneOnWith) {
+            return false;
+        }
         let latest = self.latest(set, now);
         set.log(log).is_some_and(|held| held.last_hlc().time() > latest)
             || self.was_begun_ahead(set, log, now)
@@ -311,7 +319,8 @@ impl Author {
                     left.iter().flat_map(|log| set.closures(log)).map(|(incarnation, _)| incarnation);
                 let last = last.max(closed.filter(|incarnation| !incarnation.is_ahead(latest, 0)).max());
                 let [low, high, ..] = self.random.next();
-                let incarnation = Incarnation::next(last, now, [low, high]);
+                let random = if planted(Fault::IncarnationsAreNotRandom) { [0; 2] } else { [low, high] };
+                let incarnation = Incarnation::next(last, now, random);
                 store.open_local(&LogOpening { topic: topic.clone(), kind, agent: *agent, incarnation })?
             }
         };

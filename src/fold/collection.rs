@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use super::coupling_table::CouplingTable;
 use super::dots::Dots;
 use crate::payload::{CollectionId, CollectionKind};
+use consilience_sync::planted::{Fault, planted};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Table {
@@ -44,7 +45,9 @@ impl Table {
 
     /// Gives back the memory of content that is gone.
     pub(crate) fn shrink(&mut self) {
-        if let Self::Dots(dots) = self {
+        if let Self::Dots(dots) = self
+            && !planted(Fault::TablesDoNotShrink)
+        {
             dots.shrink();
         }
     }

@@ -9,6 +9,7 @@ use alloc::boxed::Box;
 
 use consilience_crdts::{ActorId, Coupling, CouplingSchema};
 use consilience_sync::AgentId;
+use consilience_sync::planted::{Fault, planted};
 
 use super::dots::LogIndex;
 use super::few::FewMap;
@@ -66,7 +67,8 @@ impl CouplingTable {
         at: u64,
     ) -> bool {
         let part = (key.into(), *agent, log, weakens);
-        if self.parts.get(&part).is_none_or(|(_, stated)| *stated != at) {
+        let is_other = |stated: u64| stated != at && !planted(Fault::OldStatementTakesNew);
+        if self.parts.get(&part).is_none_or(|(_, stated)| is_other(*stated)) {
             return false;
         }
         self.parts.remove(&part);
@@ -98,7 +100,7 @@ impl CouplingTable {
         let (mut strengthened, mut weakened) = (0, 0);
         for ((_, _, _, weakens), (instant, _)) in self.parts.range(first..=last) {
             let side = if *weakens { &mut weakened } else { &mut strengthened };
-            *side = (*side).max(*instant);
+            *side = if planted(Fault::CouplingsTakeTheLast) { *instant } else { (*side).max(*instant) };
         }
         // The key was checked when it was read.
         let _ = self.sums.put(&actor_of(agent), key, strengthened, weakened);

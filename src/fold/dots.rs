@@ -13,6 +13,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use consilience_crdts::{ActorId, Dot, Hlc, LiveDot};
+use consilience_sync::planted::{Fault, planted};
 
 use super::few::{FewMap, FewSet};
 use super::live::LiveDots;
@@ -130,7 +131,9 @@ impl Dots {
     }
 
     pub(crate) fn is_named(&self, alias: [u8; 8], counter: u64, tag: Tag) -> bool {
-        self.tables.as_ref().is_some_and(|tables| tables.named.contains_key(&(alias, counter, tag)))
+        let named =
+            self.tables.as_ref().is_some_and(|tables| tables.named.contains_key(&(alias, counter, tag)));
+        named || planted(Fault::TagsAreNotCompared) && self.has_names(alias, counter)
     }
 
     /// Whether anything names the dot, whatever the tag.
@@ -152,7 +155,7 @@ impl Dots {
         let Some(tables) = &mut self.tables else { return false };
         let Some(count) = tables.named.get_mut(&key) else { return false };
         *count -= 1;
-        let is_last = *count == 0;
+        let is_last = *count == 0 || planted(Fault::OneNameGoesForAll);
         if is_last {
             tables.named.remove(&key);
         }

@@ -7,6 +7,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use core::ops::Bound;
 
 use consilience_crdts::Hlc;
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{Change, LogId, LogSet};
 
 use super::few::{FewMap, FewSet};
@@ -57,7 +58,9 @@ impl EventIndex {
                 let (first, end) = self.bounds(log);
                 self.forget(set, log, first, end.min(*below));
             }
-            Change::Cut { log, valid_below } => self.cut(set, log, *valid_below),
+            Change::Cut { log, valid_below } if !planted(Fault::CutEventsStay) => {
+                self.cut(set, log, *valid_below)
+            }
             Change::Replaced { log, .. } | Change::Invalidated { log } => self.cut(set, log, 0),
             _ => {}
         }

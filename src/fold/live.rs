@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use core::cmp::{Ordering, Reverse};
 
 use consilience_crdts::{COUNTER_MAX, Dot, DotStore, Hlc, Iter, KEY_BYTES_MAX, LiveDot, VALUE_BYTES_MAX};
+use consilience_sync::planted::{Fault, planted};
 
 /// So many dots are gone through as fast as an index finds one of them.
 const FEW: usize = 8;
@@ -50,7 +51,8 @@ impl One {
 
     /// How it stands to a dot of a key, in the order of the few.
     fn cmp(&self, key: &[u8], rank: (Hlc, Dot)) -> Ordering {
-        self.key().cmp(key).then_with(|| rank.cmp(&(self.stamp, self.dot)))
+        let dot = if planted(Fault::TiesByArrival) { rank.1 } else { self.dot };
+        self.key().cmp(key).then_with(|| rank.cmp(&(self.stamp, dot)))
     }
 }
 

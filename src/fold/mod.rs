@@ -21,6 +21,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{AgentId, Change, LogId, LogKind, LogSet, Topic};
 
 pub(crate) use collection::Table;
@@ -143,7 +144,9 @@ impl Fold {
         if let Some(left) = self.topics.remove(topic).and_then(|state| state.emptied()) {
             self.topics.insert(topic.clone(), Box::new(left));
         }
-        self.events.remove(topic);
+        if !planted(Fault::PurgeLeavesEvents) {
+            self.events.remove(topic);
+        }
     }
 
     /// A hash of the state of a topic: equal where two replicas mean the same. Looks at all of it.

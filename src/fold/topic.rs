@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Included};
 
 use consilience_crdts::ActorId;
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{AgentId, Entry, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, Topic};
 
 use super::Folded;
@@ -257,7 +258,9 @@ impl TopicState {
             // A closure in entries that are not applied yet may never be: then nothing would take the claim back.
             let is_applied = self.relations().closed.contains_key(&(id.alias(), *log));
             let is_over = self.at(*log).last_final > Some(incarnation);
-            let below = if is_applied || is_over { self.answered(set, *log, incarnation) } else { 0 };
+            let is_late = planted(Fault::LateLogIsNotAnswered);
+            let below =
+                if (is_applied || is_over) && !is_late { self.answered(set, *log, incarnation) } else { 0 };
             (below > 0).then_some((*log, below))
         });
         let mut claims: Vec<(LogIndex, u64)> = claims.collect();
@@ -369,7 +372,8 @@ impl TopicState {
             // While it is known that somebody answers for its dots, it is known that their names are not needed.
             let is_named =
                 !member.claims.is_empty() && self.relations().names.contains_key(&member.id.alias());
-            if member.counts || is_named || self.collections_of(log).next().is_some() {
+            let stays = member.counts || is_named || planted(Fault::MembersStay);
+            if stays || self.collections_of(log).next().is_some() {
                 continue;
             }
             self.by_id.remove(&member.id);
@@ -547,7 +551,7 @@ impl TopicState {
         let (whose, shared) = ((member.agent, member.incarnation), member.shared);
         self.counting.remove(&whose);
         self.loose().logs.push(log);
-        if shared {
+        if shared && !planted(Fault::ClearedIsNotLookedAt) {
             self.refresh_range(log, 0..u64::MAX);
         }
         self.answer(set, log, stated);
@@ -556,7 +560,9 @@ impl TopicState {
 
     fn forget(&mut self, set: &LogSet, log: LogIndex, entry: Entry<'_>) {
         // Whether it says anything was reported when it came.
-        if let Ok(said) = Transaction::of(&entry) {
+        if let Ok(said) = Transaction::of(&entry)
+            && !planted(Fault::GivenUpStaysInState)
+        {
             self.revert(set, log, &entry, &said);
         }
         let member = self.at_mut(log);

@@ -8,6 +8,7 @@ use alloc::collections::BTreeMap;
 
 use consilience_crdts::{Dot, Hlc};
 use consilience_sync::AgentId;
+use consilience_sync::planted::{Fault, planted};
 
 use crate::payload::CollectionId;
 
@@ -39,6 +40,9 @@ impl Watch {
             self.touched.insert(id.clone(), BTreeMap::new());
         }
         if let Some(keys) = self.touched.get_mut(id) {
+            if planted(Fault::NoticesForgetTheFirst) && keys.remove(key).is_some() {
+                self.notes -= 1;
+            }
             keys.entry(key.into()).or_insert_with(|| {
                 self.notes += 1;
                 winner()

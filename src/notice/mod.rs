@@ -11,6 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{
     AgentId, Change, LogId, LogOpening, OpenError, SetError, Topic, TopicError, TopicFilter,
 };
@@ -314,7 +315,7 @@ impl Notices {
 
     /// Notes that the keys of a topic are about to go.
     pub(crate) fn purged(&mut self, topic: &Topic) {
-        if self.is_wanted(topic) {
+        if self.is_wanted(topic) && !planted(Fault::PurgedKeysAreNotTold) {
             self.touched.insert(topic.clone());
         }
     }
@@ -326,7 +327,7 @@ impl Notices {
             // The events of one log that come one by one are one notice, if nothing else was told meanwhile.
             if let Some(Notice::Events { log: last, to: end, .. }) = self.queue.back_mut()
                 && last == log
-                && end == from
+                && (end == from || planted(Fault::EventNoticesRunTogether))
             {
                 *end = *to;
                 return;

@@ -7,6 +7,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{AgentId, Change, Citation, Entry, Evidence, Log, LogId, LogOpening, LogSet, Topic};
 
 use super::Source;
@@ -77,7 +78,7 @@ impl EventReissues {
     ) {
         match change {
             Change::Replaced { log, from } if set.is_local(log) => self.hold_back((set, fold), log, *from),
-            Change::Cut { log, valid_below } if set.is_local(log) => {
+            Change::Cut { log, valid_below } if set.is_local(log) && !planted(Fault::CutEventsAreLost) => {
                 self.hold_back((set, fold), log, *valid_below);
                 // Unless some before them went as well: then those have to come first.
                 if set.log(log).is_some_and(|held| held.size() >= *valid_below) {
@@ -183,7 +184,8 @@ pub(crate) fn is_there(
     event: &ReissuedEvent,
 ) -> bool {
     use core::ops::Bound::Included;
-    let Some(index) = fold.events(topic) else { return false };
+    let index = fold.events(topic).filter(|_| !planted(Fault::EventsAreSaidTwice));
+    let Some(index) = index else { return false };
     let mut same = index.within(Included(event.hlc), Included(event.hlc));
     same.any(|(_, log, seq)| {
         let log = set.log(log).filter(|log| log.opening().agent == *agent);

@@ -16,6 +16,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consilience_crdts::{Hlc, Timestamp};
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{AgentId, Change, Log, LogId, LogKind, LogOpening, LogSet, LogStore, Topic};
 
 pub(crate) use events::{ReissuedEvent, is_there};
@@ -109,7 +110,7 @@ impl Repair {
     }
 
     fn note_left(&self, store: &mut LogStore) {
-        if !self.left.is_empty() {
+        if !self.left.is_empty() && !planted(Fault::LeftIsNotStored) {
             store.note(LEFT, &bytes_of(self.left.iter()));
             store.seal();
         }
@@ -193,7 +194,9 @@ impl Repair {
         let Some(kind) = set.log(change.log()).map(|log| log.opening().kind) else { return };
         match (kind, change) {
             (LogKind::Event, change) => self.events.observe((set, fold), change, source, self.now),
-            (LogKind::State, Change::Invalidated { log }) if own || set.is_local(log) => {
+            (LogKind::State, Change::Invalidated { log })
+                if (own || set.is_local(log)) && !planted(Fault::ForkedIsNotSaidAgain) =>
+            {
                 self.queue_all((set, fold), log);
             }
             (LogKind::State, Change::Applicable { log, from, to }) => {
@@ -309,7 +312,8 @@ impl Repair {
         }
         if !is_forked {
             // The entries of a backup are among those with which its writer went on; any others are known only here.
-            if opening.kind == LogKind::State && !self.left.contains(&log) {
+            let is_lost = planted(Fault::UnsignedTailIsLost);
+            if opening.kind == LogKind::State && !self.left.contains(&log) && !is_lost {
                 let signed = store.logs().log(&log).map_or(0, Log::signed_size);
                 self.queue_reissue((store.logs(), fold), &log, Going::From(signed));
             }

@@ -9,6 +9,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consilience_crdts::{Dot, Hlc, Timestamp, Units};
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{AgentId, Incarnation, LogId, LogKind, LogSet, Topic};
 
 use crate::author::{CHUNK_BYTES, stated};
@@ -307,7 +308,8 @@ impl Reissue {
         (topic, log): (&Topic, &LogId),
         (now, latest): (Hlc, Timestamp),
     ) -> Option<ReissueEntry> {
-        let right = |stamp: Hlc| if stamp.time() > latest { now } else { stamp };
+        let is_wrong = |stamp: Hlc| stamp.time() > latest || planted(Fault::SaidAgainAsNew);
+        let right = |stamp: Hlc| if is_wrong(stamp) { now } else { stamp };
         let mut draft = Draft::default();
         while let Some(one) = self.reissued.get(self.at) {
             let (said, stamp) = (one.stamp, right(one.stamp));
@@ -345,7 +347,7 @@ impl Reissue {
         // histories it may have seen the other one, and of this one what both have.
         let common = self.common.get(&first.log).copied().unwrap_or(0);
         let seen = if first.parted { closed.min(common) } else { closed };
-        first.seq() < seen
+        first.seq() < seen && !planted(Fault::SaidAgainThoughEnded)
     }
 }
 
@@ -368,7 +370,7 @@ fn put(
             if let Some(state) = fold.topic(topic)
                 && let Some(Table::Dots(dots)) = state.collection(id).map(|collection| &collection.table)
             {
-                let later = |entry: Hlc| !wrong && said < entry;
+                let later = |entry: Hlc| !wrong && said < entry && !planted(Fault::SaidAgainEndsLater);
                 for entry in dots.live.siblings(key).filter(|entry| !later(entry.stamp)) {
                     let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
                     if author == agent {

@@ -7,6 +7,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use consilience_crdts::{Hlc, Timestamp, Units};
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{Incarnation, LogId, LogSet, Topic};
 
 use crate::author::{Kept, stated};
@@ -37,7 +38,8 @@ pub(crate) fn left_behind(
     let mut tails: Vec<&Member> = Vec::new();
     for (index, member) in state.logs_of(&opening.agent) {
         let lower = member.incarnation < opening.incarnation;
-        let partly = set.log(&member.id).is_none_or(|log| !log.gaps().is_empty());
+        let partly = set.log(&member.id).is_none_or(|log| !log.gaps().is_empty())
+            && !planted(Fault::PartsAreTakenOver);
         let below = closed.get(&member.incarnation).copied().unwrap_or(0);
         if !lower || !member.counts || partly || member.to <= below {
             continue;
@@ -75,6 +77,9 @@ pub(crate) fn left_behind(
             }
             _ => true,
         });
+    }
+    if planted(Fault::EarlierLogsPileUp) {
+        return (kept, stamp);
     }
     // Of many closures the latest stay: earlier logs, of which nothing new has turned up for so long, are over for good.
     if closed.len() > CLOSURES_KEPT_MAX {
@@ -167,7 +172,7 @@ fn repeat((set, state): (&LogSet, &TopicState), member: &Member, now: Timestamp,
                 let alive = id.schema().is_some_and(|schema| {
                     schema.admits(instant, entry.hlc.time()) && schema.amount_at(instant, now) > Units::ZERO
                 });
-                if alive {
+                if alive && !planted(Fault::TakenOverWithoutCouplings) {
                     // As in `reissue`, of one that was stated while the clock was ahead.
                     let said = entry.hlc.time();
                     let moved =
@@ -178,6 +183,7 @@ fn repeat((set, state): (&LogSet, &TopicState), member: &Member, now: Timestamp,
             _ => {}
         });
     }
-    let needed = named.into_iter().filter(|(id, found)| state.is_needed(set, id, found));
+    let named = named.into_iter().filter(|_| !planted(Fault::TakenOverWithoutNames));
+    let needed = named.filter(|(id, found)| state.is_needed(set, id, found));
     kept.extend(needed.map(|(id, found)| Kept::End(CollectionId::from_bytes(&id), found)));
 }

@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use consilience_crdts::Timestamp;
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::session::Sessions;
 use consilience_sync::{LogSet, LogStore, MeshId, Recovery, Topic, TopicError, TopicFilter};
 
@@ -203,7 +204,9 @@ impl Replica {
         self.notices.purged(topic);
         self.fold.remove(topic);
         self.author.forget_topic(topic);
-        self.repair.forget_topic(topic, &logs);
+        if !planted(Fault::PurgeLeavesRepair) {
+            self.repair.forget_topic(topic, &logs);
+        }
         self.store.seal();
     }
 }

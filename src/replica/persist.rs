@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 
 use consilience_crdts::Timestamp;
 use consilience_sync::journal::{ConfirmError, Cut, JournalCorrupt, Record, RecordId, Snapshot};
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::session::Sessions;
 use consilience_sync::{LogId, LogStore, Opened};
 
@@ -66,7 +67,7 @@ impl Replica {
         };
         replica.notices.tell_of_storage(replica.recovery.cut, replica.recovery.refused);
         replica.settle(now, Source::Host);
-        if replica.repair.recall(replica.store.logs()) {
+        if !planted(Fault::RecallIsLeftOut) && replica.repair.recall(replica.store.logs()) {
             replica.settle(now, Source::Host);
         }
         let (contested, refused) = replica.store.receive_contested(now);

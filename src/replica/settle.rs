@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::journal::RecordId;
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{AgentId, Change, Log, LogId, LogKind, LogOpening, NewEntry, SetError, Topic};
 
 use super::Replica;
@@ -118,7 +119,7 @@ impl Replica {
                     logs.push(ahead);
                 }
                 let (stamp, latest) = (self.author.next_stamp(set, &log, now), self.author.latest(set, now));
-                for ahead in logs {
+                for ahead in logs.into_iter().filter(|_| !planted(Fault::AheadIsNotSaidAgain)) {
                     self.repair.queue_restamped((set, &self.fold), &ahead, (&log, stamp), latest);
                 }
                 self.notices.restamped(*agent, topic.clone());

@@ -12,6 +12,7 @@ use super::disk::Disk;
 use super::files::{self, Behind, HEAD, Pointer, SLOTS, WATERMARK, Watermark};
 use super::report::{Finding, StoreError, failed};
 use crate::journal::{Cut, Damage, RecordId, covers, has_record, inspect};
+use consilience_sync::planted::{Fault, planted};
 
 /// A journal file that counts.
 #[derive(Clone, Copy, Debug)]
@@ -196,6 +197,7 @@ fn by_pointer(
     // After a file that a later run began, the numbers may be others.
     let in_force = watermark.filter(|watermark| newest <= watermark.file);
     let lost = damage.map(|(name, from)| Lost::after(chain.last, name, from, in_force));
+    let watermark = watermark.filter(|_| !planted(Fault::WatermarkIsNotRead));
     let lost = lost.or_else(|| watermark.and_then(|watermark| chain.short_of(watermark)));
     let torn = |(name, cut)| Finding::Torn { name, cut };
     // A cut that is known to have been durable is no torn end.

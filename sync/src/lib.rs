@@ -98,6 +98,8 @@ mod store;
 
 #[doc(inline)]
 pub use consilience_base::codec;
+#[doc(hidden)]
+pub use consilience_base::planted;
 pub use consilience_base::{DecodeError, Hlc, Timestamp};
 
 pub use budget::VerifyBudget;

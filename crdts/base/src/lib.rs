@@ -36,6 +36,8 @@
 extern crate alloc;
 
 pub mod codec;
+#[doc(hidden)]
+pub mod planted;
 mod time;
 
 pub use codec::DecodeError;

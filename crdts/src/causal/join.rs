@@ -19,6 +19,7 @@ use super::rows::{Row, Rows};
 use crate::bytes::DecodeError;
 use crate::context::{Runs, Span};
 use crate::store::{DotStore, NONE};
+use consilience_base::planted::{Fault, planted};
 
 /// Called for every key whose visible value a join changes: the key, its old value and its new one.
 pub(crate) trait Observe {
@@ -172,6 +173,7 @@ impl Causal {
             let mut join = self.joining(&form.head, bytes, remote, observe);
             match walk {
                 Some(walk) => join.finish_walk(walk),
+                None if planted(Fault::RemovalsAreNotJoined) => {}
                 None => join.end_unaccounted(),
             }
             changed |= join.changed;
@@ -246,7 +248,8 @@ impl<O: Observe> Join<'_, O> {
     /// Whether the dot has been seen here, so that it is live already or dead.
     #[inline]
     fn has_seen(&self, dot: (u32, u64)) -> bool {
-        self.seen[dot.0 as usize].contains(dot.1)
+        let comes_again = planted(Fault::DeadDotsJoinAgain) && self.store.find_dot(dot).is_none();
+        self.seen[dot.0 as usize].contains(dot.1) && !comes_again
     }
 
     #[inline]

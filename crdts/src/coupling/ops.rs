@@ -1,6 +1,7 @@
 //! The mutators: strengthen, weaken, reset. Each raises one instant of one contributor and returns it as a delta.
 
 use consilience_base::Timestamp;
+use consilience_base::planted::{Fault, planted};
 
 use super::contribution::{Origin, Row};
 use super::decay::{Rounding, wide};
@@ -257,7 +258,7 @@ impl Coupling {
         let own = own.map_or(0, |own| own.weakened);
         let there = strengthened - weakened;
         // All of the sum must be gone, so the weakening is rounded up.
-        let raised = if by < there {
+        let raised = if by < there || planted(Fault::WeakeningHasNoBound) {
             self.schema.raised(own, by, tau, Rounding::Fair)
         } else {
             self.schema.raised(own, there, tau, Rounding::Up)

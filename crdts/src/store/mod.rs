@@ -21,6 +21,7 @@ use core::hash::Hasher;
 use core::ops::{Bound, RangeBounds};
 
 use consilience_base::Hlc;
+use consilience_base::planted::{Fault, planted};
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 
@@ -668,7 +669,8 @@ impl DotStore {
         let id = self.arena.alloc_behind(head, dot, stamp, value);
         self.index_dot(dot, id);
         self.live_dots += 1;
-        if self.rank(id) > self.rank(head) {
+        let is_first = planted(Fault::TiesByArrival) && self.slot(id).stamp == self.slot(head).stamp;
+        if !is_first && self.rank(id) > self.rank(head) {
             self.exchange(head, id);
         }
     }
@@ -755,7 +757,7 @@ impl DotStore {
     /// quarters of it are not in use. Called before changes, never amid them.
     #[inline]
     pub(crate) fn tidy(&mut self) {
-        if self.arena.capacity() > 4 * self.live_dots + 1_024 {
+        if self.arena.capacity() > 4 * self.live_dots + 1_024 && !planted(Fault::TablesDoNotShrink) {
             self.rebuild(true);
         } else if self.order.wants_sorting() {
             self.sort();

@@ -12,6 +12,8 @@
 //! The invariant: a judgement is about a round that both sides have ended, and each is made once.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+use consilience_base::planted::{Fault, planted};
+
 /// How much of what the peer had at the beginning of a round is here at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Took {
@@ -145,7 +147,7 @@ impl Level {
         self.theirs = None;
         self.reached = false;
         match (ours.took, theirs.took) {
-            (Took::All, Took::All) => {
+            (Took::All, theirs) if theirs == Took::All || planted(Fault::OneWordSuffices) => {
                 self.lacking = 0;
                 self.reached = !self.partial;
                 if self.partial { Judgement::Doubtful } else { Judgement::InSync }

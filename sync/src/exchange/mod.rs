@@ -42,6 +42,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use consilience_base::Timestamp;
+use consilience_base::planted::{self, planted};
 
 pub(crate) use checkpoints::{Checkpoint, Memory};
 pub(crate) use event::Notice;
@@ -170,7 +171,7 @@ impl Exchange {
         if !self.interests.are_known() {
             return;
         }
-        if changed {
+        if changed && !planted(planted::Fault::ScopeChangeStaysInSync) {
             // Whether they are equal in this is not known yet.
             self.told.in_sync = None;
             self.outbox.change_scope();
@@ -212,7 +213,7 @@ impl Exchange {
         // another round.
         let version = cx.store.logs_mut().heads_version();
         let handled = self.handle_message(message, cx);
-        if cx.store.logs_mut().heads_version() > version {
+        if cx.store.logs_mut().heads_version() > version || planted(planted::Fault::RoundsFollowRounds) {
             self.rounds.gained();
         }
         handled
@@ -372,26 +373,30 @@ impl Exchange {
     fn note_taken(&mut self, outcome: RoundOutcome, cx: &Context<'_>) -> Took {
         let Some(ended) = self.rounds.take_ended() else { return Took::NotYet };
         let set = cx.store.logs();
-        let took = if self.level.has_refused() || ended.lacks {
+        let refused = self.level.has_refused() && !planted(planted::Fault::RefusalsAreForgotten);
+        let more = ended.more && !planted(planted::Fault::MoreIsForgotten);
+        let open = (self.search.is_some() || self.questions.are_open() || !self.outbox.is_round_done())
+            && !planted(planted::Fault::OpenQuestionsAreForgotten);
+        let took = if refused || ended.lacks && !planted(planted::Fault::LacksAreForgotten) {
             Took::Not
-        } else if ended.more
-            || self.level.has_missed()
-            || self.search.is_some()
-            || self.questions.are_open()
-            || !self.outbox.is_round_done()
-        {
+        } else if more || self.level.has_missed() && !planted(planted::Fault::MissesAreForgotten) || open {
             Took::NotYet
-        } else if outcome == RoundOutcome::Useless {
+        } else if outcome == RoundOutcome::Useless && !planted(planted::Fault::UselessIsInSync) {
             // The roots differ, and the offers do not say why.
             Took::NotYet
-        } else if ended.offers.iter().all(|offer| set.has_offered(offer)) {
+        } else if ended.offers.iter().all(|offer| {
+            set.has_offered(offer)
+                || planted(planted::Fault::OffersAreNotChecked)
+                || planted(planted::Fault::PartsLowerIsForgotten) && set.parts_lower(offer)
+        }) {
             Took::All
         } else if ended.offers.iter().all(|offer| set.has_offered(offer) || set.parts_lower(offer)) {
             Took::NotYet
         } else {
             Took::Not
         };
-        self.level.ended(ended.number, ended.partial, took);
+        let partial = ended.partial && !planted(planted::Fault::ChangesAreBelieved);
+        self.level.ended(ended.number, partial, took);
         took
     }
 
@@ -453,7 +458,8 @@ impl Exchange {
             return;
         }
         let max = if cx.store.logs().is_local(&log) { NO_ROOM_OWN_MAX } else { NO_ROOM_MAX };
-        if self.told.no_room.len() < max && self.told.no_room.insert(log) {
+        let is_told = planted(planted::Fault::NoRoomIsNotTold) || self.told.no_room.len() >= max;
+        if !is_told && self.told.no_room.insert(log) {
             cx.notices.push(Notice::NoRoomAtPeer(log));
         }
         self.out_of_sync(cx);

@@ -14,8 +14,9 @@ use super::message::{Message, alias_of};
 use super::scope::Scope;
 use crate::facts::{Facts, Forks};
 use crate::identity::LogId;
-use crate::log::{RangeForm, Want};
+use crate::log::{Log, RangeForm, Want};
 use crate::logset::{LogSet, Offer, Written};
+use consilience_base::planted::{Fault, planted};
 
 /// Logs that something is to be sent of, at most: those that do not fit are found again by the next comparison.
 pub(crate) const ITEMS_MAX: usize = 512;
@@ -126,7 +127,7 @@ impl Outbox {
     pub(crate) fn refused(&mut self, log: &LogId, have: u64) {
         self.refused = true;
         self.peer_has_only(log, have);
-        self.peer_state_mut(log).refused_at = Some(have);
+        self.peer_state_mut(log).refused_at = (!planted(Fault::RefusedIsSentAgain)).then_some(have);
         let Some(item) = self.items.get_mut(log) else { return };
         // What follows on the refused part. A range from where the peer is may be what it has asked for instead.
         item.range = item.range.filter(|want| want.from <= have);
@@ -320,7 +321,9 @@ impl Outbox {
             let Some(mut item) = self.items.remove(&log) else { continue };
             let sent = if item.is_answer() { Sent::Answer } else { Sent::Change };
             // The scope may have become narrower since it was queued.
-            if set.log(&log).is_none_or(|held| !scope.matches(&held.opening().topic)) {
+            let narrowed =
+                |held: &Log| !scope.matches(&held.opening().topic) && !planted(Fault::NarrowedIsSent);
+            if set.log(&log).is_none_or(narrowed) {
                 continue;
             }
             let wrote = self.compose_item(set, &log, &mut item, at, out);

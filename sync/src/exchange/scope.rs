@@ -8,6 +8,7 @@ use crate::codec::{DecodeError, Reader, put_varint};
 use crate::identity::{LogId, Topic, TopicError, TopicFilter};
 use crate::logset::LogSet;
 use crate::reconcile::KeyRange;
+use consilience_base::planted::{Fault, planted};
 
 /// The same for scopes of the same topics: the first bytes of a hash.
 pub(crate) type ScopeName = [u8; 8];
@@ -94,6 +95,9 @@ impl Scope {
         let mut scope = Self::nothing();
         for filter in filters {
             scope.add(filter);
+            if planted(Fault::FiltersAreLeftOut) {
+                scope.filters.truncate(Self::FILTERS_MAX);
+            }
             if scope.filters.len() > Self::FILTERS_MAX {
                 return Err(ScopeError::TooMany { max: Self::FILTERS_MAX });
             }
@@ -137,7 +141,8 @@ impl Scope {
 
     /// The place of the first filter that matches: 0 is the most wanted.
     pub(crate) fn rank(&self, topic: &Topic) -> Option<usize> {
-        self.filters.iter().position(|filter| filter.matches(topic))
+        let rank = self.filters.iter().position(|filter| filter.matches(topic));
+        rank.map(|rank| if planted(Fault::ScopeHasNoOrder) { 0 } else { rank })
     }
 
     /// The topics that both want, the most wanted by this one first, and of those that it wants alike, by the other.

@@ -12,7 +12,8 @@ use crate::log::{
     EvidenceError, ForkSearch, Gone, LOG_SIZE_MAX, Range, RangeForm, ReceiveError, Received, SearchStep,
     UncheckedEvidence, Want,
 };
-use crate::logset::{OpenError, SetError};
+use crate::logset::{Admission, OpenError, SetError};
+use consilience_base::planted::{self, planted};
 
 impl Exchange {
     pub(super) fn take_opening(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<(), Fault> {
@@ -33,6 +34,9 @@ impl Exchange {
             return self.not_held(&log, error, cx);
         }
         self.outbox.peer_has(&log, 0);
+        if planted(planted::Fault::OpeningTakesAPlace) {
+            let _ = cx.store.logs_mut().open(opening.opening(), |_| Admission::Hold);
+        }
         if cx.store.logs().log(&log).is_none() {
             self.openings.remember(opening);
         }
@@ -184,7 +188,7 @@ impl Exchange {
                 Ok(())
             }
             Err(SetError::Receive(error)) => self.refuse(&log, (have, to, alone), error, cx),
-            Err(SetError::Forked { .. }) => {
+            Err(SetError::Forked { .. }) if !planted(planted::Fault::ForkIsNotToldBack) => {
                 // It does not know yet.
                 let set = cx.store.logs_mut();
                 self.outbox.send_facts(set, self.interests.both(), &log);
@@ -211,6 +215,7 @@ impl Exchange {
                 self.ask(log, Want { from: have, to: LOG_SIZE_MAX, form: RangeForm::Follow }, cx.ms);
             }
             ReceiveError::Stale { .. } => self.outbox.peer_has(log, to),
+            ReceiveError::Unproven if !alone && planted(planted::Fault::UnprovenIsNotAskedFor) => {}
             // Whether there are two histories shows where both have something.
             ReceiveError::Unproven if !alone && to <= ours => {
                 self.ask(log, Want { from: to, to, form: RangeForm::Alone }, cx.ms);
@@ -231,7 +236,7 @@ impl Exchange {
                 self.level.refuse();
                 self.questions.put_off(log, ours);
             }
-            ReceiveError::Budget => {
+            ReceiveError::Budget if !planted(planted::Fault::CreditByTheFrame) => {
                 self.questions.put_off(log, ours);
                 self.rounds.put_off();
             }

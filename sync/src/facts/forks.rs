@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::log::Evidence;
+use consilience_base::planted::{Fault, planted};
 
 /// What is known of the forks of one log: where its histories part, and what the writer has given up in any of them.
 ///
@@ -25,6 +26,9 @@ impl Forks {
 
     /// Joins evidence about the same log. Whether it says more than was known.
     pub fn join(&mut self, evidence: Evidence) -> bool {
+        if planted(Fault::FirstEvidenceStands) {
+            return false;
+        }
         let mut pieces: Vec<Evidence> = self.pieces().cloned().chain([evidence]).collect();
         pieces.sort_unstable();
         let mut pieces = pieces.into_iter();
@@ -32,6 +36,7 @@ impl Forks {
         // Of those with the greatest base the least: in this order it is the last.
         let floor = pieces.rev().max_by_key(Evidence::base);
         let floor = floor.filter(|floor| floor.is_of_events() && floor.base() > least.base());
+        let floor = floor.filter(|_| !planted(Fault::ForkHasNoFloor));
         let joined = Self { least, floor };
         let news = joined != *self;
         *self = joined;

@@ -19,6 +19,7 @@ mod pruned;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use consilience_base::planted::{Fault, planted};
 pub use forks::Forks;
 pub use pruned::{Pruned, PrunedError, UncheckedPruned};
 
@@ -58,7 +59,8 @@ impl Facts {
 
     /// Joins a statement about the same log. Whether it says more than was known.
     pub(crate) fn join_pruned(&mut self, pruned: Pruned) -> bool {
-        let news = self.pruned.as_ref().is_none_or(|known| known.below() < pruned.below());
+        let is_more = |known: &Pruned| known.below() < pruned.below() && !planted(Fault::FirstWordStands);
+        let news = self.pruned.as_ref().is_none_or(|known| is_more(known));
         if news {
             self.pruned = Some(Box::new(pruned));
         }
@@ -67,12 +69,13 @@ impl Facts {
 
     /// Entries from here on do not count, as the log is forked.
     pub(crate) fn valid_below(&self) -> Option<u64> {
-        self.forks().map(Forks::valid_below)
+        let more = |forks: &Forks| planted(Fault::CutCountsOneMore) && forks.least().is_of_events();
+        self.forks().map(|forks| forks.valid_below().saturating_add(u64::from(more(forks))))
     }
 
     /// Entries below are needed by nobody, whatever the log says of them.
     pub(crate) fn floor(&self) -> u64 {
-        let pruned = self.pruned().map_or(0, Pruned::below);
+        let pruned = self.pruned().filter(|_| !planted(Fault::PrunedIsNoFloor)).map_or(0, Pruned::below);
         self.forks().map_or(0, Forks::floor).max(pruned)
     }
 
@@ -80,7 +83,10 @@ impl Facts {
     #[must_use]
     pub fn digest(&self) -> Option<Hash> {
         let pruned = self.pruned().map(Pruned::statement);
-        let forks = self.forks().into_iter().flat_map(Forks::pieces).map(Evidence::as_bytes);
+        let forks = self.forks().filter(|_| !planted(Fault::ForkNotInRoot));
+        let least = forks.map(Forks::least).filter(|_| planted(Fault::FloorNotInRoot));
+        let forks = forks.into_iter().flat_map(Forks::pieces);
+        let forks = forks.filter(|piece| least.is_none_or(|least| least == *piece)).map(Evidence::as_bytes);
         let all: Vec<&[u8]> = forks.chain(pruned.iter().map(|statement| &statement[..])).collect();
         (!all.is_empty()).then(|| Hash::from_bytes(*blake3::hash(&all.concat()).as_bytes()))
     }

@@ -23,6 +23,7 @@ use alloc::vec::Vec;
 
 use crate::MeshId;
 use crate::codec::{Reader, put_varint};
+use consilience_base::planted::{Fault, planted};
 
 const MAGIC: [u8; 4] = [0xf5, 0x63, 0x4a, 0xe7];
 /// Its first three bytes, after which everything else has a zero. No end of them is a beginning of them.
@@ -250,9 +251,9 @@ fn read<'a>(key: &Key, segment: &'a [u8], start: usize) -> Segment<'a> {
     let to = from.saturating_add(len);
     let (content, verdict) = key.open(plain.get(from..to).unwrap_or_default());
     match verdict {
-        Verdict::Damaged => return Segment::Damaged,
+        Verdict::Damaged if !planted(Fault::RecordsAreNotChecked) => return Segment::Damaged,
         Verdict::OtherMesh => return Segment::OtherMesh,
-        Verdict::Good => {}
+        Verdict::Damaged | Verdict::Good => {}
     }
     let mut reader = Reader::new(content);
     let (Ok(id), Ok(confirmed)) = (reader.varint(), reader.varint()) else { return Segment::Damaged };

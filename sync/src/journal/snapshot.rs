@@ -21,6 +21,7 @@ use super::item::{self, JournalItem};
 use super::record::RecordId;
 use crate::codec::{Reader, put_varint};
 use crate::{Facts, Forks, Log, LogOpening, LogSet, MeshId, OpeningError, RangeForm, Replay, ReplayError};
+use consilience_base::planted::{Fault, planted};
 
 const MAGIC: [u8; 4] = [0xf5, 0x63, 0x4a, 0x53];
 const VERSION: u8 = 1;
@@ -107,6 +108,7 @@ fn header<'a>(key: &Key, bytes: &'a [u8]) -> Result<(u64, &'a [u8]), JournalCorr
     let (content, verdict) = key.open(bytes);
     match verdict {
         Verdict::Good => {}
+        Verdict::Damaged if planted(Fault::SnapshotsAreNotChecked) => {}
         Verdict::Damaged => return Err(corrupt(Damage::Lost)),
         Verdict::OtherMesh => return Err(corrupt(Damage::OtherMesh)),
     }
@@ -135,7 +137,7 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) 
         sink(&JournalItem::Front { log, front: held.front() });
     }
     write_ranges(held, sink);
-    for entry in held.unsigned() {
+    for entry in held.unsigned().filter(|_| !planted(Fault::UnsignedNotInSnapshots)) {
         sink(&JournalItem::Append { log, seq: entry.seq, entry: &entry.encode() });
     }
     let head = |head: &crate::SignedHead| head.encode(held.opening(), set.mesh());
@@ -143,23 +145,26 @@ fn write_log(set: &LogSet, held: &Log, sink: &mut impl FnMut(&JournalItem<'_>)) 
         sink(&JournalItem::Head { bytes: &head(before) });
     }
     // Before the evidence: a copy that begins where its writer has given up the events is not taken for an incomplete one.
-    if let Some(pruned) = set.facts(&log).and_then(Facts::pruned) {
+    let facts = set.facts(&log).filter(|_| !planted(Fault::FactsNotInSnapshots));
+    if let Some(pruned) = facts.and_then(Facts::pruned) {
         sink(&JournalItem::Pruned { bytes: pruned.as_bytes() });
     }
-    for evidence in set.forks(&log).into_iter().flat_map(Forks::pieces) {
+    for evidence in facts.and_then(Facts::forks).into_iter().flat_map(Forks::pieces) {
         let evidence = evidence.as_bytes();
         match set.kept_until(&log) {
             Some(until) => sink(&JournalItem::Kept { until, evidence }),
             None => sink(&JournalItem::Evidence { bytes: evidence }),
         }
     }
-    if held.ready() > held.start() {
+    if held.ready() > held.start() && !planted(Fault::ReadyNotInSnapshots) {
         sink(&JournalItem::Ready { log, ready: held.ready() });
     }
     if set.is_self_forked(&log) {
         sink(&JournalItem::SelfForked { log });
     }
-    held.staged_ranges(CHUNK, &mut |bytes| sink(&JournalItem::Staged { log, bytes }));
+    if !planted(Fault::StagedNotInSnapshots) {
+        held.staged_ranges(CHUNK, &mut |bytes| sink(&JournalItem::Staged { log, bytes }));
+    }
     // Last, since the entries before it were not compared with it.
     if let Some(beyond) = held.furthest_head().filter(|head| head.size > held.size()) {
         sink(&JournalItem::Head { bytes: &head(beyond) });

@@ -12,6 +12,7 @@
 use alloc::boxed::Box;
 
 use consilience_base::Hlc;
+use consilience_base::planted::{Fault, planted};
 
 use super::Log;
 use super::run::Run;
@@ -92,7 +93,7 @@ impl Ready {
 
     /// Goes on after an entry that waits, if a later one has given it up.
     fn pass(&mut self, run: &Run, (floor, below): (u64, u64), latest: Hlc) -> bool {
-        if run.last().base.max(floor) <= self.to {
+        if run.last().base.max(floor) <= self.to || planted(Fault::DeferredIsNotGivenUp) {
             // Nothing has given up the first that waits.
             return false;
         }
@@ -124,7 +125,7 @@ impl Ready {
     /// Those that were given up by what is gone may wait again.
     pub(super) fn cut(&mut self, size: u64, needed: u64, start: u64) {
         self.ahead = None;
-        if size < self.to && self.passed > needed {
+        if size < self.to && self.passed > needed && !planted(Fault::PassedStaysReady) {
             *self = Self::from(start);
         }
     }

@@ -14,6 +14,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use consilience_base::Hlc;
+use consilience_base::planted::{Fault, planted};
 
 use super::entry::{Before, Entry};
 use super::evidence::{Evidence, Side};
@@ -235,7 +236,11 @@ impl Log {
             let head = self.head().copied().filter(|head| head.size >= size);
             known.insert(known.partition_point(|known| known.size < size), KnownRoot { size, root, head });
         }
-        let shared = if place == Target::New { self.shared_size(checked.from) } else { None };
+        let shared = if place == Target::New && !planted(Fault::PeaksAreNotCompared) {
+            self.shared_size(checked.from)
+        } else {
+            None
+        };
         if let Some((size, _)) = shared
             && let Some(root) = self.root_at(size)
         {
@@ -344,7 +349,8 @@ impl Log {
         let (start, end) = (self.run.start(), self.run.end());
         // A base that falls begins something else.
         let falls = |run: &Run| {
-            range.from == run.end()
+            !planted(Fault::BaseMayFall)
+                && range.from == run.end()
                 && range.first_base(self.within()).is_some_and(|base| base < run.last().base)
         };
         let within = |run: &Run| run.start() <= range.from && range.from <= run.end() && !falls(run);

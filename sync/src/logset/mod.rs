@@ -27,6 +27,7 @@ use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
+use consilience_base::planted::{Fault, planted};
 use consilience_base::{Hlc, Timestamp};
 
 pub use change::Change;
@@ -150,7 +151,7 @@ impl LogSet {
         if self.slots.contains_key(named.id()) {
             return Ok(());
         }
-        if opening.incarnation.is_ahead(now, self.limits.max_drift_ms) {
+        if !planted(Fault::AheadIsAdmitted) && opening.incarnation.is_ahead(now, self.limits.max_drift_ms) {
             return Err(OpenError::Ahead);
         }
         self.has_room(opening, frees, admit)
@@ -164,6 +165,7 @@ impl LogSet {
         admit: impl FnOnce(&LogOpening) -> Admission,
     ) -> Result<(), OpenError> {
         let of_agent = self.agents.get(&opening.agent).map_or(0, |(_, logs)| *logs);
+        let of_agent = if planted(Fault::QuotaIsNotKept) { 0 } else { of_agent };
         let full = self.slots.len() >= self.limits.logs_max || of_agent >= self.limits.logs_per_agent_max;
         if full && !frees {
             return Err(OpenError::Quota);
@@ -649,6 +651,9 @@ impl LogSet {
                 break;
             }
             self.invalid.pop_first();
+            if planted(Fault::ForkExpires) {
+                self.remove(&log);
+            }
             let Some(slot) = self.slots.get_mut(&log) else { continue };
             match slot.valid_below() {
                 Some(0) => {
@@ -726,7 +731,9 @@ impl LogSet {
 
 /// The limits of one log's deferred and staged entries, given those of all others.
 fn allowance(limits: &Limits, (late, staged): (usize, usize), now: Timestamp) -> Allowance {
-    let room = |per_log: usize, max: usize, others: usize| per_log.min(max.saturating_sub(others));
+    let room = |per_log: usize, max: usize, others: usize| {
+        if planted(Fault::WaitingHasNoLimit) { usize::MAX } else { per_log.min(max.saturating_sub(others)) }
+    };
     Allowance {
         latest: latest(limits, now),
         late_bytes_max: room(limits.late_bytes_per_log_max, limits.late_bytes_max, late),
@@ -736,5 +743,8 @@ fn allowance(limits: &Limits, (late, staged): (usize, usize), now: Timestamp) ->
 
 /// The latest stamp that is not from the future.
 fn latest(limits: &Limits, now: Timestamp) -> Hlc {
+    if planted(Fault::NothingIsDeferred) {
+        return Hlc::MAX;
+    }
     Hlc::new(now.saturating_add_millis(limits.max_drift_ms), u16::MAX)
 }

@@ -14,6 +14,7 @@ use super::slot::Slot;
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::identity::{LogId, LogKind};
 use crate::log::{LOG_SIZE_MAX, RangeForm, Want};
+use consilience_base::planted::{Fault, planted};
 
 const KIND: u8 = 0x2f;
 
@@ -135,6 +136,7 @@ impl LogSet {
             // Where both histories are said to be one, they part before that.
             Some(root) => {
                 first(root.as_bytes()) == offer.root
+                    || planted(Fault::OffersAreMetBySize)
                     || slot.valid_below().is_some_and(|below| offer.size > below)
             }
             None => slot.log.start() > offer.size || is_forked,
@@ -183,7 +185,7 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
     let parted = theirs.is_some_and(|offer| offer.size == ours.size && offer.root != ours.root);
     // The heads differ, even where the offers do not say why: a writer that signs can find two histories, or two pieces
     // of evidence, that agree in 8 bytes.
-    if ours.facts.is_some() && (ours.facts != known || !parted) {
+    if ours.facts.is_some() && (ours.facts != known || !parted) && !planted(Fault::FactsAreNotSent) {
         moves.push(Move::Facts(id));
     }
     // An invalidated log needs no other move. The facts of state logs are forks.
@@ -205,7 +207,7 @@ fn plan_log(slot: &Slot, theirs: Option<&Offer>, moves: &mut Vec<Move>) {
             let from = if follows { ours.size } else { offer.start };
             let form = if follows { RangeForm::Follow } else { RangeForm::Alone };
             moves.push(Move::Expect(id, Want { from, to: offer.size, form }));
-        } else if size > 0 {
+        } else if size > 0 && !planted(Fault::NoProofOfTwoHistories) {
             if slot.facts.forks.is_none() || ours.facts != known {
                 // Two histories of one length: the proof shows it.
                 moves.push(Move::Send(id, Want { from: size, to: size, form: RangeForm::Alone }));

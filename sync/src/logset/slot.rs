@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use consilience_base::planted::{Fault, planted};
 use consilience_base::{Hlc, Timestamp};
 
 use super::change::Change;
@@ -169,8 +170,8 @@ impl Slot {
     /// Whether all earlier logs of its agent, of the same topic and kind, are over by what is known of this one.
     pub(super) fn ends_earlier(&self) -> bool {
         match self.log.opening().kind {
-            LogKind::State => self.facts.forks.is_some(),
-            LogKind::Event => self.facts.pruned.is_some(),
+            LogKind::State => self.facts.forks.is_some() && !planted(Fault::ForkKeepsEarlier),
+            LogKind::Event => self.facts.pruned.is_some() && !planted(Fault::PrunedKeepsEarlier),
         }
     }
 
@@ -181,7 +182,7 @@ impl Slot {
 
     /// Whether its statements on earlier incarnations are of effect.
     pub(super) fn answers(&self) -> bool {
-        self.standing() == Standing::Counts && !self.is_invalid()
+        (self.standing() == Standing::Counts || planted(Fault::ClosedLogsClose)) && !self.is_invalid()
     }
 
     pub(super) const fn standing(&self) -> Standing {
@@ -189,11 +190,12 @@ impl Slot {
     }
 
     /// Whether it counts, by what later incarnations say of it and by its size now.
-    pub(super) const fn standing_now(&self) -> Standing {
+    pub(super) fn standing_now(&self) -> Standing {
         let closed_below = self.succession.closed_below;
         if self.succession.dead {
             Standing::Dead
-        } else if closed_below > 0 && closed_below >= self.log.size() {
+        } else if closed_below > 0 && (closed_below >= self.log.size() || planted(Fault::ClosureIgnoresTail))
+        {
             Standing::Closed
         } else {
             Standing::Counts
@@ -206,6 +208,7 @@ impl Slot {
         self.local
             && !self.is_left
             && self.standing() == Standing::Closed
+            && !planted(Fault::OutgrownIsGoneOnWith)
             && self.succession.closed_below > self.log.size()
     }
 
@@ -247,7 +250,8 @@ impl Slot {
         if self.standing() != Standing::Counts {
             return (0, None);
         }
-        let size = self.log.signed_size().min(self.valid_below().unwrap_or(u64::MAX));
+        let valid_below = self.valid_below().filter(|_| !planted(Fault::ForkNotInRoot));
+        let size = self.log.signed_size().min(valid_below.unwrap_or(u64::MAX));
         if self.floor() >= size {
             return (0, None);
         }
@@ -300,7 +304,8 @@ impl Slot {
     /// Whether a forked event log begins here after entries that count.
     fn lacks_entries(&self) -> bool {
         let end = self.log.signed_size().min(self.valid_below().unwrap_or(u64::MAX));
-        self.log.start() > self.log.base_at(end).max(self.floor()).min(end)
+        !planted(Fault::WindowMayLackEntries)
+            && self.log.start() > self.log.base_at(end).max(self.floor()).min(end)
     }
 
     /// Notes that another part of the log took the place of the held one. A local writer does not go on from there: its
@@ -336,7 +341,8 @@ impl Slot {
     /// sign it, and it would stand in the way of those. A tail that lies after all that counts stays for its writer.
     pub(super) fn drop_tail(&mut self) {
         let below = self.valid_below().unwrap_or(0);
-        if !self.is_invalid() && self.log.has_unsigned() && self.log.signed_size() < below {
+        let stays = self.is_invalid() || planted(Fault::TailOfForkStays);
+        if !stays && self.log.has_unsigned() && self.log.signed_size() < below {
             self.discard_unsigned();
         }
     }
@@ -362,7 +368,7 @@ impl Slot {
             self.log.drop_replaced();
         }
         let mut below = self.acknowledged.base.min(self.applicable().0);
-        if self.local {
+        if self.local && !planted(Fault::UnsignedBaseDrops) {
             // Others still need entries that only an unsigned entry has given up.
             let signed = self.log.signed_size();
             let base = self.log.base_at(self.log.ready().min(signed)).max(self.floor());
@@ -374,7 +380,7 @@ impl Slot {
             below = below.min(self.facts.pruned().map_or(0, Pruned::below));
         }
         let lag = if below == self.log.size() { 0 } else { DROP_LAG };
-        if below < self.log.start() + lag {
+        if below < self.log.start() + lag || planted(Fault::GivenUpIsKept) {
             return 0;
         }
         self.log.drop_all_below(below)

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use crate::identity::Incarnation;
 use crate::log::{Closure, Log, NewEntry};
+use consilience_base::planted::{Fault, planted};
 
 /// Whether a log counts, as far as other logs of its agent decide it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,7 +202,8 @@ impl Statements {
             closures.insert(closure.incarnation, closure.below);
         }
         let first = self.made.front().into_iter().chain(self.finals.front());
-        if first.map(|(seq, _)| *seq).min().is_some_and(|first| first < entry.base) {
+        let first = first.map(|(seq, _)| *seq).min().filter(|_| !planted(Fault::ClosuresAreNotRepeated));
+        if first.is_some_and(|first| first < entry.base) {
             let (stay, final_stays) = greatest(log, log.stated(entry.base, u64::MAX));
             for (incarnation, below) in self.closures() {
                 if stay.get(&incarnation).is_none_or(|stays| *stays < below) {

@@ -26,6 +26,7 @@ use super::LogSet;
 use super::statements::Restated;
 use crate::identity::{AgentId, Incarnation, LogId, LogKind, LogOpening, Topic};
 use crate::log::Log;
+use consilience_base::planted::{Fault, planted};
 
 /// Logs of one agent and kind in one topic.
 pub(super) type Family = (AgentId, Topic, LogKind);
@@ -82,7 +83,8 @@ impl LogSet {
         };
         let Some(succession) = self.successions.get_mut(&whose) else { return true };
         succession.received = succession.received.saturating_add(bytes as u64);
-        succession.looked_at <= succession.received.saturating_add(DOTS_AHEAD)
+        let is_paid = succession.looked_at <= succession.received.saturating_add(DOTS_AHEAD);
+        is_paid || planted(Fault::WorkIsNotPaid)
     }
 
     /// Notes that a log is held, which does not count yet.
@@ -240,6 +242,9 @@ impl LogSet {
             let closed_below = closed.get(incarnation).copied().unwrap_or(0);
             slot.succession.closed_below = if slot.succession.is_abandoned { u64::MAX } else { closed_below };
             slot.succession.dead = alive_from > Some(*incarnation);
+            if planted(Fault::ClosureIsFloor) {
+                slot.log.raise_floor(closed_below);
+            }
             let standing = slot.standing_now();
             if standing != slot.succession.standing || is_settled != slot.succession.is_settled {
                 slot.succession.standing = standing;
@@ -260,7 +265,8 @@ impl LogSet {
                     let lower = succession.logs.iter().take_while(|(lower, _)| lower < incarnation);
                     lower.for_each(|(lower, _)| close(*lower, statements.closed_below(*lower)));
                 }
-                alive_from = alive_from.max(statements.last_final());
+                let last_final = statements.last_final().filter(|_| !planted(Fault::FinalEndsNothing));
+                alive_from = alive_from.max(last_final);
             }
         }
         succession.alive_from = alive_from;

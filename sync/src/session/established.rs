@@ -10,6 +10,7 @@ use super::event::{EndReason, InputError, SessionEvent};
 use crate::channel::{Agreed, Channel, MessageError, PacketError, Proof, Protocol};
 use crate::exchange::{Context, Exchange, Fault, Setup};
 use crate::logset::LogSet;
+use consilience_base::planted::{self, planted};
 
 /// The protocol by which two log stores become equal.
 const EXCHANGE: Protocol = Protocol::new(0);
@@ -54,6 +55,9 @@ impl Established {
         if let Some(error) = malformed {
             return Ok(self.note_fault(error.into(), tell).err());
         }
+        if planted(planted::Fault::CreditByTheFrame) {
+            self.exchange.received(body.len());
+        }
         Ok(self.handle_messages(cx, tell).err())
     }
 
@@ -67,7 +71,9 @@ impl Established {
                 Ok(None) => return Ok(()),
                 Ok(Some(message)) if message.protocol == EXCHANGE => {
                     // A message and its first byte pay for what they ask for.
-                    self.exchange.received(message.body.len().saturating_add(1));
+                    if !planted(planted::Fault::CreditByTheFrame) {
+                        self.exchange.received(message.body.len().saturating_add(1));
+                    }
                     let handled = self.exchange.handle(message.kind, message.body, cx);
                     cx.notices.drain(..).for_each(|notice| tell(notice.into()));
                     handled.err()

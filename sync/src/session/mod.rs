@@ -43,6 +43,7 @@ use alloc::vec::Vec;
 use core::task::Waker;
 
 use consilience_base::Timestamp;
+use consilience_base::planted::{self, planted};
 
 pub use crate::channel::{
     FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, HandshakeError, Peer, Refusal, opens_session,
@@ -151,7 +152,7 @@ impl Nonces {
 fn trusted(store: &LogStore, now: Timestamp) -> Option<Timestamp> {
     let set = store.logs();
     let latest = now.saturating_add_millis(set.limits().max_drift_ms);
-    (set.latest_stamp().time() <= latest).then_some(now)
+    (set.latest_stamp().time() <= latest || planted(planted::Fault::DoubtfulClockIsTold)).then_some(now)
 }
 
 struct Session {
@@ -345,7 +346,8 @@ impl Sessions {
     /// no such session, or if the two have more than 128 filters in common: then nothing changed.
     pub fn set_scope(&mut self, session: SessionId, scope: Scope) -> bool {
         let Some(there) = self.sessions.get_mut(&session) else { return false };
-        let ours = there.allowed.as_ref().map_or_else(|| scope.clone(), |allowed| scope.meet(allowed));
+        let allowed = there.allowed.as_ref().filter(|_| !planted(planted::Fault::GateIsForgotten));
+        let ours = allowed.map_or_else(|| scope.clone(), |allowed| scope.meet(allowed));
         if !ours.can_be_stated() {
             return false;
         }

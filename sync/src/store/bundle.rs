@@ -7,6 +7,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use consilience_base::Timestamp;
+use consilience_base::planted::{Fault, planted};
 
 use super::LogStore;
 use crate::budget::VerifyBudget;
@@ -86,6 +87,7 @@ impl LogStore {
         self.sign_heads(now);
         let mut bytes = alloc::vec![BUNDLE];
         bytes.extend(self.set.mesh().discovery_key().tag());
+        let wanted = |topic| planted(Fault::BundleOfAllTopics) || wanted(topic);
         for log in self.set.logs().filter(|log| wanted(&log.opening().topic)) {
             self.export_log(log, known.get(log.id()), &mut bytes);
         }
@@ -99,7 +101,9 @@ impl LogStore {
         let size = known.map_or(0, |known| known.size);
         // Where the two histories differ, all of this one is sent, as far as the other does not show it.
         let differs = known.is_some_and(|known| {
-            (log.start().max(1)..=log.signed_size()).contains(&size) && known.root != root_of(log, size)
+            (log.start().max(1)..=log.signed_size()).contains(&size)
+                && known.root != root_of(log, size)
+                && !planted(Fault::BundleBelievesSizes)
         });
         let follows = size >= log.start() && size > 0 && !differs;
         let (mut from, mut form) = match (follows, log.start()) {
@@ -111,10 +115,11 @@ impl LogStore {
             return;
         }
         Part::Opening(&log.opening().encode(self.set.mesh())).put(bytes);
-        for evidence in forks.into_iter().flat_map(Forks::pieces) {
+        let told = forks.filter(|_| !planted(Fault::BundleWithoutEvidence));
+        for evidence in told.into_iter().flat_map(Forks::pieces) {
             Part::Evidence(evidence.as_bytes()).put(bytes);
         }
-        if let Some(pruned) = pruned {
+        if let Some(pruned) = pruned.filter(|_| !planted(Fault::BundleWithoutPruned)) {
             Part::Pruned(pruned.as_bytes()).put(bytes);
         }
         // A copy that begins later than this one can be compared with what it has alone; and of one that has more, only its

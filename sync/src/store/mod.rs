@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use consilience_base::Timestamp;
+use consilience_base::planted::{Fault, planted};
 
 pub use bundle::{BundleError, Imported};
 pub use opening::{Mark, Opened, Recovery, Stored};
@@ -209,7 +210,9 @@ impl LogStore {
             self.record(&JournalItem::Range { log: *log, bytes: range.as_bytes() });
         }
         // A range may show a fork against a head that is in no record: one's own are not.
-        self.record_evidence(log, known.as_ref());
+        if !planted(Fault::FoundForkIsNotStored) {
+            self.record_evidence(log, known.as_ref());
+        }
         Ok(received)
     }
 
@@ -218,6 +221,9 @@ impl LogStore {
     /// entries in those.
     pub fn receive_contested(&mut self, now: Timestamp) -> (usize, usize) {
         let contested = core::mem::take(&mut self.contested);
+        if planted(Fault::ContestedIsLost) {
+            return (0, 0);
+        }
         // Each is stored, and was taken in before.
         let refused = contested.iter().filter(|(log, bytes)| {
             let Ok(range) = Range::parse(bytes) else { return true };
@@ -322,7 +328,9 @@ impl LogStore {
         let logs: Vec<LogId> = self.set.logs_in(topic).map(|log| *log.id()).collect();
         for log in &logs {
             self.set.remove(log);
-            self.forgotten(log);
+            if !planted(Fault::PurgeIsNotStored) {
+                self.forgotten(log);
+            }
         }
         logs
     }

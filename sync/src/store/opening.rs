@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use consilience_base::Timestamp;
+use consilience_base::planted::{Fault, planted};
 
 use super::{Admit, LogStore};
 use crate::codec::{Reader, put_varint};
@@ -101,7 +102,7 @@ impl LogStore {
             Some(stored) => store.bring_back(stored, now)?,
             None => Recovery::default(),
         };
-        recovery.own_lost |= matches!(opened, Opened::Restored(_));
+        recovery.own_lost |= matches!(opened, Opened::Restored(_)) && !planted(Fault::BackupIsGoneOnWith);
         Ok((store, recovery))
     }
 
@@ -139,7 +140,7 @@ impl LogStore {
         }
         self.contested = replay.take_contested();
         // The records cut off may have been confirmed, and sent.
-        recovery.own_lost |= recovery.cut.is_some();
+        recovery.own_lost |= recovery.cut.is_some() && !planted(Fault::CutIsNoLoss);
         self.growth.records = recovered.good_to();
         self.growth.snapshot = stored.snapshot.map_or(0, <[u8]>::len);
         self.journal = recovered.journal();

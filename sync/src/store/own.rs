@@ -5,6 +5,7 @@
 use alloc::boxed::Box;
 
 use consilience_base::Timestamp;
+use consilience_base::planted::{Fault, planted};
 
 use super::LogStore;
 use crate::identity::{AgentId, AgentKey, KeyError, LogId, LogOpening, SignError, Signature, Signer};
@@ -76,6 +77,9 @@ impl LogStore {
         }
         let record = self.journal.open_id();
         self.unconfirmed.push_back((record, *log, size));
+        if planted(Fault::SentBeforeStored) {
+            self.durable.insert(*log, size);
+        }
         Ok((seq, record))
     }
 
@@ -148,9 +152,10 @@ impl LogStore {
                 held.signed_size() >= *durable || !self.signers.contains_key(&held.opening().agent)
             })
         };
-        self.unconfirmed.is_empty()
+        let all = self.unconfirmed.is_empty()
             && self.pruning.is_empty()
-            && self.durable.iter().all(|(log, durable)| signed(log, durable))
+            && self.durable.iter().all(|(log, durable)| signed(log, durable));
+        all || planted(Fault::UnsignedIsSpent)
     }
 
     /// Signs the entries of own logs that may leave and are not signed yet. Sessions do it before they send.
