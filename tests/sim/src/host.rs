@@ -4,13 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use consilience::crdts::Timestamp;
-use consilience::journal::{Record, RecordId};
+use consilience::journal::{Area, Damage, JournalCorrupt, Record, RecordId};
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{Limits, LogSet, Relay, Topic};
-use consilience::{Config, Notice, Opened, Replica, Stored, Writer};
+use consilience::sync::{Limits, Log, LogSet, Relay, Topic};
+use consilience::{Config, Notice, Opened, Replica, ReplicaError, Stored, Writer};
 use consilience_test_support::replicas::{START, secret};
 
-use crate::keys::Keys;
+use crate::keys::{Key, Keys};
 use crate::naive;
 use crate::step::When;
 
@@ -54,6 +54,12 @@ pub(crate) struct Host {
     pub(crate) starts: u64,
     /// Whether it gives the entropy of its first start each time.
     pub(crate) same_entropy: bool,
+    /// The sessions of its process.
+    sessions: Vec<SessionId>,
+    /// The heap of its process when it ended.
+    pub(crate) weight: Option<Weight>,
+    /// Whether a bit on its disk was changed.
+    is_rotten: bool,
     /// What it was told: the notices that were polled.
     pub(crate) notices: Vec<Notice>,
     /// Whether the promises that follow from what is stored were noted up to `written`.
@@ -62,6 +68,13 @@ pub(crate) struct Host {
     digests: RefCell<Option<Digests>>,
     /// A hash of what its root covers, likewise.
     heads: Cell<Option<[u8; 32]>>,
+}
+
+/// What a process had on the heap, in bytes, and the most that it may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weight {
+    pub(crate) heap: u64,
+    pub(crate) allowed: u64,
 }
 
 /// The digests of the topics that are not empty.
@@ -83,6 +96,9 @@ impl Host {
             polls: true,
             starts: 0,
             same_entropy: false,
+            sessions: Vec::new(),
+            weight: None,
+            is_rotten: false,
             notices: Vec::new(),
             is_noted: true,
             digests: RefCell::new(None),
@@ -114,25 +130,30 @@ impl Host {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.to_le_bytes()).update(self.name.as_bytes()).update(&drawn.to_le_bytes());
         let entropy = *hasher.finalize().as_bytes();
-        let stored = Stored { snapshot: self.disk.snapshot.as_deref(), records: &self.disk.records };
-        let opened = match how {
-            How::Fresh => Opened::Fresh,
-            How::Resumed => Opened::Resumed(stored),
-            How::Restored => Opened::Restored(stored),
-        };
         let time = self.time(now);
-        let (process, cut) = if self.is_relay {
-            let relay = Relay::open(secret(), Limits::default(), key, entropy, opened, time).unwrap();
-            let cut = relay.cut().map(|_| relay.good_to());
-            (Process::Relay(Box::new(relay)), cut)
-        } else {
-            let tidy = if entropy[0].is_multiple_of(2) { (1, 0) } else { (2, 200) };
-            let config = Config::new(secret(), entropy).with_compaction(tidy.0, tidy.1);
-            let mut replica = Replica::open(config, opened, time).unwrap();
-            let cut = replica.cut().map(|_| replica.good_to());
-            let writer = replica.add_writer(key).unwrap();
-            (Process::Replica(Box::new(replica), writer), cut)
+        let mut how = how;
+        let (process, cut) = loop {
+            let stored = Stored { snapshot: self.disk.snapshot.as_deref(), records: &self.disk.records };
+            let opened = match how {
+                How::Fresh => Opened::Fresh,
+                How::Resumed => Opened::Resumed(stored),
+                How::Restored => Opened::Restored(stored),
+            };
+            match self.open(&key, entropy, opened, time) {
+                Ok(opened) => break opened,
+                // What is good of it is opened as a backup.
+                Err(corrupt) if self.is_rotten && corrupt.damage == Damage::Lost => {
+                    let good = if corrupt.part == Area::Records { corrupt.offset } else { 0 };
+                    self.disk.records.truncate(good);
+                    if corrupt.part == Area::Snapshot {
+                        self.disk.snapshot = None;
+                    }
+                    how = How::Restored;
+                }
+                Err(corrupt) => panic!("{}: {corrupt:?}", self.name),
+            }
         };
+        self.is_rotten = false;
         if let Some(good_to) = cut {
             self.disk.records.truncate(good_to);
         }
@@ -143,17 +164,59 @@ impl Host {
         self.store(how == How::Restored);
     }
 
-    /// A bit of the records on the disk is another one; false if there are none.
+    fn open(
+        &self,
+        key: &Key,
+        entropy: [u8; 32],
+        opened: Opened<'_>,
+        time: Timestamp,
+    ) -> Result<(Process, Option<usize>), JournalCorrupt> {
+        if self.is_relay {
+            let relay = Relay::open(secret(), Limits::default(), key.clone(), entropy, opened, time)?;
+            let cut = relay.cut().map(|_| relay.good_to());
+            return Ok((Process::Relay(Box::new(relay)), cut));
+        }
+        let tidy = if entropy[0].is_multiple_of(2) { (1, 0) } else { (2, 200) };
+        let config = Config::new(secret(), entropy).with_compaction(tidy.0, tidy.1);
+        let mut replica = match Replica::open(config, opened, time) {
+            Ok(replica) => replica,
+            Err(ReplicaError::Corrupt(corrupt)) => return Err(corrupt),
+            Err(error) => panic!("{error:?}"),
+        };
+        let cut = replica.cut().map(|_| replica.good_to());
+        let writer = replica.add_writer(key.clone()).unwrap();
+        Ok((Process::Replica(Box::new(replica), writer), cut))
+    }
+
+    /// Ends the process and its sessions, and says what it had on the heap, and how much of that is allowed: 12 bytes for each
+    /// that is retained and was signed, 16 KiB for the set of logs, and as much for a writer and for what sessions leave.
+    /// Nothing of one that had more to do.
+    fn weigh(&mut self) -> Option<Weight> {
+        let is_idle = self.when == When::AtOnce && self.polls;
+        self.sessions.drain(..).for_each(|session| disconnect(&mut self.process, session));
+        let process = self.process.take()?;
+        let signed = retained(process.logs());
+        let freed = allocation_counter::measure(|| drop(process)).bytes_current;
+        let heap = u64::try_from(-freed).unwrap_or(0);
+        is_idle.then_some(Weight { heap, allowed: 12 * signed + 2 * 16_384 })
+    }
+
+    /// A bit on the disk is another one; false if there is none.
     pub(crate) fn rot(&mut self, place: u64) -> bool {
-        let at = self.disk.records.len().saturating_mul(usize::try_from(place.min(999)).unwrap_or(0)) / 1_000;
-        let Some(byte) = self.disk.records.get_mut(at) else { return false };
+        let snapshot = self.disk.snapshot.as_mut().map_or(&mut [][..], Vec::as_mut_slice);
+        let bytes = snapshot.len() + self.disk.records.len();
+        let at = bytes.saturating_mul(usize::try_from(place.min(999)).unwrap_or(0)) / 1_000;
+        let records = at.checked_sub(snapshot.len());
+        let byte = records.map_or_else(|| snapshot.get_mut(at), |at| self.disk.records.get_mut(at));
+        let Some(byte) = byte else { return false };
         *byte ^= 1 << (place % 8);
+        self.is_rotten = true;
         true
     }
 
     /// The process is gone; of the records that were not written, so many of a hundred bytes are.
     pub(crate) fn kill(&mut self, written: u64) {
-        self.process = None;
+        self.weight = self.weigh();
         let bytes: Vec<u8> = self.pending.iter().flat_map(|record| record.as_bytes()).copied().collect();
         let kept = bytes.len() * usize::try_from(written.min(100)).unwrap_or(0) / 100;
         self.disk.records.extend(&bytes[..kept]);
@@ -213,6 +276,7 @@ impl Host {
             Process::Replica(replica, writer) => replica.connect(*writer, options, time).ok(),
             Process::Relay(relay) => Some(relay.connect(options, time)),
         };
+        self.sessions.extend(session);
         self.store(false);
         session
     }
@@ -241,11 +305,8 @@ impl Host {
     }
 
     pub(crate) fn disconnect(&mut self, session: SessionId) {
-        match &mut self.process {
-            Some(Process::Replica(replica, _)) => replica.disconnect(session),
-            Some(Process::Relay(relay)) => relay.disconnect(session),
-            None => {}
-        }
+        self.sessions.retain(|one| *one != session);
+        disconnect(&mut self.process, session);
     }
 
     pub(crate) fn event(&mut self) -> Option<(SessionId, SessionEvent)> {
@@ -303,10 +364,7 @@ impl Host {
     }
 
     pub(crate) fn logs(&self) -> Option<&LogSet> {
-        Some(match self.process.as_ref()? {
-            Process::Replica(replica, _) => replica.logs(),
-            Process::Relay(relay) => relay.logs(),
-        })
+        self.process.as_ref().map(Process::logs)
     }
 
     /// The root over all heads that count.
@@ -334,7 +392,37 @@ impl Host {
     }
 }
 
+fn disconnect(process: &mut Option<Process>, session: SessionId) {
+    match process {
+        Some(Process::Replica(replica, _)) => replica.disconnect(session),
+        Some(Process::Relay(relay)) => relay.disconnect(session),
+        None => {}
+    }
+}
+
+/// The bytes of entries that are retained, of heads, facts and parts that are staged.
+fn retained(logs: &LogSet) -> u64 {
+    let of = |log: &Log| {
+        let entries = log.entries(log.base().max(log.start()), log.size());
+        let entries: usize = entries.map(|entry| entry.encode().len()).sum();
+        let head = log.head().map_or(0, |head| head.encode(log.opening(), logs.mesh()).len());
+        let facts = logs.facts(log.id());
+        let forks = facts.and_then(|facts| facts.forks()).into_iter().flat_map(|forks| forks.pieces());
+        let forks: usize = forks.map(|evidence| evidence.as_bytes().len()).sum();
+        let pruned = facts.and_then(|facts| facts.pruned()).map_or(0, |pruned| pruned.as_bytes().len());
+        (entries + head + forks + pruned) as u64
+    };
+    logs.logs().map(of).sum::<u64>() + logs.stats().staged_bytes as u64
+}
+
 impl Process {
+    fn logs(&self) -> &LogSet {
+        match self {
+            Self::Replica(replica, _) => replica.logs(),
+            Self::Relay(relay) => relay.logs(),
+        }
+    }
+
     fn poll_record(&mut self) -> Option<Record> {
         match self {
             Self::Replica(replica, _) => replica.poll_record(),

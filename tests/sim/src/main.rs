@@ -63,6 +63,7 @@ struct Sums {
     restarts: Vec<u64>,
     in_sync: u64,
     sweeps_max: usize,
+    heap_permille: Vec<u64>,
     cover: Cover,
     broken: BTreeMap<&'static str, Vec<u64>>,
     trace: [u8; 32],
@@ -78,6 +79,7 @@ impl Sums {
         self.restarts.extend(other.restarts);
         self.in_sync += other.in_sync;
         self.sweeps_max = self.sweeps_max.max(other.sweeps_max);
+        self.heap_permille.extend(other.heap_permille);
         self.cover.add(&other.cover);
         for (kind, seeds) in other.broken {
             self.broken.entry(kind).or_default().extend(seeds);
@@ -101,6 +103,7 @@ impl Sums {
         self.frames += played.figures.frames;
         self.in_sync += played.figures.in_sync;
         self.sweeps_max = self.sweeps_max.max(played.figures.sweeps);
+        self.heap_permille.push(played.figures.heap_permille);
         self.liars += u64::from(steps.iter().any(|step| matches!(step, Step::Sign(_))));
         self.cover.note(&played.met);
         self.real += u64::from(Keys::of_seed(seed) == Keys::Real);
@@ -155,7 +158,8 @@ fn run(from: u64, to: u64, threads: u64, as_json: bool) -> ExitCode {
     let figures = json!({
         "worlds": all.worlds, "events_median": median(&mut all.steps), "liars": all.liars, "real_keys": all.real,
         "restarts_median": median(&mut all.restarts), "frames": all.frames, "in_sync": all.in_sync,
-        "rounds_max": all.sweeps_max,
+        "rounds_max": all.sweeps_max, "heap_permille_max": all.heap_permille.iter().max(),
+        "heap_permille_median": median(&mut all.heap_permille),
         "unequal": all.found("unequal"), "false_in_sync": all.found("false_in_sync"), "lost": all.found("lost"),
         "other": other - known, "seeds_per_s": (all.worlds as f64 / seconds * 10.0).round() / 10.0,
         "trace_hash": all.trace.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>(),
@@ -177,11 +181,11 @@ fn run(from: u64, to: u64, threads: u64, as_json: bool) -> ExitCode {
 /// Prints a history that fails as small as it can be made, and what it breaks.
 fn small(seed: u64) -> ExitCode {
     let steps = draw::history(seed);
+    std::panic::set_hook(Box::new(|_| {}));
     let Some(broken) = play(seed, &steps).broken else {
         eprintln!("seed {seed} breaks nothing");
         return ExitCode::SUCCESS;
     };
-    std::panic::set_hook(Box::new(|_| {}));
     let kept = shrink(seed, &steps, broken.kind);
     let _ = std::panic::take_hook();
     for step in &kept {

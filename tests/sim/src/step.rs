@@ -50,8 +50,8 @@ pub(crate) enum Step {
     Stores { at: String, when: When },
     /// Whether the host polls what it is told.
     Polls { at: String, polls: bool },
-    /// A bit of the records on the disk of a host is another one, so many thousandths behind their beginning; the process
-    /// ends as it is, and starts again.
+    /// The process ends as it is, a bit on its disk becomes another one, so many thousandths behind the beginning of what is
+    /// stored, and the process starts again: of what is not good any more as from a backup.
     Rot { at: String, place: u64 },
     /// The host gives the entropy of its first start at each one, or new entropy again.
     Entropy { at: String, again: bool },
@@ -149,14 +149,44 @@ pub(crate) struct Sign {
 impl Step {
     /// All words of [`feature`](Self::feature).
     pub(crate) const FEATURES: [&'static str; 13] = [
-        "map", "removal", "set", "coupling", "event", "prune", "bundle", "scope", "purge", "notice", "session",
-        "relay", "succession",
+        "map",
+        "removal",
+        "set",
+        "coupling",
+        "event",
+        "prune",
+        "bundle",
+        "scope",
+        "purge",
+        "notice",
+        "session",
+        "relay",
+        "succession",
     ];
 
     /// All words of [`faults`](Self::faults).
     pub(crate) const FAULTS: [&'static str; 21] = [
-        "clock", "clone", "restored", "backup_as_resumed", "crash", "stop", "storage_lost", "late_store",
-        "unconfirmed", "unpolled", "cut", "loss", "repeats", "slow", "one_way", "rot", "entropy_again", "months", "lying_fork", "partial_range", "liar",
+        "clock",
+        "clone",
+        "restored",
+        "backup_as_resumed",
+        "crash",
+        "stop",
+        "storage_lost",
+        "late_store",
+        "unconfirmed",
+        "unpolled",
+        "cut",
+        "loss",
+        "repeats",
+        "slow",
+        "one_way",
+        "rot",
+        "entropy_again",
+        "months",
+        "lying_fork",
+        "partial_range",
+        "liar",
     ];
 
     /// The word that counts it in the table of what met.
@@ -182,8 +212,12 @@ impl Step {
     /// The words that count it among the faults.
     pub(crate) fn faults(&self) -> Vec<&'static str> {
         if let Self::Link { loss, repeats, delay, one_way, .. } = self {
-            let all =
-                [(*loss > 0, "loss"), (*repeats > 0, "repeats"), (*delay >= SLOW, "slow"), (*one_way, "one_way")];
+            let all = [
+                (*loss > 0, "loss"),
+                (*repeats > 0, "repeats"),
+                (*delay >= SLOW, "slow"),
+                (*one_way, "one_way"),
+            ];
             return all.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
         }
         let one = match self {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::cover::Met;
 use crate::history::History;
-use crate::host::{Digests, Disk, Host, How};
+use crate::host::{Digests, Disk, Host, How, Weight};
 use crate::keys::Keys;
 use crate::liar::Liars;
 use crate::step::{Step, When};
@@ -53,6 +53,8 @@ pub(crate) struct Figures {
     pub(crate) restarts: u64,
     pub(crate) in_sync: u64,
     pub(crate) sweeps: usize,
+    /// The greatest part of the heap that a process may have, in thousandths.
+    pub(crate) heap_permille: u64,
 }
 
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub(crate) struct World {
     pub(crate) met: Met,
     /// A host that has just started.
     started: Option<usize>,
+    /// The host that came closest to the heap that it may have.
+    heaviest: Option<(usize, Weight)>,
     /// A host that was in another state after a restart.
     restarted_otherwise: Option<usize>,
     subscriptions: BTreeMap<usize, Vec<Subscription>>,
@@ -117,6 +121,7 @@ impl World {
             took: false,
             met: Met::default(),
             started: None,
+            heaviest: None,
             restarted_otherwise: None,
             subscriptions: BTreeMap::new(),
             history: History::default(),
@@ -274,6 +279,7 @@ impl World {
         if let Some(at) = self.restarted_otherwise.take() {
             return broken("restart", self.hosts[at].name.clone());
         }
+        self.weigh()?;
         // One of them a step, and whoever has just started.
         let turn = (self.figures.steps / NAIVE_EVERY) as usize % self.hosts.len().max(1);
         let turn = Some(turn).filter(|_| self.figures.steps.is_multiple_of(NAIVE_EVERY));
@@ -443,8 +449,19 @@ impl World {
             self.ended.insert(at, digests);
         }
         self.hosts[at].kill(killed.unwrap_or(100));
+        self.note_weight(at);
         self.cut(|ends| ends.contains(&at), false);
         self.figures.restarts += 1;
+    }
+
+    /// Notes how much of what it may have a process had on the heap.
+    pub(super) fn note_weight(&mut self, at: usize) {
+        let Some(weight) = self.hosts[at].weight.take() else { return };
+        let permille = weight.heap * 1_000 / weight.allowed;
+        if permille > self.figures.heap_permille {
+            self.figures.heap_permille = permille;
+            self.heaviest = Some((at, weight));
+        }
     }
 
     fn start(&mut self, name: &str, how: How) {

@@ -54,6 +54,28 @@ impl World {
         if waits || is_due { None } else { host.root() }
     }
 
+    /// No process had more on the heap than follows from what is retained and was signed, and no log has a place that nobody
+    /// has signed anything of.
+    pub(super) fn weigh(&self) -> Checked {
+        if let Some((at, weight)) = self.heaviest.filter(|(_, weight)| weight.heap > weight.allowed) {
+            return broken("heap", format!("{}: {weight:?}", self.hosts[at].name));
+        }
+        for host in &self.hosts {
+            let own = self.keys().agent(&host.agent);
+            let all = host.logs().into_iter().flat_map(|logs| logs.logs().map(move |log| (logs, log)));
+            let mut bare = all.filter(|(logs, log)| {
+                log.opening().agent != own
+                    && log.furthest_head().is_none()
+                    && log.size() == 0
+                    && logs.facts(log.id()).is_none_or(|facts| facts.digest().is_none())
+            });
+            if bare.next().is_some() {
+                return broken("place", host.name.clone());
+            }
+        }
+        Ok(())
+    }
+
     /// A replica reads what the naive model says.
     pub(super) fn naive(&mut self, at: usize) -> Checked {
         if self.settled_root(at).is_none() {
@@ -107,7 +129,12 @@ impl World {
         self.sweep(Goal::Equal)?;
         self.verify()?;
         (0..self.hosts.len()).try_for_each(|at| self.naive(at))?;
-        self.lost()
+        self.lost()?;
+        for at in 0..self.hosts.len() {
+            self.hosts[at].kill(100);
+            self.note_weight(at);
+        }
+        self.weigh()
     }
 
     /// All meet all until they are equal.
