@@ -459,7 +459,7 @@ impl TopicState {
 
     /// The same topic with nothing in it, if the host has yet to look at the keys that went.
     pub(crate) fn emptied(mut self) -> Option<Self> {
-        let mut watch = self.watch.take()?;
+        let mut watch = self.watch.take().filter(|_| !planted(Fault::PurgedKeysAreNotTold))?;
         for collection in self.sorted() {
             let id = &collection.id;
             match &collection.table {

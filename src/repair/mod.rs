@@ -227,6 +227,7 @@ impl Repair {
                     item
                     && let Some(log) = own.iter().find(|log| log.opening().incarnation == incarnation)
                     && tag_of(set, log.id(), seq_of(counter)).is_some_and(|here| here != tag)
+                    && !planted(Fault::OtherWritesAreNotSeen)
                 {
                     self.cited_otherwise.insert(*log.id(), *later);
                 }

@@ -38,8 +38,7 @@ pub(crate) fn left_behind(
     let mut tails: Vec<&Member> = Vec::new();
     for (index, member) in state.logs_of(&opening.agent) {
         let lower = member.incarnation < opening.incarnation;
-        let partly = set.log(&member.id).is_none_or(|log| !log.gaps().is_empty())
-            && !planted(Fault::PartsAreTakenOver);
+        let partly = set.log(&member.id).is_none_or(|log| !log.gaps().is_empty());
         let below = closed.get(&member.incarnation).copied().unwrap_or(0);
         if !lower || !member.counts || partly || member.to <= below {
             continue;

@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use core::task::Waker;
 
 use consilience_crdts::Timestamp;
-use consilience_sync::planted::{Fault, planted};
 use consilience_sync::session::{InputError, Peer, Scope, SessionEvent, SessionId, SessionOptions};
 
 use consilience_sync::{BundleError, Imported, Topic};
@@ -197,8 +196,7 @@ impl Replica {
         let first = self.store.import_bundle(bundle, now);
         self.repair.meet();
         self.settle(now, Source::Host);
-        let is_all = planted(Fault::BundleIsReadOnce) || first.is_ok_and(|first| first.early == 0);
-        let imported = if is_all {
+        let imported = if first.is_ok_and(|first| first.early == 0) {
             first
         } else {
             // Its own statements about logs that were taken over are folded only now. Entries that are here cost little, and of

@@ -88,7 +88,7 @@ faults! {
     /// Whoever holds the end of a log is not compared with one who holds its beginning, by the peaks there.
     PeaksAreNotCompared = "peaks_are_not_compared" ["fork", "compaction", "partial transfer"];
     /// Entries that waited behind a gap are taken in without a look at whether they follow.
-    StagedAreNotCompared = "staged_are_not_compared" ["fork", "partial transfer", "loss"];
+    StagedAreNotCompared = "staged_are_not_compared" ["fork", "partial transfer", "restart"];
     /// A later part takes the place of the held one before the base that allows it is there.
     FastForwardBeforeBase = "fast_forward_before_base" ["compaction", "partial transfer", "loss"];
 
@@ -119,7 +119,7 @@ faults! {
     WorkIsNotPaid = "work_is_not_paid" ["liar", "succession"];
     /// Answers are not paid for by the bytes of questions.
     AnswersAreNotPaid = "answers_are_not_paid" ["liar", "work"];
-    /// The bytes of a frame pay for signature checks at once, and who has used them up is blamed.
+    /// The bytes of a frame pay for checks at once, openings cost one, and whoever has used them up is blamed.
     CreditByTheFrame = "credit_by_the_frame" ["many logs", "work"];
     /// Hellos that were recorded are answered with a signature each.
     HellosAreAnswered = "hellos_are_answered" ["liar", "work"];
@@ -219,8 +219,8 @@ faults! {
     EventsAreSaidTwice = "events_are_said_twice" ["fork", "events", "restart"];
     /// A log that another process has continued in a copy of the storage is gone on with.
     OutgrownIsGoneOnWith = "outgrown_is_gone_on_with" ["two processes", "backup", "succession"];
-    /// A log of which only parts are here is taken over.
-    PartsAreTakenOver = "parts_are_taken_over" ["restart", "partial transfer", "succession"];
+    /// Another process is not noticed by the writes of an own log that a later one lists otherwise.
+    OtherWritesAreNotSeen = "other_writes_are_not_seen" ["two processes", "backup", "succession"];
     /// Removals of a log that is taken over are not repeated.
     TakenOverWithoutNames = "taken_over_without_names" ["restart", "removal", "partial transfer"];
     /// Contributions of a log that is taken over are not repeated.
@@ -229,6 +229,8 @@ faults! {
     ClosureComesFirst = "closure_comes_first" ["restart", "succession", "crash"];
     /// Removals in entries that are given up are not repeated, though somebody needs them.
     NamesAreNotRepeated = "names_are_not_repeated" ["removal", "compaction", "partial transfer"];
+    /// Removals of what may lie in a part that is on its way are not repeated.
+    PartsNeedNoNames = "parts_need_no_names" ["removal", "compaction", "partial transfer"];
     /// Contributions in entries that are given up are not repeated.
     CouplingsAreNotRepeated = "couplings_are_not_repeated" ["couplings", "compaction"];
     /// Live dots in entries that are given up are not listed again.
@@ -326,8 +328,6 @@ faults! {
     BundleOfAllTopics = "bundle_of_all_topics" ["bundle", "scope"];
     /// A bundle believes that a copy of another history is its own.
     BundleBelievesSizes = "bundle_believes_sizes" ["bundle", "fork", "scope"];
-    /// A bundle is read once, though its own statements allow more of it later.
-    BundleIsReadOnce = "bundle_is_read_once" ["bundle", "succession", "compaction"];
     /// The keys of a purged topic are not told.
     PurgedKeysAreNotTold = "purged_keys_are_not_told" ["notices", "purge"];
     /// Events are told as one run though others lie between.

@@ -30,6 +30,10 @@ impl Exchange {
             self.questions.unwanted(&log, false);
             return Ok(());
         }
+        let is_new = cx.store.logs().log(&log).is_none();
+        if is_new && planted(planted::Fault::CreditByTheFrame) && !self.budget.spend(1) {
+            return Err(Fault::Range { log, error: ReceiveError::Budget });
+        }
         if let Err(error) = cx.store.admits(&opening, cx.now) {
             return self.not_held(&log, error, cx);
         }
