@@ -6,6 +6,7 @@ use alloc::collections::BTreeSet;
 
 use consilience_crdts::coupling::CouplingError;
 use consilience_crdts::{ActorId, Coupling, CouplingSchema};
+use consilience_sync::planted::{Fault, planted};
 use consilience_sync::{LogId, LogSet, Topic};
 
 use crate::fold::{Fold, Table};
@@ -24,7 +25,8 @@ pub(crate) fn end_seen(set: &LogSet, fold: &Fold, topic: &Topic, log: Option<&Lo
         let mut found = false;
         for entry in dots.live.siblings(key) {
             found = true;
-            if log.is_none_or(|log| entry.dot.actor.as_bytes() != log.as_bytes()) {
+            let is_other = log.is_none_or(|log| entry.dot.actor.as_bytes() != log.as_bytes());
+            if is_other && !planted(Fault::OthersAreNotEnded) {
                 ends.extend(state.name_of(set, id, &entry.dot));
             }
         }

@@ -307,6 +307,7 @@ impl Notices {
             Change::Cut { valid_below, .. } => {
                 self.push(Notice::Forked { log: log(), valid_below: *valid_below });
             }
+            Change::SelfForked { .. } if planted(Fault::SelfForkIsNotTold) => {}
             Change::SelfForked { .. } => self.push(Notice::SelfForked { log: log() }),
             Change::Deferred { from, .. } => self.push(Notice::Deferred { log: log(), from: *from }),
             _ => {}
@@ -338,7 +339,7 @@ impl Notices {
 
     /// Tells the findings of an opening.
     pub(crate) fn tell_of_storage(&mut self, cut: Option<Cut>, refused: usize) {
-        if let Some(cut) = cut {
+        if let Some(cut) = cut.filter(|_| !planted(Fault::CutIsNotTold)) {
             self.push(Notice::RecordsCut { cut });
         }
         if refused > 0 {

@@ -226,7 +226,9 @@ faults! {
     /// Contributions of a log that is taken over are not repeated.
     TakenOverWithoutCouplings = "taken_over_without_couplings" ["restart", "couplings", "succession"];
     /// A closure stands in the first entry of a takeover, before the content that it speaks of.
-    ClosureComesFirst = "closure_comes_first" ["restart", "succession", "crash"];
+    ClosureComesFirst = "closure_comes_first" ["restart", "succession", "crash", "large values"];
+    /// A write or a removal ends nothing that others have written.
+    OthersAreNotEnded = "others_are_not_ended" ["removal", "another peer"];
     /// Removals in entries that are given up are not repeated, though somebody needs them.
     NamesAreNotRepeated = "names_are_not_repeated" ["removal", "compaction", "partial transfer"];
     /// Removals of what may lie in a part that is on its way are not repeated.
@@ -319,7 +321,7 @@ faults! {
     /// The events of a purged topic are still read.
     PurgeLeavesEvents = "purge_leaves_events" ["purge", "events"];
     /// What was to be written again of a purged topic is written all the same.
-    PurgeLeavesRepair = "purge_leaves_repair" ["purge", "resubscribe", "fork"];
+    PurgeLeavesRepair = "purge_leaves_repair" ["purge", "resubscribe", "fork", "events"];
     /// Evidence is left out of bundles.
     BundleWithoutEvidence = "bundle_without_evidence" ["bundle", "fork"];
     /// Words on events that are given up are left out of bundles.
@@ -330,6 +332,10 @@ faults! {
     BundleBelievesSizes = "bundle_believes_sizes" ["bundle", "fork", "scope"];
     /// The keys of a purged topic are not told.
     PurgedKeysAreNotTold = "purged_keys_are_not_told" ["notices", "purge"];
+    /// A writer's host is not told that there is another history of its log.
+    SelfForkIsNotTold = "self_fork_is_not_told" ["notices", "fork", "backup"];
+    /// The host is not told that the end of its records was cut off.
+    CutIsNotTold = "cut_is_not_told" ["notices", "damage", "restart"];
     /// Events are told as one run though others lie between.
     EventNoticesRunTogether = "event_notices_run_together" ["notices", "events"];
     /// The value before a change is the one before the last of several.
