@@ -80,6 +80,8 @@ pub(super) struct Level {
     lacking: u32,
     /// The last round that was judged ended with both in sync.
     reached: bool,
+    /// How many logs the host has had forgotten, as far as this side has looked.
+    forgotten: u64,
 }
 
 /// Out of sync after so many rounds.
@@ -94,7 +96,7 @@ impl Level {
 
     /// Forgets everything: the session is about something else.
     pub(super) fn reset(&mut self) {
-        *self = Self::default();
+        *self = Self { forgotten: self.forgotten, ..Self::default() };
     }
 
     /// Notes that this side did not take something in, and will not.
@@ -112,9 +114,25 @@ impl Level {
         self.missed = true;
     }
 
-    /// Whether something has to come again.
-    pub(super) const fn has_missed(&self) -> bool {
-        self.missed
+    /// Whether something has to come again. Once.
+    pub(super) const fn take_missed(&mut self) -> bool {
+        core::mem::replace(&mut self.missed, false)
+    }
+
+    /// Whether the host has had logs forgotten since this was asked: it holds less than the peer was told.
+    pub(super) const fn has_forgotten(&mut self, so_far: u64) -> bool {
+        let more = so_far > self.forgotten;
+        self.forgotten = so_far;
+        more
+    }
+
+    /// Takes back this side's word on the last round: it lacks something now.
+    pub(super) fn take_back(&mut self) {
+        if let Some(ours) = &mut self.ours {
+            ours.took = Took::NotYet;
+            self.unsaid = true;
+        }
+        self.reached = false;
     }
 
     /// Whether the two were in sync at the end of the last round that was judged.

@@ -258,11 +258,8 @@ impl Exchange {
                 self.level.told(round, took);
                 self.judge(cx);
                 // It asks for more, and this side begins the rounds.
-                let asks = took == Took::NotYet && self.dials && self.rounds.is_idle();
-                if asks && self.at_once < AT_ONCE_MAX {
-                    self.at_once = self.at_once.saturating_add(1);
-                    self.rounds.begin();
-                    self.level.begin();
+                if took == Took::NotYet && self.dials {
+                    self.begin_at_once();
                 }
             }
             Message::Unknown => {}
@@ -373,13 +370,14 @@ impl Exchange {
     fn note_taken(&mut self, outcome: RoundOutcome, cx: &Context<'_>) -> Took {
         let Some(ended) = self.rounds.take_ended() else { return Took::NotYet };
         let set = cx.store.logs();
+        let missed = self.level.take_missed() && !planted(planted::Fault::MissesAreForgotten);
         let refused = self.level.has_refused() && !planted(planted::Fault::RefusalsAreForgotten);
         let more = ended.more && !planted(planted::Fault::MoreIsForgotten);
         let open = (self.search.is_some() || self.questions.are_open() || !self.outbox.is_round_done())
             && !planted(planted::Fault::OpenQuestionsAreForgotten);
         let took = if refused || ended.lacks && !planted(planted::Fault::LacksAreForgotten) {
             Took::Not
-        } else if more || self.level.has_missed() && !planted(planted::Fault::MissesAreForgotten) || open {
+        } else if more || missed || open {
             Took::NotYet
         } else if outcome == RoundOutcome::Useless && !planted(planted::Fault::UselessIsInSync) {
             // The roots differ, and the offers do not say why.
@@ -398,6 +396,34 @@ impl Exchange {
         let partial = ended.partial && !planted(planted::Fault::ChangesAreBelieved);
         self.level.ended(ended.number, partial, took);
         took
+    }
+
+    /// Begins another round without waiting for the heartbeat, if none goes on and not too many of them followed each other.
+    fn begin_at_once(&mut self) {
+        if self.rounds.is_idle() && self.at_once < AT_ONCE_MAX {
+            self.at_once = self.at_once.saturating_add(1);
+            self.rounds.begin();
+            self.level.begin();
+        }
+    }
+
+    /// Sees to another round if something is not here, or not any more, that the peer may believe to be here.
+    fn compare_again(&mut self, cx: &mut Context<'_>) {
+        if !self.rounds.is_idle() {
+            return;
+        }
+        let forgotten = self.level.has_forgotten(cx.store.forgotten_logs());
+        if !(self.level.take_missed() || forgotten) {
+            return;
+        }
+        if forgotten && self.told.in_sync == Some(true) {
+            self.out_of_sync(cx);
+        }
+        if self.dials {
+            self.begin_at_once();
+        } else {
+            self.level.take_back();
+        }
     }
 
     /// Tells the host what both sides' words on a round add up to.
@@ -477,6 +503,7 @@ impl Exchange {
         if !self.interests.are_known() {
             return;
         }
+        self.compare_again(cx);
         let start = out.len();
         if let Some((round, took)) = self.level.take_unsaid() {
             Message::Took { round, took }.put(out);

@@ -53,6 +53,8 @@ pub struct LogStore {
     growth: Growth,
     /// Stored ranges in whose way own entries stand that their writer has to give up again.
     contested: Vec<(LogId, Box<[u8]>)>,
+    /// How many logs the host has had forgotten so far.
+    forgotten: u64,
 }
 
 /// How many bytes the host has stored, so that a snapshot is made in time.
@@ -125,6 +127,7 @@ impl LogStore {
             stores,
             growth: Growth::default(),
             contested: Vec::new(),
+            forgotten: 0,
         }
     }
 
@@ -326,6 +329,7 @@ impl LogStore {
     /// Forgets all logs of a topic. They come back from peers if they are admitted again. Gives their ids.
     pub fn forget_topic(&mut self, topic: &Topic) -> Vec<LogId> {
         let logs: Vec<LogId> = self.set.logs_in(topic).map(|log| *log.id()).collect();
+        self.forgotten = self.forgotten.saturating_add(logs.len() as u64);
         for log in &logs {
             self.set.remove(log);
             if !planted(Fault::PurgeIsNotStored) {
@@ -333,6 +337,11 @@ impl LogStore {
             }
         }
         logs
+    }
+
+    /// How many logs were forgotten because a host said so, since the store was opened.
+    pub(crate) const fn forgotten_logs(&self) -> u64 {
+        self.forgotten
     }
 
     /// Notes that a log is not held any more: neither it nor a word about it comes back after a restart.

@@ -42,4 +42,7 @@ found! {
     seed_39167_who_holds_the_beginning_of_a_forked_log_takes_what_counts: 39167,
     // Entries came of a log that had just been let go, and both said that they were in sync.
     seed_9667_who_let_a_log_go_as_its_entries_came_is_not_in_sync: 9667,
+    // The same after a round, until the next heartbeat; and after a purge.
+    seed_30_nor_if_they_come_between_two_rounds: 30,
+    seed_884_a_purge_is_compared_at_once: 884,
 }

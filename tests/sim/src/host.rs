@@ -189,7 +189,7 @@ impl Host {
     }
 
     /// Ends the process and its sessions, and says what it had on the heap, and how much of that is allowed: 12 bytes for each
-    /// that is retained and was signed, 16 KiB for the set of logs, and as much for a writer and for what sessions leave.
+    /// that is retained and was signed, 16 KiB for the set of logs, and 24 KiB for a writer and for what sessions leave.
     /// Nothing of one that had more to do.
     fn weigh(&mut self) -> Option<Weight> {
         let is_idle = self.when == When::AtOnce && self.polls;
@@ -198,7 +198,7 @@ impl Host {
         let signed = retained(process.logs());
         let freed = allocation_counter::measure(|| drop(process)).bytes_current;
         let heap = u64::try_from(-freed).unwrap_or(0);
-        is_idle.then_some(Weight { heap, allowed: 12 * signed + 2 * 16_384 })
+        is_idle.then_some(Weight { heap, allowed: 12 * signed + 40 * 1_024 })
     }
 
     /// A bit on the disk is another one; false if there is none.

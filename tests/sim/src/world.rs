@@ -203,6 +203,7 @@ impl World {
             Step::Advance { ms } => {
                 self.took = true;
                 self.advance(*ms);
+                self.in_sync_is_true(2)?;
             }
             Step::Copy { at, to } => self.copy(at, to),
             Step::Backup { at, name } => {

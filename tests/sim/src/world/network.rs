@@ -217,35 +217,50 @@ impl World {
         self.cut(|ends| ends == [a, b] || ends == [b, a], true);
         let others = std::mem::take(&mut self.links);
         self.link((from, to), (loss, 0, 20), false, &[]);
-        let checked = self.met(a, b, ms);
+        let checked = self.met(ms);
         self.cut(|_| true, true);
         self.links = others;
         checked
     }
 
-    pub(super) fn met(&mut self, a: usize, b: usize, ms: u64) -> Checked {
+    fn met(&mut self, ms: u64) -> Checked {
         self.advance(ms);
-        let Some(link) = self.links.first() else { return Ok(()) };
-        // A frame that was lost is sent again, later.
-        let is_quiet = link.flying.is_empty() && link.last + 2 * link.delay < self.now && link.loss == 0;
-        // What was written since the round began may wait: until it is stored, or for its time.
-        let waits =
-            [a, b].map(|at| self.hosts[at].when != When::AtOnce || self.hosts[at].ahead.abs() > DRIFT);
-        let waiting = [a, b].map(|at| {
-            let stats = self.hosts[at].logs().map(consilience::sync::LogSet::stats);
-            stats.is_some_and(|stats| stats.late_bytes > 0 || stats.staged_bytes > 0)
-        });
-        if link.in_sync != [true; 2] || !is_quiet || waits != [false; 2] || waiting != [false; 2] {
-            return Ok(());
+        self.in_sync_is_true(1)
+    }
+
+    /// Hosts that are told that they are in sync are, once nothing is on its way: where so many of the two are told. In a
+    /// connection that goes on one of them may know better, and the other one hears of it at the heartbeat.
+    pub(super) fn in_sync_is_true(&mut self, told: usize) -> Checked {
+        for at in 0..self.links.len() {
+            let link = &self.links[at];
+            let ends = link.ends.map(|(host, _)| host);
+            // A frame that was lost is sent again, later.
+            let is_quiet = link.flying.is_empty() && link.last + 2 * link.delay < self.now && link.loss == 0;
+            let is_told =
+                (0..2).filter(|end| link.in_sync[*end] && self.hosts[ends[*end]].polls).count() >= told;
+            // What was written since the round began may wait: until it is stored, or for its time.
+            let waits = ends.iter().any(|at| {
+                let host = &self.hosts[*at];
+                let stats = host.logs().map(consilience::sync::LogSet::stats);
+                let waiting = stats.is_some_and(|stats| stats.late_bytes > 0 || stats.staged_bytes > 0);
+                waiting
+                    || host.when != When::AtOnce
+                    || host.ahead.abs() > DRIFT
+                    || self.were_ahead.contains(at)
+            });
+            if !is_told || !is_quiet || link.one_way || !link.everything || waits {
+                continue;
+            }
+            let [a, b] = ends;
+            // Equal roots are compared after each step.
+            let differ = match [a, b].map(|at| self.hosts[at].digests()) {
+                [Some(one), Some(other)] => one != other,
+                _ => true,
+            };
+            if differ && self.hosts[a].root() != self.hosts[b].root() {
+                return broken("false_in_sync", format!("{} and {}", self.hosts[a].name, self.hosts[b].name));
+            }
         }
-        // Equal roots are compared after each step.
-        let differ = match [a, b].map(|at| self.hosts[at].digests()) {
-            [Some(one), Some(other)] => one != other,
-            _ => true,
-        };
-        if !differ || self.hosts[a].root() == self.hosts[b].root() {
-            return Ok(());
-        }
-        broken("false_in_sync", format!("{} and {}", self.hosts[a].name, self.hosts[b].name))
+        Ok(())
     }
 }
