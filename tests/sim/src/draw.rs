@@ -160,13 +160,14 @@ impl Draw {
             9..12 => Step::Remove { at, topic, map, key: self.key() },
             12 => Step::Insert { at, topic, set: "members".into(), element: self.key() },
             13 => Step::Take { at, topic, set: "members".into(), element: self.key() },
-            14..16 => Step::Strengthen {
+            14 => Step::Strengthen {
                 at,
                 topic,
                 coupling: "trust".into(),
                 key: self.key(),
                 by: 1 + self.dice.roll(9) as u32,
             },
+            15 if self.dice.one_in(40) => Step::Churn { at, topic, many: 40 },
             16 if self.dice.one_in(3) => Step::Prune { at, topic, keep: self.dice.roll(4) },
             17 if self.dice.one_in(3) => {
                 let topic = (!self.dice.one_in(3)).then(|| "*".to_owned());
@@ -238,6 +239,10 @@ impl Draw {
         let number = self.dice.index(self.liars.len());
         let (topic, host) = (self.topic(), self.replica());
         let forking = self.forking;
+        if self.dice.one_in(12) {
+            let by = self.liars[number].name.clone();
+            return Step::Guess { by, topic, of: self.replica(), host };
+        }
         let is_event = if forking { !self.dice.one_in(4) } else { self.dice.one_in(4) };
         let kind = if is_event { Kind::Event } else { Kind::State };
         let topic = if forking { TOPICS[0].to_owned() } else { topic };

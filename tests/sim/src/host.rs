@@ -11,6 +11,7 @@ use consilience::{Config, Notice, Opened, Replica, ReplicaError, Stored, Writer}
 use consilience_test_support::replicas::{START, secret};
 
 use crate::keys::{Key, Keys};
+use crate::mirror::Mirror;
 use crate::naive;
 use crate::step::When;
 
@@ -60,6 +61,10 @@ pub(crate) struct Host {
     pub(crate) weight: Option<Weight>,
     /// Whether a bit on its disk was changed.
     is_rotten: bool,
+    /// A consumer of its notices, if it has subscribed to all.
+    pub(crate) mirror: Option<Mirror>,
+    /// A notice did not fit what the consumer knew.
+    pub(crate) is_misled: bool,
     /// What it was told: the notices that were polled.
     pub(crate) notices: Vec<Notice>,
     /// Whether the promises that follow from what is stored were noted up to `written`.
@@ -98,6 +103,8 @@ impl Host {
             same_entropy: false,
             sessions: Vec::new(),
             weight: None,
+            mirror: None,
+            is_misled: false,
             is_rotten: false,
             notices: Vec::new(),
             is_noted: true,
@@ -160,6 +167,7 @@ impl Host {
         self.process = Some(process);
         self.stale();
         self.pending.clear();
+        self.mirror = None;
         (self.last, self.written) = (None, None);
         self.store(how == How::Restored);
     }
@@ -317,10 +325,17 @@ impl Host {
     }
 
     pub(crate) fn notice(&mut self) -> Option<Notice> {
-        match self.process.as_mut()? {
+        let notice = match self.process.as_mut()? {
             Process::Replica(replica, _) => replica.poll_notice(),
             Process::Relay(_) => None,
+        }?;
+        if matches!(notice, Notice::Missed { .. }) {
+            self.mirror = None;
         }
+        if let Some(mirror) = &mut self.mirror {
+            self.is_misled |= !mirror.take(&notice);
+        }
+        Some(notice)
     }
 
     fn stale(&self) {
@@ -403,7 +418,9 @@ fn disconnect(process: &mut Option<Process>, session: SessionId) {
 /// The bytes of entries that are retained, of heads, facts and parts that are staged.
 fn retained(logs: &LogSet) -> u64 {
     let of = |log: &Log| {
-        let entries = log.entries(log.base().max(log.start()), log.size());
+        // Of an own log what others may still need goes once the next entry is signed.
+        let base = if logs.is_local(log.id()) { 0 } else { log.base() };
+        let entries = log.entries(base.max(log.start()), log.size());
         let entries: usize = entries.map(|entry| entry.encode().len()).sum();
         let head = log.head().map_or(0, |head| head.encode(log.opening(), logs.mesh()).len());
         let facts = logs.facts(log.id());

@@ -6,7 +6,7 @@ use consilience::crdts::{Hlc, Timestamp};
 use consilience::sync::{
     Answer, Closure, Incarnation, Limits, LogKind, LogOpening, LogSet, NewEntry, RangeForm, Topic, Want,
 };
-use consilience_test_support::hand::{bundle, map_id, op_set, payload};
+use consilience_test_support::hand::{bundle, map_id, op_end, op_set, payload};
 use consilience_test_support::replicas::{START, mesh};
 
 use crate::keys::Keys;
@@ -75,6 +75,28 @@ impl Liars {
         let signed =
             set.sign_head(&log, &self.keys.key(&sign.by), Timestamp::from_millis(START + now + sign.ahead));
         signed.is_ok()
+    }
+
+    /// The bundle with a removal of a write that a log's next entry will hold, of which the liar knows all but the tag.
+    pub(crate) fn guess(&self, by: &str, topic: &str, next: ([u8; 8], u64), now: u64) -> Option<Vec<u8>> {
+        let mut set = LogSet::new(mesh(), Limits::default());
+        let time = START + now;
+        let opening = opening(
+            self.keys,
+            by,
+            topic,
+            Kind::State,
+            Incarnation::next(None, Timestamp::from_millis(time), [0; 2]).as_u64(),
+        )?;
+        let log = set.open_local(&opening).ok()?;
+        let bytes = payload(&[next.0], &[(map_id("tasks"), vec![op_end(&[(0, next.1, 0, [0; 4])])])]);
+        let mut hlc = Hlc::ZERO;
+        set.append(&log, &NewEntry::new(hlc.tick(Timestamp::from_millis(time)), &bytes)).ok()?;
+        set.sign_head(&log, &self.keys.key(by), Timestamp::from_millis(time)).ok()?;
+        let want = Want { from: 0, to: 1, form: RangeForm::Follow };
+        let Answer::Range { bytes, .. } = set.answer(&log, &want, usize::MAX) else { return None };
+        let range = [&log.alias()[..], &bytes].concat();
+        Some(bundle(set.mesh(), &[(1, opening.encode(set.mesh())), (3, range)]))
     }
 
     /// The bundle with a range of a log, if there is one.

@@ -5,7 +5,7 @@
 //! consilience-sim show SEED                                  prints the history of a seed, one step a line
 //! consilience-sim shrink SEED                                the least part of a history that breaks the same
 //! consilience-sim script FILE [--seed N] [--told]            plays a file of steps, and prints what hosts are told
-//! consilience-sim planted NAME|all [--threads N] [--worlds N]             in how many worlds a planted fault is found (`--cfg planted`)
+//! consilience-sim planted NAME,...|all [--threads N] [--worlds N]             in how many worlds a planted fault is found (`--cfg planted`)
 //! ```
 //!
 //! [`step`] is the vocabulary, [`draw`] makes histories, [`world`] plays them and checks, [`history`] knows what was promised
@@ -28,6 +28,7 @@ mod history;
 mod host;
 mod keys;
 mod liar;
+mod mirror;
 mod naive;
 mod planted;
 mod play;
@@ -236,7 +237,7 @@ fn number_after(args: &[String], name: &str) -> Option<u64> {
     args.get(at + 1)?.parse().ok()
 }
 
-const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json] [--threads N] | show SEED | shrink SEED | script FILE [--seed N] [--told] | planted NAME|all [--threads N] [--worlds N]";
+const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json] [--threads N] | show SEED | shrink SEED | script FILE [--seed N] [--told] | planted NAME,...|all [--threads N] [--worlds N]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

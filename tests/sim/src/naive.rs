@@ -21,8 +21,14 @@ type Item = (u64, Vec<u8>, Vec<u8>);
 /// Kind and name.
 type Collection = (u8, Vec<u8>);
 
-/// The live values by topic, collection and key.
-pub(crate) type State = BTreeMap<(Topic, Collection, Vec<u8>), Vec<Vec<u8>>>;
+/// A value with its stamp and its dot.
+type Written = ((u64, Dot), Vec<u8>);
+
+/// A key of a collection of a topic.
+type Place = (Topic, Collection, Vec<u8>);
+
+/// The live values by topic, collection and key: the one that is read, and all.
+pub(crate) type State = BTreeMap<Place, (Vec<u8>, Vec<Vec<u8>>)>;
 
 /// The payloads of the events by topic.
 pub(crate) type Events = BTreeMap<Topic, Vec<Vec<u8>>>;
@@ -283,7 +289,7 @@ fn answers_below(log: &Log, incarnation: Incarnation) -> u64 {
 
 /// The live values to which a set adds up.
 pub(crate) fn state(logs: &LogSet) -> State {
-    let mut state = State::new();
+    let mut items: BTreeMap<Place, Vec<Written>> = BTreeMap::new();
     let topics: BTreeSet<&Topic> = logs.logs().map(|log| &log.opening().topic).collect();
     for topic in topics {
         let mut said: Vec<Vec<(&Log, Said)>> = Vec::new();
@@ -296,20 +302,27 @@ pub(crate) fn state(logs: &LogSet) -> State {
             let listed: BTreeSet<&(Collection, Dot)> =
                 family.iter().flat_map(|(_, said)| said.lists.keys()).collect();
             for (collection, dot) in listed {
-                if let Some((_, key, value)) = live(logs, &family, collection, dot, &names) {
-                    state.entry((topic.clone(), collection.clone(), key)).or_default().push(value);
+                if let Some((stamp, key, value)) = live(logs, &family, collection, dot, &names) {
+                    let place = (topic.clone(), collection.clone(), key);
+                    items.entry(place).or_default().push(((stamp, *dot), value));
                 }
             }
         }
     }
-    for ((_, (kind, _), _), values) in &mut state {
-        // The elements of a set have no values.
+    let read = |(place, mut items): (Place, Vec<Written>)| {
+        // The greatest stamp wins, and of two of the same stamp the greater dot.
+        items.sort_unstable();
+        let winner = items.last().map(|(_, value)| value.clone()).unwrap_or_default();
+        let mut values: Vec<Vec<u8>> = items.into_iter().map(|(_, value)| value).collect();
+        values.sort_unstable();
+        let (_, (kind, _), _) = &place;
         if *kind == 1 {
+            // The elements of a set have no values.
             values.clear();
         }
-        values.sort_unstable();
-    }
-    state
+        (place, (winner, values))
+    };
+    items.into_iter().map(read).collect()
 }
 
 /// The item of a dot, if some log answers for it, all that do list it alike, and no removal names it.
@@ -400,12 +413,13 @@ pub(crate) fn read(replica: &Replica) -> (State, Events) {
                         let mut values: Vec<Vec<u8>> =
                             conflicts.iter().map(|one| one.value.to_vec()).collect();
                         values.sort_unstable();
-                        state.insert((topic.clone(), collection(0), key), values);
+                        state.insert((topic.clone(), collection(0), key), (live.value.to_vec(), values));
                     }
                 }
                 CollectionKind::Set => {
                     for live in view.set(name).iter() {
-                        state.insert((topic.clone(), collection(1), live.key.to_vec()), Vec::new());
+                        let place = (topic.clone(), collection(1), live.key.to_vec());
+                        state.insert(place, (Vec::new(), Vec::new()));
                     }
                 }
                 _ => {}

@@ -71,10 +71,11 @@ fn first(threads: u64, worlds: u64) -> Option<(u64, &'static str)> {
     found.into_inner().expect("no thread panics").pop_first()
 }
 
-/// The faults of this name, or all.
+/// The faults of these names, with commas between, or all.
 pub(crate) fn named(name: &str) -> Result<Vec<Fault>, String> {
     if name == "all" {
         return Ok(Fault::ALL.to_vec());
     }
-    Fault::from_name(name).map(|fault| vec![fault]).ok_or_else(|| format!("no fault is called {name}"))
+    let fault = |name| Fault::from_name(name).ok_or_else(|| format!("no fault is called {name}"));
+    name.split(',').map(fault).collect()
 }

@@ -50,6 +50,10 @@ pub(crate) enum Step {
     Stores { at: String, when: When },
     /// Whether the host polls what it is told.
     Polls { at: String, polls: bool },
+    /// Writes so many keys, each of a map of its own, and removes each at once.
+    Churn { at: String, topic: String, many: u64 },
+    /// A liar signs a removal of the next write of a host's agent before it is there, and hands it to another host.
+    Guess { by: String, topic: String, of: String, host: String },
     /// The process ends as it is, a bit on its disk becomes another one, so many thousandths behind the beginning of what is
     /// stored, and the process starts again: of what is not good any more as from a backup.
     Rot { at: String, place: u64 },
@@ -148,8 +152,9 @@ pub(crate) struct Sign {
 
 impl Step {
     /// All words of [`feature`](Self::feature).
-    pub(crate) const FEATURES: [&'static str; 13] = [
+    pub(crate) const FEATURES: [&'static str; 14] = [
         "map",
+        "churn",
         "removal",
         "set",
         "coupling",
@@ -165,7 +170,7 @@ impl Step {
     ];
 
     /// All words of [`faults`](Self::faults).
-    pub(crate) const FAULTS: [&'static str; 21] = [
+    pub(crate) const FAULTS: [&'static str; 22] = [
         "clock",
         "clone",
         "restored",
@@ -181,6 +186,7 @@ impl Step {
         "repeats",
         "slow",
         "one_way",
+        "guess",
         "rot",
         "entropy_again",
         "months",
@@ -194,6 +200,7 @@ impl Step {
         Some(match self {
             Self::Set { .. } => "map",
             Self::Remove { .. } => "removal",
+            Self::Churn { .. } => "churn",
             Self::Insert { .. } | Self::Take { .. } => "set",
             Self::Strengthen { .. } => "coupling",
             Self::Event { .. } => "event",
@@ -228,6 +235,7 @@ impl Step {
             Self::Kill { .. } => "crash",
             Self::Stop { .. } => "stop",
             Self::StartEmpty { .. } => "storage_lost",
+            Self::Guess { .. } => "guess",
             Self::Rot { .. } => "rot",
             Self::Entropy { again: true, .. } => "entropy_again",
             Self::Stores { when: When::Late, .. } => "late_store",

@@ -21,6 +21,7 @@ use crate::history::History;
 use crate::host::{Digests, Disk, Host, How, Weight};
 use crate::keys::Keys;
 use crate::liar::Liars;
+use crate::mirror::Mirror;
 use crate::step::{Step, When};
 use network::Link;
 
@@ -234,6 +235,14 @@ impl World {
                     self.hosts[at].polls = *polls;
                 }
             }
+            Step::Churn { at, topic, many } => self.churn(at, topic, *many),
+            Step::Guess { by, topic, of, host } => {
+                if let (Some(at), Some(of)) = (self.host(host), self.host(of))
+                    && let Some(bundle) = self.guess(by, topic, of)
+                {
+                    self.took = self.import(at, &bundle);
+                }
+            }
             Step::Rot { at, place } => self.rot(at, *place),
             Step::Entropy { at, again } => {
                 if let Some(at) = self.host(at) {
@@ -286,6 +295,7 @@ impl World {
         let turn = Some(turn).filter(|_| self.figures.steps.is_multiple_of(NAIVE_EVERY));
         for at in self.started.take().into_iter().chain(turn.filter(|_| !self.hosts.is_empty())) {
             self.naive(at)?;
+            self.mirrored(at)?;
         }
         self.compare()
     }
@@ -334,6 +344,31 @@ impl World {
         self.history.commit((at, self.hosts[at].starts, Some(record)), place, value.cloned(), seen);
         self.hosts[at].store(false);
         self.note_stored(at);
+    }
+
+    /// Writes keys of collections of their own, and removes them: nothing of them is left.
+    fn churn(&mut self, name: &str, topic: &str, many: u64) {
+        for number in 0..many {
+            for is_there in [true, false] {
+                self.transact(name, topic, |tx| {
+                    let mut map = tx.map(&format!("passing {number}"));
+                    let _ = if is_there { map.set("key", "value") } else { map.remove("key") };
+                });
+            }
+        }
+    }
+
+    /// A liar removes the next write of a host's agent, whose name it has to guess.
+    fn guess(&self, by: &str, topic: &str, of: usize) -> Option<Vec<u8>> {
+        let agent = self.keys().agent(&self.hosts[of].agent);
+        let logs = self.hosts[of].logs()?.logs();
+        let own = logs.filter(|log| {
+            let opening = log.opening();
+            opening.kind == LogKind::State && opening.agent == agent && opening.topic.as_str() == topic
+        });
+        let log = own.max_by_key(|log| log.opening().incarnation)?;
+        let next = (log.id().alias(), log.size());
+        self.liars.guess(by, topic, next, self.now)
     }
 
     fn change_set(&mut self, at: &str, (topic, set, element): (&str, &str, &str), insert: bool) {
@@ -571,6 +606,13 @@ impl World {
             None => all.drain(..).for_each(|one| {
                 replica.unsubscribe(one);
             }),
+        }
+        let is_first = all.len() == 1;
+        let host = &mut self.hosts[at];
+        match topic {
+            Some("*") if is_first => host.mirror = host.replica().map(Mirror::of),
+            None => host.mirror = None,
+            Some(_) => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checked, World, broken, text};
 use crate::host::{Digests, Host, How};
+use crate::mirror::Mirror;
 use crate::naive;
 use crate::step::When;
 
@@ -52,6 +53,21 @@ impl World {
         let waits = logs.logs().any(|log| log.unsigned().next().is_some()) || logs.stats().late_bytes > 0;
         let is_due = host.due().is_some_and(|due| due <= time);
         if waits || is_due { None } else { host.root() }
+    }
+
+    /// A consumer that reads once, and follows the notices from then on, knows all that is read.
+    pub(super) fn mirrored(&mut self, at: usize) -> Checked {
+        let host = &mut self.hosts[at];
+        if !host.polls {
+            return Ok(());
+        }
+        let is_misled = std::mem::take(&mut host.is_misled);
+        if let (Some(mirror), Some(replica)) = (&host.mirror, host.replica())
+            && (is_misled || !mirror.is_true(&Mirror::of(replica)))
+        {
+            return broken("notices", host.name.clone());
+        }
+        Ok(())
     }
 
     /// No process had more on the heap than follows from what is retained and was signed, and no log has a place that nobody
@@ -128,7 +144,7 @@ impl World {
         self.advance(11 * 365 * 86_400_000);
         self.sweep(Goal::Equal)?;
         self.verify()?;
-        (0..self.hosts.len()).try_for_each(|at| self.naive(at))?;
+        (0..self.hosts.len()).try_for_each(|at| self.naive(at).and_then(|()| self.mirrored(at)))?;
         self.lost()?;
         for at in 0..self.hosts.len() {
             self.hosts[at].kill(100);
