@@ -12,9 +12,14 @@
     reason = "tests have a standard library"
 )]
 
+#[path = "crash/agents.rs"]
+mod agents;
 #[cfg(feature = "file-store")]
 #[path = "crash/files.rs"]
 mod files;
+#[cfg(feature = "file-store")]
+#[path = "crash/matrix.rs"]
+mod matrix;
 #[path = "crash/records.rs"]
 mod records;
 #[path = "crash/relay.rs"]
