@@ -7,7 +7,7 @@
 //! the same, and how often that was checked is printed too. An image that was there before, by its hash, is not counted again.
 //!
 //! ```sh
-//! cargo test --release --features file-store --test crash -- --ignored --nocapture --exact matrix::the_crash_matrix
+//! cargo test --features file-store --test crash -- --ignored --nocapture --exact matrix::the_crash_matrix
 //! ```
 //!
 //! `CONSILIENCE_CASES` sets the number of random subsets, and of rotten images, of each state of the disk.
@@ -343,7 +343,7 @@ fn a_crash_at_any_effect_loses_nothing_acknowledged_and_the_next_start_goes_on()
 #[ignore = "minutes; its first comment has the command"]
 fn the_crash_matrix() {
     let started = Instant::now();
-    let count = matrix(2..12, cases(24));
+    let count = matrix(2..20, cases(40));
     println!("{} effects, {} returns, images by kind: {:?}", count.effects, count.returns, count.kinds);
     let (images, seconds) = (count.images.len(), started.elapsed().as_secs_f64());
     println!("{{\"crash_images\":{images},\"seconds\":{seconds:.1},\"bad\":{}}}", count.bad);
