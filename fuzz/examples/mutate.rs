@@ -8,6 +8,12 @@
 //! Prints a line for each target; after a panic the input in hex, and the seed and round that made it, and then fails.
 //! `--input HEX` runs one input of a target, and shows the history that it is.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it runs for a time, and says how fast"
+)]
+
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::ExitCode;

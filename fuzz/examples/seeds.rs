@@ -1,6 +1,7 @@
 //! Makes the committed corpora. For decoders the golden and the malformed vectors; for ranges, those of the logs too that the
 //! target holds them against; for frames, those of the conversations that the target interrupts. For histories, bytes by dice
-//! that make long ones. Everything follows from this file and the vectors: `--check` fails where a corpus is another.
+//! that make long ones. Everything follows from this file and the vectors: `--check` fails where a corpus is another. `--all` writes
+//! all vectors there, under names that are not committed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +10,7 @@ use std::{env, fs, io};
 
 use consilience_fuzz::logs::written;
 use consilience_fuzz::reconcile::{input, scenes};
-use consilience_fuzz::targets::TARGETS;
+use consilience_fuzz::targets::{Show, TARGETS};
 use consilience_sync::{LogKind, RangeForm};
 use consilience_test_support::dice::Dice;
 use consilience_test_support::vectors::{Vector, parse};
@@ -29,20 +30,23 @@ const TARGETS_OF_BYTES: [Bytes; 9] = [
     ("decode_message", &["reconcile"], "malformed_log", &[]),
 ];
 
-/// A corpus takes no more, the smallest inputs first; of inputs that begin alike only some.
-const CORPUS_BYTES: usize = 48 << 10;
-const INPUTS_MAX: usize = 96;
-/// Histories of a target.
-const HISTORIES: usize = 24;
+/// What is committed of a target is no more than this.
+const CORPUS_BYTES: usize = 3_600;
+const INPUTS_MAX: usize = 14;
+/// A longer vector leaves no room for others.
+const INPUT_BYTES: usize = 900;
+/// Histories of a target, and how long they are.
+const HISTORIES: usize = 12;
+const LENGTHS: [usize; 4] = [48, 150, 300, 600];
 
 fn main() -> io::Result<ExitCode> {
-    let checks = env::args().any(|word| word == "--check");
+    let (checks, all) = (env::args().any(|word| word == "--check"), env::args().any(|word| word == "--all"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut other = false;
     for target in TARGETS {
         let inputs = match target.show {
             Some(show) => histories(target.name, show),
-            None => vectors(root, target.name)?,
+            None => chosen(vectors(root, target.name)?),
         };
         let folder = root.join("corpus").join(target.name);
         if checks {
@@ -55,6 +59,11 @@ fn main() -> io::Result<ExitCode> {
         }
         for (name, bytes) in &inputs {
             fs::write(folder.join(name), bytes)?;
+        }
+        if all && target.show.is_none() {
+            for vector in vectors(root, target.name)? {
+                fs::write(folder.join(file_name("all", &vector.name)), &vector.bytes)?;
+            }
         }
         let bytes: usize = inputs.values().map(Vec::len).sum();
         println!("{}: {} inputs, {bytes} bytes", target.name, inputs.len());
@@ -80,31 +89,32 @@ fn differs(folder: &Path, inputs: &BTreeMap<String, Vec<u8>>) -> bool {
     differs
 }
 
-/// The smallest of these, by name, as far as there is room.
+fn file_name(begins: &str, name: &str) -> String {
+    format!("{begins}_{}", name.replace(|c: char| !c.is_ascii_alphanumeric(), "_"))
+}
+
+/// Some of these, from the smallest to the largest, as far as there is room.
 fn chosen(mut inputs: Vec<Vector>) -> BTreeMap<String, Vec<u8>> {
+    inputs.retain(|vector| vector.bytes.len() <= INPUT_BYTES);
     inputs.sort_by_key(|vector| (vector.bytes.len(), vector.name.clone()));
     inputs.dedup_by(|a, b| a.bytes == b.bytes);
+    let step = inputs.len().div_ceil(INPUTS_MAX).max(1);
     let mut room = CORPUS_BYTES;
-    let fits = inputs.into_iter().take_while(|vector| {
+    // The large ones first: there is always room for a small one.
+    let mut some: Vec<Vector> = inputs.into_iter().rev().step_by(step).collect();
+    some.retain(|vector| {
         let fits = vector.bytes.len() <= room;
-        room = room.saturating_sub(vector.bytes.len());
+        room -= if fits { vector.bytes.len() } else { 0 };
         fits
     });
-    let every = fits.collect::<Vec<_>>();
-    let step = every.len().div_ceil(INPUTS_MAX).max(1);
-    let name = |name: &str| name.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-    every
-        .into_iter()
-        .step_by(step)
-        .map(|vector| (format!("seed_{}", name(&vector.name)), vector.bytes))
-        .collect()
+    some.into_iter().map(|vector| (file_name("seed", &vector.name), vector.bytes)).collect()
 }
 
 /// Histories that are long for their bytes: lists go on where the lowest bit of a byte is set.
-fn histories(target: &str, show: fn(&[u8]) -> Option<String>) -> BTreeMap<String, Vec<u8>> {
+fn histories(target: &str, show: Show) -> BTreeMap<String, Vec<u8>> {
     let mut inputs = BTreeMap::new();
     for number in 0..HISTORIES {
-        let len = [48, 150, 400, 900][number % 4];
+        let len = LENGTHS[number % 4];
         let made = (0..24_u64).map(|round| {
             let mut dice = Dice::new((number as u64) << 8 | round);
             let byte = |dice: &mut Dice| (dice.roll(256) | u64::from(!dice.one_in(8))) as u8;
@@ -116,7 +126,7 @@ fn histories(target: &str, show: fn(&[u8]) -> Option<String>) -> BTreeMap<String
     inputs
 }
 
-fn vectors(root: &Path, wanted: &str) -> io::Result<BTreeMap<String, Vec<u8>>> {
+fn vectors(root: &Path, wanted: &str) -> io::Result<Vec<Vector>> {
     let read = |file: &str| {
         // Each crate has the vectors of its own forms.
         let folder = match file {
@@ -142,7 +152,7 @@ fn vectors(root: &Path, wanted: &str) -> io::Result<BTreeMap<String, Vec<u8>>> {
         vectors.iter_mut().for_each(|vector| vector.bytes = input([&vector.bytes[..]]));
         vectors.extend(conversations());
     }
-    Ok(chosen(vectors))
+    Ok(vectors)
 }
 
 fn ranges() -> Vec<Vector> {

@@ -15,12 +15,15 @@ use crate::{
     context, conversation, coupling, evidence, opening, range, reconcile, replicas, session, trace, whole,
 };
 
+/// A history that bytes are, as a text; none if they are too few.
+pub type Show = fn(&[u8]) -> Option<String>;
+
 /// A target: its name, what it does with an input, and how a history reads that is read from the bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&[u8]),
-    pub show: Option<fn(&[u8]) -> Option<String>>,
+    pub show: Option<Show>,
 }
 
 const fn bytes(name: &'static str, run: fn(&[u8])) -> Target {

@@ -207,7 +207,9 @@ fn open(seed: u64, opened: Opened<'_>, ms: u64) -> (Replica, Writer) {
 }
 
 fn open_relay(seed: u64, opened: Opened<'_>, ms: u64) -> Relay {
-    Relay::open(secret(), Limits::default(), keys(9), [seed as u8; 32], opened, at(ms)).unwrap()
+    let mut entropy = [6; 32];
+    entropy[..8].copy_from_slice(&seed.to_le_bytes());
+    Relay::open(secret(), Limits::default(), keys(9), entropy, opened, at(ms)).unwrap()
 }
 
 fn stored(disk: &Disk) -> Stored<'_> {

@@ -383,7 +383,8 @@ impl Watch for Watched {
             }
             Lose(agent) => {
                 let seed = self.seed + 9_500 + ms;
-                self.agents[agent] = Node::open(agent as u8, seed, Disk::default(), How::Fresh, now);
+                let number = self.agents[agent].agent;
+                self.agents[agent] = Node::open(number, seed, Disk::default(), How::Fresh, now);
             }
             Purge(agent) => {
                 self.agents[agent].replica.purge(&topic());
