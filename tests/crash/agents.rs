@@ -4,6 +4,10 @@
 //!
 //! Only what is written once is looked for in the end: each write that was acknowledged has a key of its own, which
 //! nobody writes again, so it has to be there whatever became of the log that it was in.
+//!
+//! Two things are not asked for, because nobody promises them. A fork of a log ends all logs of lower incarnations
+//! (`docs/decisions/succession.md`), so the storage is copied only after what they said was taken over. And what a forked log
+//! said is written again by who wrote it, so the topic is not forgotten, nor the storage lost, between a copy and the fork.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
