@@ -297,7 +297,7 @@ impl Repair {
             .is_some_and(|state| state.member(&log).is_some_and(|(_, member)| member.counts));
         // A later incarnation that closes it with the other history may have come in the same call: what it says is not live
         // here any more then.
-        let is_closed = opening.kind == LogKind::State && !counts;
+        let is_closed = opening.kind == LogKind::State && !counts && !self.left.contains(&log);
         if !is_forked && (later.is_some() || is_closed || store.logs().is_outgrown(&log)) {
             // It is left once its content is written again: if the process ends before, all this happens anew. Where it counts
             // all the same, what the later one lists of it otherwise is live nowhere.
