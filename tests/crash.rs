@@ -1,6 +1,7 @@
 //! Replicas and relays on storage that loses power between any two effects: nothing confirmed is lost, nothing honest
 //! forks, and what comes back is what the durable records say. Once with records in a row of bytes, once through the file store on
-//! a simulated disk.
+//! a simulated disk; and with the disk's effects recorded once and an image of each loss of power, at some hundred thousand
+//! places (`matrix`, which has the command).
 //!
 //! `CONSILIENCE_CASES` sets the number of random subsets tried at each effect; a failure names the effect.
 
@@ -12,9 +13,14 @@
     reason = "tests have a standard library"
 )]
 
+#[path = "crash/agents.rs"]
+mod agents;
 #[cfg(feature = "file-store")]
 #[path = "crash/files.rs"]
 mod files;
+#[cfg(feature = "file-store")]
+#[path = "crash/matrix.rs"]
+mod matrix;
 #[path = "crash/records.rs"]
 mod records;
 #[path = "crash/relay.rs"]

@@ -14,7 +14,7 @@ use consilience_crdts::{
     ActorId, COUNTER_MAX, CausalContext, DecodeError, Dot, Hlc, KEY_BYTES_MAX, LwwMap, MapDelta, OrSet,
     SetDelta, Timestamp, VALUE_BYTES_MAX,
 };
-use consilience_test_support::vectors::{Vector, compare, hex, parse};
+use consilience_test_support::vectors::{Vector, bits, compare, hex, parse};
 
 const MAPS: &str = include_str!("vectors/map.txt");
 const SETS: &str = include_str!("vectors/set.txt");
@@ -282,6 +282,84 @@ fn cut_and_prolonged_golden_bytes_are_refused() {
             let long = [&bytes[..], &[0]].concat();
             assert_eq!(refused(&long), Some(DecodeError::Trailing), "{name}");
         }
+    }
+}
+
+/// The form that bytes have once they were decoded, as a state and as a delta; none if they are refused, and then nothing
+/// that is there has changed.
+type Form = fn(&[u8]) -> Option<Vec<u8>>;
+
+macro_rules! form {
+    ($state:ty, $delta:ty, $held:expr) => {
+        |bytes| {
+            let delta = <$delta>::decode(bytes).map(<$delta>::into_bytes);
+            let Ok(state) = <$state>::decode(bytes) else {
+                assert!(delta.is_err(), "a delta and a state have the same forms");
+                let held: $state = $held;
+                let mut after = held.clone();
+                assert!(after.merge_encoded(bytes).is_err());
+                assert!(after == held && after.cursor() == held.cursor(), "a refused input changes nothing");
+                return None;
+            };
+            assert_eq!(delta.as_deref(), Ok(bytes));
+            Some(state.encode())
+        }
+    };
+}
+
+fn held_map() -> LwwMap {
+    let mut map = LwwMap::new();
+    map.set(ada(), b"task/1", b"held", at(T)).unwrap();
+    map
+}
+
+fn held_set() -> OrSet {
+    let mut set = OrSet::new();
+    set.insert(ada(), b"agent/7").unwrap();
+    set
+}
+
+fn held_coupling() -> Coupling {
+    let mut state = Coupling::new(week());
+    state.strengthen(ada(), b"src/lib.rs", Units::ONE, Timestamp::from_millis(T)).unwrap();
+    state
+}
+
+/// Every prefix is refused; every changed bit is refused, or makes the one form of something else.
+#[test]
+fn golden_bytes_with_any_bit_changed_are_refused_and_change_nothing_or_have_one_form() {
+    let kinds: [(&str, &str, Form); 4] = [
+        ("maps", MAPS, form!(LwwMap, MapDelta, held_map())),
+        ("sets", SETS, form!(OrSet, SetDelta, held_set())),
+        ("contexts", CONTEXTS, |bytes| CausalContext::decode(bytes).ok().map(|context| context.encode())),
+        ("couplings", COUPLINGS, form!(Coupling, CouplingDelta, held_coupling())),
+    ];
+    for (kind, file, form) in kinds {
+        let (mut prefixes, mut changes, mut taken) = (0_u64, 0_u64, 0_u64);
+        for Vector { name, bytes } in parse(file) {
+            let form: Form = match name.as_str() {
+                "schema" => |bytes| CouplingSchema::decode(bytes).ok().map(|schema| schema.encode()),
+                _ => form,
+            };
+            for cut in 0..bytes.len() {
+                assert_eq!(form(&bytes[..cut]), None, "{name} cut at {cut}");
+                prefixes += 1;
+            }
+            let mut changed = bytes.clone();
+            for bit in bits(&bytes) {
+                changed[bit / 8] ^= 1 << (bit % 8);
+                if let Some(form) = form(&changed) {
+                    assert!(form == changed, "{name} with bit {bit} changed has two forms");
+                    taken += 1;
+                }
+                changes += 1;
+                changed[bit / 8] = bytes[bit / 8];
+            }
+        }
+        println!(
+            "{kind}: {prefixes} prefixes refused, {changes} bits changed, {taken} of them something else"
+        );
+        assert!(taken > 0 && taken < changes, "{kind}: {taken} of {changes}");
     }
 }
 

@@ -1,12 +1,7 @@
-//! Any bytes as a map or a delta of one: see [`decoding`].
+//! Any bytes as a map or a delta of one: see [`targets`].
 #![no_main]
 
-use std::sync::LazyLock;
-
-use consilience_crdts::LwwMap;
-use consilience_fuzz::decoding::{self, populated};
+use consilience_fuzz::targets;
 use libfuzzer_sys::fuzz_target;
 
-static POPULATED: LazyLock<LwwMap> = LazyLock::new(populated);
-
-fuzz_target!(|bytes: &[u8]| decoding::check(&*POPULATED, bytes));
+fuzz_target!(|bytes: &[u8]| targets::decode_map(bytes));

@@ -1,17 +1,7 @@
-//! Any bytes as messages to one side of a reconciliation in each of its phases, and as the state of one.
+//! Any bytes as messages to one side of a reconciliation, and as the state of one: see [`targets`].
 #![no_main]
 
-use std::sync::{LazyLock, Mutex};
-
-use consilience_fuzz::reconcile::{Scene, messages, scenes};
+use consilience_fuzz::targets;
 use libfuzzer_sys::fuzz_target;
 
-static SCENES: LazyLock<Mutex<Vec<Scene>>> = LazyLock::new(|| Mutex::new(scenes()));
-
-fuzz_target!(|bytes: &[u8]| {
-    let messages = messages(bytes);
-    for scene in SCENES.lock().unwrap().iter_mut() {
-        scene.receive(&messages);
-        scene.restore(bytes);
-    }
-});
+fuzz_target!(|bytes: &[u8]| targets::decode_message(bytes));

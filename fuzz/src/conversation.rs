@@ -1,6 +1,7 @@
 //! A member that says what it likes to one of two honest replicas, with MACs that are right.
 
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
 use consilience::sync::Relay;
@@ -8,11 +9,11 @@ use consilience::sync::session::{SessionEvent, SessionId, SessionOptions};
 use consilience::{Config, Opened, Replica, Writer};
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
-    Answer, Incarnation, Keypair, Limits, LogKind, LogOpening, LogSet, NewEntry, RangeForm, Signer, Topic,
-    Want,
+    Answer, Incarnation, Limits, LogKind, LogOpening, LogSet, NewEntry, RangeForm, Signer, Topic, Want,
 };
 
 use crate::foe::{self, Foe};
+use crate::keys::Key;
 use crate::logs::{T, secret};
 
 /// So many steps show what they can.
@@ -59,7 +60,7 @@ impl Honest {
     fn new(agent: u8) -> Self {
         let config = Config::new(secret(), [agent; 32]);
         let mut replica = Replica::open(config, Opened::Fresh, Timestamp::from_millis(T)).unwrap();
-        let writer = replica.add_writer(Keypair::from_seed([agent; 32])).unwrap();
+        let writer = replica.add_writer(Key(agent)).unwrap();
         Self { replica, writer }
     }
 
@@ -118,9 +119,15 @@ fn exchange(victim: &mut Honest, session: SessionId, foe: &mut Foe, now: u64) {
     }
 }
 
-/// What an honest member might say.
-fn stock(victim: &Honest) -> Vec<Vec<u8>> {
-    let keys = Keypair::from_seed([50; 32]);
+/// The number of a session: those of the hostile member are nobody's.
+static ID: LazyLock<SessionId> = LazyLock::new(|| {
+    let mut relay = Relay::new(secret(), Limits::default(), Key(60), [1; 32]);
+    relay.connect(SessionOptions::dial(), Timestamp::from_millis(T))
+});
+
+/// Logs of the hostile member, and the messages that open them.
+static OWN: LazyLock<(LogSet, Vec<Vec<u8>>)> = LazyLock::new(|| {
+    let keys = Key(50);
     let mut set = LogSet::new(secret().id(), Limits::default());
     let mut stock = Vec::new();
     for (incarnation, kind) in [(1, LogKind::Event), (2, LogKind::State)] {
@@ -136,6 +143,12 @@ fn stock(victim: &Honest) -> Vec<Vec<u8>> {
         set.sign_head(&log, &keys, Timestamp::from_millis(T)).unwrap();
         stock.push(foe::message(foe::OPEN, &opening.encode(&secret().id())));
     }
+    (set, stock)
+});
+
+/// What an honest member might say.
+fn stock(victim: &Honest) -> Vec<Vec<u8>> {
+    let (set, mut stock) = OWN.clone();
     for set in [&set, victim.replica.logs()] {
         for log in set.logs() {
             let want = Want { from: 0, to: 1 << 44, form: RangeForm::Follow };
@@ -173,9 +186,7 @@ pub fn run(conversation: &Conversation) {
     let options = if conversation.dials { SessionOptions::listen() } else { SessionOptions::dial() };
     let time = |now: u64| Timestamp::from_millis(T + now);
     let session = ada.replica.connect(ada.writer, options, time(0)).unwrap();
-    let mut id = Relay::new(secret(), Limits::default(), Keypair::from_seed([60; 32]), [1; 32]);
-    let id = id.connect(SessionOptions::dial(), time(0));
-    let mut foe = Foe::new(id, secret(), Keypair::from_seed([50; 32]), conversation.dials, |_, _| {});
+    let mut foe = Foe::new(*ID, secret(), Key(50).keypair(), conversation.dials, |_, _| {});
     foe.everything = !conversation.narrow;
     foe.start();
     exchange(&mut ada, session, &mut foe, now);

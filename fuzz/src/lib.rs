@@ -3,14 +3,23 @@
 //! what they have stored, and a member that speaks with them.
 
 pub mod collection;
+mod context;
 pub mod conversation;
+mod coupling;
 pub mod decoding;
+mod evidence;
+pub mod fixup;
+pub mod keys;
 pub mod logs;
 pub mod model;
 pub mod offers;
+mod opening;
+mod range;
 pub mod reconcile;
 pub mod replicas;
 pub mod session;
+pub mod targets;
 pub mod trace;
+pub mod whole;
 
 pub use consilience_test_support::foe;

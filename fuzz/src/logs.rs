@@ -2,9 +2,11 @@
 
 use consilience_crdts::{Hlc, Timestamp};
 use consilience_sync::{
-    Allowance, Citation, Closure, EntryFlags, Hash, Incarnation, Keypair, Log, LogKind, LogOpening, MeshId,
+    Allowance, Citation, Closure, EntryFlags, Hash, Incarnation, Log, LogKind, LogOpening, MeshId,
     MeshSecret, NewEntry, RangeForm, Received, Signer, Topic, VerifyBudget,
 };
+
+use crate::keys::Key;
 
 /// A moment in 2023, in milliseconds.
 pub const T: u64 = 1_700_000_000_000;
@@ -19,8 +21,8 @@ pub fn secret() -> MeshSecret {
     MeshSecret::from_bytes([7; 32])
 }
 
-pub fn ada() -> Keypair {
-    Keypair::from_seed([1; 32])
+pub fn ada() -> Key {
+    Key(1)
 }
 
 pub fn opening(kind: LogKind) -> LogOpening {

@@ -3,45 +3,46 @@
 use std::sync::LazyLock;
 
 use arbitrary::Arbitrary;
-use consilience::journal::{JournalItem, apply, recover};
+use consilience::journal::{Journal, JournalItem, apply, recover};
 use consilience::{Config, Opened, Replica, Stored, Writer};
 use consilience_crdts::{CouplingSchema, Hlc, Timestamp, Units};
 use consilience_sync::codec::put_varint;
 use consilience_sync::{
-    Answer, Incarnation, Keypair, Limits, LogId, LogKind, LogOpening, LogRef, LogSet, MeshId, NewEntry, Part,
+    Answer, Incarnation, Limits, LogId, LogKind, LogOpening, LogRef, LogSet, MeshId, NewEntry, Part,
     RangeForm, Signer, Topic, Want,
 };
 
+use crate::keys::Key;
 use crate::logs::{T, secret};
 
 /// So many entries show what they can.
 const ENTRIES_MAX: usize = 24;
-const TOPIC: &str = "team/planning";
-const KEYS: [&str; 4] = ["a", "b", "c", "d"];
+pub(crate) const TOPIC: &str = "team/planning";
+pub(crate) const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 /// Of the hostile member, in order.
 const INCARNATIONS: [u64; 3] = [3, 7, 1 << 60];
 
-fn now(ms: u64) -> Timestamp {
+pub(crate) fn now(ms: u64) -> Timestamp {
     Timestamp::from_millis(T + ms)
 }
 
-fn schema() -> CouplingSchema {
+pub(crate) fn schema() -> CouplingSchema {
     CouplingSchema::with_half_life(3_600_000).unwrap()
 }
 
-fn keys(agent: u8) -> Keypair {
-    Keypair::from_seed([agent; 32])
+pub(crate) const fn keys(agent: u8) -> Key {
+    Key(agent)
 }
 
-fn topic() -> Topic {
+pub(crate) fn topic() -> Topic {
     Topic::new(TOPIC).unwrap()
 }
 
 /// A replica with its host's storage.
-struct Node {
-    replica: Replica,
-    writer: Writer,
-    records: Vec<u8>,
+pub(crate) struct Node {
+    pub(crate) replica: Replica,
+    pub(crate) writer: Writer,
+    pub(crate) records: Vec<u8>,
 }
 
 fn config(seed: u8) -> Config {
@@ -49,13 +50,17 @@ fn config(seed: u8) -> Config {
 }
 
 impl Node {
-    fn new(agent: u8, seed: u8, opened: Opened<'_>) -> Self {
-        let mut replica = Replica::open(config(seed), opened, now(0)).unwrap();
+    pub(crate) fn new(agent: u8, seed: u8, opened: Opened<'_>) -> Self {
+        Self::at(0, agent, seed, opened)
+    }
+
+    pub(crate) fn at(ms: u64, agent: u8, seed: u8, opened: Opened<'_>) -> Self {
+        let mut replica = Replica::open(config(seed), opened, now(ms)).unwrap();
         let writer = replica.add_writer(keys(agent)).unwrap();
         Self { replica, writer, records: Vec::new() }
     }
 
-    fn store(&mut self) {
+    pub(crate) fn store(&mut self) {
         while let Some(record) = self.replica.poll_record() {
             self.records.extend(record.as_bytes());
             self.replica.confirm(record.id()).unwrap();
@@ -73,12 +78,23 @@ impl Node {
         self.store();
     }
 
+    /// Writes a key, or removes it.
+    pub(crate) fn put(&mut self, ms: u64, key: &str, value: Option<&[u8]>) {
+        let mut tx = self.replica.transact(self.writer, TOPIC, now(ms)).unwrap();
+        match value {
+            Some(value) => tx.map("tasks").set(key, value).unwrap(),
+            None => tx.map("tasks").remove(key).unwrap(),
+        }
+        tx.commit().unwrap();
+        self.store();
+    }
+
     fn all(&mut self, ms: u64) -> Vec<u8> {
         self.store();
         self.replica.export_bundle(|_| true, None, now(ms)).unwrap()
     }
 
-    fn take(&mut self, bundle: &[u8], ms: u64) {
+    pub(crate) fn take(&mut self, bundle: &[u8], ms: u64) {
         self.replica.import_bundle(bundle, now(ms)).unwrap();
         self.store();
     }
@@ -105,11 +121,11 @@ static HONEST: LazyLock<Honest> = LazyLock::new(|| {
     let (mut ada, mut bob) = (Node::new(1, 1, Opened::InMemory), Node::new(2, 2, Opened::Fresh));
     let mut honest = Honest { bundles: Vec::new(), dots: Vec::new() };
     let mut ms = 0;
-    for round in 0..6 {
+    for round in 0..4 {
         ms += 10;
         ada.write(ms, KEYS[round % 4], Some("ada"));
         bob.write(ms + 1, KEYS[(round + 1) % 4], (round % 3 != 2).then_some("bob"));
-        if round == 3 {
+        if round == 2 {
             // Storage is lost; the next incarnation takes over.
             ada = Node::new(1, 9, Opened::InMemory);
         }
@@ -180,11 +196,14 @@ pub enum Name {
 }
 
 /// What the hostile member has written.
-struct Mallory {
+#[derive(Clone)]
+pub(crate) struct Mallory {
     set: LogSet,
     logs: [LogId; 3],
     clock: [u64; 3],
 }
+
+pub(crate) static MALLORY: LazyLock<Mallory> = LazyLock::new(Mallory::new);
 
 impl Mallory {
     fn new() -> Self {
@@ -303,7 +322,7 @@ impl Mallory {
     }
 
     /// Appends, and gives a bundle with the new entry alone.
-    fn append(&mut self, hostile: &Hostile) -> Vec<u8> {
+    pub(crate) fn append(&mut self, hostile: &Hostile) -> Vec<u8> {
         let which = usize::from(hostile.log % 3);
         let log = self.logs[which];
         let payload = match &hostile.payload {
@@ -326,6 +345,11 @@ impl Mallory {
         let signed = self.set.log(&log).map_or(0, |log| log.signed_size());
         let _ = self.set.sign_head(&log, &keys(8), now(1_000));
         self.bundle(&log, signed)
+    }
+
+    /// A bundle with all of it for each log.
+    pub(crate) fn everything(&self) -> Vec<Vec<u8>> {
+        self.logs.iter().map(|log| self.bundle(log, 0)).collect()
     }
 
     fn bundle(&self, log: &LogId, from: u64) -> Vec<u8> {
@@ -352,13 +376,13 @@ fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
 /// Two replicas hear everything in two orders: they never panic, their states are what their entries add up to, and in
 /// the end they are equal; also once one of them was opened anew, and goes on writing.
 pub fn hostile(scene: &Scene) {
-    let mut writer = Mallory::new();
+    let mut writer = MALLORY.clone();
     let mut heard: Vec<Vec<u8>> = HONEST.bundles.clone();
     for entry in scene.entries.iter().take(ENTRIES_MAX) {
         heard.push(writer.append(entry));
     }
     let mut everything = HONEST.bundles[HONEST.bundles.len() - 2..].to_vec();
-    everything.extend(writer.logs.iter().map(|log| writer.bundle(log, 0)));
+    everything.extend(writer.everything());
     let mut nodes: Vec<Node> = Vec::new();
     for (order, agent) in scene.orders.iter().zip([4_u8, 5]) {
         let mut node = Node::new(agent, agent, Opened::Fresh);
@@ -379,8 +403,8 @@ pub fn hostile(scene: &Scene) {
     }
     for (number, node) in nodes.iter_mut().enumerate() {
         node.settle(&everything, 3_000);
-        // The second comes back from its storage.
-        if number == 1 {
+        // The second may come back from its storage.
+        if number == 1 && scene.orders[1].len().is_multiple_of(2) {
             let stored = Stored { snapshot: None, records: &node.records };
             let again = Node::new(5, 6, Opened::Resumed(stored));
             assert_eq!(
@@ -392,7 +416,9 @@ pub fn hostile(scene: &Scene) {
             node.writer = again.writer;
         }
     }
-    for round in 0..3 {
+    // What is short shows in two rounds what it can.
+    let rounds = if scene.entries.len() > 4 { 3 } else { 2 };
+    for round in 0..rounds {
         let all: Vec<Vec<u8>> = nodes.iter_mut().map(|node| node.all(3_000 + round)).collect();
         for node in &mut nodes {
             node.settle(&all, 3_000 + round);
@@ -442,9 +468,34 @@ fn note(node: &Node, digests: &mut Vec<Option<[u8; 32]>>) {
 /// Bytes as storage gives them back.
 #[derive(Clone, Debug, Arbitrary)]
 pub enum Storage {
-    Any { snapshot: Option<Vec<u8>>, records: Vec<u8> },
-    Changed { snapshot: bool, edits: Vec<Edit>, cut: u16 },
-    SnapshotChanged { edits: Vec<Edit> },
+    Any {
+        snapshot: Option<Vec<u8>>,
+        records: Vec<u8>,
+    },
+    Changed {
+        snapshot: bool,
+        edits: Vec<Edit>,
+        cut: u16,
+    },
+    SnapshotChanged {
+        edits: Vec<Edit>,
+    },
+    /// Real items that were changed, in records and with checks that are right.
+    Items {
+        changes: Vec<(u8, Change)>,
+        sealed: u8,
+    },
+}
+
+/// What becomes of an item of the journal.
+#[derive(Clone, Debug, Arbitrary)]
+pub enum Change {
+    Lost,
+    Twice,
+    /// It comes after the next.
+    Late,
+    Bytes(Vec<Edit>),
+    Number(u8),
 }
 
 #[derive(Clone, Debug, Arbitrary)]
@@ -507,12 +558,79 @@ pub fn storage(storage: &Storage) {
             );
             opened(Some(&snapshot), &real.behind, Some(&real.digests));
         }
+        Storage::Items { changes, sealed } => {
+            let recovered = recover(&secret().id(), None, &real.records).unwrap();
+            let items: Vec<JournalItem<'_>> = recovered.items().collect();
+            opened(None, &records_of(&items, changes, 1 + usize::from(*sealed % 4)), None);
+        }
     }
     // Of another mesh, it is refused or nothing.
     let other = MeshId::from_bytes([1; 32]);
     if let Ok(recovered) = recover(&other, None, &real.records) {
         assert_eq!(recovered.items().count(), 0);
     }
+}
+
+/// Records of changed items; a record has so many.
+fn records_of(items: &[JournalItem<'_>], changes: &[(u8, Change)], sealed: usize) -> Vec<u8> {
+    let mut journal = Journal::new(&secret().id());
+    let mut late: Option<&JournalItem<'_>> = None;
+    for (number, item) in items.iter().enumerate() {
+        let place = |at: u8| usize::from(at) % items.len() == number;
+        match changes.iter().find(|(at, _)| place(*at)).map(|(_, change)| change) {
+            None => journal.push(item),
+            Some(Change::Lost) => {}
+            Some(Change::Twice) => [item, item].into_iter().for_each(|item| journal.push(item)),
+            Some(Change::Late) => {
+                late = Some(item);
+                continue;
+            }
+            Some(Change::Bytes(edits)) => changed_bytes(item, edits, &mut journal),
+            Some(Change::Number(by)) => {
+                let seq = |seq: u64| seq ^ u64::from(*by);
+                match *item {
+                    JournalItem::Append { log, seq: at, entry } => {
+                        journal.push(&JournalItem::Append { log, seq: seq(at), entry });
+                    }
+                    JournalItem::Erased { log, seq: at } => {
+                        journal.push(&JournalItem::Erased { log, seq: seq(at) });
+                    }
+                    JournalItem::Range { log, .. } => journal.push(&JournalItem::Forgotten { log }),
+                    _ => journal.push(item),
+                }
+            }
+        }
+        late.take().into_iter().for_each(|item| journal.push(item));
+        if number % sealed == 0 {
+            journal.seal();
+        }
+    }
+    journal.seal();
+    std::iter::from_fn(|| journal.poll()).flat_map(|record| record.into_bytes()).collect()
+}
+
+/// Pushes an item with other bytes.
+fn changed_bytes(item: &JournalItem<'_>, edits: &[Edit], journal: &mut Journal) {
+    let mut changed = match *item {
+        JournalItem::Append { entry: bytes, .. }
+        | JournalItem::Opening { bytes, .. }
+        | JournalItem::Range { bytes, .. }
+        | JournalItem::Evidence { bytes }
+        | JournalItem::Head { bytes }
+        | JournalItem::Note { bytes, .. } => bytes.to_vec(),
+        _ => return journal.push(item),
+    };
+    edit(&mut changed, edits);
+    let bytes = &changed[..];
+    journal.push(&match *item {
+        JournalItem::Append { log, seq, .. } => JournalItem::Append { log, seq, entry: bytes },
+        JournalItem::Opening { local, .. } => JournalItem::Opening { local, bytes },
+        JournalItem::Range { log, .. } => JournalItem::Range { log, bytes },
+        JournalItem::Evidence { .. } => JournalItem::Evidence { bytes },
+        JournalItem::Head { .. } => JournalItem::Head { bytes },
+        JournalItem::Note { kind, .. } => JournalItem::Note { kind, bytes },
+        _ => return,
+    });
 }
 
 fn opened(snapshot: Option<&[u8]>, records: &[u8], digests: Option<&[Option<[u8; 32]>]>) {

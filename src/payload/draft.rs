@@ -433,6 +433,14 @@ mod tests {
         let read = |bytes: &[u8]| Transaction::parse(bytes).map(|_| ());
         let prefixes = (0..bytes.len()).filter(|end| read(&bytes[..*end]).is_ok()).count();
         assert_eq!(prefixes, 2);
+        // Whatever a changed bit makes of it is refused, or can be read to its end.
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(said) = Transaction::parse(&changed) {
+                assert!(said.items().count() > 0, "bit {bit}");
+            }
+        }
         let with = |at: usize, byte| {
             let mut changed = bytes.clone();
             changed[at] = byte;

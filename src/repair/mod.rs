@@ -216,9 +216,8 @@ impl Repair {
     /// Looks for writes of own logs that a later incarnation lists, and that are others here: then another process wrote in
     /// a copy of that log, and it took over what that one wrote.
     fn compare(&mut self, set: &LogSet, later: &LogId, (from, to): (u64, u64)) {
-        let is_own =
-            |log: &&Log| set.is_local(log.id()) && !set.is_left(log.id()) && !set.is_self_forked(log.id());
-        let own: Vec<&Log> = set.earlier(later).filter(is_own).collect();
+        let own: Vec<&Log> =
+            set.earlier(later).filter(|log| set.is_local(log.id()) && !set.is_left(log.id())).collect();
         let Some(held) = set.log(later).filter(|_| !own.is_empty()) else { return };
         for entry in held.entries(from, to) {
             let Ok(said) = Transaction::of(&entry) else { continue };
@@ -297,7 +296,13 @@ impl Repair {
         let Some(opening) = store.logs().log(&log).map(|log| log.opening().clone()) else { return true };
         let later = self.cited_otherwise.remove(&log);
         let is_forked = store.logs().evidence(&log).is_some();
-        if !is_forked && (later.is_some() || store.logs().is_outgrown(&log)) {
+        let counts = fold
+            .topic(&opening.topic)
+            .is_some_and(|state| state.member(&log).is_some_and(|(_, member)| member.counts));
+        // A later incarnation that closes it with the other history may have come in the same call: what it says is not live
+        // here any more then.
+        let is_closed = opening.kind == LogKind::State && !counts && !self.left.contains(&log);
+        if !is_forked && (later.is_some() || is_closed || store.logs().is_outgrown(&log)) {
             // It is left once its content is written again: if the process ends before, all this happens anew. Where it counts
             // all the same, what the later one lists of it otherwise is live nowhere.
             let set = store.logs();

@@ -149,6 +149,15 @@ mod tests {
             let mut bytes = Vec::new();
             part.write(&mut bytes);
             assert_eq!(Part::read(&bytes), Ok(Some(part)));
+            for bit in 0..bytes.len() * 8 {
+                let mut changed = bytes.clone();
+                *changed.get_mut(bit / 8).unwrap() ^= 1 << (bit % 8);
+                if let Ok(Some(other)) = Part::read(&changed) {
+                    let mut again = Vec::new();
+                    other.write(&mut again);
+                    assert_eq!(again, changed, "{part:?} with bit {bit} changed");
+                }
+            }
             let mut put = Vec::new();
             part.put(&mut put);
             assert_eq!(put.split_first(), Some((&u8::try_from(bytes.len()).unwrap(), &bytes[..])));

@@ -23,7 +23,7 @@ use consilience_sync::{
     AgentId, AgentKey, Entry, Evidence, Gone, Hash, Have, Log, LogKind, LogOpening, LogSet, MeshId, Offer,
     RangeForm, ReceiveError, Received, SignedHead, Signer, SigningTag, VerifyBudget, Want,
 };
-use consilience_test_support::vectors::{Vector, compare, golden, hex, parse};
+use consilience_test_support::vectors::{Vector, bits, compare, golden, hex, parse};
 use malformed::malformed;
 use scenes::{
     ada, all, event_log, event_opening, evidence, follower, log_forms, mesh, receive, state_log,
@@ -214,6 +214,75 @@ fn cut_prolonged_and_changed_golden_bytes_are_refused() {
             }
         }
     }
+}
+
+/// The form that bytes have once they were decoded as what stands in a vector of that name.
+fn form(name: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mesh = mesh();
+    match name.split('_').next().unwrap() {
+        "opening" => LogOpening::decode(bytes, &mesh).ok().map(|opening| opening.encode(&mesh)),
+        "head" => SignedHead::decode(bytes, &mesh).ok().map(|(opening, head)| head.encode(&opening, &mesh)),
+        "have" => Have::decode(bytes).ok().map(|have| have.encode()),
+        "want" => Want::decode(bytes).ok().map(|want| want.encode()),
+        "gone" => Gone::decode(bytes).ok().map(|gone| gone.encode()),
+        "offer" => Offer::decode(bytes).ok().map(|offer| offer.encode()),
+        _ => None,
+    }
+}
+
+/// Every prefix and every changed bit of what has no signature is refused, or is the one form of something else.
+#[test]
+fn small_golden_messages_with_any_bit_changed_are_refused_or_have_one_form() {
+    let (mut prefixes, mut changes, mut taken) = (0_u64, 0_u64, 0_u64);
+    for Vector { name, bytes } in parse(LOGS) {
+        if form(&name, &bytes).is_none() {
+            continue;
+        }
+        for cut in 0..bytes.len() {
+            // An offer without evidence is one too.
+            let form = form(&name, &bytes[..cut]);
+            assert!(
+                form.is_none_or(|form| name.starts_with("offer") && form == bytes[..cut]),
+                "{name}: {cut}"
+            );
+            prefixes += 1;
+        }
+        let mut changed = bytes.clone();
+        for bit in bits(&bytes) {
+            changed[bit / 8] ^= 1 << (bit % 8);
+            if let Some(form) = form(&name, &changed) {
+                assert!(form == changed, "{name} with bit {bit} changed has two forms");
+                taken += 1;
+            }
+            changes += 1;
+            changed[bit / 8] = bytes[bit / 8];
+        }
+    }
+    println!("{prefixes} prefixes, {changes} bits changed, {taken} of them something else");
+    assert!(taken > 0 && taken < changes, "{taken} of {changes}");
+}
+
+/// Every prefix and every bit of the longest range.
+#[test]
+fn the_longest_golden_range_with_any_bit_changed_is_refused_and_changes_nothing() {
+    let bytes = golden(LOGS, "range_extremes");
+    let copy = scenes::extremes_follower();
+    let before = picture(&copy);
+    let mut log = copy.clone();
+    let mut refused = |bytes: &[u8]| {
+        let received = receive(&mut log, bytes);
+        assert!(received.is_err() && picture(&log) == before, "{received:?}");
+    };
+    (0..bytes.len()).for_each(|cut| refused(&bytes[..cut]));
+    let (mut changed, mut changes) = (bytes.clone(), 0_u64);
+    for bit in bits(&bytes) {
+        changed[bit / 8] ^= 1 << (bit % 8);
+        refused(&changed);
+        changed[bit / 8] = bytes[bit / 8];
+        changes += 1;
+    }
+    println!("{} prefixes and {changes} changed bits refused", bytes.len());
+    assert!(receive(&mut copy.clone(), &bytes).is_ok());
 }
 
 /// All that can be seen of a copy.

@@ -1,33 +1,43 @@
 //! The file store on a simulated disk, under whoever is watched: power is lost before or after any effect. The tests here
 //! are those of a replica.
 
-use consilience::store::{Disk as _, FileStore, StoreError};
+use consilience::store::{Disk, FileStore, StoreError};
 
 use crate::simulated::{Loss, Simulated};
 use crate::watch::{Effect, Survive, Watch};
 use crate::workload::Watched;
-use crate::world::{Dice, Disk};
+use crate::world::{Dice, Disk as Stored};
 
 /// What the store gives back of a folder.
-fn read(disk: &Simulated) -> Result<Disk, StoreError> {
+fn read(disk: &Simulated) -> Result<Stored, StoreError> {
     let (_, stored) = FileStore::open_on(Box::new(disk.handle()))?;
-    Ok(Disk { snapshot: stored.snapshot, records: stored.records })
+    Ok(Stored { snapshot: stored.snapshot, records: stored.records })
 }
 
 /// Runs the workload on a disk until an effect fails; whether one did.
-fn run(disk: &Simulated, watched: &mut impl Watch) -> bool {
-    steps(disk, watched).is_err()
+fn run<W: Watch>(disk: &Simulated, watched: &mut W) -> bool {
+    steps(disk, watched, W::STEPS, || Box::new(disk.handle()), |_| ()).is_err()
 }
 
-fn steps<W: Watch>(disk: &Simulated, watched: &mut W) -> Result<(), StoreError> {
-    let (mut store, _) = FileStore::open_on(Box::new(disk.handle()))?;
-    for step in W::STEPS.iter().copied() {
+/// Does these steps through a store; `handle` gives a handle of the disk, and `knows` is told before each call of the store.
+pub fn steps<W: Watch>(
+    disk: &Simulated,
+    watched: &mut W,
+    steps: &[W::Step],
+    handle: impl Fn() -> Box<dyn Disk>,
+    mut knows: impl FnMut(&W),
+) -> Result<(), StoreError> {
+    knows(watched);
+    let (mut store, _) = FileStore::open_on(handle())?;
+    for step in steps.iter().copied() {
         let effect = watched.effect(step);
         watched.act(step);
         watched.leak();
+        knows(watched);
         match effect {
             Effect::Write => {
                 for record in watched.poll() {
+                    knows(watched);
                     store.append(&record)?;
                     watched.leak();
                 }
@@ -40,21 +50,36 @@ fn steps<W: Watch>(disk: &Simulated, watched: &mut W) -> Result<(), StoreError> 
             }
             Effect::Snapshot => {
                 let snapshot = watched.snapshot();
+                knows(watched);
                 store.install_snapshot(&snapshot)?;
                 watched.leak();
                 watched.confirm_snapshot(snapshot.covers());
             }
             Effect::Resume | Effect::Restore => {
                 drop(store);
-                let (again, stored) = FileStore::open_on(Box::new(disk.handle()))?;
+                let (again, stored) = FileStore::open_on(handle())?;
                 store = again;
-                let stored = Disk { snapshot: stored.snapshot, records: stored.records };
+                let stored = Stored { snapshot: stored.snapshot, records: stored.records };
                 watched.open_again(&stored, effect == Effect::Restore);
+            }
+            Effect::Copy => {
+                let copy = Simulated::default();
+                *copy.state() = disk.state().clone();
+                copy.lose_power(Loss::None);
+                watched.copy(&read(&copy)?);
+            }
+            Effect::Lose => {
+                drop(store);
+                disk.state().lose_all();
+                watched.start_over();
+                knows(watched);
+                (store, _) = FileStore::open_on(handle())?;
             }
             Effect::Nothing => {}
         }
         watched.leak();
     }
+    knows(watched);
     Ok(())
 }
 
@@ -115,7 +140,7 @@ pub fn lost_again<W: Watch>() {
             let name = format!("seed {seed}, round {round}");
             disk.lose_power([Loss::All, Loss::None, Loss::Some(dice.roll(1 << 40))][dice.index(3)]);
             let (store, stored) = FileStore::open_on(Box::new(disk.handle())).unwrap();
-            let stored = Disk { snapshot: stored.snapshot, records: stored.records };
+            let stored = Stored { snapshot: stored.snapshot, records: stored.records };
             watched.aftermath().survive(&stored, false, &name);
             watched.come_back(&stored);
             let done = disk.state().effects;

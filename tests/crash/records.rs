@@ -55,7 +55,7 @@ fn boundaries<W: Watch>(seed: u64, fails: usize) -> Vec<Boundary<W>> {
     };
     for (number, step) in W::STEPS.iter().copied().enumerate() {
         let (failed, effect) = (number >= fails, watched.effect(step));
-        if failed && matches!(effect, Effect::Snapshot | Effect::Resume | Effect::Restore) {
+        if failed && matches!(effect, Effect::Snapshot | Effect::Resume | Effect::Restore | Effect::Lose) {
             break;
         }
         watched.act(step);
@@ -101,6 +101,15 @@ fn boundaries<W: Watch>(seed: u64, fails: usize) -> Vec<Boundary<W>> {
                 assert!(storage.pending.is_empty());
                 watched.open_again(&storage.disk([]), effect == Effect::Restore);
                 note(&mut watched, &storage, format!("step {number}, opened again"));
+            }
+            Effect::Copy => {
+                watched.copy(&storage.disk([]));
+                note(&mut watched, &storage, format!("step {number}, copied"));
+            }
+            Effect::Lose => {
+                storage = Storage::default();
+                watched.start_over();
+                note(&mut watched, &storage, format!("step {number}, storage is lost"));
             }
             Effect::Nothing => note(&mut watched, &storage, format!("step {number}, {step:?}")),
         }

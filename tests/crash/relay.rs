@@ -34,6 +34,10 @@ pub enum Step {
     Prune(usize, u64),
     /// Carol's storage is copied, and both go on.
     Clone,
+    /// An agent's storage is gone, and it starts without.
+    Lose(usize),
+    /// An agent forgets the topic.
+    Purge(usize),
     /// An agent and the relay meet, until both have all.
     Meet(usize),
     /// They meet, and the connection breaks after so many frames.
@@ -56,7 +60,7 @@ pub enum Step {
 
 use Step::*;
 
-const STEPS: [Step; 87] = [
+const STEPS: &[Step] = &[
     Set(ADA, "a"),
     Event(ADA),
     Meet(ADA),
@@ -148,6 +152,27 @@ const STEPS: [Step; 87] = [
     Sync,
     Snapshot,
     Meet(CAROL),
+    Write,
+    Meet(ADA),
+    Meet(BOB),
+    Meet(ADA),
+    Write,
+    Sync,
+    // Whoever starts without storage closes what it wrote before.
+    Lose(BOB),
+    Set(BOB, "b"),
+    Event(BOB),
+    Meet(BOB),
+    Write,
+    Meet(ADA),
+    Write,
+    Sync,
+    Purge(ADA),
+    Set(ADA, "a"),
+    Meet(ADA),
+    Write,
+    Sync,
+    Meet(BOB),
     Write,
 ];
 
@@ -300,7 +325,7 @@ fn poll(relay: &mut Relay, waiting: &mut Vec<Record>, views: &mut BTreeMap<u64, 
 impl Watch for Watched {
     type Step = Step;
     type Aftermath = Aftermath;
-    const STEPS: &'static [Step] = &STEPS;
+    const STEPS: &'static [Step] = STEPS;
     const GOES_ON: &'static [Step] = &[
         Set(ADA, "a"),
         Remove(BOB, "b"),
@@ -355,6 +380,15 @@ impl Watch for Watched {
             Clone => {
                 let disk = self.agents[CAROL].disk();
                 self.agents.push(Node::open(2, self.seed + 9_000, disk, How::Resumed, now));
+            }
+            Lose(agent) => {
+                let seed = self.seed + 9_500 + ms;
+                let number = self.agents[agent].agent;
+                self.agents[agent] = Node::open(number, seed, Disk::default(), How::Fresh, now);
+            }
+            Purge(agent) => {
+                self.agents[agent].replica.purge(&topic());
+                self.agents[agent].store();
             }
             Meet(agent) => {
                 assert!(self.meet(agent, usize::MAX).in_sync(), "{step:?} at {ms}");
@@ -562,8 +596,8 @@ fn the_relay_that_is_watched_compacts_meets_broken_connections_and_finds_a_fork(
         let mut watched = Watched::new(seed);
         let mut disk = Disk::default();
         // How often a snapshot was asked for; how often some came over a connection, and not all.
-        let (mut compacted, mut broken) = (0, 0);
-        for step in STEPS {
+        let (mut compacted, mut broken, mut closed) = (0, 0, false);
+        for step in STEPS.iter().copied() {
             let effect = watched.effect(step);
             let before = heads(watched.relay.logs());
             watched.act(step);
@@ -579,7 +613,13 @@ fn the_relay_that_is_watched_compacts_meets_broken_connections_and_finds_a_fork(
                 }
                 Effect::Resume | Effect::Restore => watched.open_again(&disk, effect == Effect::Restore),
                 Effect::Sync | Effect::Nothing => {}
+                Effect::Copy | Effect::Lose => unreachable!("{step:?}"),
             }
+            closed |= watched
+                .relay
+                .logs()
+                .logs()
+                .any(|log| watched.relay.logs().closures(log.id()).next().is_some());
             if let Break(agent, _) = step {
                 let after = heads(watched.relay.logs());
                 let all = heads(watched.agents[agent].replica.logs());
@@ -589,7 +629,7 @@ fn the_relay_that_is_watched_compacts_meets_broken_connections_and_finds_a_fork(
         let logs = watched.relay.logs();
         assert_eq!(logs.logs().filter(|log| logs.evidence(log.id()).is_some()).count(), 2);
         assert!(logs.logs().any(|log| log.base() > 0 && log.opening().kind == LogKind::Event));
-        assert!(compacted > 0 && broken > 0, "seed {seed}: {compacted}, {broken}");
+        assert!(compacted > 0 && broken > 0 && closed, "seed {seed}: {compacted}, {broken}");
     }
 }
 

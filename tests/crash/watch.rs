@@ -23,6 +23,10 @@ pub enum Effect {
     Resume,
     /// The same, as if from a backup.
     Restore,
+    /// What is stored is copied, and somebody else goes on with it too.
+    Copy,
+    /// All that is stored is gone, and the program starts without it.
+    Lose,
 }
 
 /// One that stores while it is watched.
@@ -37,6 +41,12 @@ pub trait Watch: Debug {
     const GOES_ON: &'static [Self::Step];
 
     fn new(seed: u64) -> Self;
+
+    /// What one of a seed does.
+    fn steps(_seed: u64) -> Vec<Self::Step> {
+        Self::STEPS.to_vec()
+    }
+
     /// What a step that is next will ask of storage.
     fn effect(&self, step: Self::Step) -> Effect;
     /// What changes in memory and not in storage.
@@ -54,6 +64,14 @@ pub trait Watch: Debug {
     fn open_again(&mut self, disk: &Disk, restores: bool);
     /// Comes back after the power failed, perhaps without what was torn.
     fn come_back(&mut self, disk: &Disk);
+    /// Somebody else goes on with a copy of what is stored.
+    fn copy(&mut self, _disk: &Disk) {
+        unreachable!("nobody is copied here");
+    }
+    /// Starts without what was stored.
+    fn start_over(&mut self) {
+        unreachable!("nobody loses storage here");
+    }
     /// Why it does not open on what is stored.
     fn refusal(disk: &Disk) -> Option<JournalCorrupt>;
     fn aftermath(&self) -> Self::Aftermath;

@@ -432,6 +432,54 @@ fn a_writer_does_not_go_on_in_a_log_of_which_other_writes_are_listed() {
     }
 }
 
+/// The later incarnation and the head of the other history come in one bundle: when the one shows that there is another
+/// history, the other has closed the log already.
+#[test]
+fn what_a_copy_wrote_is_not_lost_if_its_log_is_closed_with_another_history_in_the_same_bundle() {
+    for (common, more, seed) in [(1, 0, 2), (1, 0, 3), (1, 2, 2), (3, 0, 3), (3, 1, 2)] {
+        let mut ada = Node::fresh(0, seed);
+        (0..common).for_each(|number| ada.set(&format!("c{number}"), "c", at(1 + number)));
+        let mut copy = Node::open(0, seed + 2, ada.disk(), How::Resumed, at(10));
+        ada.set("left", "l", at(11));
+        copy.set("right", "r", at(12));
+        (0..more).for_each(|number| copy.set(&format!("more{number}"), "r", at(13 + number)));
+        let mut ada = Node::open(0, seed + 4, ada.disk(), How::Restored, at(20));
+        let mut bob = Node::fresh(1, seed + 6);
+        bob.tell(&mut ada, at(21));
+        ada.set("after", "a", at(22));
+        let mut disk = copy.disk();
+        ada.store();
+        let since = copy.replica.summary();
+        let bundle = ada.replica.export_bundle(|_| true, Some(&since), at(23)).unwrap();
+        copy.replica.import_bundle(&bundle, at(23)).unwrap();
+        let told = copy.notices();
+        assert!(told.iter().any(|notice| matches!(notice, Notice::SelfForked { .. })), "{told:?}");
+        let mut records = 0;
+        loop {
+            // Wherever its process ends.
+            let again = Node::open(0, seed + 10 + 2 * records, disk.clone(), How::Resumed, at(24));
+            let mut all =
+                [again, Node::open(0, seed + 4, ada.disk(), How::Resumed, at(24)), Node::fresh(1, 1)];
+            converge(&mut all, at(25));
+            for node in &all {
+                for (key, value) in [("c0", "c"), ("left", "l"), ("right", "r"), ("after", "a")] {
+                    let found = node.get(key);
+                    assert_eq!(
+                        found.as_deref(),
+                        Some(value),
+                        "{key} after {records} records, {common} {more}"
+                    );
+                }
+                (0..more).for_each(|number| assert!(node.get(&format!("more{number}")).is_some()));
+            }
+            let Some(record) = copy.replica.poll_record() else { break };
+            disk.records.extend(record.as_bytes());
+            records += 1;
+        }
+        assert!(records > 1, "{records}");
+    }
+}
+
 #[test]
 fn what_such_a_log_said_is_not_lost_wherever_the_process_ends() {
     let (mut resumed, mut bob) = resumed_after_restored(3);

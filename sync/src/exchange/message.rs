@@ -333,6 +333,19 @@ mod tests {
                 // A cut message is another one or none.
                 assert_ne!(Message::read(*kind, body.get(..end).unwrap()).as_ref(), Ok(&message));
             }
+            for bit in 0..bytes.len() * 8 {
+                let mut changed = bytes.clone();
+                *changed.get_mut(bit / 8).unwrap() ^= 1 << (bit % 8);
+                let (kind, body) = changed.split_first().unwrap();
+                // With a bit changed it is none, or one that is written as it was read.
+                if let Ok(other) = Message::read(*kind, body)
+                    && other != Message::Unknown
+                {
+                    let mut again = Vec::new();
+                    other.put(&mut again);
+                    assert_eq!(again, changed, "{message:?} with bit {bit} changed");
+                }
+            }
         }
         let no_room = Message::Unwanted { alias: [1; 8], no_room: true };
         assert_eq!(Message::read(UNWANTED, &[1, 1, 1, 1, 1, 1, 1, 1, NO_ROOM]), Ok(no_room.clone()));

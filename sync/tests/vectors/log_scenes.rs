@@ -294,6 +294,11 @@ pub(crate) fn log_forms() -> Vec<Built> {
     forms
 }
 
+/// A copy that has nothing yet of the log in the vector of extremes.
+pub(crate) fn extremes_follower() -> Log {
+    Log::new(opening(LogKind::Event, "x", 0), &mesh()).unwrap()
+}
+
 /// A set that holds the event log, the state log and a forked log of letters, and the id of the last.
 pub(crate) fn heads() -> (LogSet, LogId) {
     let mut set = LogSet::new(mesh(), Limits::default());

@@ -19,6 +19,8 @@ pub enum Loss {
     Some(u64),
     /// All, but of the last write only so many bytes.
     Torn(usize),
+    /// All files, and some of the writes in them with other bytes than were written.
+    Rotten(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +98,20 @@ impl Simulated {
     }
 }
 
+/// A part of what was written reads as zeros, as other bytes, or with one bit changed.
+fn rot(bytes: &mut [u8], dice: &mut Dice) {
+    if bytes.is_empty() {
+        return;
+    }
+    let from = dice.index(bytes.len());
+    let to = from + 1 + dice.index(bytes.len() - from);
+    match dice.roll(3) {
+        0 => bytes[from..to].fill(0),
+        1 => bytes[from..to].iter_mut().for_each(|byte| *byte = dice.roll(256) as u8),
+        _ => bytes[from] ^= 1 << dice.roll(8),
+    }
+}
+
 fn after(failed: bool) -> io::Result<()> {
     if failed { Err(io::Error::other("failed after the effect")) } else { Ok(()) }
 }
@@ -114,7 +130,10 @@ impl State {
     fn lose_power(&mut self, loss: Loss) {
         self.locked = false;
         self.fail = None;
-        let mut dice = Dice::new(if let Loss::Some(seed) = loss { seed } else { 1 });
+        let mut dice = Dice::new(match loss {
+            Loss::Some(seed) | Loss::Rotten(seed) => seed,
+            _ => 1,
+        });
         let last = self.last_write.take();
         for (number, content) in self.contents.iter_mut().enumerate() {
             let mut pending = std::mem::take(&mut content.pending);
@@ -137,6 +156,15 @@ impl State {
                         }
                     }
                 }
+                Loss::Rotten(_) => {
+                    for write in &mut pending {
+                        if let Write::Append(_, bytes) = write
+                            && dice.one_in(2)
+                        {
+                            rot(bytes, &mut dice);
+                        }
+                    }
+                }
                 Loss::Torn(keep) => {
                     if let (true, Some(Write::Append(_, bytes))) = (last == Some(number), pending.last_mut())
                     {
@@ -151,7 +179,7 @@ impl State {
         match loss {
             Loss::All => names.clear(),
             Loss::Some(_) => names.retain(|_| dice.one_in(2)),
-            Loss::None | Loss::Torn(_) => {}
+            Loss::None | Loss::Torn(_) | Loss::Rotten(_) => {}
         }
         for (name, content) in names {
             match content {
@@ -180,12 +208,41 @@ impl State {
         self.durable.remove(name).unwrap();
     }
 
+    /// All files are gone for good.
+    pub fn lose_all(&mut self) {
+        *self = Self { effects: self.effects, fail: self.fail, room: self.room, ..Self::default() };
+    }
+
     /// How many bytes of a write there is room for; they are taken.
     fn take_room(&mut self, bytes: usize) -> usize {
         let Some(room) = &mut self.room else { return bytes };
         let fits = bytes.min(*room);
         *room -= fits;
         fits
+    }
+
+    /// What is on the disk once all that was written is durable: the names of all files, and their bytes.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.live.iter().map(|(name, number)| (name.as_str(), &self.contents[*number].live[..]))
+    }
+
+    /// Whether anything is not durable yet.
+    pub fn is_unsynced(&self) -> bool {
+        let reached = self.live.values().chain(self.durable.values());
+        !self.pending.is_empty()
+            || reached.into_iter().any(|number| !self.contents[*number].pending.is_empty())
+    }
+
+    /// Lets go of the bytes of files that are gone for good.
+    pub fn forget(&mut self) {
+        let named = self.pending.iter().filter_map(|(_, number)| *number);
+        let kept: std::collections::BTreeSet<usize> =
+            self.live.values().chain(self.durable.values()).copied().chain(named).collect();
+        for (number, content) in self.contents.iter_mut().enumerate() {
+            if !kept.contains(&number) {
+                *content = Content::default();
+            }
+        }
     }
 
     /// How many bytes the last write has that is not durable yet.

@@ -45,6 +45,19 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x} ")).collect()
 }
 
+/// The bits of a vector that a test changes: all of them, but inside of a long run of one byte only one of each byte, unless
+/// `CONSILIENCE_ALL_BITS` is set.
+pub fn bits(bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
+    const RUN: usize = 64;
+    let all = std::env::var_os("CONSILIENCE_ALL_BITS").is_some();
+    let in_run = |at: usize| {
+        let around = at.checked_sub(RUN / 2).and_then(|from| bytes.get(from..from + RUN));
+        around.is_some_and(|around| around.iter().all(|byte| *byte == bytes[at]))
+    };
+    let runs: Vec<bool> = (0..bytes.len()).map(|at| !all && in_run(at)).collect();
+    (0..bytes.len() * 8).filter(move |bit| !runs[bit / 8] || bit % 8 == bit / 8 % 8)
+}
+
 /// Panics unless a file holds these entries, all of them and no others, in whatever order.
 pub fn compare(text: &str, built: impl IntoIterator<Item = (impl AsRef<str>, Vec<u8>)>) {
     let mut held = BTreeMap::new();
@@ -85,6 +98,16 @@ mod tests {
     fn a_file_with_the_built_entries_compares() {
         compare("b = 01\na = 02 # two\n", [("a", vec![2]), ("b", vec![1])]);
         assert_eq!(golden("b = 01\na = 02\n", "a"), [2]);
+    }
+
+    #[test]
+    fn every_bit_is_changed_but_in_long_runs() {
+        assert!(bits(&[7; 8]).eq(0..64));
+        let long = [vec![1, 2], vec![7; 200], vec![3]].concat();
+        let changed: Vec<usize> = bits(&long).collect();
+        // The run's ends are like everything else.
+        assert_eq!(changed.len(), 3 * 8 + 63 * 8 + 137);
+        assert!((0..long.len()).all(|at| changed.iter().any(|bit| bit / 8 == at)));
     }
 
     #[test]
