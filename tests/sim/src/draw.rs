@@ -167,7 +167,7 @@ impl Draw {
                 key: self.key(),
                 by: 1 + self.dice.roll(9) as u32,
             },
-            15 if self.dice.one_in(40) => Step::Churn { at, topic, many: 40 },
+            15 if self.dice.one_in(40) => Step::Churn { at, topic, many: 200 },
             16 if self.dice.one_in(3) => Step::Prune { at, topic, keep: self.dice.roll(4) },
             17 if self.dice.one_in(3) => {
                 let topic = (!self.dice.one_in(3)).then(|| "*".to_owned());

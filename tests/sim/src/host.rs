@@ -80,6 +80,8 @@ pub(crate) struct Host {
 pub(crate) struct Weight {
     pub(crate) heap: u64,
     pub(crate) allowed: u64,
+    /// Nothing waited for its host.
+    pub(crate) is_idle: bool,
 }
 
 /// The digests of the topics that are not empty.
@@ -198,7 +200,6 @@ impl Host {
 
     /// Ends the process and its sessions, and says what it had on the heap, and how much of that is allowed: 12 bytes for each
     /// that is retained and was signed, 16 KiB for the set of logs, and 24 KiB for a writer and for what sessions leave.
-    /// Nothing of one that had more to do.
     fn weigh(&mut self) -> Option<Weight> {
         let is_idle = self.when == When::AtOnce && self.polls;
         self.sessions.drain(..).for_each(|session| disconnect(&mut self.process, session));
@@ -206,7 +207,7 @@ impl Host {
         let signed = retained(process.logs());
         let freed = allocation_counter::measure(|| drop(process)).bytes_current;
         let heap = u64::try_from(-freed).unwrap_or(0);
-        is_idle.then_some(Weight { heap, allowed: 12 * signed + 40 * 1_024 })
+        Some(Weight { heap, allowed: 12 * signed + 40 * 1_024, is_idle })
     }
 
     /// A bit on the disk is another one; false if there is none.

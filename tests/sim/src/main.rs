@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! consilience-sim run --seeds 0..N [--json] [--threads N]   plays the histories of these seeds
+//! consilience-sim run --seeds 0..N --record FILE             the same, a line for every ten thousand; goes on where it ended
 //! consilience-sim show SEED                                  prints the history of a seed, one step a line
 //! consilience-sim shrink SEED                                the least part of a history that breaks the same
 //! consilience-sim script FILE [--seed N] [--told]            plays a file of steps, and prints what hosts are told
@@ -36,6 +37,7 @@ mod step;
 mod world;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -116,6 +118,11 @@ impl Sums {
         }
     }
 
+    /// A hash of all that happened.
+    fn trace(&self) -> String {
+        self.trace.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     fn found(&self, kind: &str) -> usize {
         self.broken.get(kind).map_or(0, Vec::len)
     }
@@ -126,9 +133,9 @@ fn median(numbers: &mut [u64]) -> u64 {
     numbers.get(numbers.len() / 2).copied().unwrap_or(0)
 }
 
-fn run(from: u64, to: u64, threads: u64, as_json: bool) -> ExitCode {
+/// Plays the histories of some seeds.
+fn play_all(from: u64, to: u64, threads: u64) -> Sums {
     let next = AtomicU64::new(from);
-    let begun = Instant::now();
     std::panic::set_hook(Box::new(|_| {}));
     let mut all = Sums::default();
     std::thread::scope(|scope| {
@@ -151,8 +158,49 @@ fn run(from: u64, to: u64, threads: u64, as_json: bool) -> ExitCode {
         }
     });
     let _ = std::panic::take_hook();
-    let seconds = begun.elapsed().as_secs_f64();
     all.broken.values_mut().for_each(|seeds| seeds.sort_unstable());
+    all
+}
+
+/// So many worlds are one line of a record.
+const WORLDS_A_LINE: u64 = 10_000;
+
+/// Plays the histories of these seeds that a record does not have yet, and appends a line for every ten thousand.
+fn record(from: u64, to: u64, threads: u64, file: &str) -> Result<ExitCode, String> {
+    let known = std::fs::read_to_string(file).unwrap_or_default();
+    let has = |seed: u64| {
+        let mut lines = known.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.any(|line| line["from"] == seed)
+    };
+    let commit = std::process::Command::new("git").args(["rev-parse", "--short=7", "HEAD"]).output();
+    let commit =
+        commit.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned()).unwrap_or_default();
+    let mut is_good = true;
+    for first in (from..to).step_by(WORLDS_A_LINE as usize).filter(|first| !has(*first)) {
+        let begun = Instant::now();
+        let all = play_all(first, (first + WORLDS_A_LINE).min(to), threads);
+        let broken: BTreeMap<u64, &str> =
+            all.broken.iter().flat_map(|(kind, seeds)| seeds.iter().map(|seed| (*seed, *kind))).collect();
+        is_good &= broken.is_empty();
+        let line = json!({
+            "from": first, "worlds": all.worlds, "liars": all.liars, "real_keys": all.real, "broken": broken,
+            "seconds": begun.elapsed().as_secs(), "trace_hash": all.trace(), "commit": commit,
+        });
+        let mut out = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file)
+            .map_err(|error| error.to_string())?;
+        writeln!(out, "{line}").map_err(|error| format!("{file}: {error}"))?;
+        println!("{line}");
+    }
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run(from: u64, to: u64, threads: u64, as_json: bool) -> ExitCode {
+    let begun = Instant::now();
+    let mut all = play_all(from, to, threads);
+    let seconds = begun.elapsed().as_secs_f64();
     let other: usize = all.broken.values().map(Vec::len).sum();
     let known = all.found("unequal") + all.found("false_in_sync") + all.found("lost");
     let (pair, pair_worlds) = all.cover.least();
@@ -163,7 +211,7 @@ fn run(from: u64, to: u64, threads: u64, as_json: bool) -> ExitCode {
         "heap_permille_median": median(&mut all.heap_permille),
         "unequal": all.found("unequal"), "false_in_sync": all.found("false_in_sync"), "lost": all.found("lost"),
         "other": other - known, "seeds_per_s": (all.worlds as f64 / seconds * 10.0).round() / 10.0,
-        "trace_hash": all.trace.iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>(),
+        "trace_hash": all.trace(),
         "pair_least": pair, "pair_least_worlds": pair_worlds, "pairs": all.cover.json(), "broken": all.broken,
     });
     if as_json {
@@ -194,7 +242,19 @@ fn small(seed: u64) -> ExitCode {
     }
     let played = play(seed, &kept).broken;
     eprintln!("{} of {} steps: {:?}", kept.len(), steps.len(), played.unwrap_or(broken));
+    eprintln!(
+        "as a test: put these lines into tests/sim/found/{seed}.jsonl, and into tests/sim/src/found.rs"
+    );
+    eprintln!("    seed_{seed}_and_what_it_shows: {seed},");
     ExitCode::FAILURE
+}
+
+/// What each process has on the heap after these steps. They are played once more, since the processes have to end for it.
+fn heaps(seed: u64, steps: &[Step]) -> BTreeMap<String, u64> {
+    let mut world = world::World::new(seed);
+    // What they break is told where they are played for it.
+    let _ = steps.iter().try_for_each(|step| world.take(step));
+    world.into_heaps()
 }
 
 fn script(file: &str, seed: u64, is_told: bool) -> Result<ExitCode, String> {
@@ -202,16 +262,22 @@ fn script(file: &str, seed: u64, is_told: bool) -> Result<ExitCode, String> {
     let mut world = world::World::new(seed);
     world.is_told = is_told;
     let mut broken = None;
+    let mut taken = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
         let step: Step = serde_json::from_str(line).map_err(|error| format!("{file}:{number}: {error}"))?;
+        if matches!(step, Step::Print { .. }) {
+            world.heaps = heaps(seed, &taken);
+        }
         if let Err(found) = world.take(&step) {
             broken = Some((number, found));
             break;
         }
+        taken.push(step);
     }
+    world.heaps = heaps(seed, &taken);
     let _ = world.take(&Step::Print { at: None });
     world.printed.iter().for_each(|line| println!("{line}"));
     match broken {
@@ -232,24 +298,31 @@ fn planted(name: &str, threads: u64, worlds: u64) -> Result<ExitCode, String> {
     Ok(if planted::find(&faults, threads, worlds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn number_after(args: &[String], name: &str) -> Option<u64> {
+fn word_after<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
     let at = args.iter().position(|arg| arg == name)?;
-    args.get(at + 1)?.parse().ok()
+    args.get(at + 1).map(String::as_str)
 }
 
-const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json] [--threads N] | show SEED | shrink SEED | script FILE [--seed N] [--told] | planted NAME,...|all [--threads N] [--worlds N]";
+fn number_after(args: &[String], name: &str) -> Option<u64> {
+    word_after(args, name)?.parse().ok()
+}
+
+const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json | --record FILE] [--threads N] | show SEED | shrink SEED | script FILE [--seed N] [--told] | planted NAME,...|all [--threads N] [--worlds N]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["run", ..] => {
-            let seeds = args.iter().position(|arg| arg == "--seeds").and_then(|at| args.get(at + 1));
-            let range =
-                seeds.and_then(|seeds| seeds.split_once("..")).map(|(from, to)| (from.parse(), to.parse()));
+            let range = word_after(&args, "--seeds")
+                .and_then(|seeds| seeds.split_once(".."))
+                .map(|(from, to)| (from.parse(), to.parse()));
             let threads = number_after(&args, "--threads").unwrap_or(2);
             match range {
-                Some((Ok(from), Ok(to))) => Ok(run(from, to, threads, words.contains(&"--json"))),
+                Some((Ok(from), Ok(to))) => match word_after(&args, "--record") {
+                    Some(file) => record(from, to, threads, file),
+                    None => Ok(run(from, to, threads, words.contains(&"--json"))),
+                },
                 _ => Err("which seeds? --seeds FROM..TO".into()),
             }
         }

@@ -95,6 +95,8 @@ pub(crate) struct World {
     lies_ahead: bool,
     /// Whether events were stamped ahead of their time: their writers hold them, and nobody else until then.
     waits: bool,
+    /// What processes have on the heap, for what is printed next.
+    pub(crate) heaps: BTreeMap<String, u64>,
     /// Whether all that hosts are told is printed.
     pub(crate) is_told: bool,
     trace: blake3::Hasher,
@@ -132,6 +134,7 @@ impl World {
             forgot: BTreeSet::new(),
             lies_ahead: false,
             waits: false,
+            heaps: BTreeMap::new(),
             is_told: false,
             trace: blake3::Hasher::new(),
             figures: Figures::default(),
@@ -492,7 +495,7 @@ impl World {
 
     /// Notes how much of what it may have a process had on the heap.
     pub(super) fn note_weight(&mut self, at: usize) {
-        let Some(weight) = self.hosts[at].weight.take() else { return };
+        let Some(weight) = self.hosts[at].weight.take().filter(|weight| weight.is_idle) else { return };
         let permille = weight.heap * 1_000 / weight.allowed;
         if permille > self.figures.heap_permille {
             self.figures.heap_permille = permille;
@@ -644,6 +647,15 @@ impl World {
         }
     }
 
+    /// What each process has on the heap, in bytes: they end.
+    pub(crate) fn into_heaps(mut self) -> BTreeMap<String, u64> {
+        let weigh = |host: &mut Host| {
+            host.kill(100);
+            Some((host.name.clone(), host.weight?.heap))
+        };
+        self.hosts.iter_mut().filter_map(weigh).collect()
+    }
+
     fn print(&mut self, at: Option<&str>) {
         for host in &mut self.hosts {
             if at.is_some_and(|at| at != host.name) {
@@ -678,7 +690,7 @@ impl World {
                 "host": host.name, "runs": host.process.is_some(), "root": root, "topics": topics,
                 "told": host.notices.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "stored": host.disk.records.len() + host.disk.snapshot.as_ref().map_or(0, Vec::len),
-                "held": held, "logs": logs.map(|logs| logs.logs), "log_bytes": logs.map(|logs| logs.bytes),
+                "heap": self.heaps.get(&host.name), "held": held, "logs": logs.map(|logs| logs.logs), "log_bytes": logs.map(|logs| logs.bytes),
             }));
         }
     }
