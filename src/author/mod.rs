@@ -284,7 +284,6 @@ impl Author {
         let set = store.logs();
         let mut left = None;
         if let Some(log) = self.log(agent, topic, kind) {
-            // The events of an earlier log would be given up from the start, if its writer gave up all before this one.
             let given_up =
                 kind == LogKind::Event && set.facts(&log).is_some_and(|facts| facts.pruned().is_some());
             let ahead = self.has_to_wait(set, &log, now) && !given_up;
@@ -318,6 +317,7 @@ impl Author {
                 let closed =
                     left.iter().flat_map(|log| set.closures(log)).map(|(incarnation, _)| incarnation);
                 let last = last.max(closed.filter(|incarnation| !incarnation.is_ahead(latest, 0)).max());
+                let last = last.max(given_up_before(set, agent, topic).filter(|_| kind == LogKind::Event));
                 let [low, high, ..] = self.random.next();
                 let random = if planted(Fault::IncarnationsAreNotRandom) { [0; 2] } else { [low, high] };
                 let incarnation = Incarnation::next(last, now, random);
@@ -350,4 +350,12 @@ impl Author {
             logs.retain(|(there, _), _| there != topic);
         }
     }
+}
+
+/// The incarnation before which a writer has given up all its events in a topic: those of an earlier log would be given up from
+/// the start, so it goes on in this log or in a later one, though others may wait with that until its time has come.
+fn given_up_before(set: &LogSet, agent: &AgentId, topic: &Topic) -> Option<Incarnation> {
+    let events = set.logs_in(topic).filter(|log| log.opening().agent == *agent);
+    let pruned = events.filter(|log| set.facts(log.id()).is_some_and(|facts| facts.pruned().is_some()));
+    pruned.map(|log| log.opening().incarnation).max()
 }

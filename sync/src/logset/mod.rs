@@ -668,6 +668,8 @@ impl LogSet {
                 None => {}
             }
             self.wait(&log, now);
+            // What went is kept for the consumer until it has asked for the next change.
+            self.note(&log);
         }
     }
 

@@ -38,7 +38,7 @@ struct Appended {
 pub(crate) struct History {
     commits: Vec<Commit>,
     events: Vec<Appended>,
-    /// Values that liars signed.
+    /// Values that liars signed, or of which nothing is promised.
     lies: BTreeSet<String>,
 }
 

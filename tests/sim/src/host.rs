@@ -199,7 +199,7 @@ impl Host {
     }
 
     /// Ends the process and its sessions, and says what it had on the heap, and how much of that is allowed: 12 bytes for each
-    /// that is retained and was signed, 16 KiB for the set of logs, and 24 KiB for a writer and for what sessions leave.
+    /// that is retained and was signed, 16 KiB for the set of logs, and 32 KiB for a writer and for what sessions leave.
     fn weigh(&mut self) -> Option<Weight> {
         let is_idle = self.when == When::AtOnce && self.polls;
         self.sessions.drain(..).for_each(|session| disconnect(&mut self.process, session));
@@ -207,7 +207,7 @@ impl Host {
         let signed = retained(process.logs());
         let freed = allocation_counter::measure(|| drop(process)).bytes_current;
         let heap = u64::try_from(-freed).unwrap_or(0);
-        Some(Weight { heap, allowed: 12 * signed + 40 * 1_024, is_idle })
+        Some(Weight { heap, allowed: 12 * signed + 48 * 1_024, is_idle })
     }
 
     /// A bit on the disk is another one; false if there is none.
@@ -419,8 +419,11 @@ fn disconnect(process: &mut Option<Process>, session: SessionId) {
 /// The bytes of entries that are retained, of heads, facts and parts that are staged.
 fn retained(logs: &LogSet) -> u64 {
     let of = |log: &Log| {
-        // Of an own log what others may still need goes once the next entry is signed.
-        let base = if logs.is_local(log.id()) { 0 } else { log.base() };
+        // Of an own log what others may still need goes once the next entry is signed, of a forked one what its owner may say
+        // again when that is done, and what waits for its time is all held.
+        let is_kept =
+            logs.is_local(log.id()) || logs.forks(log.id()).is_some() || logs.stats().late_bytes > 0;
+        let base = if is_kept { 0 } else { log.base() };
         let entries = log.entries(base.max(log.start()), log.size());
         let entries: usize = entries.map(|entry| entry.encode().len()).sum();
         let head = log.head().map_or(0, |head| head.encode(log.opening(), logs.mesh()).len());
