@@ -256,7 +256,8 @@ impl LogSet {
     }
 
     /// The logs whose heads changed after a version, each once and the longest unchanged first, with the version of its
-    /// last change and how much of it counted before that: nothing, if it had no head at the version that is asked about.
+    /// last change and how much of it counted before that became more or less: nothing, if it had no head at the version that
+    /// is asked about.
     pub fn heads_changed(&mut self, after: u64) -> impl Iterator<Item = (u64, LogId, u64)> + '_ {
         self.fresh_heads();
         let Self { heads, slots, .. } = self;

@@ -46,7 +46,7 @@ pub(super) struct HeadHistory {
     pub(super) version: u64,
     /// The version at which it came to have an id.
     pub(super) since: u64,
-    /// How much of the log counted when the id was made, and when the one before was.
+    /// How much of the log counted when the id was made, and how much before that last changed.
     pub(super) counted: u64,
     pub(super) before: u64,
     /// For some versions that were marked, how much of it counted then: noted when it changed for the first time after
@@ -63,7 +63,10 @@ impl HeadHistory {
             self.anchors.push((marked, self.counted));
         }
         self.version = version;
-        self.before = core::mem::replace(&mut self.counted, counted);
+        // Who has not looked since it changed in size must hear of that, though only facts have changed after it.
+        if counted != self.counted {
+            self.before = core::mem::replace(&mut self.counted, counted);
+        }
     }
 
     /// How much of the log counted at a version that was marked; too much, if that is long ago.

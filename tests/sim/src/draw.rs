@@ -67,7 +67,7 @@ pub(crate) fn history(seed: u64) -> Vec<Step> {
     }
     draw.lying = liars > 0 && draw.dice.one_in(3);
     draw.forking = draw.lying && draw.dice.one_in(2);
-    let many = 190 + draw.dice.roll(60);
+    let many = 165 + draw.dice.roll(50);
     // A world has few kinds of faults, so that they meet one another often and the rest works.
     let faults: Vec<u64> = (0..4).map(|_| draw.dice.roll(FAULTS)).collect();
     for _ in 0..many {

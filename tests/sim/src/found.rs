@@ -45,6 +45,8 @@ found! {
     // The same after a round, until the next heartbeat; and after a purge.
     seed_30_nor_if_they_come_between_two_rounds: 30,
     seed_884_a_purge_is_compared_at_once: 884,
+    // A fact about a log came after entries of it that a session had not looked at: it sent the fact alone.
+    seed_18674_entries_that_came_before_a_fact_are_sent_with_it: 18674,
     // A torn end had a writer begin a log below the one by which it had given up all earlier events.
     seed_2114_events_go_to_no_log_below_one_that_gave_up_all_earlier: 2114,
     // The entries of a forked log went after 30 days, and stayed in memory.

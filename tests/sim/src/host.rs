@@ -416,7 +416,7 @@ fn disconnect(process: &mut Option<Process>, session: SessionId) {
     }
 }
 
-/// The bytes of entries that are retained, of heads, facts and parts that are staged.
+/// The bytes of entries that are retained, of heads and facts, and of what is staged or waits for its time.
 fn retained(logs: &LogSet) -> u64 {
     let of = |log: &Log| {
         // Of an own log what others may still need goes once the next entry is signed, of a forked one what its owner may say
@@ -431,9 +431,11 @@ fn retained(logs: &LogSet) -> u64 {
         let forks = facts.and_then(|facts| facts.forks()).into_iter().flat_map(|forks| forks.pieces());
         let forks: usize = forks.map(|evidence| evidence.as_bytes().len()).sum();
         let pruned = facts.and_then(|facts| facts.pruned()).map_or(0, |pruned| pruned.as_bytes().len());
-        (entries + head + forks + pruned) as u64
+        let mut staged = 0;
+        log.staged_ranges(1 << 20, &mut |range| staged += range.len());
+        (entries + head + forks + pruned + staged) as u64
     };
-    logs.logs().map(of).sum::<u64>() + logs.stats().staged_bytes as u64
+    logs.logs().map(of).sum::<u64>() + logs.stats().late_bytes as u64
 }
 
 impl Process {

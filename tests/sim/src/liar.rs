@@ -33,6 +33,11 @@ impl Liars {
         Self { keys, branches: BTreeMap::new() }
     }
 
+    /// Whether none has signed anything yet.
+    pub(crate) fn are_quiet(&self) -> bool {
+        self.branches.is_empty()
+    }
+
     /// Signs entries; what the library refuses to write for it is left out. Whether there is anything to hand over.
     pub(crate) fn sign(&mut self, sign: &Sign, now: u64) -> bool {
         let name = (sign.by.clone(), sign.branch.clone());

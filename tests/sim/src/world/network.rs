@@ -239,15 +239,16 @@ impl World {
             let is_told =
                 (0..2).filter(|end| link.in_sync[*end] && self.hosts[ends[*end]].polls).count() >= told;
             // What was written since the round began may wait: until it is stored, or for its time.
-            let waits = ends.iter().any(|at| {
-                let host = &self.hosts[*at];
-                let stats = host.logs().map(consilience::sync::LogSet::stats);
-                let waiting = stats.is_some_and(|stats| stats.late_bytes > 0 || stats.staged_bytes > 0);
-                waiting
-                    || host.when != When::AtOnce
-                    || host.ahead.abs() > DRIFT
-                    || self.were_ahead.contains(at)
-            });
+            let waits = told > 1 && ends.iter().any(|at| self.set_clocks.contains(at))
+                || ends.iter().any(|at| {
+                    let host = &self.hosts[*at];
+                    let stats = host.logs().map(consilience::sync::LogSet::stats);
+                    let waiting = stats.is_some_and(|stats| stats.late_bytes > 0 || stats.staged_bytes > 0);
+                    waiting
+                        || host.when != When::AtOnce
+                        || host.ahead.abs() > DRIFT
+                        || self.were_ahead.contains(at)
+                });
             if !is_told || !is_quiet || link.one_way || !link.everything || waits {
                 continue;
             }
