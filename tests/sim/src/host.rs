@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use consilience::crdts::Timestamp;
 use consilience::journal::{Area, Damage, JournalCorrupt, Record, RecordId};
 use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{Limits, Log, LogSet, Relay, Topic};
+use consilience::sync::{AgentId, Limits, Log, LogSet, Relay, Signer as _, Topic};
 use consilience::{Config, Notice, Opened, Replica, ReplicaError, Stored, Writer};
 use consilience_test_support::replicas::{START, secret};
 
@@ -55,6 +55,8 @@ pub(crate) struct Host {
     pub(crate) starts: u64,
     /// Whether it gives the entropy of its first start each time.
     pub(crate) same_entropy: bool,
+    /// The agent as whom it writes.
+    own: Option<AgentId>,
     /// The sessions of its process.
     sessions: Vec<SessionId>,
     /// The heap of its process when it ended.
@@ -103,6 +105,7 @@ impl Host {
             polls: true,
             starts: 0,
             same_entropy: false,
+            own: None,
             sessions: Vec::new(),
             weight: None,
             mirror: None,
@@ -134,6 +137,7 @@ impl Host {
     /// If the library refuses what it had given out to be stored.
     pub(crate) fn start(&mut self, seed: u64, how: How, now: u64) {
         let key = Keys::of_seed(seed).key(&self.agent);
+        self.own = Some(key.agent());
         self.starts += 1;
         let drawn = if self.same_entropy { 1 } else { self.starts };
         let mut hasher = blake3::Hasher::new();
@@ -204,7 +208,7 @@ impl Host {
         let is_idle = self.when == When::AtOnce && self.polls;
         self.sessions.drain(..).for_each(|session| disconnect(&mut self.process, session));
         let process = self.process.take()?;
-        let signed = retained(process.logs());
+        let signed = retained(process.logs(), self.own.as_ref());
         let freed = allocation_counter::measure(|| drop(process)).bytes_current;
         let heap = u64::try_from(-freed).unwrap_or(0);
         Some(Weight { heap, allowed: 12 * signed + 48 * 1_024, is_idle })
@@ -417,7 +421,7 @@ fn disconnect(process: &mut Option<Process>, session: SessionId) {
 }
 
 /// The bytes of entries that are retained, of heads and facts, and of what is staged or waits for its time.
-fn retained(logs: &LogSet) -> u64 {
+fn retained(logs: &LogSet, own: Option<&AgentId>) -> u64 {
     let of = |log: &Log| {
         // Of an own log what others may still need goes once the next entry is signed, of a forked one what its owner may say
         // again when that is done, and what waits for its time is all held.
