@@ -425,8 +425,9 @@ fn retained(logs: &LogSet, own: Option<&AgentId>) -> u64 {
     let of = |log: &Log| {
         // Of an own log what others may still need goes once the next entry is signed, of a forked one what its owner may say
         // again when that is done, and what waits for its time is all held.
-        let is_kept =
-            logs.is_local(log.id()) || logs.forks(log.id()).is_some() || logs.stats().late_bytes > 0;
+        let is_kept = own == Some(&log.opening().agent)
+            || logs.forks(log.id()).is_some()
+            || logs.stats().late_bytes > 0;
         let base = if is_kept { 0 } else { log.base() };
         let entries = log.entries(base.max(log.start()), log.size());
         let entries: usize = entries.map(|entry| entry.encode().len()).sum();

@@ -501,6 +501,10 @@ impl World {
     /// Notes how much of what it may have a process had on the heap.
     pub(super) fn note_weight(&mut self, at: usize) {
         let Some(weight) = self.hosts[at].weight.take().filter(|weight| weight.is_idle) else { return };
+        // What came ahead of its time stays until that has come, and until the next change after it.
+        if self.lies_ahead || !self.were_ahead.is_empty() {
+            return;
+        }
         let permille = weight.heap * 1_000 / weight.allowed;
         if permille > self.figures.heap_permille {
             self.figures.heap_permille = permille;
