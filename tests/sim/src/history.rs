@@ -23,6 +23,13 @@ struct Commit {
     sure: bool,
 }
 
+impl Commit {
+    /// Whether it ended a value that its writer had seen, for good.
+    fn ends(&self, value: &String) -> bool {
+        self.stored && self.sure && self.seen.contains(value)
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Appended {
     host: usize,
@@ -38,6 +45,9 @@ struct Appended {
 pub(crate) struct History {
     commits: Vec<Commit>,
     events: Vec<Appended>,
+    /// Values that were written while a clock was ahead: once it is right they are written anew, and who ended one of them
+    /// meanwhile may have ended the first write alone.
+    anew: BTreeSet<String>,
     /// Values that liars signed, or of which nothing is promised.
     lies: BTreeSet<String>,
 }
@@ -56,6 +66,10 @@ impl History {
     pub(crate) fn event(&mut self, (host, start, record): (usize, u64, RecordId), topic: &str, text: &str) {
         let (topic, text) = (topic.into(), text.into());
         self.events.push(Appended { host, start, record, topic, text, stored: false, sure: true });
+    }
+
+    pub(crate) fn written_ahead(&mut self, value: &str) {
+        self.anew.insert(value.into());
     }
 
     pub(crate) fn lie(&mut self, value: &str) {
@@ -108,7 +122,7 @@ impl History {
             });
             match ended {
                 None if !here => return Some(format!("lost: {value} of {:?}", commit.place)),
-                Some((_, by)) if here && by.stored && by.sure && by.seen.contains(value) => {
+                Some((_, by)) if here && !self.anew.contains(value) && by.ends(value) => {
                     return Some(format!("returned: {value} of {:?}", commit.place));
                 }
                 _ => {}

@@ -346,6 +346,9 @@ impl World {
             return;
         };
         self.took = true;
+        if let Some(value) = value.filter(|_| self.hosts[at].ahead > DRIFT) {
+            self.history.written_ahead(value);
+        }
         let place = (topic.to_owned(), map.to_owned(), key.to_owned());
         self.history.commit((at, self.hosts[at].starts, Some(record)), place, value.cloned(), seen);
         self.hosts[at].store(false);
