@@ -121,11 +121,11 @@ static HONEST: LazyLock<Honest> = LazyLock::new(|| {
     let (mut ada, mut bob) = (Node::new(1, 1, Opened::InMemory), Node::new(2, 2, Opened::Fresh));
     let mut honest = Honest { bundles: Vec::new(), dots: Vec::new() };
     let mut ms = 0;
-    for round in 0..4 {
+    for round in 0..6 {
         ms += 10;
         ada.write(ms, KEYS[round % 4], Some("ada"));
         bob.write(ms + 1, KEYS[(round + 1) % 4], (round % 3 != 2).then_some("bob"));
-        if round == 2 {
+        if round == 3 {
             // Storage is lost; the next incarnation takes over.
             ada = Node::new(1, 9, Opened::InMemory);
         }
@@ -403,8 +403,8 @@ pub fn hostile(scene: &Scene) {
     }
     for (number, node) in nodes.iter_mut().enumerate() {
         node.settle(&everything, 3_000);
-        // The second may come back from its storage.
-        if number == 1 && scene.orders[1].len().is_multiple_of(2) {
+        // The second comes back from its storage.
+        if number == 1 {
             let stored = Stored { snapshot: None, records: &node.records };
             let again = Node::new(5, 6, Opened::Resumed(stored));
             assert_eq!(
@@ -416,9 +416,7 @@ pub fn hostile(scene: &Scene) {
             node.writer = again.writer;
         }
     }
-    // What is short shows in two rounds what it can.
-    let rounds = if scene.entries.len() > 4 { 3 } else { 2 };
-    for round in 0..rounds {
+    for round in 0..3 {
         let all: Vec<Vec<u8>> = nodes.iter_mut().map(|node| node.all(3_000 + round)).collect();
         for node in &mut nodes {
             node.settle(&all, 3_000 + round);

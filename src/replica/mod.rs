@@ -197,7 +197,8 @@ impl Replica {
         self.sessions.handle_timeout(now);
     }
 
-    /// Forgets a topic and everything in it. Its logs come back from peers if they are admitted again. Whoever subscribed to
+    /// Forgets a topic and everything in it. Its logs come back from peers if they are admitted again, and at once over
+    /// sessions whose [scope](Self::set_scope) has the topic: these are told that they are out of sync. Whoever subscribed to
     /// the topic is told of each key that went.
     pub fn purge(&mut self, topic: &Topic) {
         let logs = self.store.forget_topic(topic);

@@ -9,7 +9,6 @@
 //! (`docs/decisions/succession.md`), so the storage is copied only after what they said was taken over. And what a forked log
 //! said is written again by who wrote it, so the topic is not forgotten, nor the storage lost, between a copy and the fork.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::journal::{JournalCorrupt, Record, RecordId, Snapshot, recover};
@@ -18,7 +17,7 @@ use consilience::sync::{Limits, Relay, Signer as _};
 use consilience::{Opened, Replica, ReplicaError, Stored, Writer};
 
 use crate::meetings::meet;
-use crate::watch::{Effect, Survive, Watch};
+use crate::watch::{Effect, Left, Seen, Survive, Watch, left};
 use crate::world::{Dice, Disk, How, Node, TOPIC, at, config, converge, keys, mesh, secret, topic};
 
 /// So many copies of the storage are made at most.
@@ -562,7 +561,7 @@ impl Watch for Watched {
             relay: self.relay_disk.clone(),
             ms: self.ms,
             seed: self.seed,
-            seen: RefCell::default(),
+            seen: Seen::default(),
         }
     }
 }
@@ -582,13 +581,13 @@ pub struct Aftermath {
     ms: u64,
     seed: u64,
     /// What survived already: whether something was cut, and what was left.
-    seen: RefCell<Vec<(bool, Disk)>>,
+    seen: Seen,
 }
 
 impl Survive for Aftermath {
     fn as_backup(&self) -> Self {
         // What survived already did so otherwise.
-        Self { restores: true, seen: RefCell::default(), ..self.clone() }
+        Self { restores: true, seen: Seen::default(), ..self.clone() }
     }
 
     fn has_confirmed(&self) -> bool {
@@ -598,21 +597,7 @@ impl Survive for Aftermath {
     /// It says what its last record says and goes on; it meets the relay; all become equal, and nothing that anybody was
     /// told is stored is missing; and nobody is forked who was not copied.
     fn survive(&self, disk: &Disk, damaged: bool, name: &str) {
-        let recovered = recover(&mesh(), disk.snapshot.as_deref(), &disk.records)
-            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
-        let (last, good_to) = (recovered.last().as_u64(), recovered.good_to());
-        assert!(
-            damaged || last >= self.confirmed,
-            "{name}: {} was confirmed, {last} is there",
-            self.confirmed
-        );
-        // Nothing but this reaches the replica.
-        let records = disk.records[..good_to].to_vec();
-        let left = (recovered.cut().is_some(), Disk { snapshot: disk.snapshot.clone(), records });
-        if self.seen.borrow().contains(&left) {
-            return;
-        }
-        self.seen.borrow_mut().push(left);
+        let Some(Left { last, .. }) = left(disk, (damaged, self.confirmed), &self.seen, name) else { return };
         let how = if self.restores { How::Restored } else { How::Resumed };
         let mut ms = self.ms + 1_000;
         let mut ada = Node::open(0, self.seed + 50_000, disk.clone(), how, at(ms));

@@ -4,7 +4,7 @@
 //!
 //! The agents' own storage loses nothing. So all of them together, without the relay, say what there is to be known.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::journal::{JournalCorrupt, Record, RecordId, Snapshot, recover};
@@ -12,7 +12,7 @@ use consilience::sync::{Hash, Limits, LogId, LogKind, LogOpening, LogSet, Relay,
 use consilience::{Opened, Stored};
 
 use crate::meetings::{Met, meet};
-use crate::watch::{Effect, Survive, Watch};
+use crate::watch::{Effect, Left, Seen, Survive, Watch, left};
 use crate::world::{Disk, How, Node, TOPIC, at, converge, keys, mesh, secret, topic};
 
 /// Agents, by their places.
@@ -460,7 +460,7 @@ impl Watch for Watched {
             ms: self.ms,
             seed: self.seed,
             all: OnceCell::new(),
-            seen: RefCell::default(),
+            seen: Seen::default(),
         }
     }
 }
@@ -476,7 +476,7 @@ pub struct Aftermath {
     /// What the agents read once they have told each other everything, without a relay.
     all: OnceCell<Read>,
     /// What survived already.
-    seen: RefCell<Vec<Disk>>,
+    seen: Seen,
 }
 
 impl Aftermath {
@@ -516,23 +516,11 @@ impl Survive for Aftermath {
     /// It holds what was confirmed and what its last record says; a newcomer that meets it takes all of it; and it becomes
     /// equal with the agents, to whom nothing is lost.
     fn survive(&self, disk: &Disk, damaged: bool, name: &str) {
-        let recovered = recover(&mesh(), disk.snapshot.as_deref(), &disk.records)
-            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
-        let (last, good_to) = (recovered.last().as_u64(), recovered.good_to());
-        assert!(
-            damaged || last >= self.confirmed,
-            "{name}: {} was confirmed, {last} is there",
-            self.confirmed
-        );
-        // Nothing but this reaches the relay.
-        let left = Disk { snapshot: disk.snapshot.clone(), records: disk.records[..good_to].to_vec() };
-        if self.seen.borrow().contains(&left) {
-            return;
-        }
-        self.seen.borrow_mut().push(left.clone());
+        let Some(found) = left(disk, (damaged, self.confirmed), &self.seen, name) else { return };
+        let Left { last, good_to, is_cut, disk: left } = found;
         let mut ms = self.ms + 1_000;
         let mut relay = open(self.seed + 50_000, Opened::Resumed(stored(disk)), ms).unwrap();
-        assert_eq!((relay.good_to(), relay.cut().is_some()), (good_to, recovered.cut().is_some()), "{name}");
+        assert_eq!((relay.good_to(), relay.cut().is_some()), (good_to, is_cut), "{name}");
         if let Some(expected) = self.views.get(&last) {
             assert_eq!(view(&relay), *expected, "{name}: after record {last}");
         }

@@ -2,11 +2,12 @@
 //! it after a crash live with it ([`workload`](crate::workload), [`relay`](crate::relay)); what storage does to records
 //! lives in [`records`](crate::records) and in `files`.
 
+use std::cell::RefCell;
 use std::fmt::Debug;
 
-use consilience::journal::{JournalCorrupt, Record, RecordId, Snapshot};
+use consilience::journal::{JournalCorrupt, Record, RecordId, Snapshot, recover};
 
-use crate::world::{Dice, Disk};
+use crate::world::{Dice, Disk, mesh};
 
 /// What a step asks of storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,4 +92,35 @@ pub trait Survive: Clone + Debug {
     fn as_backup(&self) -> Self;
     /// Whether anything was confirmed.
     fn has_confirmed(&self) -> bool;
+}
+
+/// What survived already: whether something was cut, and what was left.
+pub type Seen = RefCell<Vec<(bool, Disk)>>;
+
+/// What storage has after the power failed.
+#[derive(Debug)]
+pub struct Left {
+    /// The last record.
+    pub last: u64,
+    /// The records are good up to here.
+    pub good_to: usize,
+    /// Whether what follows was cut.
+    pub is_cut: bool,
+    /// What reaches whoever opens it.
+    pub disk: Disk,
+}
+
+/// What is left in storage, unless that survived already. Nothing that was confirmed is missing, if storage was not damaged.
+pub fn left(disk: &Disk, (damaged, confirmed): (bool, u64), seen: &Seen, name: &str) -> Option<Left> {
+    let recovered = recover(&mesh(), disk.snapshot.as_deref(), &disk.records)
+        .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    let (last, good_to, is_cut) = (recovered.last().as_u64(), recovered.good_to(), recovered.cut().is_some());
+    assert!(damaged || last >= confirmed, "{name}: {confirmed} was confirmed, {last} is there");
+    let disk = Disk { snapshot: disk.snapshot.clone(), records: disk.records[..good_to].to_vec() };
+    let place = (is_cut, disk.clone());
+    if seen.borrow().contains(&place) {
+        return None;
+    }
+    seen.borrow_mut().push(place);
+    Some(Left { last, good_to, is_cut, disk })
 }

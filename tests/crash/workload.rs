@@ -1,13 +1,12 @@
 //! What a replica does while its storage is watched, and what has to hold when it comes back.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use consilience::crdts::Units;
 use consilience::journal::{JournalCorrupt, Record, RecordId, Snapshot, recover};
 use consilience::{EventRef, Opened, Replica, ReplicaError, Stored, Writer};
 
-use crate::watch::{Effect, Survive, Watch};
+use crate::watch::{Effect, Left, Seen, Survive, Watch, left};
 use crate::world::{Disk, How, Node, TOPIC, at, config, keys, mesh, schema, topic};
 
 /// One thing that the host does.
@@ -309,7 +308,7 @@ impl Watch for Watched {
             peer: self.peer.disk(),
             ms: self.ms,
             seed: self.seed,
-            seen: RefCell::default(),
+            seen: Seen::default(),
         }
     }
 }
@@ -325,13 +324,13 @@ pub struct Aftermath {
     ms: u64,
     seed: u64,
     /// What survived already: whether something was cut, and what was left.
-    seen: RefCell<Vec<(bool, Disk)>>,
+    seen: Seen,
 }
 
 impl Survive for Aftermath {
     fn as_backup(&self) -> Self {
         // What survived already did so otherwise.
-        Self { restores: true, seen: RefCell::default(), ..self.clone() }
+        Self { restores: true, seen: Seen::default(), ..self.clone() }
     }
 
     fn has_confirmed(&self) -> bool {
@@ -340,21 +339,7 @@ impl Survive for Aftermath {
 
     /// It says what it should, goes on, and forks nothing.
     fn survive(&self, disk: &Disk, damaged: bool, name: &str) {
-        let recovered = recover(&mesh(), disk.snapshot.as_deref(), &disk.records)
-            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
-        let last = recovered.last().as_u64();
-        assert!(
-            damaged || last >= self.confirmed,
-            "{name}: {} was confirmed, {last} is there",
-            self.confirmed
-        );
-        // Nothing but this reaches the replica.
-        let records = disk.records[..recovered.good_to()].to_vec();
-        let left = (recovered.cut().is_some(), Disk { snapshot: disk.snapshot.clone(), records });
-        if self.seen.borrow().contains(&left) {
-            return;
-        }
-        self.seen.borrow_mut().push(left);
+        let Some(Left { last, .. }) = left(disk, (damaged, self.confirmed), &self.seen, name) else { return };
         let how = if self.restores { How::Restored } else { How::Resumed };
         let now = at(self.ms + 1_000);
         let mut ada = Node::open(0, self.seed + 50_000, disk.clone(), how, now);

@@ -82,7 +82,7 @@ pub enum Received {
     /// The log's holder decides what becomes of the log.
     Forked(Box<Evidence>),
     /// The writer signed something else than the entries that were appended here and not signed yet. Nobody has seen
-    /// those; they belong into the writer's next incarnation.
+    /// those; they belong into the writer's next incarnation. They stay until then, and the range may wait.
     Conflict,
 }
 

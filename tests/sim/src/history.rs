@@ -72,6 +72,11 @@ impl History {
         self.anew.insert(value.into());
     }
 
+    /// Whether a value was written while a clock was ahead, and somebody else ended it.
+    fn may_be_anew(&self, commit: &Commit, by: &Commit) -> bool {
+        by.host != commit.host && commit.value.as_ref().is_some_and(|value| self.anew.contains(value))
+    }
+
     pub(crate) fn lie(&mut self, value: &str) {
         self.lies.insert(value.into());
     }
@@ -122,7 +127,7 @@ impl History {
             });
             match ended {
                 None if !here => return Some(format!("lost: {value} of {:?}", commit.place)),
-                Some((_, by)) if here && !self.anew.contains(value) && by.ends(value) => {
+                Some((_, by)) if here && !self.may_be_anew(commit, by) && by.ends(value) => {
                     return Some(format!("returned: {value} of {:?}", commit.place));
                 }
                 _ => {}

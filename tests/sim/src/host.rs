@@ -422,12 +422,11 @@ fn disconnect(process: &mut Option<Process>, session: SessionId) {
 
 /// The bytes of entries that are retained, of heads and facts, and of what is staged or waits for its time.
 fn retained(logs: &LogSet, own: Option<&AgentId>) -> u64 {
+    let late = logs.stats().late_bytes;
     let of = |log: &Log| {
         // Of an own log what others may still need goes once the next entry is signed, of a forked one what its owner may say
         // again when that is done, and what waits for its time is all held.
-        let is_kept = own == Some(&log.opening().agent)
-            || logs.forks(log.id()).is_some()
-            || logs.stats().late_bytes > 0;
+        let is_kept = own == Some(&log.opening().agent) || logs.forks(log.id()).is_some() || late > 0;
         let base = if is_kept { 0 } else { log.base() };
         let entries = log.entries(base.max(log.start()), log.size());
         let entries: usize = entries.map(|entry| entry.encode().len()).sum();
@@ -440,7 +439,7 @@ fn retained(logs: &LogSet, own: Option<&AgentId>) -> u64 {
         log.staged_ranges(1 << 20, &mut |range| staged += range.len());
         (entries + head + forks + pruned + staged) as u64
     };
-    logs.logs().map(of).sum::<u64>() + logs.stats().late_bytes as u64
+    logs.logs().map(of).sum::<u64>() + late as u64
 }
 
 impl Process {

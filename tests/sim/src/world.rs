@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::crdts::{CouplingSchema, Units};
 use consilience::sync::session::{Scope, SessionEvent};
-use consilience::sync::{LogKind, Topic};
+use consilience::sync::{LogKind, LogSet, Topic};
 use consilience::{EventRef, Subscription};
 use consilience_test_support::dice::Dice;
 use consilience_test_support::replicas::START;
@@ -74,7 +74,7 @@ pub(crate) struct World {
     set_clocks: BTreeSet<usize>,
     /// Whether the step could be taken.
     took: bool,
-    /// What has been met so far: of steps that could be taken, and of what came of them.
+    /// What has been met so far: of steps that could be taken.
     pub(crate) met: Met,
     /// A host that has just started.
     started: Option<usize>,
@@ -525,8 +525,10 @@ impl World {
         self.subscriptions.remove(&at);
         let before = self.ended.remove(&at);
         // Of an event log that a liar forked, what was let go as incomplete may be there again.
-        let brings_back = |logs: &consilience::sync::LogSet| {
-            let mut events = logs.logs().filter(|log| log.opening().kind == LogKind::Event);
+        let honest: BTreeSet<_> = self.hosts.iter().map(|host| self.keys().agent(&host.agent)).collect();
+        let brings_back = |logs: &LogSet| {
+            let lies = logs.logs().filter(|log| !honest.contains(&log.opening().agent));
+            let mut events = lies.filter(|log| log.opening().kind == LogKind::Event);
             events.any(|log| logs.forks(log.id()).is_some())
         };
         if how == How::Resumed
