@@ -50,6 +50,13 @@ impl Replica {
         Ok(self.sessions.connect(&self.store, writer.id(), options, now))
     }
 
+    /// Takes in that a session's path may be back, or that the host has reason to ask: a handshake goes on at once, what waits
+    /// for the peer is sent, and the two compare now and not at the next heartbeat. A session finds a path that is back
+    /// by itself, within a second and two round trips, if it has something to say.
+    pub fn nudge(&mut self, session: SessionId, now: Timestamp) {
+        self.sessions.nudge(session, now);
+    }
+
     /// Ends a session. [`poll_transmit`](Self::poll_transmit) has one more frame that tells the peer; a connection may
     /// also just be dropped. Frames that still come over it are refused with [`InputError::Unknown`]. The peer gets the
     /// entries that it does not have yet from the next session, or from others: a host that is about to stop for long

@@ -191,6 +191,11 @@ impl Relay {
         self.sessions.memory(session)
     }
 
+    /// Takes in that a path may be back; see [`Sessions::nudge`].
+    pub fn nudge(&mut self, session: SessionId, now: Timestamp) {
+        self.sessions.nudge(session, now);
+    }
+
     /// Ends a session; see [`Sessions::disconnect`].
     pub fn disconnect(&mut self, session: SessionId) {
         self.sessions.disconnect(session);

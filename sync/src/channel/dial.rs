@@ -14,7 +14,10 @@ use crate::identity::AgentId;
 
 /// The first wait before a frame of the handshake is sent again, in milliseconds. Doubles.
 const AGAIN_MS: u64 = 250;
-/// The longest wait: where three datagrams in ten are lost, the handshake still gets through in its time.
+/// The longest wait where datagrams get lost: if three in ten do, one of the thirty hellos of a handshake's time is answered
+/// but in one handshake of a billion.
+const AGAIN_MS_MAX_LOSSY: u64 = 500;
+/// The longest wait over a transport that repeats by itself.
 const AGAIN_MS_MAX: u64 = 2_500;
 
 /// When a frame of the handshake is sent again.
@@ -22,11 +25,18 @@ const AGAIN_MS_MAX: u64 = 2_500;
 struct Resend {
     at: u64,
     wait: u64,
+    wait_max: u64,
 }
 
 impl Resend {
-    const fn now(ms: u64) -> Self {
-        Self { at: ms, wait: AGAIN_MS }
+    const fn new(lossy: bool, ms: u64) -> Self {
+        Self { at: ms, wait: AGAIN_MS, wait_max: if lossy { AGAIN_MS_MAX_LOSSY } else { AGAIN_MS_MAX } }
+    }
+
+    /// It is due now, and then as if it had been sent for the first time.
+    const fn nudge(&mut self, ms: u64) {
+        self.at = ms;
+        self.wait = AGAIN_MS;
     }
 
     const fn is_due(&mut self, ms: u64) -> bool {
@@ -34,7 +44,7 @@ impl Resend {
         if due {
             self.at = ms.saturating_add(self.wait);
             let next = self.wait.saturating_mul(2);
-            self.wait = if next < AGAIN_MS_MAX { next } else { AGAIN_MS_MAX };
+            self.wait = if next < self.wait_max { next } else { self.wait_max };
         }
         due
     }
@@ -66,12 +76,12 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    pub(crate) fn new(membership: &Membership, terms: Terms, ms: u64) -> Self {
+    pub(crate) fn new(membership: &Membership, terms: Terms, lossy: bool, ms: u64) -> Self {
         let says = Hello { terms, challenge: None };
         Self {
             hello: membership.hello(&says),
             says,
-            resend: Resend::now(ms),
+            resend: Resend::new(lossy, ms),
             deadline: ms.saturating_add(HANDSHAKE_MS),
             called: false,
         }
@@ -104,7 +114,7 @@ impl Dial {
         if self.says.challenge != Some(challenge) {
             self.says.challenge = Some(challenge);
             self.hello = membership.hello(&self.says);
-            self.resend = Resend::now(ms);
+            self.resend.nudge(ms);
         }
         Ok(())
     }
@@ -147,6 +157,11 @@ impl Dial {
         self.resend.at.min(self.deadline)
     }
 
+    /// The hello is sent again now.
+    pub(crate) const fn nudge(&mut self, ms: u64) {
+        self.resend.nudge(ms);
+    }
+
     /// Whether it has taken too long.
     pub(crate) const fn is_over(&self, ms: u64) -> bool {
         ms >= self.deadline
@@ -169,7 +184,14 @@ pub(crate) struct Proof {
 
 impl Proof {
     pub(crate) const fn new(body: Vec<u8>, dial: &Dial, ms: u64) -> Self {
-        Self { body, nonce: dial.nonce(), resend: Resend::now(ms), deadline: dial.deadline }
+        let mut resend = dial.resend;
+        resend.nudge(ms);
+        Self { body, nonce: dial.nonce(), resend, deadline: dial.deadline }
+    }
+
+    /// It is sent again now.
+    pub(crate) const fn nudge(&mut self, ms: u64) {
+        self.resend.nudge(ms);
     }
 
     /// Why the other side refuses it, if a refusal is of the hello that this proof follows.

@@ -110,7 +110,7 @@ impl Link {
     /// The next packet to send, if there is one: put it [out](Self::put) before anything else is done with the link.
     ///
     /// Lost chunks come first, then new ones as far as the path and the peer have room, then an
-    /// acknowledgement that is owed. Poll until there is none, and again after any other call that changes
+    /// acknowledgement that is due. One that is not due goes along with a chunk. Poll until there is none, and again after any other call that changes
     /// something.
     pub(crate) fn poll_packet(&mut self, now: u64) -> Option<Outgoing> {
         let now = self.advance(now);
@@ -120,7 +120,7 @@ impl Link {
         let ack_bytes = varint_bytes(ack).saturating_add(1).max(Self::ACK_BYTES);
         let around = ack_bytes.saturating_add(held.bytes()).saturating_add(1);
         let Some(chunk) = self.send.poll_chunk(self.packet_bytes.saturating_sub(around), now) else {
-            return self.receive.owes_ack().then(|| {
+            return self.receive.owes_ack(now).then(|| {
                 self.receive.acknowledged();
                 Outgoing { ack, held, chunk: None }
             });
@@ -160,7 +160,7 @@ impl Link {
         let now = self.advance(now);
         self.send.handle_ack(packet.ack, &packet.held, now);
         if let Some((number, chunk)) = packet.chunk {
-            self.receive.handle_chunk(number, chunk);
+            self.receive.handle_chunk(number, chunk, now);
         }
         Ok(())
     }
@@ -178,16 +178,23 @@ impl Link {
         self.receive.consume(bytes);
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); `None` as long as nothing waits for the peer.
+    /// When to call [`handle_timeout`](Self::handle_timeout) and to [poll](Self::poll_packet) again; `None` as long as
+    /// neither side waits for the other.
     pub(crate) fn poll_timeout(&self) -> Option<u64> {
-        self.send.poll_timeout()
+        self.send.poll_timeout().into_iter().chain(self.receive.ack_due()).min()
     }
 
-    /// Finds the chunks that are lost by now. Does nothing before [`poll_timeout`](Self::poll_timeout), and however late
-    /// it comes, it does it once.
+    /// Finds the chunks that are lost by now, and the acknowledgement that is due. Does nothing before
+    /// [`poll_timeout`](Self::poll_timeout), and however late it comes, it does it once.
     pub(crate) fn handle_timeout(&mut self, now: u64) {
         let now = self.advance(now);
         self.send.handle_timeout(now);
+    }
+
+    /// Tries the path now, if something waits for the peer: it may be back.
+    pub(crate) fn nudge(&mut self, now: u64) {
+        let now = self.advance(now);
+        self.send.nudge(now);
     }
 
     /// Whether all that was written is acknowledged.

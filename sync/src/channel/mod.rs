@@ -327,6 +327,11 @@ impl Channel {
         alive
     }
 
+    /// Tries the path now, if something waits for the peer.
+    pub(crate) fn nudge(&mut self, ms: u64) {
+        self.link.nudge(ms);
+    }
+
     /// How long a frame and its answer take, in milliseconds, if that is known.
     pub(crate) fn round_trip_ms(&self) -> Option<u64> {
         self.link.rtt()

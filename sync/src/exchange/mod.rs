@@ -398,6 +398,14 @@ impl Exchange {
         took
     }
 
+    /// Compares now, and not only at the heartbeat: the path may be back. A round that goes on is left alone, and whoever
+    /// listens leaves it to the other side to begin one.
+    pub(crate) fn nudge(&mut self, ms: u64) {
+        if self.dials && self.rounds.is_idle() {
+            self.next_round = self.next_round.min(ms);
+        }
+    }
+
     /// Begins another round without waiting for the heartbeat, if none goes on and not too many of them followed each other.
     fn begin_at_once(&mut self) {
         if self.rounds.is_idle() && self.at_once < AT_ONCE_MAX {

@@ -140,6 +140,15 @@ impl Established {
         Ok(self.exchange.handle_timeout(ms, self.channel.is_quiet()).map(SessionEvent::from))
     }
 
+    /// Says again what waits, and compares: the path may be back.
+    pub(super) fn nudge(&mut self, ms: u64) {
+        if let Some(proof) = &mut self.proof {
+            proof.nudge(ms);
+        }
+        self.channel.nudge(ms);
+        self.exchange.nudge(ms);
+    }
+
     /// Whether the two were equal and the peer has taken in all that this side has had to say since.
     pub(super) fn peer_has_all(&self, set: &mut LogSet) -> bool {
         self.channel.is_quiet() && self.exchange.is_spent(set)

@@ -24,8 +24,8 @@
 //! | | |
 //! |---|---|
 //! | frame | 256 to 65,536 bytes, 16,384 unless told otherwise |
-//! | on the way in each direction | 48 KiB unless told otherwise |
-//! | memory of a session | 256 KiB and one frame, with that window |
+//! | on the way in each direction | 48 KiB, over datagrams 256 KiB, unless told otherwise |
+//! | memory of a session | five windows and one frame |
 //! | a handshake | 15 seconds |
 //! | faults of a peer | 16, then the session ends |
 //!
@@ -276,7 +276,12 @@ impl Sessions {
         self.opened = self.opened.saturating_add(1);
         let id = SessionId(self.opened);
         let phase = if options.dials {
-            Phase::Dialing(Dial::new(&self.membership, self.nonces.terms(&options, trusted(store, now)), ms))
+            Phase::Dialing(Dial::new(
+                &self.membership,
+                self.nonces.terms(&options, trusted(store, now)),
+                options.datagrams,
+                ms,
+            ))
         } else {
             Phase::Listening(Listen::new(self.nonces.draw(), ms))
         };
@@ -357,6 +362,20 @@ impl Sessions {
         there.options.scope = scope;
         self.wake();
         true
+    }
+
+    /// Takes in that a path may be back, or that the host has reason to ask: a handshake goes on at once, what waits for the peer
+    /// is sent, and the two compare now and not at the next heartbeat. Without it a session finds a path that is back within
+    /// a second and two round trips, if it has something to say, and at the heartbeat if not. Of a session that has ended or
+    /// was not there it takes no note.
+    pub fn nudge(&mut self, session: SessionId, now: Timestamp) {
+        let ms = self.clock.advance(now);
+        match self.sessions.get_mut(&session).map(|session| &mut session.phase) {
+            Some(Phase::Dialing(dial)) => dial.nudge(ms),
+            Some(Phase::Established(established)) => established.nudge(ms),
+            _ => return,
+        }
+        self.wake();
     }
 
     /// Ends a session. One more frame tells the peer, if the host still takes it. Entries that the peer does not have yet

@@ -65,12 +65,14 @@ impl SessionOptions {
         self
     }
 
-    /// Over datagrams, or anything else that does not hold back by itself: frames have 1,200 bytes, and the session finds
-    /// out how much the path carries (RFC 5681). By default the transport is a stream that does that.
+    /// Over datagrams, or anything else that does not hold back by itself: frames have 1,200 bytes, at most 262,144 bytes
+    /// are on their way, and the session finds out how many the path carries, by how long they wait (FAST TCP, Wei, Jin, Low
+    /// and Hegde 2006). By default the transport is a stream that does that.
     #[must_use]
     pub const fn over_datagrams(mut self) -> Self {
         self.datagrams = true;
         self.frame_bytes = 1_200;
+        self.window = 256 << 10;
         self
     }
 
@@ -82,8 +84,9 @@ impl SessionOptions {
         self
     }
 
-    /// With at most so many bytes on their way in each direction, 4,096 to 1,048,576. 49,152 by default; throughput is at
-    /// most this for each round trip, and a session may hold about four times as much.
+    /// With at most so many bytes on their way in each direction, 4,096 to 1,048,576. 49,152 by default, 262,144
+    /// [over datagrams](Self::over_datagrams); throughput is at most this for each round trip, and a session may hold about four
+    /// times as much.
     #[must_use]
     pub fn with_window(mut self, bytes: usize) -> Self {
         self.window = bytes.clamp(WINDOW_MIN, WINDOW_MAX);

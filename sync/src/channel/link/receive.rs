@@ -22,12 +22,25 @@ pub(super) struct Receiver {
     /// The bytes that came in order, and how many at their front were consumed.
     ready: Vec<u8>,
     consumed: usize,
-    owes_ack: bool,
+    owed: Owed,
+}
+
+/// The acknowledgement that is owed, if one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owed {
+    Nothing,
+    /// One chunk came in its turn: a packet that leaves by this time says so, and else one of its own.
+    By(u64),
+    /// More came, or one out of its turn, or again: the sender waits for the word.
+    Now,
 }
 
 impl Receiver {
     /// An empty buffer longer than this is given back: most links are idle most of the time.
     const SPARE_BYTES_MAX: usize = 4096;
+    /// So long an acknowledgement waits for a packet to go along with, in milliseconds: a sender counts on it
+    /// (`Rtt::ANSWER`).
+    pub(super) const ACK_DELAY_MS: u64 = 20;
 
     pub(super) const fn new(window: usize, unread_max: usize) -> Self {
         Self {
@@ -38,7 +51,7 @@ impl Receiver {
             held_bytes: 0,
             ready: Vec::new(),
             consumed: 0,
-            owes_ack: false,
+            owed: Owed::Nothing,
         }
     }
 
@@ -55,13 +68,26 @@ impl Receiver {
         held
     }
 
-    pub(super) const fn owes_ack(&self) -> bool {
-        self.owes_ack
+    /// Whether an acknowledgement has to go out now, with or without a chunk.
+    pub(super) const fn owes_ack(&self, now: u64) -> bool {
+        match self.owed {
+            Owed::Nothing => false,
+            Owed::By(due) => due <= now,
+            Owed::Now => true,
+        }
+    }
+
+    /// When one has to go out.
+    pub(super) const fn ack_due(&self) -> Option<u64> {
+        match self.owed {
+            Owed::By(due) => Some(due),
+            Owed::Nothing | Owed::Now => None,
+        }
     }
 
     /// A packet with the whole acknowledgement was sent.
     pub(super) const fn acknowledged(&mut self) {
-        self.owes_ack = false;
+        self.owed = Owed::Nothing;
     }
 
     /// Whether a peer that keeps to the rules can send this chunk now.
@@ -69,12 +95,16 @@ impl Receiver {
         number.saturating_sub(self.next) <= AHEAD_MAX
     }
 
-    pub(super) fn handle_chunk(&mut self, number: u64, chunk: &[u8]) {
-        // For an old one too: it came again because the acknowledgement was lost.
-        self.owes_ack = true;
+    pub(super) fn handle_chunk(&mut self, number: u64, chunk: &[u8], now: u64) {
+        let first = self.owed == Owed::Nothing && number == self.next && self.held.is_empty();
+        // At once for an old one too: it came again because the acknowledgement was lost.
+        self.owed = Owed::Now;
         if number == self.next {
             if self.unread().len() > self.unread_max {
                 return;
+            }
+            if first {
+                self.owed = Owed::By(now.saturating_add(Self::ACK_DELAY_MS));
             }
             self.ready.extend_from_slice(chunk);
             self.next = self.next.saturating_add(1);

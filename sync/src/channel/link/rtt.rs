@@ -3,8 +3,11 @@
 
 /// Times in milliseconds; the averages are kept in eighths and quarters of one, which the weights of the RFC
 /// divide.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rtt {
+    /// Whether packets get lost on the way. A transport that repeats them itself is only slow, and whatever is sent again
+    /// there waits behind the first.
+    lossy: bool,
     /// The smoothed round trip, its variation, and the shortest one; none before the first sample.
     known: Option<Estimate>,
     /// How often the wait has doubled since anything was acknowledged, and whether the first, short one is
@@ -27,14 +30,23 @@ struct Estimate {
 impl Rtt {
     const TIMEOUT_FIRST: u64 = 1_000;
     const TIMEOUT_MIN: u64 = 200;
+    /// Where packets get lost only if the host drops them.
+    const TIMEOUT_MIN_ORDERED: u64 = 5_000;
     const TIMEOUT_MAX: u64 = 30_000;
+    /// A path on which nothing came is tried again at least so often, or each second timeout if that is longer: it may be back
+    /// at any moment, and nobody tells.
+    const PROBE_MAX: u64 = 1_000;
     /// The blur of clocks and schedulers.
     const GRAIN: u64 = 5;
     /// The time that a peer may take for an answer.
     const ANSWER: u64 = 25;
     const UNSURE_CHUNKS_MAX: u32 = 4;
-    /// Enough to reach the longest timeout from the shortest.
+    /// Enough to reach the longest wait from the shortest timeout.
     const BACKOFF_MAX: u32 = 8;
+
+    pub(super) const fn new(lossy: bool) -> Self {
+        Self { lossy, known: None, backoff: 0, probed: false, unsure: 0, unsure_chunks: 0 }
+    }
 
     /// A chunk that was sent once was acknowledged after so long. Of one that was sent again it is not known
     /// which transmission arrived, so it says nothing (Karn and Partridge 1987).
@@ -105,8 +117,16 @@ impl Rtt {
     pub(super) fn wait(&self) -> u64 {
         self.short_wait().unwrap_or_else(|| {
             let factor = 1_u64.checked_shl(self.backoff).unwrap_or(u64::MAX);
-            self.timeout().saturating_mul(factor).min(Self::TIMEOUT_MAX)
+            let timeout = self.timeout();
+            let most = timeout.saturating_mul(2).clamp(Self::PROBE_MAX, Self::TIMEOUT_MAX);
+            timeout.saturating_mul(factor).min(most)
         })
+    }
+
+    /// The path may be back: the wait begins anew.
+    pub(super) const fn nudge(&mut self) {
+        self.backoff = 0;
+        self.probed = false;
     }
 
     /// Nothing came in time. Whether that was a whole timeout.
@@ -120,7 +140,7 @@ impl Rtt {
     }
 
     fn short_wait(&self) -> Option<u64> {
-        let known = self.known.filter(|_| !self.probed)?;
+        let known = self.known.filter(|_| self.lossy && !self.probed)?;
         let rtt = known.eighths / 8;
         let wait = rtt.saturating_add(rtt.max(known.var_quarters)).saturating_add(Self::ANSWER);
         (wait < self.timeout()).then_some(wait)
@@ -131,6 +151,7 @@ impl Rtt {
             // Kept in quarters, the variation is four times as large.
             (known.eighths / 8).saturating_add(known.var_quarters.max(Self::GRAIN))
         });
-        timeout.max(self.unsure).clamp(Self::TIMEOUT_MIN, Self::TIMEOUT_MAX)
+        let least = if self.lossy { Self::TIMEOUT_MIN } else { Self::TIMEOUT_MIN_ORDERED };
+        timeout.max(self.unsure).clamp(least, Self::TIMEOUT_MAX)
     }
 }

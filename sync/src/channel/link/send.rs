@@ -8,7 +8,7 @@
 //! from them without a gap.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
-use super::congestion::Congestion;
+use super::congestion::{Acked, Congestion};
 use super::packet::{AHEAD_MAX, SelectiveAck};
 use super::rtt::Rtt;
 use crate::codec::varint_bytes;
@@ -39,6 +39,8 @@ pub(super) struct Sender {
     timeout: Option<u64>,
     /// When a transmission before one that arrived is lost.
     overdue: Option<u64>,
+    /// When the next chunk may go out, if one was held back.
+    paced: Option<u64>,
     /// How many lost chunks may be sent even though the window is full.
     probes: u8,
 }
@@ -119,9 +121,8 @@ pub(super) struct Chunk {
 #[derive(Default)]
 struct News {
     any: bool,
-    /// Bytes that let the window grow.
-    counted: usize,
-    /// Of those the latest transmission.
+    bytes: usize,
+    /// The latest transmission among them.
     latest: Option<Transmission>,
 }
 
@@ -146,10 +147,11 @@ impl Sender {
             lost: 0,
             transmission: 0,
             arrived: 0,
-            rtt: Rtt::default(),
+            rtt: Rtt::new(controlled),
             congestion: Congestion::new(packet_bytes, controlled),
             timeout: None,
             overdue: None,
+            paced: None,
             probes: 0,
         }
     }
@@ -164,7 +166,9 @@ impl Sender {
 
     /// The next chunk that may go out now. A new one has at most `bytes_max` bytes together with its number.
     pub(super) fn poll_chunk(&mut self, bytes_max: usize, now: u64) -> Option<Chunk> {
+        self.paced = None;
         let chunk = if self.lost > 0 { self.poll_lost(now) } else { self.poll_new(bytes_max, now) }?;
+        self.congestion.sent(chunk.len);
         if self.timeout.is_none() {
             self.timeout = Some(now.saturating_add(self.rtt.wait()));
         }
@@ -174,8 +178,14 @@ impl Sender {
     fn poll_lost(&mut self, now: u64) -> Option<Chunk> {
         let (number, sent) =
             (self.first..).zip(self.flight.iter_mut()).find(|(_, sent)| sent.state == State::Lost)?;
-        if self.probes == 0 && !self.congestion.allows(self.in_flight, sent.len) {
-            return None;
+        if self.probes == 0 {
+            if !self.congestion.allows(self.in_flight, sent.len) {
+                return None;
+            }
+            self.paced = self.congestion.due(sent.len, now);
+            if self.paced.is_some() {
+                return None;
+            }
         }
         *sent = Transmission {
             state: State::OnItsWay,
@@ -204,6 +214,10 @@ impl Sender {
             || self.cut.saturating_add(len) > self.peer_window
             || !self.congestion.allows(self.in_flight, len)
         {
+            return None;
+        }
+        self.paced = self.congestion.due(len, now);
+        if self.paced.is_some() {
             return None;
         }
         let start = self.buffer.delivered.saturating_add(u64::try_from(self.cut).unwrap_or(u64::MAX));
@@ -260,13 +274,27 @@ impl Sender {
         }
         // Only the latest chunk of all may have caused this acknowledgement. The others may have arrived long
         // ago, when the acknowledgement was lost, and to time them would make the next wait longer for it.
+        let mut rtt = None;
         if let Some(sent) = news.latest.filter(|sent| sent.transmission >= arrived) {
             let took = now.saturating_sub(sent.first_sent_ms);
-            if sent.again { self.rtt.sample_at_most(took) } else { self.rtt.sample(took) }
+            if sent.again {
+                self.rtt.sample_at_most(took);
+            } else {
+                self.rtt.sample(took);
+                rtt = Some(took);
+            }
         }
         self.probes = 0;
-        self.congestion.acknowledged(news.counted, in_flight);
         self.find_lost(now);
+        self.congestion.acknowledged(&Acked {
+            bytes: news.bytes,
+            in_flight,
+            latest: news.latest.map_or(0, |sent| sent.transmission),
+            next: self.transmission,
+            rtt,
+            smoothed: self.rtt.smoothed(),
+            now,
+        });
         let waits = self.in_flight > 0 || self.lost > 0;
         self.timeout = waits.then(|| now.saturating_add(self.rtt.wait()));
     }
@@ -281,9 +309,7 @@ impl Sender {
         }
         sent.state = State::Arrived;
         news.any = true;
-        if self.congestion.counts(sent.transmission) {
-            news.counted = news.counted.saturating_add(sent.len);
-        }
+        news.bytes = news.bytes.saturating_add(sent.len);
         let took = now.saturating_sub(sent.sent_ms);
         if news.latest.is_none_or(|latest| latest.transmission < sent.transmission) {
             news.latest = Some(*sent);
@@ -308,7 +334,7 @@ impl Sender {
                 sent.state = State::Lost;
                 self.lost = self.lost.saturating_add(1);
                 self.in_flight = self.in_flight.saturating_sub(sent.len);
-                self.congestion.lost(sent.transmission, self.transmission);
+                self.congestion.lost(sent.len);
             } else {
                 self.overdue = Some(self.overdue.map_or(due, |overdue| overdue.min(due)));
             }
@@ -316,9 +342,14 @@ impl Sender {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<u64> {
-        match (self.timeout, self.overdue) {
-            (Some(timeout), Some(overdue)) => Some(timeout.min(overdue)),
-            (timeout, overdue) => timeout.or(overdue),
+        [self.timeout, self.overdue, self.paced].into_iter().flatten().min()
+    }
+
+    /// The path may be back: what waits for the peer is tried now.
+    pub(super) fn nudge(&mut self, now: u64) {
+        if self.timeout.is_some() {
+            self.rtt.nudge();
+            self.timeout = Some(now);
         }
     }
 
