@@ -15,8 +15,6 @@ mod hostile;
 mod limits;
 #[path = "session/meet.rs"]
 mod meet;
-#[path = "session/mesh.rs"]
-mod mesh;
 #[path = "session/openings.rs"]
 mod openings;
 #[path = "session/outside.rs"]

@@ -8,12 +8,12 @@
 //! | `logsets` | `sync` | sets of logs that tell each other everything, and a consumer that follows one |
 //! | `histories` | `sync` | random histories of honest and cloned writers over a bad network |
 //! | `foe` | `sync` | a speaker of the session protocol that may lie |
-//! | `replicas`, `oracle` | `replica` | replicas with storage in memory, and the list of commits that judges them |
+//! | `replicas` | `replica` | replicas with storage in memory |
 //! | `meetings` | `replica` | a session in memory between a replica and a relay |
 //! | `hand` | `replica` | a member that writes payloads and bundles byte by byte |
 //! | `disk` | `disk` | a disk in memory that knows what is durable |
 //!
-//! Tests themselves, and code that only one test binary needs, live beside that binary. An oracle here shares no code
+//! Tests themselves, and code that only one test binary needs, live beside that binary. A model here shares no code
 //! with the library that it judges.
 //!
 //! All features at once need the three crates; a crate's own tests name only the features that they use, so that
@@ -38,8 +38,6 @@ pub mod histories;
 pub mod logsets;
 #[cfg(feature = "replica")]
 pub mod meetings;
-#[cfg(feature = "replica")]
-pub mod oracle;
 #[cfg(feature = "replica")]
 pub mod replicas;
 pub mod vectors;
