@@ -189,6 +189,7 @@ impl Link {
     pub(crate) fn handle_timeout(&mut self, now: u64) {
         let now = self.advance(now);
         self.send.handle_timeout(now);
+        self.receive.handle_timeout(now);
     }
 
     /// Tries the path now, if something waits for the peer: it may be back.

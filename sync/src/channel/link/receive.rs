@@ -85,6 +85,13 @@ impl Receiver {
         }
     }
 
+    /// Takes in that time has passed. Whoever has no room for a packet has no timer for it either.
+    pub(super) const fn handle_timeout(&mut self, now: u64) {
+        if self.owes_ack(now) {
+            self.owed = Owed::Now;
+        }
+    }
+
     /// A packet with the whole acknowledgement was sent.
     pub(super) const fn acknowledged(&mut self) {
         self.owed = Owed::Nothing;

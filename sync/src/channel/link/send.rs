@@ -354,6 +354,7 @@ impl Sender {
     }
 
     pub(super) fn handle_timeout(&mut self, now: u64) {
+        self.paced = self.paced.filter(|paced| *paced > now);
         if self.overdue.is_some_and(|overdue| overdue <= now) {
             self.find_lost(now);
         }

@@ -350,6 +350,27 @@ fn nothing_is_sent_again_behind_a_pipe_that_is_only_slow() {
 }
 
 #[test]
+fn a_host_without_room_for_packets_has_no_timer_that_is_due_for_ever() {
+    let [mut a, mut b] = pair();
+    measure(&mut a, &mut b, 0);
+    a.write(&[7; 100_000]);
+    while let Some(body) = packet(&mut a, 40) {
+        b.handle_packet(&body, 50).unwrap();
+    }
+    b.write(b"one");
+    a.handle_packet(&packet(&mut b, 50).unwrap(), 60).unwrap();
+    for end in [&mut a, &mut b] {
+        let mut last = 60;
+        for _ in 0..50 {
+            let Some(due) = end.poll_timeout() else { break };
+            assert!(due > last, "due at {due}, and it was {last} already");
+            last = due;
+            end.handle_timeout(due);
+        }
+    }
+}
+
+#[test]
 fn a_path_that_is_back_is_found_within_a_second() {
     for cut in (0..90_000).step_by(997) {
         let [mut a, mut b] = pair();
