@@ -5,7 +5,7 @@ use consilience::crdts::Hlc;
 use consilience::sync::{Closure, Incarnation, LogKind, NewEntry, RangeForm, Want};
 
 use super::hand::{Hand, bundle, on_tasks, op_carry, op_remove, op_set};
-use super::world::{Dice, How, Node, at, converge, mesh, seeds, topic};
+use super::world::{Dice, How, Node, at, converge, mesh, seeds};
 
 /// An operation of an incarnation: it writes, removes, or lists again a write of one of them.
 fn operation(dice: &mut Dice, logs: &[Hand], incarnation: u64, step: u64) -> Vec<u8> {

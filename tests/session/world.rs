@@ -54,13 +54,6 @@ impl Party {
         }
     }
 
-    pub fn as_node(&self) -> &Node {
-        match self {
-            Self::Replica(node) => node,
-            _ => panic!("only a replica has a state"),
-        }
-    }
-
     pub fn logs(&self) -> &LogSet {
         match self {
             Self::Replica(node) => node.replica.logs(),
@@ -137,14 +130,6 @@ impl Party {
             Self::Replica(node) => node.replica.poll_event(),
             Self::Relay(relay) => relay.poll_event(),
             Self::Foe(_) => None,
-        }
-    }
-
-    pub fn has(&self, session: SessionId) -> bool {
-        match self {
-            Self::Replica(node) => node.replica.sessions().contains(&session),
-            Self::Relay(relay) => relay.sessions().any(|there| there == session),
-            Self::Foe(foe) => foe.id == session,
         }
     }
 
