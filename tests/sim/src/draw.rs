@@ -10,6 +10,9 @@ const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 const DAY: u64 = 86_400_000;
 const YEARS: i64 = 10 * 365 * 86_400_000;
 
+/// How many kinds of visits there are.
+const VISITS: u64 = 3;
+
 /// Instead of the key of a map: a contribution to a coupling that nobody could have made.
 pub(crate) const FAR: &str = "far";
 
@@ -77,7 +80,12 @@ pub(crate) fn history(seed: u64) -> Vec<Step> {
     let is_calm = draw.dice.one_in(4);
     let passages = if is_calm { 2 + draw.dice.roll(4) } else { draw.dice.roll(3) };
     let places: Vec<u64> = (0..passages).map(|_| draw.dice.roll(many)).collect();
+    let visits: Vec<(u64, u64)> =
+        (0..VISITS).filter_map(|visit| draw.dice.one_in(4).then(|| (draw.dice.roll(many), visit))).collect();
     for step in 0..many {
+        for (_, visit) in visits.iter().filter(|(place, _)| *place == step) {
+            draw.visit(*visit);
+        }
         for _ in places.iter().filter(|place| **place == step) {
             draw.passage();
         }
@@ -183,7 +191,11 @@ impl Draw {
                     Step::Strengthen { at, topic, coupling, key, by }
                 }
             }
-            15 if self.dice.one_in(40) => Step::Churn { at, topic, many: 200 },
+            15 if self.dice.one_in(32) => {
+                // What would stay of many is more than what a process may have.
+                let many = if self.dice.one_in(4) { 700 } else { 150 };
+                Step::Churn { at, topic, many }
+            }
             16 if self.dice.one_in(3) => Step::Prune { at, topic, keep: self.dice.roll(4) },
             17 if self.dice.one_in(3) => {
                 let topic = (!self.dice.one_in(3)).then(|| "*".to_owned());

@@ -452,9 +452,8 @@ impl Host {
     pub(crate) fn sizes_but(&self, topic: Option<&str>) -> BTreeMap<LogId, (u64, u64)> {
         let Some(topic) = topic else { return BTreeMap::new() };
         let logs = self.logs().into_iter().flat_map(|logs| logs.logs());
-        let is_other = |log: &&Log| {
-            log.opening().topic.as_str() != topic && self.own != Some(log.opening().agent)
-        };
+        let is_other =
+            |log: &&Log| log.opening().topic.as_str() != topic && self.own != Some(log.opening().agent);
         let others = logs.filter(is_other);
         others.map(|log| (*log.id(), (log.signed_size(), log.start()))).collect()
     }

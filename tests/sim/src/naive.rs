@@ -454,6 +454,17 @@ pub(crate) fn is_alive(part: &Part, instant: u64, time: Timestamp) -> bool {
     Decay::of(&part.collection.1).is_some_and(|decay| decay.until(instant, time) > 1e-3)
 }
 
+/// What all contributions to a key of a topic's couplings add up to, below nothing too.
+pub(crate) fn sum(logs: &LogSet, (topic, key): (&str, &str), time: Timestamp) -> f64 {
+    let all = contributions(logs);
+    let of_key = all.iter().filter(|(part, _)| part.topic.as_str() == topic && part.key == key.as_bytes());
+    let amounts = of_key.filter_map(|(part, instant)| {
+        let amount = Decay::of(&part.collection.1)?.amount(*instant, time);
+        Some(if part.weakens { -amount } else { amount })
+    });
+    amounts.sum()
+}
+
 /// A key of a coupling of which a replica reads another sum than its contributions add up to, and what.
 pub(crate) fn wrong_sum(replica: &Replica, time: Timestamp) -> Option<String> {
     let mut sums: BTreeMap<(Topic, Collection, Vec<u8>), f64> = BTreeMap::new();

@@ -5,7 +5,7 @@ use crate::draw::Draw;
 use crate::step::{Kind, Script, Step, When};
 
 /// How many passages there are.
-const PASSAGES: u64 = 16;
+const PASSAGES: u64 = 13;
 
 impl Draw {
     /// One of them.
@@ -25,17 +25,6 @@ impl Draw {
             9 => self.carried(&at, &topic),
             10 => self.pruned(&at, &topic),
             11 => self.snapshot(&at, &topic),
-            12 => self.guest(),
-            13 => self.attacked(&at, &topic),
-            14 => {
-                let host = self.any();
-                let kind = if self.dice.one_in(2) { Kind::State } else { Kind::Event };
-                let last = if self.dice.one_in(2) { u64::MAX } else { 1 + self.dice.roll(1 << 40) };
-                let many = 1 + self.dice.roll(3);
-                self.steps.push(Step::Openings { of: at.clone(), topic: topic.clone(), kind, last, many, host });
-                self.set(&at, &topic);
-                self.event(&at, &topic);
-            }
             _ => {
                 let first = self.topic();
                 self.set(&at, &topic);
@@ -44,10 +33,36 @@ impl Draw {
         }
     }
 
+    /// What many worlds have, whatever else there is in them.
+    pub(crate) fn visit(&mut self, number: u64) {
+        let (at, topic) = (self.replica(), self.topic());
+        match number {
+            0 => self.guest(),
+            1 => self.attacked(&at, &topic),
+            _ => self.opened(&at, &topic),
+        }
+    }
+
+    /// Somebody hands out openings in the name of a writer, which goes on writing.
+    fn opened(&mut self, at: &str, topic: &str) {
+        let host = self.any();
+        let kind = if self.dice.one_in(2) { Kind::State } else { Kind::Event };
+        let last = if self.dice.one_in(2) { u64::MAX } else { 1 + self.dice.roll(1 << 40) };
+        let many = 1 + self.dice.roll(3);
+        let (of, topic) = (at.to_owned(), topic.to_owned());
+        self.steps.push(Step::Openings { of, topic: topic.clone(), kind, last, many, host });
+        self.set(at, &topic);
+        self.event(at, &topic);
+    }
 
     fn set(&mut self, at: &str, topic: &str) {
-        let step =
-            Step::Set { at: at.into(), topic: topic.into(), map: "tasks".into(), key: self.key(), value: self.value() };
+        let step = Step::Set {
+            at: at.into(),
+            topic: topic.into(),
+            map: "tasks".into(),
+            key: self.key(),
+            value: self.value(),
+        };
         self.steps.push(step);
     }
 
@@ -224,7 +239,15 @@ impl Draw {
         let delay = [2, 20, 150][self.dice.index(3)];
         let (from, to) = (at.to_owned(), other.clone());
         self.steps.push(Step::Cut { from: from.clone(), to: to.clone(), noticed: true });
-        self.steps.push(Step::Link { from, to, loss: 0, repeats: 0, delay, scope: Vec::new(), one_way: false });
+        self.steps.push(Step::Link {
+            from,
+            to,
+            loss: 0,
+            repeats: 0,
+            delay,
+            scope: Vec::new(),
+            one_way: false,
+        });
         self.steps.push(Step::Advance { ms: 2_000 });
         let mut filters = vec![topic.to_owned()];
         if self.dice.one_in(8) {
@@ -259,7 +282,8 @@ impl Draw {
         self.writes(at, topic);
         self.writes(&to, topic);
         for turn in 0..3 {
-            let (from, to) = if turn % 2 == 0 { (at.to_owned(), to.clone()) } else { (to.clone(), at.to_owned()) };
+            let (from, to) =
+                if turn % 2 == 0 { (at.to_owned(), to.clone()) } else { (to.clone(), at.to_owned()) };
             let wanted = self.dice.one_in(3).then(|| topic.to_owned());
             self.steps.push(Step::Bundle { from, to, whole: false, topic: wanted });
         }
@@ -278,7 +302,12 @@ impl Draw {
             match self.dice.roll(4) {
                 0 => self.steps.push(Step::StartEmpty { at: at.into() }),
                 1 => self.again(at),
-                2 => self.steps.push(Step::Bundle { from: at.into(), to: other.clone(), whole: false, topic: None }),
+                2 => self.steps.push(Step::Bundle {
+                    from: at.into(),
+                    to: other.clone(),
+                    whole: false,
+                    topic: None,
+                }),
                 _ => {}
             }
         }
@@ -312,7 +341,15 @@ impl Draw {
                 continue;
             }
             let (from, to) = (name.clone(), other.clone());
-            self.steps.push(Step::Link { from, to, loss: 0, repeats: 0, delay: 20, scope: Vec::new(), one_way: false });
+            self.steps.push(Step::Link {
+                from,
+                to,
+                loss: 0,
+                repeats: 0,
+                delay: 20,
+                scope: Vec::new(),
+                one_way: false,
+            });
             self.steps.push(Step::Advance { ms: 2_000 });
             self.steps.push(Step::Scope { at: name.clone(), filters: Vec::new() });
             if !other.starts_with("relay") {
@@ -329,6 +366,6 @@ impl Draw {
         let script = [Script::Asks, Script::Hellos, Script::Offers][self.dice.index(3)];
         let host = if self.dice.one_in(4) { self.any() } else { at.to_owned() };
         self.writes(at, topic);
-        self.steps.push(Step::Foe { by: "foe".into(), host, script, many: 40 });
+        self.steps.push(Step::Foe { by: "foe".into(), host, script, many: 150 });
     }
 }

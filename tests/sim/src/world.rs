@@ -31,6 +31,9 @@ use network::Link;
 /// A clock that is off by more, in milliseconds, is wrong.
 const DRIFT: i64 = 60_000;
 
+/// A unit of couplings, in the units of their sums.
+const UNIT: f64 = 4_294_967_296.0;
+
 /// After so many steps a host is held against the naive model.
 const NAIVE_EVERY: u64 = 4;
 
@@ -272,7 +275,8 @@ impl World {
             }
             Step::Churn { at, topic, many } => self.churn(at, topic, *many),
             Step::Crowd { at, many } => {
-                (0..*many).for_each(|number| self.event(at, &format!("crowd/{number}"), &format!("{at} {number}")));
+                (0..*many)
+                    .for_each(|number| self.event(at, &format!("crowd/{number}"), &format!("{at} {number}")));
             }
             Step::Guest { at, logs, gate } => self.guest(at, *logs, gate),
             Step::Openings { of, topic, kind, last, many, host } => {
@@ -389,12 +393,26 @@ impl World {
 
     /// Strengthens or weakens a key of a coupling.
     fn couple(&mut self, name: &str, topic: &str, (coupling, key, by): (&str, &str, u32), weaken: bool) {
+        let sum = |world: &Self| {
+            let host = &world.hosts[world.host(name)?];
+            Some(naive::sum(host.logs()?, (topic, key), host.time(world.now)))
+        };
+        let before = sum(self);
         let done = self.transact(name, topic, |tx| {
             let mut coupling = tx.coupling(coupling, schema());
             let by = Units::new(by);
             let _ = if weaken { coupling.weaken(key, by) } else { coupling.strengthen(key, by) };
         });
         let Some((at, record)) = done else { return };
+        // A weakening takes no more than there is. A unit is far more than what is rounded.
+        if let (Some(before), Some(after)) = (before, sum(self))
+            && weaken
+            && self.set_clocks.is_empty()
+            && after < before.min(0.0) - UNIT / 64.0
+        {
+            let what = format!("{name} took more than there is of {key}");
+            self.mistold = Some(Broken { kind: "weakening", what });
+        }
         let agent = self.keys().agent(&self.hosts[at].agent);
         let Some(logs) = self.hosts[at].logs() else { return };
         let own = naive::contributions(logs);
@@ -426,7 +444,12 @@ impl World {
             self.history.written_ahead(value);
         }
         let place = (topic.to_owned(), map.to_owned(), key.to_owned());
-        self.history.commit((at, self.hosts[at].starts, Some(record)), place, value.cloned(), (seen, self.now, self.hosts[at].agent.clone()));
+        self.history.commit(
+            (at, self.hosts[at].starts, Some(record)),
+            place,
+            value.cloned(),
+            (seen, self.now, self.hosts[at].agent.clone()),
+        );
         self.hosts[at].store(false);
         self.note_stored(at);
     }
@@ -785,7 +808,8 @@ impl World {
         let scope = if filters.is_empty() { Ok(Scope::everything()) } else { Scope::of(&filters) };
         let Ok(scope) = scope else { return Ok(()) };
         // One that is taken has all that was asked for.
-        let lacks = filters.iter().filter_map(|filter| Topic::new(filter).ok()).find(|topic| !scope.matches(topic));
+        let lacks =
+            filters.iter().filter_map(|filter| Topic::new(filter).ok()).find(|topic| !scope.matches(topic));
         if let Some(lacks) = lacks {
             return broken("scope", format!("{name} asked for {}", lacks.as_str()));
         }

@@ -325,8 +325,14 @@ impl Foe {
 
     fn terms(&self) -> Vec<u8> {
         let flags = u8::from(self.binding.is_some()) | u8::from(self.everything) << 1;
-        [vec![flags], varint(self.frame_bytes), varint(self.window), self.nonce.to_vec(), varint(self.seconds)]
-            .concat()
+        [
+            vec![flags],
+            varint(self.frame_bytes),
+            varint(self.window),
+            self.nonce.to_vec(),
+            varint(self.seconds),
+        ]
+        .concat()
     }
 
     /// The body of its hello.

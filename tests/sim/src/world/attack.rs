@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use consilience::sync::session::{Scope, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{Incarnation, LogId, LogKind, LogOpening, Offer, RangeForm, Topic, Want};
+use consilience::sync::{Incarnation, LogKind, LogOpening, Offer, RangeForm, Topic, Want};
 use consilience_test_support::foe::{self, Foe, Heard};
 use consilience_test_support::hand;
 use consilience_test_support::replicas::{START, mesh, secret};
@@ -20,8 +20,16 @@ const ANSWERED_HELLOS_MAX: usize = 8;
 
 impl World {
     /// Hands a host openings in the name of another's agent.
-    pub(super) fn openings(&mut self, of: &str, (topic, kind): (&str, Kind), (last, many): (u64, u64), host: &str) {
-        let (Some(of), Some(at), Ok(topic)) = (self.host(of), self.host(host), Topic::new(topic)) else { return };
+    pub(super) fn openings(
+        &mut self,
+        of: &str,
+        (topic, kind): (&str, Kind),
+        (last, many): (u64, u64),
+        host: &str,
+    ) {
+        let (Some(of), Some(at), Ok(topic)) = (self.host(of), self.host(host), Topic::new(topic)) else {
+            return;
+        };
         let agent = self.keys().agent(&self.hosts[of].agent);
         let kind = if kind == Kind::State { LogKind::State } else { LogKind::Event };
         let openings = (0..many).map(|before| {
@@ -86,15 +94,16 @@ impl World {
         (sent, answered)
     }
 
-    /// Of logs that a host holds somebody asks for the same over and over.
+    /// Somebody asks for all of the longest log that a host holds, over and over.
     fn asks(&mut self, by: &str, at: usize, many: u64) -> Checked {
-        let logs: Vec<LogId> = self.hosts[at].logs().into_iter().flat_map(|logs| logs.logs()).map(|log| *log.id()).collect();
+        let logs = self.hosts[at].logs().into_iter().flat_map(|logs| logs.logs());
+        let Some(log) = logs.max_by_key(|log| log.signed_size()).map(|log| *log.id()) else { return Ok(()) };
         let held = self.hosts[at].logs().map_or(0, |logs| logs.stats().bytes);
         let all = Want { from: 0, to: 1 << 44, form: RangeForm::Follow };
         let mut turn = 0;
         let script = move |foe: &mut Foe, heard: &Heard| {
-            if matches!(heard, Heard::Opened | Heard::Tick) && turn < many && !logs.is_empty() {
-                foe.say(&foe::want(&logs[turn as usize % logs.len()], all));
+            if matches!(heard, Heard::Opened | Heard::Tick) && turn < many {
+                foe.say(&foe::want(&log, all));
                 turn += 1;
                 foe.tick = Some(foe.now);
             }
@@ -121,7 +130,9 @@ impl World {
         }
         let mut answers = 0;
         for hello in &record {
-            let Some(session) = self.hosts[at].connect(SessionOptions::listen(), self.now) else { return Ok(()) };
+            let Some(session) = self.hosts[at].connect(SessionOptions::listen(), self.now) else {
+                return Ok(());
+            };
             let mut frame = Vec::new();
             for _ in 0..2 {
                 let _ = self.hosts[at].input(session, hello, self.now);

@@ -126,7 +126,9 @@ impl World {
     /// A host has been told of each own log of which there is another history.
     pub(super) fn told_of_forks(&self, at: usize) -> Checked {
         let host = &self.hosts[at];
-        let Some(logs) = host.logs().filter(|_| host.polls && host.replica().is_some()) else { return Ok(()) };
+        let Some(logs) = host.logs().filter(|_| host.polls && host.replica().is_some()) else {
+            return Ok(());
+        };
         let mut all = logs.logs().map(|log| *log.id());
         if all.any(|log| logs.is_self_forked(&log) && !host.knew_forks.contains(&log)) {
             return broken("untold", format!("{} was not told that a log of its own forked", host.name));
@@ -272,7 +274,8 @@ impl World {
         let Some((host, logs)) = hosts.find_map(|host| Some((host, host.logs()?))) else { return Ok(()) };
         let there = naive::contributions(logs);
         let time = host.time(self.now);
-        let mut all = self.history.contributed().filter(|(part, instant)| naive::is_alive(part, *instant, time));
+        let mut all =
+            self.history.contributed().filter(|(part, instant)| naive::is_alive(part, *instant, time));
         let lost = all.find(|(part, instant)| there.get(part).is_none_or(|there| there < instant));
         match lost {
             Some((part, _)) => broken("lost", format!("a contribution to {}", text(&part.key))),
@@ -294,7 +297,8 @@ impl World {
                     let values: BTreeSet<String> =
                         view.map(name).conflicts(live.key).iter().map(|live| text(live.value)).collect();
                     let place = (topic.as_str().to_owned(), name.to_owned(), text(live.key));
-                    if self.set_clocks.is_empty() && self.history.is_stale(&place, &text(live.value), &values) {
+                    if self.set_clocks.is_empty() && self.history.is_stale(&place, &text(live.value), &values)
+                    {
                         return broken("stale", format!("{} is read at {place:?}", text(live.value)));
                     }
                     all.insert(place, values);

@@ -264,7 +264,9 @@ impl World {
             let sound = |host: &Host, number| {
                 host.process.is_some() && host.guest.is_none() && !self.set_clocks.contains(&number)
             };
-            if self.links[at].narrow.contains(&true) || !ends.iter().all(|(at, _)| sound(&self.hosts[*at], *at)) {
+            if self.links[at].narrow.contains(&true)
+                || !ends.iter().all(|(at, _)| sound(&self.hosts[*at], *at))
+            {
                 continue;
             }
             for (this, that) in [(ends[0], ends[1]), (ends[1], ends[0])] {
@@ -275,7 +277,8 @@ impl World {
                     continue;
                 }
                 let own = self.keys().agent(&self.hosts[this.0].agent);
-                let (Some(ours), Some(theirs)) = (self.hosts[this.0].logs(), self.hosts[that.0].logs()) else {
+                let (Some(ours), Some(theirs)) = (self.hosts[this.0].logs(), self.hosts[that.0].logs())
+                else {
                     continue;
                 };
                 let mut all = ours.logs().filter(|log| log.opening().agent == own && log.size() > log.base());
@@ -287,7 +290,8 @@ impl World {
                     is_last && theirs.log(log.id()).is_none_or(|held| held.size() < log.size())
                 });
                 if lacks.is_some() {
-                    let what = format!("{} has not all of {}", self.hosts[that.0].name, self.hosts[this.0].name);
+                    let what =
+                        format!("{} has not all of {}", self.hosts[that.0].name, self.hosts[this.0].name);
                     return broken("has_all", what);
                 }
             }
