@@ -7,6 +7,7 @@ mod attack;
 mod check;
 mod network;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::crdts::{CouplingSchema, Units};
@@ -397,7 +398,7 @@ impl World {
             let host = &world.hosts[world.host(name)?];
             Some(naive::sum(host.logs()?, (topic, key), host.time(world.now)))
         };
-        let before = sum(self);
+        let before = if weaken { sum(self) } else { None };
         let done = self.transact(name, topic, |tx| {
             let mut coupling = tx.coupling(coupling, schema());
             let by = Units::new(by);
@@ -405,8 +406,8 @@ impl World {
         });
         let Some((at, record)) = done else { return };
         // A weakening takes no more than there is. A unit is far more than what is rounded.
-        if let (Some(before), Some(after)) = (before, sum(self))
-            && weaken
+        if let Some(before) = before
+            && let Some(after) = sum(self)
             && self.set_clocks.is_empty()
             && after < before.min(0.0) - UNIT / 64.0
         {
@@ -593,11 +594,12 @@ impl World {
         let others = self.hosts.iter().enumerate().filter(|(other, host)| {
             *other != at && host.when == When::AtOnce && host.guest.is_none() && host.agent != *agent
         });
-        let others: Vec<_> = others.filter_map(|(other, host)| Some((other, host.replica()?))).collect();
+        let others = others.filter_map(|(other, host)| Some((other, host.replica()?, OnceCell::new())));
+        let others: Vec<_> = others.collect();
         // A clock that was wrong may have others take it for the future.
         let is_sound = self.set_clocks.is_empty() && !self.forked.contains(agent);
         let keep = |wrote: &Wrote<'_>| {
-            let keeps = |replica: &consilience::Replica| match wrote {
+            let keeps = |replica: &consilience::Replica, stated: &OnceCell<BTreeMap<_, _>>| match wrote {
                 Wrote::Value((topic, map, key), value) => live(replica, topic, map, key).contains(*value),
                 Wrote::Event(topic, text) => {
                     let view = replica.topic(topic).ok();
@@ -605,11 +607,12 @@ impl World {
                     events.any(|event| event.payload.is_some_and(|payload| payload == text.as_bytes()))
                 }
                 Wrote::Stated(part, instant) => {
-                    naive::contributions(replica.logs()).get(part).is_some_and(|there| there >= instant)
+                    let stated = stated.get_or_init(|| naive::contributions(replica.logs()));
+                    stated.get(*part).is_some_and(|there| there >= instant)
                 }
             };
-            let all = others.iter().filter(|(_, replica)| is_sound && keeps(replica));
-            all.map(|(other, _)| *other).collect()
+            let all = others.iter().filter(|(_, replica, stated)| is_sound && keeps(replica, stated));
+            all.map(|(other, ..)| *other).collect()
         };
         self.history.lose(at, topic, keep);
         self.forget(at);
