@@ -357,7 +357,8 @@ faults! {
     /// The host is not told that the end of its records was cut off.
     CutIsNotTold = "cut_is_not_told" ["notices", "damage", "restart"];
     /// Events are told as one run though others lie between.
-    EventNoticesRunTogether = "event_notices_run_together" ["notices", "events"];
+    EventNoticesRunTogether = "event_notices_run_together" ["notices", "events"]
+        tests: "a world cannot tell an event that was given up from one that was never there";
     /// The value before a change is the one before the last of several.
     NoticesForgetTheFirst = "notices_forget_the_first" ["notices"];
 }

@@ -236,11 +236,12 @@ impl History {
         }
     }
 
-    /// The agent of a host runs twice. If it gave up events, one of its processes may have given up the other's.
-    pub(crate) fn twice(&mut self, host: usize, gave_up: bool) {
+    /// The agent of a host runs twice. One of its processes may have given up events of the other's, or other entries.
+    pub(crate) fn twice(&mut self, host: usize, events: bool, others: bool) {
         for (wrote, mut promise) in self.promises().filter(|(_, promise)| promise.host == host) {
             promise.doubt();
-            *promise.twice &= !(gave_up && matches!(wrote, Wrote::Event(..)));
+            let is_event = matches!(wrote, Wrote::Event(..));
+            *promise.twice &= if is_event { !events } else { !others };
         }
         for commit in self.commits.iter_mut().filter(|one| one.host == host && one.value.is_none()) {
             commit.sure = false;

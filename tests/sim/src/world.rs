@@ -384,6 +384,8 @@ impl World {
     fn accepted<T>(&mut self, at: usize, done: Result<T, impl std::fmt::Debug>) -> Option<T> {
         match done {
             Ok(done) => Some(done),
+            // An agent that runs twice, and whose clock fell, may have no log that it could go on in.
+            Err(_) if self.set_clocks.contains(&at) => None,
             Err(error) => {
                 let what = format!("{}: {error:?}", self.hosts[at].name);
                 self.mistold = Some(Broken { kind: "refused", what });
@@ -580,10 +582,11 @@ impl World {
             // An agent of which a process has lost something, or wrote with a wrong clock, may not know what to say again.
             let agent = &self.hosts[at].agent;
             let mut lost = self.forgot.iter().chain(&self.set_clocks);
-            if lost.any(|other| self.hosts[*other].agent == *agent) || self.compacted.contains(agent) {
+            if lost.any(|other| self.hosts[*other].agent == *agent) {
                 self.history.doubt(at);
             } else {
-                self.history.twice(at, self.gave_up.contains_key(agent));
+                let (events, others) = (self.gave_up.contains_key(agent), self.compacted.contains(agent));
+                self.history.twice(at, events, others);
             }
         }
     }

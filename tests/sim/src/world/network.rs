@@ -264,7 +264,11 @@ impl World {
             let sound = |host: &Host, number| {
                 host.process.is_some() && host.guest.is_none() && !self.set_clocks.contains(&number)
             };
-            if self.links[at].narrow.contains(&true)
+            let link = &self.links[at];
+            // What the other side wants now has to be known.
+            let is_known = link.changed + 4 * link.delay + 1_000 < self.now;
+            if !is_known
+                || link.narrow.contains(&true)
                 || !ends.iter().all(|(at, _)| sound(&self.hosts[*at], *at))
             {
                 continue;
