@@ -301,3 +301,27 @@ fn what_is_not_confirmed_is_told_and_does_not_leave() {
     ada.tell(&mut bob, at(6));
     assert_eq!(bob.state(), ada.state());
 }
+
+#[test]
+fn events_that_were_given_up_in_between_are_told_by_no_notice() {
+    let (mut ada, mut bob) = (Node::fresh(0, 1), Node::fresh(1, 2));
+    bob.replica.subscribe("*").unwrap();
+    ada.event("first", 1);
+    ada.tell(&mut bob, at(2));
+    ada.event("second", 3);
+    ada.event("third", 4);
+    let last = ada.event("last", 5);
+    ada.replica.prune_events_before(&last, at(6)).unwrap();
+    ada.store();
+    // Nobody polled at the other one: the runs are told one by one.
+    ada.tell(&mut bob, at(7));
+    let told: Vec<(u64, u64)> = bob
+        .notices()
+        .into_iter()
+        .filter_map(|notice| match notice {
+            Notice::Events { from, to, .. } => Some((from, to)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, [(0, 1), (3, 4)]);
+}

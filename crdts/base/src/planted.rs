@@ -8,9 +8,12 @@
 //!
 //! The invariant: at most one is planted, and it stays until another is chosen.
 
-/// Defines [`Fault`]: each with its name, and the features of a world that come together where it shows.
+/// Defines [`Fault`]: each with its name, the features of a world that come together where it shows, and why only a test
+/// shows it, if no world of the simulator can.
 macro_rules! faults {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal [$($need:literal),+];)+) => {
+    (@why) => { None };
+    (@why $why:literal) => { Some($why) };
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal [$($need:literal),+] $(tests: $why:literal)?;)+) => {
         /// A fault that can be planted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Fault {
@@ -34,6 +37,14 @@ macro_rules! faults {
             pub const fn needs(self) -> &'static [&'static str] {
                 match self {
                     $(Self::$variant => &[$($need),+],)+
+                }
+            }
+
+            /// Why no world of the simulator shows it; `None` if worlds do. Then a test does, which `.ci/planted` names.
+            #[must_use]
+            pub const fn only_in_tests(self) -> Option<&'static str> {
+                match self {
+                    $(Self::$variant => faults!(@why $($why)?),)+
                 }
             }
 
@@ -116,7 +127,8 @@ faults! {
     /// An opening gives its log a place before anything that its agent signed is there.
     OpeningTakesAPlace = "opening_takes_a_place" ["liar", "limits"];
     /// Dots that are looked at again because of closures are not paid for.
-    WorkIsNotPaid = "work_is_not_paid" ["liar", "succession"];
+    WorkIsNotPaid = "work_is_not_paid" ["liar", "succession"]
+        tests: "it takes more dots than a world has";
     /// Answers are not paid for by the bytes of questions.
     AnswersAreNotPaid = "answers_are_not_paid" ["liar", "work"];
     /// The bytes of a frame pay for checks at once, openings cost one, and whoever has used them up is blamed.
@@ -130,7 +142,8 @@ faults! {
     /// Quotas do not count the logs of an agent.
     QuotaIsNotKept = "quota_is_not_kept" ["liar", "limits"];
     /// Entries from the future and behind gaps wait in any number.
-    WaitingHasNoLimit = "waiting_has_no_limit" ["liar", "clock ahead", "memory"];
+    WaitingHasNoLimit = "waiting_has_no_limit" ["liar", "clock ahead", "memory"]
+        tests: "it takes more bytes than a world has";
 
     // What is left in memory.
 
@@ -150,7 +163,8 @@ faults! {
     // The fold.
 
     /// The salts of own entries are known to everybody.
-    SaltsAreKnown = "salts_are_known" ["liar", "removal"];
+    SaltsAreKnown = "salts_are_known" ["liar", "removal"]
+        tests: "a liar would have to know all bytes of a write beforehand";
     /// A removal ends the dot that it names whatever its tag.
     TagsAreNotCompared = "tags_are_not_compared" ["liar", "removal"];
     /// A removal that comes before the write it names has no effect.
@@ -179,13 +193,17 @@ faults! {
     // Collections by themselves.
 
     /// A join of contexts takes gaps for seen.
-    ContextHasNoGaps = "context_has_no_gaps" ["collections", "partial transfer"];
+    ContextHasNoGaps = "context_has_no_gaps" ["collections", "partial transfer"]
+        tests: "replicas do not join collections";
     /// A dot that is seen and dead comes alive again with a form that lists it.
-    DeadDotsJoinAgain = "dead_dots_join_again" ["collections", "removal"];
+    DeadDotsJoinAgain = "dead_dots_join_again" ["collections", "removal"]
+        tests: "replicas do not join collections";
     /// A form ends no dots but those of keys that it lists.
-    RemovalsAreNotJoined = "removals_are_not_joined" ["collections", "removal"];
+    RemovalsAreNotJoined = "removals_are_not_joined" ["collections", "removal"]
+        tests: "replicas do not join collections";
     /// A join of couplings takes the instant that came last.
-    CouplingJoinTakesTheLast = "coupling_join_takes_the_last" ["collections", "couplings"];
+    CouplingJoinTakesTheLast = "coupling_join_takes_the_last" ["collections", "couplings"]
+        tests: "replicas do not join collections";
     /// No time passes for contributions: none decays.
     NothingDecays = "nothing_decays" ["couplings", "time"];
     /// A weakening takes more than there is.
@@ -245,9 +263,11 @@ faults! {
     /// Own entries that only an unsigned one has given up are dropped.
     UnsignedBaseDrops = "unsigned_base_drops" ["compaction", "crash", "another peer"];
     /// The file store says that bytes are durable which are not.
-    SyncIsLeftOut = "sync_is_left_out" ["crash", "restart"];
+    SyncIsLeftOut = "sync_is_left_out" ["crash", "restart"]
+        tests: "worlds have disks of their own, and not the file store";
     /// Damage to records that the watermark knows of is taken for a torn end.
-    WatermarkIsNotRead = "watermark_is_not_read" ["damage", "restart"];
+    WatermarkIsNotRead = "watermark_is_not_read" ["damage", "restart"]
+        tests: "worlds have disks of their own, and not the file store";
     /// The check of a stored record is not looked at.
     RecordsAreNotChecked = "records_are_not_checked" ["damage", "restart"];
     /// The check of a snapshot is not looked at.
@@ -337,7 +357,8 @@ faults! {
     /// The host is not told that the end of its records was cut off.
     CutIsNotTold = "cut_is_not_told" ["notices", "damage", "restart"];
     /// Events are told as one run though others lie between.
-    EventNoticesRunTogether = "event_notices_run_together" ["notices", "events"];
+    EventNoticesRunTogether = "event_notices_run_together" ["notices", "events"]
+        tests: "a world cannot tell an event that was given up from one that was never there";
     /// The value before a change is the one before the last of several.
     NoticesForgetTheFirst = "notices_forget_the_first" ["notices"];
 }
@@ -424,6 +445,7 @@ mod tests {
             assert_eq!(Fault::from_name(fault.name()), Some(*fault));
             assert_eq!(*fault as usize, at);
             assert!(!fault.needs().is_empty());
+            assert!(fault.only_in_tests().is_none_or(|why| !why.is_empty()));
         }
     }
 }

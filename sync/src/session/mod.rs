@@ -161,6 +161,9 @@ struct Session {
     options: SessionOptions,
     /// The topics that the host's gate lets the peer see and send.
     allowed: Option<Scope>,
+    /// The host has set another scope since the handshake began, which may have said that this side wants everything, or
+    /// that it does not.
+    rescoped: bool,
     phase: Phase,
 }
 
@@ -285,7 +288,7 @@ impl Sessions {
         } else {
             Phase::Listening(Listen::new(self.nonces.draw(), ms))
         };
-        self.sessions.insert(id, Session { agent, options, allowed: None, phase });
+        self.sessions.insert(id, Session { agent, options, allowed: None, rescoped: false, phase });
         self.wake();
         id
     }
@@ -359,6 +362,7 @@ impl Sessions {
         if let Phase::Established(established) = &mut there.phase {
             established.exchange.set_scope(&scope, ours, self.clock.ms);
         }
+        there.rescoped = true;
         there.options.scope = scope;
         self.wake();
         true

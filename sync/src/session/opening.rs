@@ -166,7 +166,7 @@ impl Sessions {
             salt: keys.salt,
             asked: options.scope.clone(),
             scope: ours,
-            want_everything: (options.scope.is_plain(), theirs.everything),
+            want_everything: (options.scope.is_plain() && !session.rescoped, theirs.everything),
             heartbeat_ms: options.heartbeat_ms,
             frame_bytes: options.frame_bytes.min(theirs.frame_bytes),
         };

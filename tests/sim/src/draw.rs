@@ -10,16 +10,22 @@ const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 const DAY: u64 = 86_400_000;
 const YEARS: i64 = 10 * 365 * 86_400_000;
 
+/// How many kinds of visits there are.
+const VISITS: u64 = 3;
+
+/// Instead of the key of a map: a contribution to a coupling that nobody could have made.
+pub(crate) const FAR: &str = "far";
+
 /// Kinds of faults that a history has few of.
 const FAULTS: u64 = 12;
 
-struct Draw {
-    dice: Dice,
-    steps: Vec<Step>,
-    replicas: Vec<String>,
+pub(crate) struct Draw {
+    pub(crate) dice: Dice,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) replicas: Vec<String>,
     relays: Vec<String>,
     /// Copies run under another's key.
-    clones: usize,
+    pub(crate) clones: usize,
     liars: Vec<Lies>,
     unique: u64,
     /// Liars do the most of it.
@@ -70,21 +76,37 @@ pub(crate) fn history(seed: u64) -> Vec<Step> {
     let many = 165 + draw.dice.roll(50);
     // A world has few kinds of faults, so that they meet one another often and the rest works.
     let faults: Vec<u64> = (0..4).map(|_| draw.dice.roll(FAULTS)).collect();
-    for _ in 0..many {
-        draw.step(&faults);
+    // In a calm world passages are most of what goes wrong, so that more is promised of it.
+    let is_calm = draw.dice.one_in(4);
+    let passages = if is_calm { 2 + draw.dice.roll(4) } else { draw.dice.roll(3) };
+    let places: Vec<u64> = (0..passages).map(|_| draw.dice.roll(many)).collect();
+    let visits: Vec<(u64, u64)> =
+        (0..VISITS).filter_map(|visit| draw.dice.one_in(4).then(|| (draw.dice.roll(many), visit))).collect();
+    for step in 0..many {
+        for (_, visit) in visits.iter().filter(|(place, _)| *place == step) {
+            draw.visit(*visit);
+        }
+        for _ in places.iter().filter(|place| **place == step) {
+            draw.passage();
+        }
+        draw.step(&faults, is_calm);
+    }
+    if draw.dice.one_in(150) {
+        let at = draw.replica();
+        draw.steps.push(Step::Crowd { at, many: 250 });
     }
     draw.steps.push(Step::Heal);
     draw.steps
 }
 
 impl Draw {
-    fn any(&mut self) -> String {
+    pub(crate) fn any(&mut self) -> String {
         let all = self.replicas.len() + self.relays.len();
         let at = self.dice.index(all);
         self.replicas.iter().chain(&self.relays).nth(at).cloned().unwrap_or_default()
     }
 
-    fn replica(&mut self) -> String {
+    pub(crate) fn replica(&mut self) -> String {
         let at = self.dice.index(self.replicas.len());
         self.replicas[at].clone()
     }
@@ -98,22 +120,22 @@ impl Draw {
         }
     }
 
-    fn topic(&mut self) -> String {
+    pub(crate) fn topic(&mut self) -> String {
         TOPICS[self.dice.index(4) / 3].into()
     }
 
-    fn key(&mut self) -> String {
+    pub(crate) fn key(&mut self) -> String {
         KEYS[self.dice.index(KEYS.len())].into()
     }
 
-    fn value(&mut self) -> String {
+    pub(crate) fn value(&mut self) -> String {
         self.unique += 1;
         // Some are large, so that logs are compacted.
         let filling = if self.unique.is_multiple_of(9) { "x".repeat(300) } else { String::new() };
         format!("v{}{filling}", self.unique)
     }
 
-    fn step(&mut self, faults: &[u64]) {
+    fn step(&mut self, faults: &[u64], is_calm: bool) {
         let step = match self.dice.roll(100) {
             0..50 if self.lying => self.lie(),
             0..42 => self.write(),
@@ -130,7 +152,7 @@ impl Draw {
             72..78 => Step::Advance { ms: [200, 2_000, 40_000, 700_000][self.dice.index(4)] },
             78..81 => {
                 let (from, to) = (self.replica(), self.replica());
-                Step::Bundle { from, to, whole: self.dice.one_in(3) }
+                Step::Bundle { from, to, whole: self.dice.one_in(3), topic: None }
             }
             81..84 => {
                 let at = self.any();
@@ -142,6 +164,7 @@ impl Draw {
                 self.steps.push(Step::Stop { at: at.clone() });
                 Step::Start { at }
             }
+            86..93 if is_calm => self.write(),
             86..93 => {
                 let fault = faults[self.dice.index(faults.len())];
                 self.fault(fault)
@@ -160,14 +183,19 @@ impl Draw {
             9..12 => Step::Remove { at, topic, map, key: self.key() },
             12 => Step::Insert { at, topic, set: "members".into(), element: self.key() },
             13 => Step::Take { at, topic, set: "members".into(), element: self.key() },
-            14 => Step::Strengthen {
-                at,
-                topic,
-                coupling: "trust".into(),
-                key: self.key(),
-                by: 1 + self.dice.roll(9) as u32,
-            },
-            15 if self.dice.one_in(40) => Step::Churn { at, topic, many: 200 },
+            14 => {
+                let (coupling, key, by) = ("trust".into(), self.key(), 1 + self.dice.roll(9) as u32);
+                if self.dice.one_in(4) {
+                    Step::Weaken { at, topic, coupling, key, by }
+                } else {
+                    Step::Strengthen { at, topic, coupling, key, by }
+                }
+            }
+            15 if self.dice.one_in(32) => {
+                // What would stay of many is more than what a process may have.
+                let many = if self.dice.one_in(4) { 700 } else { 150 };
+                Step::Churn { at, topic, many }
+            }
             16 if self.dice.one_in(3) => Step::Prune { at, topic, keep: self.dice.roll(4) },
             17 if self.dice.one_in(3) => {
                 let topic = (!self.dice.one_in(3)).then(|| "*".to_owned());
@@ -246,7 +274,10 @@ impl Draw {
         let is_event = if forking { !self.dice.one_in(4) } else { self.dice.one_in(4) };
         let kind = if is_event { Kind::Event } else { Kind::State };
         let topic = if forking { TOPICS[0].to_owned() } else { topic };
-        let writes = (0..=self.dice.roll(4)).map(|_| (self.key(), self.value())).collect::<Vec<_>>();
+        let mut writes = (0..=self.dice.roll(4)).map(|_| (self.key(), self.value())).collect::<Vec<_>>();
+        if self.dice.one_in(12) {
+            writes.insert(0, (FAR.into(), self.key()));
+        }
         let dice = &mut self.dice;
         let liar = &mut self.liars[number];
         let by = liar.name.clone();

@@ -49,6 +49,8 @@ found! {
     seed_18674_entries_that_came_before_a_fact_are_sent_with_it: 18674,
     // A torn end had a writer begin a log below the one by which it had given up all earlier events.
     seed_2114_events_go_to_no_log_below_one_that_gave_up_all_earlier: 2114,
+    // A scope that was widened to everything while the two shook hands was never said: they compared nothing.
+    seed_184_a_scope_that_is_set_during_the_handshake_is_said: 184,
     // The entries of a forked log went after 30 days, and stayed in memory.
     seed_3232_a_forked_log_that_has_expired_leaves_no_entries_in_memory: 3232,
 }

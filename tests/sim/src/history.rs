@@ -2,25 +2,46 @@
 //! seen it and ended it, one that was ended is not, and nobody reads what nobody wrote.
 //!
 //! A commit is *stored* once its record was written to the disk, and *sure* as long as its host was neither cloned nor
-//! put back nor robbed of its storage since: of the others the library promises that all become equal, and no more.
+//! put back nor robbed of its storage since, or as long as somebody else keeps what it wrote. Of an agent that runs twice it is
+//! promised that a value of a key that it wrote once, and nobody after it, is not lost. Of the others the library promises that all become
+//! equal, and no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::journal::RecordId;
 
+use crate::naive::Part;
+
 /// A key of a map of a topic.
 pub(crate) type Place = (String, String, String);
+
+impl Wrote<'_> {
+    fn topic(&self) -> &str {
+        match self {
+            Self::Value((topic, ..), _) => topic,
+            Self::Event(topic, _) => topic,
+            Self::Stated(part, _) => part.topic.as_str(),
+        }
+    }
+}
 
 #[derive(Clone, Debug)]
 struct Commit {
     host: usize,
+    agent: String,
     start: u64,
     record: Option<RecordId>,
     place: Place,
     value: Option<String>,
     seen: BTreeSet<String>,
+    /// When it was made, by the world's clock.
+    now: u64,
     stored: bool,
     sure: bool,
+    /// Its agent runs twice, and its host has all that it ever wrote.
+    twice: bool,
+    /// Its host lost it, and these keep it.
+    keep: Option<BTreeSet<usize>>,
 }
 
 impl Commit {
@@ -39,12 +60,67 @@ struct Appended {
     text: String,
     stored: bool,
     sure: bool,
+    twice: bool,
+    keep: Option<BTreeSet<usize>>,
+}
+
+/// A statement of an agent about a key of a coupling.
+#[derive(Clone, Debug)]
+struct Stated {
+    host: usize,
+    start: u64,
+    record: RecordId,
+    part: Part,
+    instant: u64,
+    stored: bool,
+    sure: bool,
+    twice: bool,
+    keep: Option<BTreeSet<usize>>,
+}
+
+/// Something that a host wrote.
+pub(crate) enum Wrote<'a> {
+    Value(&'a Place, &'a String),
+    Event(&'a String, &'a String),
+    Stated(&'a Part, u64),
+}
+
+/// What is promised of something that a host wrote.
+struct Promise<'a> {
+    host: usize,
+    sure: &'a mut bool,
+    twice: &'a mut bool,
+    keep: &'a mut Option<BTreeSet<usize>>,
+}
+
+impl Promise<'_> {
+    /// Its host lost it: it is sure as long as these keep it.
+    fn lose(&mut self, keep: BTreeSet<usize>) {
+        *self.twice = false;
+        *self.sure &= !keep.is_empty();
+        *self.keep = Some(keep);
+    }
+
+    /// Another host lost what it kept.
+    fn lose_at(&mut self, host: usize) {
+        if let Some(keep) = self.keep {
+            keep.remove(&host);
+            *self.sure &= !keep.is_empty();
+        }
+    }
+
+    /// Its agent runs twice.
+    fn doubt(&mut self) {
+        *self.twice |= *self.sure && self.keep.is_none();
+        *self.sure = false;
+    }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct History {
     commits: Vec<Commit>,
     events: Vec<Appended>,
+    stated: Vec<Stated>,
     /// Values that were written while a clock was ahead: once it is right they are written anew, and who ended one of them
     /// meanwhile may have ended the first write alone.
     anew: BTreeSet<String>,
@@ -58,14 +134,34 @@ impl History {
         (host, start, record): (usize, u64, Option<RecordId>),
         place: Place,
         value: Option<String>,
-        seen: BTreeSet<String>,
+        (seen, now, agent): (BTreeSet<String>, u64, String),
     ) {
-        self.commits.push(Commit { host, start, record, place, value, seen, stored: false, sure: true });
+        let (stored, sure, twice, keep) = (false, true, false, None);
+        self.commits.push(Commit {
+            host,
+            agent,
+            start,
+            record,
+            place,
+            value,
+            seen,
+            now,
+            stored,
+            sure,
+            twice,
+            keep,
+        });
+    }
+
+    pub(crate) fn state(&mut self, (host, start, record): (usize, u64, RecordId), part: Part, instant: u64) {
+        let (stored, sure, twice, keep) = (false, true, false, None);
+        self.stated.push(Stated { host, start, record, part, instant, stored, sure, twice, keep });
     }
 
     pub(crate) fn event(&mut self, (host, start, record): (usize, u64, RecordId), topic: &str, text: &str) {
         let (topic, text) = (topic.into(), text.into());
-        self.events.push(Appended { host, start, record, topic, text, stored: false, sure: true });
+        let (stored, sure, twice, keep) = (false, true, false, None);
+        self.events.push(Appended { host, start, record, topic, text, stored, sure, twice, keep });
     }
 
     pub(crate) fn written_ahead(&mut self, value: &str) {
@@ -89,24 +185,96 @@ impl History {
         for event in self.events.iter_mut().filter(|one| (one.host, one.start) == (host, start)) {
             event.stored |= event.record <= to;
         }
+        for stated in self.stated.iter_mut().filter(|one| (one.host, one.start) == (host, start)) {
+            stated.stored |= stated.record <= to;
+        }
     }
 
-    /// Nothing is promised of a host's commits any more; of a topic, or of all.
-    pub(crate) fn doubt(&mut self, host: usize, topic: Option<&str>) {
-        for commit in self.commits.iter_mut().filter(|one| one.host == host) {
+    /// All that was written, by topic, and what is promised of it.
+    fn promises(&mut self) -> impl Iterator<Item = (Wrote<'_>, Promise<'_>)> {
+        let commits = self.commits.iter_mut().filter_map(|one| {
+            let Commit { host, sure, twice, keep, place, value, .. } = one;
+            let promise = Promise { host: *host, sure, twice, keep };
+            match value {
+                Some(value) => Some((Wrote::Value(place, value), promise)),
+                None => None,
+            }
+        });
+        let events = self.events.iter_mut().map(|one| {
+            let Appended { host, sure, twice, keep, topic, text, .. } = one;
+            (Wrote::Event(topic, text), Promise { host: *host, sure, twice, keep })
+        });
+        let stated = self.stated.iter_mut().map(|one| {
+            let Stated { host, sure, twice, keep, part, instant, .. } = one;
+            (Wrote::Stated(part, *instant), Promise { host: *host, sure, twice, keep })
+        });
+        commits.chain(events).chain(stated)
+    }
+
+    /// A host lost what it had stored, of a topic or all: what others keep of it is promised as long as they do.
+    pub(crate) fn lose(
+        &mut self,
+        host: usize,
+        topic: Option<&str>,
+        keep: impl Fn(&Wrote<'_>) -> BTreeSet<usize>,
+    ) {
+        for (wrote, mut promise) in self.promises() {
+            if topic.is_some_and(|topic| wrote.topic() != topic) {
+                continue;
+            }
+            if promise.host == host {
+                if *promise.sure || *promise.twice {
+                    promise.lose(keep(&wrote));
+                }
+            } else {
+                promise.lose_at(host);
+            }
+        }
+        // Nobody is asked whether he knows of a removal.
+        for commit in self.commits.iter_mut().filter(|one| one.host == host && one.value.is_none()) {
             commit.sure &= topic.is_some_and(|topic| commit.place.0 != topic);
         }
-        for event in self.events.iter_mut().filter(|one| one.host == host) {
-            event.sure &= topic.is_some_and(|topic| event.topic != topic);
+    }
+
+    /// The agent of a host runs twice. One of its processes may have given up events of the other's, or other entries.
+    pub(crate) fn twice(&mut self, host: usize, events: bool, others: bool) {
+        for (wrote, mut promise) in self.promises().filter(|(_, promise)| promise.host == host) {
+            promise.doubt();
+            let is_event = matches!(wrote, Wrote::Event(..));
+            *promise.twice &= if is_event { !events } else { !others };
         }
+        for commit in self.commits.iter_mut().filter(|one| one.host == host && one.value.is_none()) {
+            commit.sure = false;
+        }
+    }
+
+    /// Nothing is promised of what a host wrote any more.
+    pub(crate) fn doubt(&mut self, host: usize) {
+        self.lose(host, None, |_| BTreeSet::new());
     }
 
     /// A host gave up its events of a topic, but for so many of the last.
     pub(crate) fn prune(&mut self, host: usize, topic: &str, keep: u64) {
         let own = self.events.iter_mut().rev().filter(|one| one.host == host && one.topic == topic);
         for event in own.skip(usize::try_from(keep).unwrap_or(usize::MAX)) {
-            event.sure = false;
+            (event.sure, event.twice) = (false, false);
         }
+    }
+
+    /// The instants that agents must have contributed.
+    pub(crate) fn contributed(&self) -> impl Iterator<Item = (&Part, u64)> {
+        let kept = self.stated.iter().filter(|one| one.stored && (one.sure || one.twice));
+        kept.map(|one| (&one.part, one.instant))
+    }
+
+    /// Whether another value that is live was written later than the one that is read, where all clocks were right.
+    pub(crate) fn is_stale(&self, place: &Place, read: &str, live: &BTreeSet<String>) -> bool {
+        let written = |value: &str| {
+            let mut of = self.commits.iter().filter(|one| one.place == *place);
+            of.find(|one| one.value.as_deref() == Some(value)).map(|one| one.now)
+        };
+        let Some(then) = written(read) else { return false };
+        live.iter().filter_map(|value| written(value)).any(|other| other > then)
     }
 
     /// What is wrong with the values that are read everywhere, if anything.
@@ -116,24 +284,28 @@ impl History {
         events: &BTreeMap<String, Vec<String>>,
     ) -> Option<String> {
         for (number, commit) in self.commits.iter().enumerate() {
-            let Some(value) = commit.value.as_ref().filter(|_| commit.stored && commit.sure) else {
+            let Some(value) =
+                commit.value.as_ref().filter(|_| commit.stored && (commit.sure || commit.twice))
+            else {
                 continue;
             };
             let here = live.get(&commit.place).is_some_and(|values| values.contains(value));
             let mut others = self.commits.iter().enumerate().filter(|(other, _)| *other != number);
             let ended = others.find(|(other, one)| {
                 one.place == commit.place
-                    && (one.seen.contains(value) || one.host == commit.host && *other > number)
+                    && (one.seen.contains(value)
+                        || one.host == commit.host && *other > number
+                        || commit.twice && (one.agent == commit.agent || *other > number))
             });
             match ended {
                 None if !here => return Some(format!("lost: {value} of {:?}", commit.place)),
-                Some((_, by)) if here && !self.may_be_anew(commit, by) && by.ends(value) => {
+                Some((_, by)) if here && commit.sure && !self.may_be_anew(commit, by) && by.ends(value) => {
                     return Some(format!("returned: {value} of {:?}", commit.place));
                 }
                 _ => {}
             }
         }
-        for event in self.events.iter().filter(|event| event.stored && event.sure) {
+        for event in self.events.iter().filter(|event| event.stored && (event.sure || event.twice)) {
             if !events.get(&event.topic).is_some_and(|texts| texts.contains(&event.text)) {
                 return Some(format!("lost: event {} of {}", event.text, event.topic));
             }

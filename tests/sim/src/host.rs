@@ -1,12 +1,12 @@
 //! A host: a process with a replica or a relay, its disk, its clock, and the habits of the program around it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::crdts::Timestamp;
 use consilience::journal::{Area, Damage, JournalCorrupt, Record, RecordId};
-use consilience::sync::session::{InputError, SessionEvent, SessionId, SessionOptions};
-use consilience::sync::{AgentId, Limits, Log, LogSet, Relay, Signer as _, Topic};
+use consilience::sync::session::{InputError, Scope, SessionEvent, SessionId, SessionOptions};
+use consilience::sync::{AgentId, Limits, Log, LogId, LogSet, Relay, Signer as _, Topic};
 use consilience::{Config, Notice, Opened, Replica, ReplicaError, Stored, Writer};
 use consilience_test_support::replicas::{START, secret};
 
@@ -14,6 +14,10 @@ use crate::keys::{Key, Keys};
 use crate::mirror::Mirror;
 use crate::naive;
 use crate::step::When;
+
+/// Of more logs than these each may have more on the heap than follows from its few bytes.
+const LOGS_FEW: usize = 16;
+const LOG_BYTES: u64 = 2_048;
 
 /// The stored bytes.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +38,14 @@ pub(crate) enum How {
     Fresh,
     Resumed,
     Restored,
+}
+
+/// A replica with little room, which shows few topics.
+#[derive(Clone, Debug)]
+pub(crate) struct Guest {
+    pub(crate) logs: usize,
+    /// None: all topics.
+    pub(crate) gate: Option<Scope>,
 }
 
 #[derive(Debug)]
@@ -69,6 +81,12 @@ pub(crate) struct Host {
     pub(crate) is_misled: bool,
     /// What it was told: the notices that were polled.
     pub(crate) notices: Vec<Notice>,
+    /// How a guest runs.
+    pub(crate) guest: Option<Guest>,
+    /// Its records were cut when it started, and it was not told yet.
+    pub(crate) is_cut: bool,
+    /// Own logs of which another history was known when it started.
+    pub(crate) knew_forks: BTreeSet<LogId>,
     /// Whether the promises that follow from what is stored were noted up to `written`.
     pub(crate) is_noted: bool,
     /// The digests of its topics, until something is done that may change them.
@@ -112,6 +130,9 @@ impl Host {
             is_misled: false,
             is_rotten: false,
             notices: Vec::new(),
+            guest: None,
+            is_cut: false,
+            knew_forks: BTreeSet::new(),
             is_noted: true,
             digests: RefCell::new(None),
             heads: Cell::new(None),
@@ -170,6 +191,9 @@ impl Host {
         if let Some(good_to) = cut {
             self.disk.records.truncate(good_to);
         }
+        self.is_cut = cut.is_some() && matches!(process, Process::Replica(..));
+        let logs = process.logs();
+        self.knew_forks = logs.logs().map(|log| *log.id()).filter(|log| logs.is_self_forked(log)).collect();
         self.process = Some(process);
         self.stale();
         self.pending.clear();
@@ -191,7 +215,15 @@ impl Host {
             return Ok((Process::Relay(Box::new(relay)), cut));
         }
         let tidy = if entropy[0].is_multiple_of(2) { (1, 0) } else { (2, 200) };
-        let config = Config::new(secret(), entropy).with_compaction(tidy.0, tidy.1);
+        let mut config = Config::new(secret(), entropy).with_compaction(tidy.0, tidy.1);
+        if let Some(guest) = self.guest.clone() {
+            let mut limits = Limits::default();
+            (limits.logs_max, limits.logs_per_agent_max) = (2 * guest.logs, guest.logs);
+            config = config.with_limits(limits);
+            if let Some(gate) = guest.gate {
+                config = config.with_gate(move |_| Some(gate.clone()));
+            }
+        }
         let mut replica = match Replica::open(config, opened, time) {
             Ok(replica) => replica,
             Err(ReplicaError::Corrupt(corrupt)) => return Err(corrupt),
@@ -203,15 +235,17 @@ impl Host {
     }
 
     /// Ends the process and its sessions, and says what it had on the heap, and how much of that is allowed: 12 bytes for each
-    /// that is retained and was signed, 16 KiB for the set of logs, and 32 KiB for a writer and for what sessions leave.
+    /// that is retained and was signed, 16 KiB for the set of logs, 32 KiB for a writer and for what sessions leave,
+    /// and something for each of very many logs.
     fn weigh(&mut self) -> Option<Weight> {
         let is_idle = self.when == When::AtOnce && self.polls;
         self.sessions.drain(..).for_each(|session| disconnect(&mut self.process, session));
         let process = self.process.take()?;
         let signed = retained(process.logs(), self.own.as_ref());
+        let crowd = process.logs().logs().count().saturating_sub(LOGS_FEW) as u64;
         let freed = allocation_counter::measure(|| drop(process)).bytes_current;
         let heap = u64::try_from(-freed).unwrap_or(0);
-        Some(Weight { heap, allowed: 12 * signed + 48 * 1_024, is_idle })
+        Some(Weight { heap, allowed: 12 * signed + crowd * LOG_BYTES + 48 * 1_024, is_idle })
     }
 
     /// A bit on the disk is another one; false if there is none.
@@ -260,10 +294,23 @@ impl Host {
             self.heads.set(None);
         }
         if process.wants_snapshot() {
-            let (bytes, covers) = process.snapshot();
-            self.disk = Disk { snapshot: Some(bytes), records: Vec::new() };
-            process.confirm_snapshot(covers);
+            self.snapshot();
         }
+    }
+
+    /// Stores a snapshot in the place of all records so far, written or not.
+    pub(crate) fn snapshot(&mut self) {
+        self.stale();
+        let Some(process) = &mut self.process else { return };
+        while let Some(record) = process.poll_record() {
+            self.pending.push(record);
+        }
+        let (bytes, covers) = process.snapshot();
+        self.disk = Disk { snapshot: Some(bytes), records: Vec::new() };
+        self.pending.retain(|record| record.id() > covers);
+        self.last = self.last.filter(|last| *last > covers);
+        (self.written, self.is_noted) = (self.written.max(Some(covers)), false);
+        process.confirm_snapshot(covers);
     }
 
     pub(crate) fn next_timeout(&self) -> Option<u64> {
@@ -320,6 +367,20 @@ impl Host {
     pub(crate) fn disconnect(&mut self, session: SessionId) {
         self.sessions.retain(|one| *one != session);
         disconnect(&mut self.process, session);
+    }
+
+    /// Whether it shows its peers all topics.
+    pub(crate) fn is_open(&self) -> bool {
+        self.guest.as_ref().is_none_or(|guest| guest.gate.is_none())
+    }
+
+    /// Whether the peer of a session has all, as far as this side knows.
+    pub(crate) fn peer_has_all(&mut self, session: SessionId) -> bool {
+        match &mut self.process {
+            Some(Process::Replica(replica, _)) => replica.peer_has_all(session),
+            Some(Process::Relay(relay)) => relay.peer_has_all(session),
+            None => false,
+        }
     }
 
     pub(crate) fn event(&mut self) -> Option<(SessionId, SessionEvent)> {
@@ -385,6 +446,16 @@ impl Host {
 
     pub(crate) fn logs(&self) -> Option<&LogSet> {
         self.process.as_ref().map(Process::logs)
+    }
+
+    /// How much is held of others' logs of all topics but one.
+    pub(crate) fn sizes_but(&self, topic: Option<&str>) -> BTreeMap<LogId, (u64, u64)> {
+        let Some(topic) = topic else { return BTreeMap::new() };
+        let logs = self.logs().into_iter().flat_map(|logs| logs.logs());
+        let is_other =
+            |log: &&Log| log.opening().topic.as_str() != topic && self.own != Some(log.opening().agent);
+        let others = logs.filter(is_other);
+        others.map(|log| (*log.id(), (log.signed_size(), log.start()))).collect()
     }
 
     /// The root over all heads that count.

@@ -6,9 +6,10 @@ use consilience::crdts::{Hlc, Timestamp};
 use consilience::sync::{
     Answer, Closure, Incarnation, Limits, LogKind, LogOpening, LogSet, NewEntry, RangeForm, Topic, Want,
 };
-use consilience_test_support::hand::{bundle, map_id, op_end, op_set, payload};
-use consilience_test_support::replicas::{START, mesh};
+use consilience_test_support::hand::{bundle, coupling_id, map_id, op_end, op_set, op_strengthen, payload};
+use consilience_test_support::replicas::{START, mesh, schema};
 
+use crate::draw::FAR;
 use crate::keys::Keys;
 use crate::step::{Kind, Sign};
 
@@ -59,6 +60,10 @@ impl Liars {
         let closures: Vec<Closure> = closes.collect();
         for (number, (key, value)) in sign.writes.iter().enumerate() {
             let bytes = match sign.kind {
+                Kind::State if key == FAR => {
+                    let far = op_strengthen(value, u64::MAX - number as u64);
+                    payload(&[], &[(coupling_id("trust", &schema()), vec![far])])
+                }
                 Kind::State => payload(&[], &[(map_id("tasks"), vec![op_set(key, value, &[])])]),
                 Kind::Event => value.clone().into_bytes(),
             };

@@ -6,7 +6,7 @@
 //! consilience-sim show SEED                                  prints the history of a seed, one step a line
 //! consilience-sim shrink SEED                                the least part of a history that breaks the same
 //! consilience-sim script FILE [--seed N] [--told]            plays a file of steps, and prints what hosts are told
-//! consilience-sim planted NAME,...|all [--threads N] [--worlds N]             in how many worlds a planted fault is found (`--cfg planted`)
+//! consilience-sim planted NAME,...|all [--threads N] [--worlds N] [--brief]   in how many worlds a planted fault is found (`--cfg planted`)
 //! ```
 //!
 //! [`step`] is the vocabulary, [`draw`] makes histories, [`world`] plays them and checks, [`history`] knows what was promised
@@ -31,6 +31,7 @@ mod keys;
 mod liar;
 mod mirror;
 mod naive;
+mod passage;
 mod planted;
 mod play;
 mod step;
@@ -289,13 +290,13 @@ fn script(file: &str, seed: u64, is_told: bool) -> Result<ExitCode, String> {
     }
 }
 
-fn planted(name: &str, threads: u64, worlds: u64) -> Result<ExitCode, String> {
+fn planted(name: &str, threads: u64, worlds: u64, is_brief: bool) -> Result<ExitCode, String> {
     if !CAN_PLANT {
         return Err("faults are planted in a build with RUSTFLAGS=\"--cfg planted\"".into());
     }
     let faults = planted::named(name)?;
     std::panic::set_hook(Box::new(|_| {}));
-    Ok(if planted::find(&faults, threads, worlds) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if planted::find(&faults, threads, worlds, is_brief) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn word_after<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
@@ -307,7 +308,7 @@ fn number_after(args: &[String], name: &str) -> Option<u64> {
     word_after(args, name)?.parse().ok()
 }
 
-const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json | --record FILE] [--threads N] | show SEED | shrink SEED | script FILE [--seed N] [--told] | planted NAME,...|all [--threads N] [--worlds N]";
+const USAGE: &str = "consilience-sim run --seeds FROM..TO [--json | --record FILE] [--threads N] | show SEED | shrink SEED | script FILE [--seed N] [--told] | planted NAME,...|all [--threads N] [--worlds N] [--brief]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -338,7 +339,8 @@ fn main() -> ExitCode {
         }
         ["planted", name, ..] => {
             let threads = number_after(&args, "--threads").unwrap_or(2);
-            planted(name, threads, number_after(&args, "--worlds").unwrap_or(planted::WORLDS_MAX))
+            let worlds = number_after(&args, "--worlds").unwrap_or(planted::WORLDS_MAX);
+            planted(name, threads, worlds, words.contains(&"--brief"))
         }
         _ => Err(USAGE.into()),
     };

@@ -2,10 +2,11 @@
 //! the entries and facts alone. Nothing is kept from one time to the next, and nothing is used of the library's fold, of its
 //! reader of payloads, and of its choice of the logs that count.
 //!
-//! For sets of which all is signed and nothing waits for its time. Contributions to couplings are left out.
+//! For sets of which all is signed and nothing waits for its time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use consilience::crdts::{CouplingSchema, Timestamp};
 use consilience::sync::{AgentId, Entry, Hash, Incarnation, Log, LogId, LogKind, LogOpening, LogSet, Topic};
 use consilience::{CollectionKind, Replica};
 
@@ -132,6 +133,8 @@ pub(crate) fn heads(logs: &LogSet) -> BTreeMap<LogId, Head> {
 struct Said {
     lists: BTreeMap<(Collection, Dot), Item>,
     names: BTreeSet<Dot>,
+    /// The last instant that it states of a key of a coupling, strengthened or weakened.
+    states: BTreeMap<(Collection, Vec<u8>, bool), u64>,
 }
 
 /// Reads bytes of a payload.
@@ -271,8 +274,11 @@ impl Said {
                 }
             }
             4 | 5 => {
-                reader.text()?;
-                reader.bytes(8)?;
+                let key = reader.text()?;
+                let instant = u64::from_le_bytes(reader.fixed()?);
+                if Decay::of(&collection.1)?.admits(instant, entry.hlc.time()) {
+                    self.states.insert((collection.clone(), key, code == 5), instant);
+                }
             }
             _ => return None,
         }
@@ -380,6 +386,116 @@ fn incarnations_in(payload: &[u8]) -> Vec<Incarnation> {
         .filter_map(|window| window[1..].try_into().ok())
         .map(|bytes| Incarnation::from_u64(u64::from_le_bytes(bytes)))
         .collect()
+}
+
+/// A key of a coupling, and who strengthens or weakens it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Part {
+    pub(crate) topic: Topic,
+    collection: Collection,
+    pub(crate) key: Vec<u8>,
+    pub(crate) agent: AgentId,
+    weakens: bool,
+}
+
+/// How contributions to a coupling decay: by the text of `docs/wire/collections.md`, in floating point.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Decay {
+    half_life_ms: f64,
+    /// In 2^-32 units.
+    floor: f64,
+    cap: f64,
+}
+
+impl Decay {
+    /// By the end of a coupling's name, as it is kept here.
+    fn of(name: &[u8]) -> Option<Self> {
+        let numbers = name.len().checked_sub(24).map(|start| &name[start..])?;
+        let number = |at: usize| numbers[8 * at..8 * at + 8].try_into().ok().map(u64::from_le_bytes);
+        Some(Self { half_life_ms: number(0)? as f64, floor: number(1)? as f64, cap: number(2)? as f64 })
+    }
+
+    /// How many half-lives after a time an instant lies.
+    fn until(self, instant: u64, time: Timestamp) -> f64 {
+        instant as f64 / f64::from(1 << 24) - time.as_millis() as f64 / self.half_life_ms
+    }
+
+    /// Whether somebody could have contributed that at a time: at most 256 caps.
+    fn admits(self, instant: u64, time: Timestamp) -> bool {
+        self.until(instant, time) <= (self.cap * 256.0 / (self.floor / 1_024.0)).log2() + 1e-6
+    }
+
+    /// What a contribution amounts to at a time.
+    pub(crate) fn amount(self, instant: u64, time: Timestamp) -> f64 {
+        let until = self.until(instant, time);
+        // One contribution counts for at most 256 caps.
+        if until <= 0.0 { 0.0 } else { (self.floor / 1_024.0 * until.exp2()).min(self.cap * 256.0) }
+    }
+}
+
+/// The instants that agents contribute to keys of couplings: the greatest of their logs that count.
+pub(crate) fn contributions(logs: &LogSet) -> BTreeMap<Part, u64> {
+    let mut parts = BTreeMap::new();
+    for family in families(logs, LogKind::State) {
+        for log in counting(logs, &family).0 {
+            let (topic, agent) = (&log.opening().topic, log.opening().agent);
+            for ((collection, key, weakens), instant) in Said::of(logs, log).states {
+                let part = Part { topic: topic.clone(), collection, key, agent, weakens };
+                let greatest = parts.entry(part).or_insert(0);
+                *greatest = instant.max(*greatest);
+            }
+        }
+    }
+    parts
+}
+
+/// Whether a contribution amounts to something at a time.
+pub(crate) fn is_alive(part: &Part, instant: u64, time: Timestamp) -> bool {
+    Decay::of(&part.collection.1).is_some_and(|decay| decay.until(instant, time) > 1e-3)
+}
+
+/// What all contributions to a key of a topic's couplings add up to, below nothing too.
+pub(crate) fn sum(logs: &LogSet, (topic, key): (&str, &str), time: Timestamp) -> f64 {
+    let all = contributions(logs);
+    let of_key = all.iter().filter(|(part, _)| part.topic.as_str() == topic && part.key == key.as_bytes());
+    let amounts = of_key.filter_map(|(part, instant)| {
+        let amount = Decay::of(&part.collection.1)?.amount(*instant, time);
+        Some(if part.weakens { -amount } else { amount })
+    });
+    amounts.sum()
+}
+
+/// A key of a coupling of which a replica reads another sum than its contributions add up to, and what.
+pub(crate) fn wrong_sum(replica: &Replica, time: Timestamp) -> Option<String> {
+    let mut sums: BTreeMap<(Topic, Collection, Vec<u8>), f64> = BTreeMap::new();
+    for (part, instant) in contributions(replica.logs()) {
+        let amount = Decay::of(&part.collection.1)?.amount(instant, time);
+        *sums.entry((part.topic, part.collection, part.key)).or_default() +=
+            if part.weakens { -amount } else { amount };
+    }
+    for ((topic, collection, key), sum) in sums {
+        let decay = Decay::of(&collection.1)?;
+        let name = String::from_utf8_lossy(&collection.1[..collection.1.len() - 24]).into_owned();
+        let view = replica.topic(topic.as_str()).ok()?;
+        let is_this = |schema: &CouplingSchema| {
+            (schema.half_life_ms() as f64, schema.floor().to_bits() as f64, schema.cap().to_bits() as f64)
+                == (decay.half_life_ms, decay.floor, decay.cap)
+        };
+        let schemas = view.collections().filter(|(_, there, _)| *there == name);
+        let Some(schema) = schemas.filter_map(|(_, _, schema)| schema).find(is_this) else {
+            if sum < decay.floor * 1.01 {
+                continue;
+            }
+            return Some(format!("{name} is not there"));
+        };
+        let read = view.coupling(&name, schema).value(&key, time).to_bits() as f64;
+        let sum = if sum < decay.floor { 0.0 } else { sum.min(decay.cap) };
+        // Where one of the two is below the floor, the other may be just above it.
+        if (read - sum).abs() > decay.floor + sum * 1e-5 {
+            return Some(format!("{name}: {read} and not {sum}"));
+        }
+    }
+    None
 }
 
 /// The payloads of the events to which a set adds up, in order of their bytes.

@@ -24,6 +24,8 @@ pub(crate) enum Step {
     Take { at: String, topic: String, set: String, element: String },
     /// Strengthens a key of a coupling with a half-life of an hour.
     Strengthen { at: String, topic: String, coupling: String, key: String, by: u32 },
+    /// Weakens a key of a coupling.
+    Weaken { at: String, topic: String, coupling: String, key: String, by: u32 },
     /// Appends an event.
     Event { at: String, topic: String, text: String },
     /// Gives up the own events of a topic, but for so many of the last.
@@ -38,6 +40,8 @@ pub(crate) enum Step {
     Backup { at: String, name: String },
     /// The host ends, its store is put back from a copy, and it starts; whether it says so.
     Restore { at: String, name: String, said: bool },
+    /// The host stores a snapshot, whatever it has confirmed.
+    Snapshot { at: String },
     /// The process ends after all is stored.
     Stop { at: String },
     /// The process ends as it is; of what it had not written yet, so many of a hundred bytes are on the disk.
@@ -52,6 +56,16 @@ pub(crate) enum Step {
     Polls { at: String, polls: bool },
     /// Writes so many keys, each of a map of its own, and removes each at once.
     Churn { at: String, topic: String, many: u64 },
+    /// Appends an event to each of so many topics.
+    Crowd { at: String, many: u64 },
+    /// A guest begins to run: a replica that writes nothing, has room for so many logs, and lets its peers see these topics
+    /// alone, if any are named. It may lack what others hold.
+    Guest { at: String, logs: usize, gate: Vec<String> },
+    /// A host is handed openings of logs in the name of another's agent, which this never signed: so many, up to an
+    /// incarnation.
+    Openings { of: String, topic: String, kind: Kind, last: u64, many: u64, host: String },
+    /// Somebody speaks the protocol of sessions to a host, under a key of its own, and by a script.
+    Foe { by: String, host: String, script: Script, many: u64 },
     /// A liar signs a removal of the next write of a host's agent before it is there, and hands it to another host.
     Guess { by: String, topic: String, of: String, host: String },
     /// The process ends as it is, a bit on its disk becomes another one, so many thousandths behind the beginning of what is
@@ -77,8 +91,16 @@ pub(crate) enum Step {
     Meet { from: String, to: String, ms: u64, loss: u64 },
     /// The scope of the connections of a host changes.
     Scope { at: String, filters: Vec<String> },
-    /// A bundle is carried.
-    Bundle { from: String, to: String, whole: bool },
+    /// A host that holds nothing asks another one for all topics, and for one of them first.
+    Prefer { of: String, first: String },
+    /// A bundle is carried: of all topics, or of one.
+    Bundle {
+        from: String,
+        to: String,
+        whole: bool,
+        #[serde(default)]
+        topic: Option<String>,
+    },
     /// A host forgets a topic.
     Purge { at: String, topic: String },
     /// Subscribes to a topic's changes, or ends all subscriptions.
@@ -115,6 +137,18 @@ pub(crate) enum When {
     Unconfirmed,
 }
 
+/// What a foe says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Script {
+    /// It asks for the same again and again.
+    Asks,
+    /// It plays recorded hellos.
+    Hellos,
+    /// It offers what it does not send.
+    Offers,
+}
+
 /// The kind of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -134,7 +168,8 @@ pub(crate) struct Sign {
     pub(crate) topic: String,
     pub(crate) kind: Kind,
     pub(crate) incarnation: u64,
-    /// Key and value of the map "tasks", one pair an entry; of an event the second is its text.
+    /// Key and value of the map "tasks", one pair an entry; of an event the second is its text. The key `far`: a strengthening
+    /// of that key of the coupling "trust" to an instant that nobody could have reached.
     pub(crate) writes: Vec<(String, String)>,
     /// The base of the last of them.
     #[serde(default)]
@@ -152,7 +187,7 @@ pub(crate) struct Sign {
 
 impl Step {
     /// All words of [`feature`](Self::feature).
-    pub(crate) const FEATURES: [&'static str; 14] = [
+    pub(crate) const FEATURES: [&'static str; 16] = [
         "map",
         "churn",
         "removal",
@@ -167,10 +202,12 @@ impl Step {
         "session",
         "relay",
         "succession",
+        "weakening",
+        "snapshot",
     ];
 
     /// All words of [`faults`](Self::faults).
-    pub(crate) const FAULTS: [&'static str; 22] = [
+    pub(crate) const FAULTS: [&'static str; 25] = [
         "clock",
         "clone",
         "restored",
@@ -193,6 +230,9 @@ impl Step {
         "lying_fork",
         "partial_range",
         "liar",
+        "little_room",
+        "openings",
+        "foe",
     ];
 
     /// The word that counts it in the table of what met.
@@ -203,10 +243,12 @@ impl Step {
             Self::Churn { .. } => "churn",
             Self::Insert { .. } | Self::Take { .. } => "set",
             Self::Strengthen { .. } => "coupling",
-            Self::Event { .. } => "event",
+            Self::Weaken { .. } => "weakening",
+            Self::Snapshot { .. } => "snapshot",
+            Self::Event { .. } | Self::Crowd { .. } => "event",
             Self::Prune { .. } => "prune",
             Self::Bundle { .. } => "bundle",
-            Self::Scope { .. } => "scope",
+            Self::Scope { .. } | Self::Prefer { .. } => "scope",
             Self::Purge { .. } => "purge",
             Self::Subscribe { .. } => "notice",
             Self::Meet { .. } | Self::Link { .. } => "session",
@@ -236,6 +278,9 @@ impl Step {
             Self::Stop { .. } => "stop",
             Self::StartEmpty { .. } => "storage_lost",
             Self::Guess { .. } => "guess",
+            Self::Guest { .. } => "little_room",
+            Self::Openings { .. } => "openings",
+            Self::Foe { .. } => "foe",
             Self::Rot { .. } => "rot",
             Self::Entropy { again: true, .. } => "entropy_again",
             Self::Stores { when: When::Late, .. } => "late_store",

@@ -3,13 +3,16 @@
 //! Everything that happens depends on the seed and the steps alone: the trace is a hash of all frames that arrived and of
 //! all that hosts were told.
 
+mod attack;
 mod check;
 mod network;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use consilience::crdts::{CouplingSchema, Units};
-use consilience::sync::session::{Scope, SessionEvent};
+use consilience::journal::RecordId;
+use consilience::sync::session::{Scope, SessionEvent, SessionId};
 use consilience::sync::{LogKind, LogSet, Topic};
 use consilience::{EventRef, Subscription};
 use consilience_test_support::dice::Dice;
@@ -17,16 +20,20 @@ use consilience_test_support::replicas::START;
 use serde_json::{Value, json};
 
 use crate::cover::Met;
-use crate::history::History;
-use crate::host::{Digests, Disk, Host, How, Weight};
+use crate::history::{History, Wrote};
+use crate::host::{Digests, Disk, Guest, Host, How, Weight};
 use crate::keys::Keys;
 use crate::liar::Liars;
 use crate::mirror::Mirror;
+use crate::naive;
 use crate::step::{Step, When};
 use network::Link;
 
 /// A clock that is off by more, in milliseconds, is wrong.
 const DRIFT: i64 = 60_000;
+
+/// A unit of couplings, in the units of their sums.
+const UNIT: f64 = 4_294_967_296.0;
 
 /// After so many steps a host is held against the naive model.
 const NAIVE_EVERY: u64 = 4;
@@ -69,7 +76,7 @@ pub(crate) struct World {
     pub(crate) liars: Liars,
     stores: BTreeMap<String, (Disk, u64)>,
     /// The state of hosts that ended after all was stored.
-    ended: BTreeMap<usize, Digests>,
+    ended: BTreeMap<usize, (Digests, usize)>,
     /// Hosts whose clocks were set.
     set_clocks: BTreeSet<usize>,
     /// Whether the step could be taken.
@@ -93,8 +100,17 @@ pub(crate) struct World {
     forgot: BTreeSet<usize>,
     /// Whether a liar signed entries that are ahead of their time.
     lies_ahead: bool,
+    /// Agents that run twice and have given up entries of a log: a longer history of it may take the place of a shorter one, and
+    /// neither shows that there were two.
+    compacted: BTreeSet<String>,
+    /// When agents last gave up events.
+    gave_up: BTreeMap<String, u64>,
     /// Whether events were stamped ahead of their time: their writers hold them, and nobody else until then.
     waits: bool,
+    /// What hosts were told of sessions that are no connections of this world.
+    overheard: Vec<(usize, SessionId, SessionEvent)>,
+    /// What a host was told, or was not, against what is promised.
+    mistold: Option<Broken>,
     /// What processes have on the heap, for what is printed next.
     pub(crate) heaps: BTreeMap<String, u64>,
     /// Whether all that hosts are told is printed.
@@ -133,7 +149,11 @@ impl World {
             were_ahead: BTreeSet::new(),
             forgot: BTreeSet::new(),
             lies_ahead: false,
+            compacted: BTreeSet::new(),
+            gave_up: BTreeMap::new(),
             waits: false,
+            overheard: Vec::new(),
+            mistold: None,
             heaps: BTreeMap::new(),
             is_told: false,
             trace: blake3::Hasher::new(),
@@ -174,6 +194,7 @@ impl World {
     pub(crate) fn take(&mut self, step: &Step) -> Checked {
         self.figures.steps += 1;
         self.took = false;
+        self.overheard.clear();
         match step {
             Step::Agent { at } => self.add(at, at, false, Disk::default(), How::Fresh),
             Step::Relay { at } => self.add(at, at, true, Disk::default(), How::Fresh),
@@ -182,9 +203,10 @@ impl World {
             Step::Insert { at, topic, set, element } => self.change_set(at, (topic, set, element), true),
             Step::Take { at, topic, set, element } => self.change_set(at, (topic, set, element), false),
             Step::Strengthen { at, topic, coupling, key, by } => {
-                self.transact(at, topic, |tx| {
-                    let _ = tx.coupling(coupling, schema()).strengthen(key, Units::new(*by));
-                });
+                self.couple(at, topic, (coupling, key, *by), false);
+            }
+            Step::Weaken { at, topic, coupling, key, by } => {
+                self.couple(at, topic, (coupling, key, *by), true);
             }
             Step::Event { at, topic, text } => self.event(at, topic, text),
             Step::Prune { at, topic, keep } => self.prune(at, topic, *keep),
@@ -210,6 +232,10 @@ impl World {
                 // Where histories fork, or an agent runs twice, two that were in sync may differ until the next heartbeat.
                 if self.forked.is_empty() && self.liars.are_quiet() {
                     self.in_sync_is_true(2)?;
+                    self.has_all_is_true()?;
+                    if *ms > 100_000 {
+                        self.sameness_is_told()?;
+                    }
                 }
             }
             Step::Copy { at, to } => self.copy(at, to),
@@ -223,6 +249,13 @@ impl World {
                 }
             }
             Step::Restore { at, name, said } => self.restore(at, name, *said),
+            Step::Snapshot { at } => {
+                if let Some(at) = self.host(at).filter(|at| self.hosts[*at].process.is_some()) {
+                    self.took = true;
+                    self.hosts[at].snapshot();
+                    self.note_stored(at);
+                }
+            }
             Step::Stop { at } => self.end(at, None),
             Step::Kill { at, written } => self.end(at, Some(*written)),
             Step::Start { at } => self.start(at, How::Resumed),
@@ -242,6 +275,16 @@ impl World {
                 }
             }
             Step::Churn { at, topic, many } => self.churn(at, topic, *many),
+            Step::Crowd { at, many } => {
+                (0..*many)
+                    .for_each(|number| self.event(at, &format!("crowd/{number}"), &format!("{at} {number}")));
+            }
+            Step::Guest { at, logs, gate } => self.guest(at, *logs, gate),
+            Step::Openings { of, topic, kind, last, many, host } => {
+                self.openings(of, (topic, *kind), (*last, *many), host);
+            }
+            Step::Foe { by, host, script, many } => self.foe(by, host, *script, *many)?,
+            Step::Prefer { of, first } => self.prefer(of, first)?,
             Step::Guess { by, topic, of, host } => {
                 if let (Some(at), Some(of)) = (self.host(host), self.host(of))
                     && let Some(bundle) = self.guess(by, topic, of)
@@ -265,8 +308,8 @@ impl World {
                 }
             }
             Step::Meet { from, to, ms, loss } => self.meet((from, to), *ms, *loss)?,
-            Step::Scope { at, filters } => self.set_scope(at, filters),
-            Step::Bundle { from, to, whole } => self.bundle(from, to, *whole),
+            Step::Scope { at, filters } => self.set_scope(at, filters)?,
+            Step::Bundle { from, to, whole, topic } => self.bundle(from, to, *whole, topic.as_deref())?,
             Step::Purge { at, topic } => self.purge(at, topic),
             Step::Subscribe { at, topic } => self.subscribe(at, topic.as_deref()),
             Step::Sign(sign) => {
@@ -292,6 +335,9 @@ impl World {
         if self.took {
             self.met.note(step);
         }
+        if let Some(mistold) = self.mistold.take() {
+            return Err(mistold);
+        }
         if let Some(at) = self.restarted_otherwise.take() {
             return broken("restart", self.hosts[at].name.clone());
         }
@@ -302,6 +348,7 @@ impl World {
         for at in self.started.take().into_iter().chain(turn.filter(|_| !self.hosts.is_empty())) {
             self.naive(at)?;
             self.mirrored(at)?;
+            self.told_of_forks(at)?;
         }
         self.compare()
     }
@@ -319,17 +366,65 @@ impl World {
         at: &str,
         topic: &str,
         work: impl FnOnce(&mut consilience::Transaction<'_>),
-    ) -> Option<usize> {
+    ) -> Option<(usize, RecordId)> {
         let at = self.host(at)?;
         let time = self.hosts[at].time(self.now);
         let (replica, writer) = self.hosts[at].replica_mut()?;
         let mut tx = replica.transact(writer, topic, time).ok()?;
         work(&mut tx);
-        tx.commit().ok()??;
+        let done = tx.commit();
+        let record = self.accepted(at, done)??;
         self.took = true;
         self.hosts[at].store(false);
         self.note_stored(at);
-        Some(at)
+        Some((at, record))
+    }
+
+    /// What a writer's host got for a write: nothing that others did may keep it from writing.
+    fn accepted<T>(&mut self, at: usize, done: Result<T, impl std::fmt::Debug>) -> Option<T> {
+        match done {
+            Ok(done) => Some(done),
+            // An agent that runs twice, and whose clock fell, may have no log that it could go on in.
+            Err(_) if self.set_clocks.contains(&at) => None,
+            Err(error) => {
+                let what = format!("{}: {error:?}", self.hosts[at].name);
+                self.mistold = Some(Broken { kind: "refused", what });
+                None
+            }
+        }
+    }
+
+    /// Strengthens or weakens a key of a coupling.
+    fn couple(&mut self, name: &str, topic: &str, (coupling, key, by): (&str, &str, u32), weaken: bool) {
+        let sum = |world: &Self| {
+            let host = &world.hosts[world.host(name)?];
+            Some(naive::sum(host.logs()?, (topic, key), host.time(world.now)))
+        };
+        let before = if weaken { sum(self) } else { None };
+        let done = self.transact(name, topic, |tx| {
+            let mut coupling = tx.coupling(coupling, schema());
+            let by = Units::new(by);
+            let _ = if weaken { coupling.weaken(key, by) } else { coupling.strengthen(key, by) };
+        });
+        let Some((at, record)) = done else { return };
+        // A weakening takes no more than there is. A unit is far more than what is rounded.
+        if let Some(before) = before
+            && let Some(after) = sum(self)
+            && self.set_clocks.is_empty()
+            && after < before.min(0.0) - UNIT / 64.0
+        {
+            let what = format!("{name} took more than there is of {key}");
+            self.mistold = Some(Broken { kind: "weakening", what });
+        }
+        let agent = self.keys().agent(&self.hosts[at].agent);
+        let Some(logs) = self.hosts[at].logs() else { return };
+        let own = naive::contributions(logs);
+        let of_key = own.into_iter().filter(|(part, _)| {
+            part.agent == agent && part.topic.as_str() == topic && part.key == key.as_bytes()
+        });
+        for (part, instant) in of_key {
+            self.history.state((at, self.hosts[at].starts, record), part, instant);
+        }
     }
 
     fn write(&mut self, name: &str, (topic, map, key): (&str, &str, &str), value: Option<&String>) {
@@ -342,15 +437,22 @@ impl World {
             Some(value) => tx.map(map).set(key, value),
             None => tx.map(map).remove(key),
         };
-        let Ok(Some(record)) = done.map_err(|_| ()).and_then(|()| tx.commit().map_err(|_| ())) else {
+        if done.is_err() {
             return;
-        };
+        }
+        let done = tx.commit();
+        let Some(Some(record)) = self.accepted(at, done) else { return };
         self.took = true;
         if let Some(value) = value.filter(|_| self.hosts[at].ahead > DRIFT) {
             self.history.written_ahead(value);
         }
         let place = (topic.to_owned(), map.to_owned(), key.to_owned());
-        self.history.commit((at, self.hosts[at].starts, Some(record)), place, value.cloned(), seen);
+        self.history.commit(
+            (at, self.hosts[at].starts, Some(record)),
+            place,
+            value.cloned(),
+            (seen, self.now, self.hosts[at].agent.clone()),
+        );
         self.hosts[at].store(false);
         self.note_stored(at);
     }
@@ -393,12 +495,14 @@ impl World {
         let Some(at) = self.host(name) else { return };
         let time = self.hosts[at].time(self.now);
         let Some((replica, writer)) = self.hosts[at].replica_mut() else { return };
-        let Ok((_, record)) = replica.append_event(writer, topic, text.as_bytes(), time) else { return };
+        let done = replica.append_event(writer, topic, text.as_bytes(), time);
+        let Some((_, record)) = self.accepted(at, done) else { return };
         // Events that were stamped while a clock was ahead wait, and their writer is told.
         // What its writer gave up in an earlier life it does not know, and a clock that is behind puts it before that.
         let ahead = self.hosts[at].ahead;
         let is_ahead = ahead > 0;
-        let is_before = ahead < 0 && self.forgot.contains(&at);
+        let gave_up = self.gave_up.get(&self.hosts[at].agent).is_some_and(|then| *then == self.now);
+        let is_before = (ahead < 0 || gave_up) && self.forgot.contains(&at);
         self.history.event((at, self.hosts[at].starts, record), topic, text);
         self.waits |= is_ahead;
         self.took = true;
@@ -422,7 +526,12 @@ impl World {
         let event = EventRef { log: *log.id(), seq: log.size().saturating_sub(keep) };
         if replica.prune_events_before(&event, time).is_ok() {
             self.took = true;
-            self.history.prune(at, topic, 0);
+            // A process gives up what another one of its agent wrote, too.
+            let agent = self.hosts[at].agent.clone();
+            self.gave_up.insert(agent.clone(), self.now);
+            for at in (0..self.hosts.len()).filter(|at| self.hosts[*at].agent == agent) {
+                self.history.prune(at, topic, 0);
+            }
         }
         self.hosts[at].store(false);
         self.note_stored(at);
@@ -464,13 +573,67 @@ impl World {
 
     fn doubt_all(&mut self) {
         for at in self.wrong.clone() {
-            self.history.doubt(at, None);
+            self.history.doubt(at);
         }
         for at in 0..self.hosts.len() {
-            if self.forked.contains(&self.hosts[at].agent) {
-                self.history.doubt(at, None);
+            if !self.forked.contains(&self.hosts[at].agent) {
+                continue;
+            }
+            // An agent of which a process has lost something, or wrote with a wrong clock, may not know what to say again.
+            let agent = &self.hosts[at].agent;
+            let mut lost = self.forgot.iter().chain(&self.set_clocks);
+            if lost.any(|other| self.hosts[*other].agent == *agent) {
+                self.history.doubt(at);
+            } else {
+                let (events, others) = (self.gave_up.contains_key(agent), self.compacted.contains(agent));
+                self.history.twice(at, events, others);
             }
         }
+    }
+
+    /// A host loses what it had stored, of a topic or all. What others read of it, and have stored, comes back from them.
+    fn lose(&mut self, at: usize, topic: Option<&str>) {
+        let agent = &self.hosts[at].agent;
+        let others = self.hosts.iter().enumerate().filter(|(other, host)| {
+            *other != at && host.when == When::AtOnce && host.guest.is_none() && host.agent != *agent
+        });
+        let others = others.filter_map(|(other, host)| Some((other, host.replica()?, OnceCell::new())));
+        let others: Vec<_> = others.collect();
+        // A clock that was wrong may have others take it for the future.
+        let is_sound = self.set_clocks.is_empty() && !self.forked.contains(agent);
+        let keep = |wrote: &Wrote<'_>| {
+            let keeps = |replica: &consilience::Replica, stated: &OnceCell<BTreeMap<_, _>>| match wrote {
+                Wrote::Value((topic, map, key), value) => live(replica, topic, map, key).contains(*value),
+                Wrote::Event(topic, text) => {
+                    let view = replica.topic(topic).ok();
+                    let mut events = view.iter().flat_map(|view| view.events().iter());
+                    events.any(|event| event.payload.is_some_and(|payload| payload == text.as_bytes()))
+                }
+                Wrote::Stated(part, instant) => {
+                    let stated = stated.get_or_init(|| naive::contributions(replica.logs()));
+                    stated.get(*part).is_some_and(|there| there >= instant)
+                }
+            };
+            let all = others.iter().filter(|(_, replica, stated)| is_sound && keeps(replica, stated));
+            all.map(|(other, ..)| *other).collect()
+        };
+        self.history.lose(at, topic, keep);
+        self.forget(at);
+    }
+
+    /// A guest begins to run.
+    fn guest(&mut self, name: &str, logs: usize, gate: &[String]) {
+        if self.names.contains_key(name) {
+            return;
+        }
+        let filters: Vec<&str> = gate.iter().map(String::as_str).collect();
+        let gate = Scope::of(&filters).ok().filter(|_| !gate.is_empty());
+        let mut host = Host::new(name, name, false, Disk::default());
+        host.guest = Some(Guest { logs: logs.max(1), gate });
+        host.start(self.seed, How::Fresh, self.now);
+        self.names.insert(name.into(), self.hosts.len());
+        self.hosts.push(host);
+        self.took = true;
     }
 
     fn end(&mut self, name: &str, killed: Option<u64>) {
@@ -493,7 +656,8 @@ impl World {
             && !self.forked.contains(&self.hosts[at].agent)
             && let Some(digests) = self.hosts[at].digests()
         {
-            self.ended.insert(at, digests);
+            let staged = self.hosts[at].logs().map_or(0, |logs| logs.stats().staged_bytes);
+            self.ended.insert(at, (digests, staged));
         }
         self.hosts[at].kill(killed.unwrap_or(100));
         self.note_weight(at);
@@ -534,7 +698,10 @@ impl World {
         if how == How::Resumed
             && !self.hosts[at].logs().is_some_and(brings_back)
             && let Some(before) = before
-            && self.hosts[at].digests().is_some_and(|digests| digests != before)
+            && self.hosts[at].digests().is_some_and(|digests| {
+                let staged = self.hosts[at].logs().map_or(0, |logs| logs.stats().staged_bytes);
+                (digests, staged) != before
+            })
         {
             self.restarted_otherwise = Some(at);
         }
@@ -544,8 +711,7 @@ impl World {
     fn start_empty(&mut self, name: &str) {
         let Some(at) = self.host(name) else { return };
         self.end(name, Some(0));
-        self.history.doubt(at, None);
-        self.forget(at);
+        self.lose(at, None);
         self.hosts[at].disk = Disk::default();
         self.start(name, How::Fresh);
     }
@@ -557,8 +723,7 @@ impl World {
         self.ended.remove(&at);
         let is_rotten = self.hosts[at].rot(place);
         if is_rotten {
-            self.history.doubt(at, None);
-            self.forget(at);
+            self.lose(at, None);
         }
         self.start(name, How::Resumed);
         self.took = is_rotten;
@@ -572,8 +737,7 @@ impl World {
             return;
         }
         self.end(name, Some(0));
-        self.history.doubt(at, None);
-        self.forget(at);
+        self.lose(at, None);
         if !said {
             let agent = self.hosts[at].agent.clone();
             self.doubt(&agent);
@@ -593,19 +757,25 @@ impl World {
         is_taken
     }
 
-    fn bundle(&mut self, from: &str, to: &str, whole: bool) {
-        let (Some(from), Some(to)) = (self.host(from), self.host(to)) else { return };
+    fn bundle(&mut self, from: &str, to: &str, whole: bool, topic: Option<&str>) -> Checked {
+        let (Some(from), Some(to)) = (self.host(from), self.host(to)) else { return Ok(()) };
         if from == to {
-            return;
+            return Ok(());
         }
         let since = self.hosts[to].replica().map(consilience::Replica::summary).filter(|_| !whole);
         let time = self.hosts[from].time(self.now);
-        let Some((replica, _)) = self.hosts[from].replica_mut() else { return };
-        let Ok(bundle) = replica.export_bundle(|_| true, since.as_deref(), time) else { return };
+        let Some((replica, _)) = self.hosts[from].replica_mut() else { return Ok(()) };
+        let wanted = |of: &Topic| topic.is_none_or(|topic| of.as_str() == topic);
+        let Ok(bundle) = replica.export_bundle(wanted, since.as_deref(), time) else { return Ok(()) };
         self.hosts[from].store(false);
         self.note_stored(from);
         self.doubt_wrong_clocks([from, to]);
+        let before = self.hosts[to].sizes_but(topic);
         self.took = self.import(to, &bundle);
+        if topic.is_some() && self.hosts[to].sizes_but(topic) != before {
+            return broken("bundle", format!("{} took more than the topic", self.hosts[to].name));
+        }
+        Ok(())
     }
 
     fn purge(&mut self, name: &str, topic: &str) {
@@ -613,8 +783,7 @@ impl World {
         let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
         replica.purge(&name);
         self.took = true;
-        self.history.doubt(at, Some(topic));
-        self.forget(at);
+        self.lose(at, Some(topic));
         self.hosts[at].store(false);
         self.note_stored(at);
     }
@@ -639,21 +808,33 @@ impl World {
         }
     }
 
-    fn set_scope(&mut self, name: &str, filters: &[String]) {
-        let Some(at) = self.host(name) else { return };
+    fn set_scope(&mut self, name: &str, filters: &[String]) -> Checked {
+        let Some(at) = self.host(name) else { return Ok(()) };
         let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
         let scope = if filters.is_empty() { Ok(Scope::everything()) } else { Scope::of(&filters) };
-        let Ok(scope) = scope else { return };
-        let Some((replica, _)) = self.hosts[at].replica_mut() else { return };
+        let Ok(scope) = scope else { return Ok(()) };
+        // One that is taken has all that was asked for.
+        let lacks =
+            filters.iter().filter_map(|filter| Topic::new(filter).ok()).find(|topic| !scope.matches(topic));
+        if let Some(lacks) = lacks {
+            return broken("scope", format!("{name} asked for {}", lacks.as_str()));
+        }
+        let is_open = self.hosts[at].is_open();
+        let Some((replica, _)) = self.hosts[at].replica_mut() else { return Ok(()) };
         for link in &mut self.links {
-            for (end, session) in link.ends {
-                if end == at {
-                    replica.set_scope(session, scope.clone());
-                    link.everything = false;
+            for (end, (host, session)) in link.ends.into_iter().enumerate() {
+                if host == at && replica.set_scope(session, scope.clone()) {
+                    let was = std::mem::replace(&mut link.narrow[end], !filters.is_empty() || !is_open);
+                    // To ask for the same again changes nothing.
+                    if was || link.narrow[end] {
+                        link.in_sync = [false; 2];
+                        link.changed = self.now;
+                    }
                     self.took = true;
                 }
             }
         }
+        Ok(())
     }
 
     fn expect(&self, name: &str, (topic, map, key): (&str, &str, &str), value: Option<&String>) -> Checked {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use consilience_sync::codec::put_varint;
 use consilience_sync::session::SessionId;
-use consilience_sync::{AgentId, Keypair, LogId, MeshSecret, Offer, Signer, Want};
+use consilience_sync::{AgentId, LogId, MeshSecret, Offer, Signer, Want};
 
 /// The time that it says when it shakes hands.
 const SECONDS: u64 = 1_700_000_000;
@@ -210,7 +210,7 @@ pub struct Foe {
     /// The secret of its mesh.
     pub mesh: MeshSecret,
     /// The key that it signs with.
-    pub keys: Keypair,
+    pub keys: Box<dyn Signer + Send>,
     /// Whether it begins the handshake.
     pub dials: bool,
     /// The binding to an outer channel.
@@ -223,6 +223,8 @@ pub struct Foe {
     pub window: u64,
     /// Its share of randomness in the handshake.
     pub nonce: [u8; 16],
+    /// The time that it says when it shakes hands, in seconds.
+    pub seconds: u64,
     /// What a hello has to repeat before it answers, if it listens; what its own repeats, if it dials.
     pub challenge: Option<[u8; 16]>,
     /// Whether it says what it has got.
@@ -276,20 +278,21 @@ impl Foe {
     pub fn new(
         id: SessionId,
         mesh: MeshSecret,
-        keys: Keypair,
+        keys: impl Signer + Send + 'static,
         dials: bool,
         script: impl FnMut(&mut Self, &Heard) + Send + 'static,
     ) -> Self {
         Self {
             id,
             mesh,
-            keys,
+            keys: Box::new(keys),
             dials,
             binding: None,
             everything: true,
             frame_bytes: 16 << 10,
             window: 48 << 10,
             nonce: [id.as_u64() as u8 ^ 0x5a; 16],
+            seconds: SECONDS,
             challenge: None,
             acknowledges: true,
             listens: true,
@@ -322,8 +325,14 @@ impl Foe {
 
     fn terms(&self) -> Vec<u8> {
         let flags = u8::from(self.binding.is_some()) | u8::from(self.everything) << 1;
-        [vec![flags], varint(self.frame_bytes), varint(self.window), self.nonce.to_vec(), varint(SECONDS)]
-            .concat()
+        [
+            vec![flags],
+            varint(self.frame_bytes),
+            varint(self.window),
+            self.nonce.to_vec(),
+            varint(self.seconds),
+        ]
+        .concat()
     }
 
     /// The body of its hello.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use consilience::sync::session::SessionEvent;
+
 use super::{Checked, World, broken, text};
 use crate::host::{Digests, Host, How};
 use crate::mirror::Mirror;
@@ -72,12 +74,19 @@ impl World {
 
     /// No process had more on the heap than follows from what is retained and was signed, and no log has a place that nobody
     /// has signed anything of.
-    pub(super) fn weigh(&self) -> Checked {
+    pub(super) fn weigh(&mut self) -> Checked {
         if let Some((at, weight)) = self.heaviest.filter(|(_, weight)| weight.heap > weight.allowed) {
             return broken("heap", format!("{}: {weight:?}", self.hosts[at].name));
         }
+        self.guests()?;
         for host in &self.hosts {
             let own = self.keys().agent(&host.agent);
+            if self.forked.contains(&host.agent)
+                && let Some(logs) = host.logs()
+                && logs.logs().any(|log| log.opening().agent == own && log.base() > 0)
+            {
+                self.compacted.insert(host.agent.clone());
+            }
             let all = host.logs().into_iter().flat_map(|logs| logs.logs().map(move |log| (logs, log)));
             let mut bare = all.filter(|(logs, log)| {
                 log.opening().agent != own
@@ -103,6 +112,77 @@ impl World {
         let (state, events) = naive::read(replica);
         if state != naive::state(logs) || events != naive::events(logs) {
             return broken("naive", self.hosts[at].name.clone());
+        }
+        let topics = replica.topics().filter_map(|topic| replica.topic(topic.as_str()).ok());
+        let mut all = topics.flat_map(|view| view.collections().map(|(kind, ..)| kind).collect::<Vec<_>>());
+        // The sums are asked for less often, as they take as long as all the rest.
+        if (at + self.figures.steps as usize / 4).is_multiple_of(3)
+            && all.any(|kind| kind == consilience::CollectionKind::Coupling)
+            && let Some(wrong) = naive::wrong_sum(replica, self.hosts[at].time(self.now))
+        {
+            return broken("coupling", format!("{}: {wrong}", self.hosts[at].name));
+        }
+        Ok(())
+    }
+
+    /// A host has been told of each own log of which there is another history.
+    pub(super) fn told_of_forks(&self, at: usize) -> Checked {
+        let host = &self.hosts[at];
+        let Some(logs) = host.logs().filter(|_| host.polls && host.replica().is_some()) else {
+            return Ok(());
+        };
+        let mut all = logs.logs().map(|log| *log.id());
+        if all.any(|log| logs.is_self_forked(&log) && !host.knew_forks.contains(&log)) {
+            return broken("untold", format!("{} was not told that a log of its own forked", host.name));
+        }
+        Ok(())
+    }
+
+    /// Guests hold no more than they have room for, and nothing that their gates leave out.
+    fn guests(&self) -> Checked {
+        for host in self.hosts.iter() {
+            let (Some(guest), Some(logs)) = (&host.guest, host.logs()) else { continue };
+            let mut agents: BTreeMap<_, usize> = BTreeMap::new();
+            for log in logs.logs() {
+                *agents.entry(log.opening().agent).or_default() += 1;
+                let gate = guest.gate.as_ref();
+                if gate.is_some_and(|gate| !gate.matches(&log.opening().topic)) {
+                    return broken("gate", format!("{} holds {}", host.name, log.opening().topic.as_str()));
+                }
+            }
+            let all: usize = agents.values().sum();
+            if all > 2 * guest.logs || agents.values().any(|logs| *logs > guest.logs) {
+                return broken("room", format!("{} holds {all} logs", host.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// A guest that has no room for what somebody holds is told, and so is that one.
+    fn told_of_room(&mut self) -> Checked {
+        for at in 0..self.hosts.len() {
+            if self.hosts[at].guest.is_none() || !self.hosts[at].is_open() {
+                continue;
+            }
+            let names = |at: usize| self.hosts[at].name.clone();
+            let Some(other) = (0..self.hosts.len()).find(|other| self.hosts[*other].guest.is_none()) else {
+                return Ok(());
+            };
+            let (this, that) = (names(at), names(other));
+            self.meet((&this, &that), 3_000, 0)?;
+            let [guest, host] = [at, other].map(|at| self.hosts[at].logs().map(naive::heads));
+            let (Some(guest), Some(host)) = (guest, host) else { continue };
+            // What is forked, or is known by facts alone, may need no room.
+            let lacks = host.iter().any(|(log, (size, ..))| *size > 0 && !guest.contains_key(log));
+            let told = |at: usize, is: &dyn Fn(&SessionEvent) -> bool| {
+                self.overheard.iter().any(|(of, _, event)| *of == at && is(event))
+            };
+            if lacks
+                && !(told(at, &|event| matches!(event, SessionEvent::TooManyLogs))
+                    && told(other, &|event| matches!(event, SessionEvent::NoRoomAtPeer(_))))
+            {
+                return broken("untold", format!("{this} has no room for what {that} holds"));
+            }
         }
         Ok(())
     }
@@ -140,6 +220,8 @@ impl World {
         }
         self.sweep(Goal::Peace)?;
         self.verify()?;
+        self.contributed()?;
+        self.told_of_room()?;
         // All that was ahead of its time is not any more.
         self.advance(11 * 365 * 86_400_000);
         self.sweep(Goal::Equal)?;
@@ -155,7 +237,8 @@ impl World {
 
     /// All meet all until they are equal.
     fn sweep(&mut self, goal: Goal) -> Checked {
-        let names: Vec<String> = self.hosts.iter().map(|host| host.name.clone()).collect();
+        let hosts = self.hosts.iter().filter(|host| host.guest.is_none());
+        let names: Vec<String> = hosts.map(|host| host.name.clone()).collect();
         for sweep in 0..SWEEPS_MAX {
             for (number, from) in names.iter().enumerate() {
                 for to in &names[..number] {
@@ -179,12 +262,32 @@ impl World {
     }
 
     fn are_equal(&mut self) -> bool {
-        let roots: BTreeSet<_> = self.hosts.iter_mut().map(Host::root).collect();
+        let hosts = self.hosts.iter_mut().filter(|host| host.guest.is_none());
+        let roots: BTreeSet<_> = hosts.map(Host::root).collect();
         roots.len() <= 1
     }
 
+    /// What agents have contributed to couplings, and is not decayed, is there.
+    fn contributed(&mut self) -> Checked {
+        if !self.set_clocks.is_empty() || self.waits || !self.are_equal() {
+            return Ok(());
+        }
+        let mut hosts = self.hosts.iter().filter(|host| host.guest.is_none());
+        let Some((host, logs)) = hosts.find_map(|host| Some((host, host.logs()?))) else { return Ok(()) };
+        let there = naive::contributions(logs);
+        let time = host.time(self.now);
+        let mut all =
+            self.history.contributed().filter(|(part, instant)| naive::is_alive(part, *instant, time));
+        let lost = all.find(|(part, instant)| there.get(part).is_none_or(|there| there < instant));
+        match lost {
+            Some((part, _)) => broken("lost", format!("a contribution to {}", text(&part.key))),
+            None => Ok(()),
+        }
+    }
+
     fn lost(&self) -> Checked {
-        let Some(replica) = self.hosts.iter().find_map(Host::replica) else { return Ok(()) };
+        let mut hosts = self.hosts.iter().filter(|host| host.guest.is_none());
+        let Some(replica) = hosts.find_map(Host::replica) else { return Ok(()) };
         let (mut all, mut events) = (BTreeMap::new(), BTreeMap::new());
         for topic in replica.topics() {
             let Ok(view) = replica.topic(topic.as_str()) else { continue };
@@ -193,9 +296,14 @@ impl World {
                     continue;
                 }
                 for live in view.map(name).iter() {
-                    let values =
+                    let values: BTreeSet<String> =
                         view.map(name).conflicts(live.key).iter().map(|live| text(live.value)).collect();
-                    all.insert((topic.as_str().to_owned(), name.to_owned(), text(live.key)), values);
+                    let place = (topic.as_str().to_owned(), name.to_owned(), text(live.key));
+                    if self.set_clocks.is_empty() && self.history.is_stale(&place, &text(live.value), &values)
+                    {
+                        return broken("stale", format!("{} is read at {place:?}", text(live.value)));
+                    }
+                    all.insert(place, values);
                 }
             }
             let texts = view.events().iter().filter_map(|event| event.payload.map(text)).collect();

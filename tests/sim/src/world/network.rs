@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use consilience::Notice;
 use consilience::sync::session::{Scope, SessionEvent, SessionId, SessionOptions};
+use consilience_test_support::replicas::mesh;
 
-use super::{Checked, DRIFT, World, broken, event_byte};
+use super::{Broken, Checked, DRIFT, World, broken, event_byte};
 use crate::host::Host;
 use crate::step::When;
 
 const HOUR: u64 = 3_600_000;
+/// Two that are connected compare what they hold so often, in milliseconds.
+const HEARTBEAT: u64 = 30_000;
 
 #[derive(Debug)]
 pub(super) struct Link {
@@ -19,8 +22,13 @@ pub(super) struct Link {
     pub(super) one_way: bool,
     pub(super) repeats: u64,
     pub(super) delay: u64,
-    pub(super) everything: bool,
+    /// Which of the two ask for less than everything, or show less.
+    pub(super) narrow: [bool; 2],
+    /// When it began, or its scope last changed.
+    pub(super) changed: u64,
     pub(super) in_sync: [bool; 2],
+    /// The bytes that were sent.
+    pub(super) bytes: u64,
     pub(super) flying: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
     pub(super) sent: u64,
     pub(super) last: u64,
@@ -65,7 +73,9 @@ impl World {
             one_way,
             repeats,
             delay: delay.max(1),
-            everything: filters.is_empty(),
+            narrow: [!filters.is_empty() || !self.hosts[from].is_open(), !self.hosts[to].is_open()],
+            changed: self.now,
+            bytes: 0,
             in_sync: [false; 2],
             flying: BTreeMap::new(),
             sent: 0,
@@ -100,6 +110,7 @@ impl World {
                         break;
                     }
                     link.last = self.now;
+                    link.bytes += frame.len() as u64;
                     let copies = 1 + u64::from(self.dice.roll(100) < link.repeats);
                     for _ in 0..copies {
                         if self.dice.roll(100) < link.loss || link.one_way && end == 1 {
@@ -140,21 +151,37 @@ impl World {
                     eprintln!("{} {}: {event:?}", self.now, self.hosts[at].name);
                 }
                 let ends = self.links.iter_mut().flat_map(|link| link.ends.iter().zip(&mut link.in_sync));
-                for (end, in_sync) in ends.filter(|(end, _)| **end == (at, session)) {
-                    let _ = end;
+                for (_, in_sync) in ends.filter(|(end, _)| **end == (at, session)) {
                     match event {
                         SessionEvent::InSync => *in_sync = true,
                         SessionEvent::OutOfSync | SessionEvent::Ended(_) => *in_sync = false,
+                        SessionEvent::Fault(_) => {
+                            // No host of this world lies.
+                            let what = format!("{} blames a peer: {event:?}", self.hosts[at].name);
+                            self.mistold = Some(Broken { kind: "blamed", what });
+                        }
                         _ => {}
                     }
                 }
                 self.figures.in_sync += u64::from(event == SessionEvent::InSync);
+                self.overheard.push((at, session, event));
             }
             let host = &mut self.hosts[at];
             let mut notices = std::mem::take(&mut host.notices);
             while let Some(notice) = host.notice() {
                 self.waits |= matches!(notice, Notice::EventsAhead { .. });
+                if std::mem::take(&mut host.is_cut) && !matches!(notice, Notice::RecordsCut { .. }) {
+                    let what = format!("{} was not told first that records were cut", host.name);
+                    self.mistold = Some(Broken { kind: "untold", what });
+                }
+                if let Notice::SelfForked { log } = &notice {
+                    host.knew_forks.insert(log.log_id(&mesh()));
+                }
                 notices.push(notice);
+            }
+            if host.is_cut {
+                let what = format!("{} was not told that records were cut", host.name);
+                self.mistold = Some(Broken { kind: "untold", what });
             }
             host.notices = notices;
         }
@@ -172,13 +199,6 @@ impl World {
 
     pub(super) fn pass(&mut self, ms: u64) {
         let until = self.now.saturating_add(ms);
-        // Hosts that store late do so when time passes.
-        for at in 0..self.hosts.len() {
-            if self.hosts[at].when == When::Late {
-                self.hosts[at].store(true);
-                self.note_stored(at);
-            }
-        }
         let mut still = 0;
         loop {
             self.transmit();
@@ -203,6 +223,13 @@ impl World {
             self.deliver();
         }
         self.now = until;
+        // Hosts that store late do so after time has passed.
+        for at in 0..self.hosts.len() {
+            if self.hosts[at].when == When::Late {
+                self.hosts[at].store(true);
+                self.note_stored(at);
+            }
+        }
         for at in 0..self.hosts.len() {
             self.hosts[at].handle_timeout(self.now);
             self.note_stored(at);
@@ -216,6 +243,7 @@ impl World {
         let (Some(a), Some(b)) = (self.host(from), self.host(to)) else { return Ok(()) };
         self.cut(|ends| ends == [a, b] || ends == [b, a], true);
         let others = std::mem::take(&mut self.links);
+        self.overheard.clear();
         self.link((from, to), (loss, 0, 20), false, &[]);
         let checked = self.met(ms);
         self.cut(|_| true, true);
@@ -225,7 +253,80 @@ impl World {
 
     fn met(&mut self, ms: u64) -> Checked {
         self.advance(ms);
-        self.in_sync_is_true(1)
+        self.in_sync_is_true(1)?;
+        self.has_all_is_true()
+    }
+
+    /// A peer of which a host says that it has all holds all that the host has written.
+    pub(super) fn has_all_is_true(&mut self) -> Checked {
+        for at in 0..self.links.len() {
+            let ends = self.links[at].ends;
+            let sound = |host: &Host, number| {
+                host.process.is_some() && host.guest.is_none() && !self.set_clocks.contains(&number)
+            };
+            let link = &self.links[at];
+            // What the other side wants now has to be known.
+            let is_known = link.changed + 4 * link.delay + 1_000 < self.now;
+            if !is_known
+                || link.narrow.contains(&true)
+                || !ends.iter().all(|(at, _)| sound(&self.hosts[*at], *at))
+            {
+                continue;
+            }
+            for (this, that) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+                if self.hosts[this.0].agent == self.hosts[that.0].agent
+                    || self.forked.contains(&self.hosts[this.0].agent)
+                    || !self.hosts[this.0].peer_has_all(this.1)
+                {
+                    continue;
+                }
+                let own = self.keys().agent(&self.hosts[this.0].agent);
+                let (Some(ours), Some(theirs)) = (self.hosts[this.0].logs(), self.hosts[that.0].logs())
+                else {
+                    continue;
+                };
+                let mut all = ours.logs().filter(|log| log.opening().agent == own && log.size() > log.base());
+                let lacks = all.find(|log| {
+                    let is_last = ours.logs_in(&log.opening().topic).all(|other| {
+                        let (this, other) = (log.opening(), other.opening());
+                        other.agent != own || other.kind != this.kind || other.incarnation <= this.incarnation
+                    });
+                    is_last && theirs.log(log.id()).is_none_or(|held| held.size() < log.size())
+                });
+                if lacks.is_some() {
+                    let what =
+                        format!("{} has not all of {}", self.hosts[that.0].name, self.hosts[this.0].name);
+                    return broken("has_all", what);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Two that hold the same of everything are told so in the end, and once more after a scope has changed.
+    pub(super) fn sameness_is_told(&mut self) -> Checked {
+        for at in 0..self.links.len() {
+            let link = &self.links[at];
+            let ends = link.ends.map(|(host, _)| host);
+            let is_sound = |at: usize| {
+                let host = &self.hosts[at];
+                host.process.is_some() && host.polls && host.guest.is_none() && !self.set_clocks.contains(&at)
+            };
+            let is_fair = link.loss == 0 && !link.one_way && link.delay < 1_000;
+            if !is_fair
+                || link.narrow.contains(&true)
+                || link.changed + 3 * HEARTBEAT > self.now
+                || link.in_sync.contains(&true)
+                || !ends.iter().all(|at| is_sound(*at))
+            {
+                continue;
+            }
+            if self.hosts[ends[0]].root() == self.hosts[ends[1]].root() {
+                let [a, b] = ends.map(|at| self.hosts[at].name.clone());
+                return broken("untold", format!("{a} and {b} hold the same"));
+            }
+        }
+        Ok(())
     }
 
     /// Hosts that are told that they are in sync are, once nothing is on its way: where so many of the two are told. In a
@@ -249,7 +350,7 @@ impl World {
                         || host.ahead.abs() > DRIFT
                         || self.were_ahead.contains(at)
                 });
-            if !is_told || !is_quiet || link.one_way || !link.everything || waits {
+            if !is_told || !is_quiet || link.one_way || link.narrow.contains(&true) || waits {
                 continue;
             }
             let [a, b] = ends;
