@@ -15,6 +15,8 @@ mod bundles;
 mod clocks;
 #[path = "replica/couplings.rs"]
 mod couplings;
+#[path = "replica/digests.rs"]
+mod digests;
 #[path = "replica/events.rs"]
 mod events;
 #[path = "replica/forks.rs"]
