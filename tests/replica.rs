@@ -13,6 +13,8 @@
 mod bundles;
 #[path = "replica/clocks.rs"]
 mod clocks;
+#[path = "replica/closures.rs"]
+mod closures;
 #[path = "replica/couplings.rs"]
 mod couplings;
 #[path = "replica/digests.rs"]

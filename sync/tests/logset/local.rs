@@ -122,11 +122,11 @@ fn a_log_that_is_removed_gives_its_place_to_another_of_its_agent() {
     };
     let logs: Vec<LogId> = (1..=3).map(|incarnation| open(&mut set, incarnation).unwrap()).collect();
     assert!(matches!(open(&mut set, 4), Err(OpenError::Quota)));
-    for round in 0..3 {
-        assert!(set.remove(&logs[round]));
-        assert!(!set.remove(&logs[round]));
-        open(&mut set, 10 + round as u64).unwrap();
-        assert!(open(&mut set, 20).is_err(), "{round}");
+    for (log, next) in logs.iter().zip(10..) {
+        assert!(set.remove(log));
+        assert!(!set.remove(log));
+        open(&mut set, next).unwrap();
+        assert!(open(&mut set, 20).is_err(), "{next}");
     }
 }
 
