@@ -1,13 +1,13 @@
 //! What a local writer may do with its logs, and what a set says of them.
 
 use consilience_sync::{
-    Admission, Answer, Change, Closure, LOG_SIZE_MAX, LogId, LogKind, LogSet, NewEntry, OpenError, Pruned,
-    RangeForm, SetError, SignError, Want,
+    Admission, Answer, Change, Closure, Hlc, LOG_SIZE_MAX, LogId, LogKind, LogSet, NewEntry, OpenError,
+    Pruned, RangeForm, SetError, SignError, UncheckedPruned, Want,
 };
 
 use crate::world::{
-    KINDS, START, WHOLE, append, holder, keys, limited, mesh, opening, opening_in, range, receive, stamp,
-    tell, write, writer,
+    KINDS, START, WHOLE, append, holder, keys, later, limited, mesh, opening, opening_in, range, receive,
+    stamp, tell, write, writer,
 };
 
 fn changes(set: &mut LogSet) -> Vec<Change> {
@@ -66,6 +66,9 @@ fn what_is_not_signed_can_be_discarded_and_then_the_writer_goes_on() {
         // Where nothing was dropped, nothing is told, and a log is not given back.
         assert_eq!(owner.discard_unsigned(&log), Ok(3));
         assert_eq!(changes(&mut owner), []);
+        let mut going_on = owner.clone();
+        write(&mut going_on, &log, 1, "y", 1);
+        assert_eq!(changes(&mut going_on), [Change::Applicable { log, from: 3, to: 4 }]);
         let mut disowned = owner.clone();
         disowned.disown(&log);
         disowned.discard_unsigned(&log).unwrap();
@@ -182,4 +185,71 @@ fn one_log_may_have_all_the_room_that_late_entries_have_in_however_many_ranges_t
         assert_eq!(take(all), (vec![true, true], all), "{kind:?}");
         assert_eq!(take(all - 1).0, [true, false]);
     }
+}
+
+#[test]
+fn one_log_may_have_all_the_room_that_waits_behind_gaps_in_however_many_ranges_it_comes() {
+    for kind in KINDS {
+        let (mut source, log) = writer(&opening(kind, 1));
+        write(&mut source, &log, 1, "x", 20);
+        let parts: Vec<Vec<u8>> = [(2, 8), (10, 20)]
+            .map(|(from, to)| range(&source, &log, Want { from, to, form: RangeForm::Alone }))
+            .into();
+        let take = |most: usize| {
+            let mut to = limited(|limits| limits.staged_bytes_max = most);
+            to.open(&opening(kind, 1), |_| Admission::Hold).unwrap();
+            parts.iter().for_each(|part| drop(receive(&mut to, &log, part)));
+            let held: u64 = to.log(&log).unwrap().held().map(|(from, to)| to - from).sum();
+            (held, to.stats().staged_bytes)
+        };
+        let (held, all) = take(usize::MAX);
+        assert_eq!(held, 16);
+        assert_eq!(take(all), (16, all), "{kind:?}");
+        let (held, less) = take(all - 1);
+        assert!(held < 16 && less < all, "{kind:?}: {held} in {less}");
+    }
+}
+
+#[test]
+fn an_entry_from_the_future_counts_from_the_very_millisecond_that_is_told() {
+    for kind in KINDS {
+        let (mut source, log) = writer(&opening(kind, 1));
+        let last = Hlc::new(later(10 * 60 * 1_000), u16::MAX);
+        source.append(&log, &NewEntry::new(last, b"late")).unwrap();
+        source.sign_head(&log, &keys(1), START).unwrap();
+        let mut to = holder(&[&opening(kind, 1)]);
+        let follow = Want { from: 0, to: 1, form: RangeForm::Follow };
+        receive(&mut to, &log, &range(&source, &log, follow)).unwrap();
+        let due = to.poll_timeout().unwrap();
+        to.handle_timeout(later(8 * 60 * 1_000 - 1));
+        assert_eq!(to.applicable(&log), Some((0, 0)));
+        assert_eq!(due, later(8 * 60 * 1_000));
+        to.handle_timeout(due);
+        assert_eq!((to.applicable(&log), to.poll_timeout()), (Some((0, 1)), None), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_log_that_its_writer_leaves_and_one_that_is_forked_say_so() {
+    let (mut owner, log) = writer(&opening(LogKind::State, 1));
+    write(&mut owner, &log, 1, "shared", 1);
+    assert!(!owner.is_left(&log) && owner.kept_until(&log).is_none());
+    let (mut left, mut clone) = (owner.clone(), owner.clone());
+    left.leave(&log);
+    assert!(left.is_left(&log));
+    write(&mut owner, &log, 1, "main", 1);
+    write(&mut clone, &log, 1, "other", 1);
+    tell(&clone, &mut owner, &log, START);
+    let keep = owner.limits().invalid_keep_ms;
+    assert_eq!(owner.kept_until(&log), Some(later(keep)));
+    assert_eq!(owner.poll_timeout(), Some(later(keep)));
+}
+
+#[test]
+fn a_word_that_was_not_checked_yet_says_of_what_it_is_and_how_far_it_reaches() {
+    let named = opening(LogKind::Event, 1).named(&mesh());
+    let pruned = Pruned::sign(&named, 7, &mesh(), &keys(1)).unwrap();
+    let found = UncheckedPruned::parse(pruned.as_bytes(), &mesh()).unwrap();
+    assert_eq!((found.below(), found.opening().id()), (7, pruned.log()));
+    assert_eq!(found.as_bytes(), pruned.as_bytes());
 }

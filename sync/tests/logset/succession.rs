@@ -404,3 +404,17 @@ fn work_that_an_agent_causes_is_paid_by_the_bytes_of_its_logs_and_a_little_is_fr
         assert_eq!(to.log(own.id()).unwrap().size(), 3);
     }
 }
+
+#[test]
+fn a_log_ends_those_below_an_incarnation_and_not_that_one() {
+    let (mut own, mut to) = (log(9), set());
+    say(&mut own, 0, &[(6, 3)], Some(4), 0);
+    give_all(&own, &mut to);
+    assert!(to.open(&opening(3), |_| Admission::Hold).is_err());
+    let (at, later) = (log(4).id().to_owned(), log(6).id().to_owned());
+    assert_eq!(to.open(&opening(4), |_| Admission::Hold), Ok(at));
+    assert_eq!(to.open(&opening(6), |_| Admission::Hold), Ok(later));
+    let earlier = |set: &LogSet, log: &LogId| set.earlier(log).map(|log| *log.id()).collect::<Vec<_>>();
+    assert_eq!(earlier(&to, own.id()), [at, later]);
+    assert_eq!(earlier(&to, &at), []);
+}
