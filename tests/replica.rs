@@ -13,8 +13,12 @@
 mod bundles;
 #[path = "replica/clocks.rs"]
 mod clocks;
+#[path = "replica/closures.rs"]
+mod closures;
 #[path = "replica/couplings.rs"]
 mod couplings;
+#[path = "replica/digests.rs"]
+mod digests;
 #[path = "replica/events.rs"]
 mod events;
 #[path = "replica/forks.rs"]

@@ -184,3 +184,44 @@ impl EventIndex {
         *hasher.finalize().as_bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use consilience_sync::{
+        Incarnation, Keypair, Limits, LogKind, LogOpening, MeshId, NewEntry, Signer, Timestamp, Topic,
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_room_of_stamps_follows_the_events_that_are_left_and_is_given_back_in_large_parts() {
+        let agent = Keypair::from_seed([1; 32]).agent();
+        let topic = Topic::new("team").unwrap();
+        let opening =
+            LogOpening { topic, kind: LogKind::Event, agent, incarnation: Incarnation::from_u64(1) };
+        let mut set = LogSet::new(MeshId::from_bytes([7; 32]), Limits::default());
+        let log = set.open_local(&opening).unwrap();
+        let stamp = Hlc::new(Timestamp::from_millis(1_700_000_000_000), 0);
+        for _ in 0..1_000 {
+            set.append(&log, &NewEntry::new(stamp, b"x")).unwrap();
+        }
+        let mut events = EventIndex::default();
+        while let Some(change) = set.poll_change() {
+            events.take(&set, &change);
+        }
+        assert_eq!((events.len(), events.bounds(&log)), (1_000, (0, 1_000)));
+        let room = |events: &EventIndex| events.logs.values().map(|log| log.stamps.capacity()).sum::<usize>();
+        let mut given_back = 0;
+        for end in 1..1_000 {
+            let before = room(&events);
+            events.forget(&set, &log, end - 1, end);
+            assert_eq!((events.bounds(&log), events.is_empty()), ((end, 1_000), false));
+            assert!(room(&events) <= 4 * events.len() + 16, "{end}");
+            given_back += usize::from(room(&events) < before);
+        }
+        assert!((3..10).contains(&given_back), "{given_back}");
+        events.forget(&set, &log, 999, 1_000);
+        assert!(events.is_empty());
+        assert_eq!(room(&events), 0);
+    }
+}

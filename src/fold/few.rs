@@ -251,4 +251,28 @@ mod tests {
         }
         assert!(forms.iter().all(|steps| *steps > 1_000), "{forms:?}");
     }
+
+    #[test]
+    fn a_ninth_key_makes_it_a_tree_and_with_the_fifth_from_the_last_it_is_a_vector_again() {
+        let is_few = |map: &FewMap<usize, u8>| matches!(map.0, Form::Few(_));
+        let mut map = FewMap::new();
+        assert!(map.is_empty());
+        for key in 0..FEW {
+            map.insert(key, 0);
+        }
+        map.insert(FEW - 1, 1);
+        *map.get_or_insert_with(0, || 2) += 3;
+        assert!(is_few(&map) && !map.is_empty());
+        map.insert(FEW, 4);
+        assert!(!is_few(&map));
+        for key in 0..FEW / 2 {
+            assert!(!is_few(&map), "{key}");
+            map.remove(&key);
+        }
+        assert!(!is_few(&map));
+        map.remove(&(FEW / 2));
+        assert!(is_few(&map));
+        assert!(map.keys().copied().eq(FEW / 2 + 1..=FEW));
+        assert!(map.values().copied().eq([0, 0, 1, 4]));
+    }
 }

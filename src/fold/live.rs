@@ -366,4 +366,28 @@ mod tests {
         }
         assert!(live.insert(&[1; KEY_BYTES_MAX], &[2; VALUE_BYTES_MAX], dot(COUNTER_MAX), Hlc::ZERO));
     }
+
+    #[test]
+    fn dots_beyond_a_few_are_a_store_and_few_again_at_half_of_that() {
+        let dot = |counter| Dot { actor: ActorId::from([1; 32]), counter };
+        let is_few = |live: &LiveDots| matches!(live.form, Form::Few(_));
+        let mut live = LiveDots::new(1);
+        for counter in 1..=FEW as u64 {
+            assert!(live.insert(&counter.to_be_bytes(), b"", dot(counter), Hlc::ZERO));
+        }
+        assert!(is_few(&live));
+        assert!(live.insert(b"one more", b"", dot(100), Hlc::ZERO));
+        assert!(!is_few(&live));
+        for counter in 1..=(FEW - FEW / 2) as u64 {
+            assert!(live.remove(&dot(counter)));
+            live.shrink();
+            assert!(!is_few(&live), "{counter}");
+        }
+        assert!(live.remove(&dot(100)));
+        assert!(!is_few(&live), "memory is given back where that is asked for");
+        live.shrink();
+        assert!(is_few(&live));
+        let left = (FEW - FEW / 2) as u64 + 1..=FEW as u64;
+        assert!(live.iter().map(|entry| entry.dot).eq(left.map(dot)));
+    }
 }

@@ -82,3 +82,51 @@ impl Watch {
         Some((id, key, was))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::cast_possible_truncation, reason = "a small number")]
+
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::payload::CollectionKind;
+
+    fn touch(watch: &mut Watch, keys: impl IntoIterator<Item = u32>) {
+        let id = CollectionId::new(CollectionKind::Map, "tasks", None).expect("a name");
+        keys.into_iter().for_each(|key| watch.touch(&id, &key.to_be_bytes(), || None));
+    }
+
+    #[test]
+    fn notes_are_looked_at_once_they_are_more_than_twice_the_news_and_a_few() {
+        let (mut watch, few) = (Watch::default(), NOTES_FEW as u32);
+        touch(&mut watch, 0..few);
+        touch(&mut watch, 0..few);
+        assert!(!watch.is_crowded(), "a key has one note");
+        touch(&mut watch, [few]);
+        assert!(watch.is_crowded());
+        watch.retain(|_, key, _| key < &10_u32.to_be_bytes()[..]);
+        touch(&mut watch, 100..100 + 10 + few);
+        assert!(!watch.is_crowded());
+        touch(&mut watch, [99]);
+        assert!(watch.is_crowded());
+        // Whoever looks makes room.
+        assert!(watch.pop().is_some());
+        assert!(!watch.is_crowded());
+    }
+
+    #[test]
+    fn each_note_is_told_once_and_then_nothing_is_left() {
+        let mut watch = Watch::default();
+        assert!(watch.is_empty());
+        touch(&mut watch, [2, 1, 3, 1]);
+        watch.retain(|_, key, _| key != &3_u32.to_be_bytes()[..]);
+        let told: Vec<_> = core::iter::from_fn(|| watch.pop()).map(|(_, key, _)| key).collect();
+        assert_eq!(told, [1_u32, 2].map(|key| Box::from(key.to_be_bytes())));
+        assert!(watch.is_empty());
+        touch(&mut watch, [1]);
+        assert!(!watch.is_empty());
+        watch.retain(|_, _, _| false);
+        assert!(watch.is_empty());
+    }
+}

@@ -22,6 +22,8 @@ mod future;
 mod heads;
 #[path = "logset/histories.rs"]
 mod histories;
+#[path = "logset/local.rs"]
+mod local;
 #[path = "logset/model.rs"]
 mod model;
 #[path = "logset/offers.rs"]

@@ -1,8 +1,10 @@
 //! The promises about events, one by one.
 
 use consilience::crdts::Hlc;
-use consilience::sync::{Hash, Incarnation, LogKind, LogOpening, SetError, Signer, SigningTag};
-use consilience::{AppendEventError, Blocked, EventRef, Notice};
+use consilience::sync::{
+    Citation, Hash, Incarnation, LogKind, LogOpening, NewEntry, SetError, Signer, SigningTag,
+};
+use consilience::{AppendEventError, Blocked, EventRef, Missing, Notice};
 
 use super::hand::{self, Hand};
 use super::world::{Disk, How, Node, TOPIC, at, keys, mesh, topic};
@@ -86,6 +88,48 @@ fn an_event_cites_what_it_answers_with_its_root() {
     let refused = bob.replica.append_event_citing(bob.writer, TOPIC, b"x", &[last], at(6));
     assert_eq!(refused, Err(AppendEventError::UnknownCitation));
     assert_eq!(bob.events().len(), 3);
+}
+
+#[test]
+fn what_events_cite_is_missing_until_it_comes_or_nobody_cites_it_any_more() {
+    let missing = |node: &Node| node.replica.topic(TOPIC).unwrap().events().missing();
+    let mut asked = Hand::of_kind(9, 1, LogKind::Event);
+    for number in 0..3 {
+        asked.append(b"question", stamp(number));
+    }
+    let questions = asked.bundle(at(3));
+    let cites = |size| {
+        let root = asked.set.log(&asked.log).unwrap().root_at(size);
+        [Citation { log: asked.log.alias(), size, root }]
+    };
+    let mut answering = Hand::of_kind(8, 5, LogKind::Event);
+    for (seq, size) in [(0, 1), (1, 3), (2, 3), (3, 2)] {
+        let citations = cites(size);
+        let entry = NewEntry { citations: &citations, ..NewEntry::new(stamp(10 + seq), b"answer") };
+        answering.append_entry(&entry);
+    }
+    let lacks = |size| [Missing { log: asked.log.alias(), size }];
+    let mut nodes = [Node::fresh(0, 1), Node::fresh(1, 2)];
+    let mut give = |base: Option<u64>, now: u64| {
+        if let Some(base) = base {
+            answering.append_with_base(b"", base, stamp(now));
+        }
+        answering.bundle(at(now))
+    };
+    // Of the two that cite all of it the last is given up after the first.
+    for (base, size) in [(None, 3), (Some(2), 3), (Some(3), 2)] {
+        let bundle = give(base, 20 + size);
+        for node in &mut nodes {
+            node.take(&bundle, at(30));
+            assert_eq!(missing(node), lacks(size), "{base:?}");
+        }
+    }
+    let [ada, bob] = &mut nodes;
+    bob.take(&give(Some(4), 31), at(31));
+    assert_eq!(missing(bob), []);
+    ada.take(&questions, at(31));
+    assert_eq!(missing(ada), []);
+    assert!(ada.replica.verify() && bob.replica.verify());
 }
 
 #[test]

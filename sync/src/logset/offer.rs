@@ -314,4 +314,68 @@ mod tests {
         assert_eq!((sent(&here_plan), expected(&there_plan)), (3, 2));
         assert_eq!((sent(&there_plan), expected(&here_plan)), (3, 2));
     }
+
+    #[test]
+    fn an_offer_is_met_by_its_root_or_where_no_more_is_to_be_had() {
+        let mesh = MeshId::from_bytes([7; 32]);
+        let (mut here, mut there) =
+            (LogSet::new(mesh, Limits::default()), LogSet::new(mesh, Limits::default()));
+        let log = writes(&mut here, 1, 5, b"a");
+        writes(&mut there, 1, 3, b"a");
+        let (longer, shorter) = (here.offer(&log).unwrap(), there.offer(&log).unwrap());
+        assert!(here.has_offered(&longer) && here.has_offered(&shorter) && there.has_offered(&shorter));
+        assert!(!there.has_offered(&longer));
+        assert!(longer.counts_as(&Offer { start: 2, ..longer }) && !longer.counts_as(&shorter));
+        let wrong = |size, facts| Offer { size, facts, root: [1; 8], ..longer };
+        assert!(!here.has_offered(&wrong(5, None)) && !here.parts_lower(&wrong(5, None)));
+        assert!(!here.has_offered(&Offer { facts: Some([1; 8]), ..longer }), "facts that are not here");
+        assert!(!here.has_offered(&wrong(0, Some([1; 8]))));
+        assert!(here.has_offered(&wrong(0, None)));
+        let unknown = LogId::from_bytes([1; 32]);
+        assert!(here.has_offered(&Offer { log: unknown, ..wrong(0, None) }));
+        assert!(!here.has_offered(&Offer { log: unknown, ..longer }));
+
+        // Of events that are given up nothing is asked for.
+        let mut pruned = here.clone();
+        pruned.prune(&log, 4, &Keypair::from_seed([1; 32]), NOW).unwrap().unwrap();
+        assert!(pruned.has_offered(&wrong(4, None)) && pruned.has_offered(&wrong(4, Some([1; 8]))));
+        assert!(!pruned.has_offered(&wrong(5, None)) && pruned.has_offered(&longer));
+
+        // Of histories that part, all is here that counts.
+        let mut other = there.clone();
+        writes(&mut other, 1, 3, b"b");
+        let whole = Want { from: 0, to: 6, form: RangeForm::Alone };
+        let Answer::Range { bytes, .. } = other.answer(&log, &whole, usize::MAX) else { panic!("{whole:?}") };
+        here.receive(&log, &bytes, NOW, &mut VerifyBudget::new()).unwrap();
+        let below = here.forks(&log).unwrap().valid_below();
+        assert!((3..5).contains(&below));
+        let forked = [other.offer(&log).unwrap(), wrong(below + 1, Some([1; 8]))];
+        assert!(forked.iter().all(|offer| here.has_offered(offer)));
+        assert!(!here.has_offered(&wrong(below, None)) && here.has_offered(&shorter));
+        assert!(here.parts_lower(&wrong(below, None)) && !here.parts_lower(&shorter));
+        // A copy of less than that lacks the rest.
+        let mut part = LogSet::new(mesh, Limits::default());
+        writes(&mut part, 1, 2, b"a");
+        let found = here.forks(&log).unwrap().least().as_bytes().to_vec();
+        part.receive_evidence(&found, NOW, &mut VerifyBudget::new(), |_| Admission::Hold).unwrap();
+        assert!(!part.has_offered(&shorter) && !part.has_offered(&wrong(1, None)));
+    }
+
+    #[test]
+    fn an_offer_of_less_than_where_a_copy_begins_is_met() {
+        let mesh = MeshId::from_bytes([7; 32]);
+        let (mut here, mut there) =
+            (LogSet::new(mesh, Limits::default()), LogSet::new(mesh, Limits::default()));
+        let log = writes(&mut here, 1, 4, b"a");
+        let early = Offer { size: 2, root: [1; 8], ..here.offer(&log).unwrap() };
+        here.append(&log, &NewEntry { base: 4, ..NewEntry::new(Hlc::new(NOW, 0), b"a") }).unwrap();
+        here.sign_head(&log, &Keypair::from_seed([1; 32]), NOW).unwrap();
+        there.open(&opening(1), |_| Admission::Hold).unwrap();
+        let end = Want { from: 4, to: 5, form: RangeForm::Alone };
+        let Answer::Range { bytes, .. } = here.answer(&log, &end, usize::MAX) else { panic!("{end:?}") };
+        there.receive(&log, &bytes, NOW, &mut VerifyBudget::new()).unwrap();
+        assert_eq!(there.log(&log).unwrap().start(), 4);
+        assert!(there.has_offered(&early) && there.has_offered(&here.offer(&log).unwrap()));
+        assert!(!there.has_offered(&Offer { size: 4, ..early }));
+    }
 }

@@ -215,6 +215,91 @@ fn the_root_follows_what_is_held_and_not_how_it_came() {
 }
 
 #[test]
+fn the_heads_that_changed_after_a_version_come_with_what_counted_before() {
+    let mut a = set();
+    let logs = [1, 2, 3].map(|agent| a.open_local(&opening(LogKind::Event, agent)).unwrap());
+    let changed = |set: &mut LogSet, after: u64| -> Vec<(LogId, u64)> {
+        set.heads_changed(after).map(|(_, log, before)| (log, before)).collect()
+    };
+    assert_eq!((a.heads_version(), a.heads_len()), (0, 0), "nothing is signed");
+    write(&mut a, &logs[0], 1, "x", 2);
+    let first = a.heads_version();
+    write(&mut a, &logs[1], 2, "y", 3);
+    let second = a.heads_version();
+    assert!(0 < first && first < second);
+    assert_eq!(a.heads_len(), 2);
+    assert_eq!(changed(&mut a, 0), [(logs[0], 0), (logs[1], 0)]);
+    assert_eq!(changed(&mut a, first), [(logs[1], 0)]);
+    assert_eq!(changed(&mut a, second), []);
+    write(&mut a, &logs[0], 1, "z", 5);
+    assert_eq!(changed(&mut a, second), [(logs[0], 2)]);
+    assert_eq!(changed(&mut a, first), [(logs[1], 0), (logs[0], 2)]);
+    assert_eq!(changed(&mut a, first - 1), [(logs[1], 0), (logs[0], 0)], "it had no head then");
+    write(&mut a, &logs[0], 1, "z", 1);
+    let last = a.heads_version();
+    assert_eq!(changed(&mut a, second), [(logs[0], 7)]);
+    assert_eq!(a.heads_changed(second).next().unwrap().0, last);
+    assert!(a.remove(&logs[0]));
+    assert_eq!(changed(&mut a, 0), [(logs[1], 0)]);
+    assert_eq!(a.heads_version(), last);
+}
+
+#[test]
+fn how_much_counted_at_a_version_is_remembered_if_that_was_marked() {
+    let (mut a, log) = writer(&opening(LogKind::Event, 1));
+    let mut versions = Vec::new();
+    for size in 1..=10 {
+        write(&mut a, &log, 1, "x", 1);
+        let version = a.heads_version();
+        versions.push(version);
+        assert_eq!(a.size_at_version(&log, version), Some(size));
+        a.mark_version(version);
+        // An older mark takes nothing back.
+        a.mark_version(versions[0]);
+    }
+    for (version, size) in versions.iter().zip(1..) {
+        // Of ten sizes nine were noted when they changed, and the first of these has given way.
+        let known = if size == 1 { 2 } else { size };
+        assert_eq!(a.size_at_version(&log, *version), Some(known), "{size}");
+    }
+    // What changes again after the same mark was noted already.
+    for _ in 0..2 {
+        write(&mut a, &log, 1, "x", 1);
+        assert!(a.heads_version() > versions[9]);
+    }
+    assert_eq!(a.size_at_version(&log, versions[9]), Some(10));
+    assert_eq!(a.size_at_version(&log, a.clone().heads_version()), Some(12));
+    assert_eq!(a.size_at_version(&LogId::from_bytes([1; 32]), 1), None);
+}
+
+#[test]
+fn the_root_of_a_scope_follows_its_topics_alone() {
+    let mut a = set();
+    let logs =
+        ["team/a", "team/b"].map(|topic| a.open_local(&opening_in(topic, LogKind::State, 1, 1)).unwrap());
+    let scope = LogSet::scope_within(&Topic::new("team/a").unwrap());
+    let root = |set: &mut LogSet| set.heads_root_within(std::slice::from_ref(&scope));
+    let nothing = root(&mut a);
+    write(&mut a, &logs[1], 1, "other", 1);
+    assert_eq!(root(&mut a), nothing);
+    assert_eq!(a.heads_within(&scope).count(), 0);
+    write(&mut a, &logs[0], 1, "own", 1);
+    let one = root(&mut a);
+    assert_ne!(one, nothing);
+    assert_eq!(a.heads_within(&scope).collect::<Vec<_>>(), [logs[0]]);
+    write(&mut a, &logs[0], 1, "more", 1);
+    assert_ne!(root(&mut a), one);
+    assert_ne!(root(&mut a), nothing);
+    // Of a set that was never asked before.
+    let mut fresh = set();
+    fresh.open(a.log(&logs[0]).unwrap().opening(), |_| Admission::Hold).unwrap();
+    tell(&a, &mut fresh, &logs[0], START);
+    assert_eq!(root(&mut fresh), root(&mut a));
+    assert!(a.remove(&logs[0]));
+    assert_eq!(root(&mut a), nothing);
+}
+
+#[test]
 fn entries_that_one_side_gave_up_earlier_make_no_difference() {
     let (mut a, mut b) = (set(), set());
     let opening = opening(LogKind::State, 1);

@@ -295,3 +295,126 @@ fn random_histories_of_a_lying_agent_have_one_state_for_one_root() {
         assert!(roots.iter().all(|root| *root == roots[0]), "seed {seed}: they do not become equal");
     });
 }
+
+#[test]
+fn a_writer_repeats_the_statements_that_its_base_gives_up_and_no_others() {
+    // What entries 0 to 2 say; the base of the fourth; what that repeats of it.
+    type Said<'a> = (&'a [(u64, u64)], Option<u64>);
+    let none: Said<'_> = (&[], None);
+    let cases: [([Said<'_>; 3], u64, Said<'_>); 11] = [
+        ([(&[(1, 3)], None), (&[(1, 5), (2, 4)], None), (&[(1, 4)], None)], 2, (&[(1, 5), (2, 4)], None)),
+        ([(&[(1, 3)], None), (&[(1, 5), (2, 4)], None), (&[(1, 4)], None)], 1, none),
+        ([(&[(1, 3)], None), none, none], 0, none),
+        ([(&[(1, 3)], None), none, none], 1, (&[(1, 3)], None)),
+        ([none, (&[(1, 3)], None), none], 1, none),
+        ([(&[(1, 3)], None), none, (&[(1, 3)], None)], 2, none),
+        ([(&[], Some(2)), (&[], Some(4)), (&[], Some(3))], 2, (&[], Some(4))),
+        ([(&[], Some(2)), (&[], Some(4)), (&[], Some(3))], 1, none),
+        ([(&[], Some(4)), none, (&[], Some(4))], 2, none),
+        // Of logs that are over by it no closure is repeated.
+        ([(&[(3, 1), (4, 1)], None), (&[], Some(4)), none], 2, (&[(4, 1)], Some(4))),
+        ([(&[(3, 1), (4, 1)], None), none, (&[], Some(4))], 1, (&[(4, 1)], None)),
+    ];
+    for (said, base, repeated) in cases {
+        let mut owner = set();
+        let log = owner.open_local(&opening(9)).unwrap();
+        let closures = |said: Said<'_>| -> Vec<Closure> {
+            let closure = |(incarnation, below): &(u64, u64)| Closure {
+                incarnation: Incarnation::from_u64(*incarnation),
+                below: *below,
+            };
+            said.0.iter().map(closure).collect()
+        };
+        for (seq, said) in (0..).zip(said) {
+            let (closures, last_final) = (closures(said), said.1.map(Incarnation::from_u64));
+            let entry = NewEntry { closures: &closures, last_final, ..NewEntry::new(stamp(seq), b"") };
+            owner.append(&log, &entry).unwrap();
+            let held = owner.log(&log).unwrap().entry(seq).unwrap();
+            assert!(held.closures().eq(closures.iter().copied()) && held.last_final() == last_final);
+            owner.sign_head(&log, &keys(1), START).unwrap();
+        }
+        owner.append(&log, &NewEntry { base, ..NewEntry::new(stamp(3), b"") }).unwrap();
+        let entry = owner.log(&log).unwrap().entry(3).unwrap();
+        assert_eq!(entry.closures().collect::<Vec<_>>(), closures(repeated), "{said:?} from {base}");
+        assert_eq!(entry.last_final(), repeated.1.map(Incarnation::from_u64), "{said:?} from {base}");
+    }
+}
+
+#[test]
+fn the_statements_of_a_log_are_the_greatest_of_its_applicable_entries() {
+    seeds(300, |seed| {
+        let mut dice = Dice::new(seed);
+        let (mut own, mut to) = (log(9), set());
+        let mut given = 0;
+        for step in 0..30 {
+            let raised = if dice.one_in(3) { dice.roll(own.size() - own.base() + 1) } else { 0 };
+            let mut closures = vec![(1, 1 + dice.roll(6)), (2, 1 + dice.roll(6)), (3, 1 + dice.roll(6))];
+            closures.retain(|_| dice.one_in(3));
+            let last_final = dice.one_in(5).then(|| 1 + dice.roll(5));
+            let base = own.base() + raised;
+            say(&mut own, base, &closures, last_final, step);
+            if dice.one_in(2) {
+                let from = if own.base() > given || dice.one_in(4) { own.base() } else { given };
+                give(&own, &mut to, (from, own.size()));
+                given = own.size();
+            }
+            while dice.one_in(2) && to.poll_change().is_some() {}
+            let Some((from, end)) = to.applicable(own.id()) else { continue };
+            let (mut expected, mut over) = (BTreeMap::new(), None);
+            for entry in to.log(own.id()).unwrap().entries(from, end) {
+                for closure in entry.closures() {
+                    let below: &mut u64 = expected.entry(closure.incarnation).or_default();
+                    *below = closure.below.max(*below);
+                }
+                over = entry.last_final().max(over);
+            }
+            assert!(to.closures(own.id()).eq(expected.clone()), "seed {seed}, step {step}");
+            assert_eq!(to.last_final(own.id()), over, "seed {seed}, step {step}");
+            for incarnation in (1..5).map(Incarnation::from_u64) {
+                let below = expected.get(&incarnation).copied().unwrap_or(0);
+                assert_eq!(to.closed_below(own.id(), incarnation), below);
+            }
+        }
+    });
+}
+
+#[test]
+fn work_that_an_agent_causes_is_paid_by_the_bytes_of_its_logs_and_a_little_is_free() {
+    const AHEAD: u64 = 1 << 16;
+    for (more, refused) in [(0, false), (1, true)] {
+        let (mut own, mut to) = (log(9), set());
+        (0..4).for_each(|step| say(&mut own, 0, &[], None, step));
+        to.open(own.opening(), |_| Admission::Hold).unwrap();
+        let parts: Vec<Vec<u8>> = [(0, 1), (1, 2), (2, 3)]
+            .map(|(from, end)| own.range(from, end, RangeForm::Follow, usize::MAX).unwrap().0)
+            .into();
+        let mut budget = rich();
+        let mut take = |to: &mut LogSet, part: usize| to.receive(own.id(), &parts[part], START, &mut budget);
+        take(&mut to, 0).unwrap();
+        let paid = parts[0].len() + parts[1].len();
+        to.charge(&own.opening().agent, &own.opening().topic, AHEAD + paid as u64 + more);
+        let taken = take(&mut to, 1);
+        assert_eq!(taken.is_err(), refused, "{taken:?}");
+        if refused {
+            assert_eq!(taken, Err(SetError::Receive(ReceiveError::TooMuchWork)));
+            // Further bytes have paid.
+            take(&mut to, 1).unwrap();
+        }
+        take(&mut to, 2).unwrap();
+        assert_eq!(to.log(own.id()).unwrap().size(), 3);
+    }
+}
+
+#[test]
+fn a_log_ends_those_below_an_incarnation_and_not_that_one() {
+    let (mut own, mut to) = (log(9), set());
+    say(&mut own, 0, &[(6, 3)], Some(4), 0);
+    give_all(&own, &mut to);
+    assert!(to.open(&opening(3), |_| Admission::Hold).is_err());
+    let (at, later) = (log(4).id().to_owned(), log(6).id().to_owned());
+    assert_eq!(to.open(&opening(4), |_| Admission::Hold), Ok(at));
+    assert_eq!(to.open(&opening(6), |_| Admission::Hold), Ok(later));
+    let earlier = |set: &LogSet, log: &LogId| set.earlier(log).map(|log| *log.id()).collect::<Vec<_>>();
+    assert_eq!(earlier(&to, own.id()), [at, later]);
+    assert_eq!(earlier(&to, &at), []);
+}
