@@ -21,6 +21,8 @@ mod mesh;
 mod openings;
 #[path = "session/outside.rs"]
 mod outside;
+#[path = "session/path.rs"]
+mod path;
 #[path = "session/replays.rs"]
 mod replays;
 #[path = "session/scopes.rs"]
@@ -28,4 +30,4 @@ mod scopes;
 #[path = "session/world.rs"]
 mod world;
 
-use consilience_test_support::{foe, hand, replicas};
+use consilience_test_support::{foe, hand, noise, replicas};
