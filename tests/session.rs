@@ -19,6 +19,8 @@ mod meet;
 mod openings;
 #[path = "session/outside.rs"]
 mod outside;
+#[path = "session/path.rs"]
+mod path;
 #[path = "session/replays.rs"]
 mod replays;
 #[path = "session/scopes.rs"]
@@ -26,4 +28,4 @@ mod scopes;
 #[path = "session/world.rs"]
 mod world;
 
-use consilience_test_support::{foe, hand, replicas};
+use consilience_test_support::{foe, hand, noise, replicas};

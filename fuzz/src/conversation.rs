@@ -1,4 +1,4 @@
-//! A member that says what it likes to one of two honest replicas, with MACs that are right.
+//! A member that says what it likes to one of two honest replicas, under keys that are right.
 
 use std::collections::VecDeque;
 use std::sync::LazyLock;

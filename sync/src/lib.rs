@@ -11,7 +11,7 @@
 //! Nothing here opens a connection, reads a clock, draws randomness or stores anything; the host does.
 //!
 //! Not here: maps, sets, counters and the meaning of payloads. A relay, which passes on payloads that it does not
-//! interpret, needs only this crate. (It could read them: nothing is encrypted.)
+//! interpret, needs only this crate. (It could read them: payloads are not encrypted.)
 //!
 //! The invariant: payloads are opaque. They are carried, hashed and compared as the bytes that were received, and no
 //! decision depends on their content.

@@ -6,9 +6,10 @@
 
 use alloc::vec::Vec;
 
+use super::cipher::Secret;
 use super::error::{HandshakeError, Refusal};
 use super::frame::{Kind, put_frame};
-use super::handshake::{Hello, Membership, Terms, Transcript};
+use super::handshake::{Hello, HelloName, Membership, Secrets, Terms, hello_name};
 use super::{HANDSHAKE_MS, NotTaken};
 use crate::identity::AgentId;
 
@@ -51,24 +52,26 @@ impl Resend {
 }
 
 /// Whether a refusal names a hello, and why it was refused.
-pub(super) fn refusal_of(body: &[u8]) -> Option<([u8; 16], Refusal)> {
+pub(super) fn refusal_of(body: &[u8]) -> Option<(HelloName, Refusal)> {
     match body.split_first_chunk() {
-        Some((nonce, [reason])) => Some((*nonce, Refusal::from_code(*reason))),
+        Some((name, [reason])) => Some((*name, Refusal::from_code(*reason))),
         _ => None,
     }
 }
 
 /// Why a hello was refused, if a refusal names it.
-fn refusal_for(body: &[u8], hello: &[u8; 16]) -> Option<Refusal> {
-    refusal_of(body).filter(|(nonce, _)| nonce == hello).map(|(_, refusal)| refusal)
+fn refusal_for(body: &[u8], hello: &HelloName) -> Option<Refusal> {
+    refusal_of(body).filter(|(name, _)| name == hello).map(|(_, refusal)| refusal)
 }
 
 /// It has said hello, and waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Dial {
-    says: Hello,
-    /// The same, as it is sent.
-    hello: Vec<u8>,
+    agent: AgentId,
+    terms: Terms,
+    hello: Hello,
+    /// The challenge that the hello repeats, and the hello that was challenged.
+    challenge: Option<([u8; 16], HelloName)>,
     resend: Resend,
     deadline: u64,
     /// Whether the other has dialled as well.
@@ -76,28 +79,37 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
-    pub(crate) fn new(membership: &Membership, terms: Terms, lossy: bool, ms: u64) -> Self {
-        let says = Hello { terms, challenge: None };
+    /// For an agent, with a secret that nobody can have known before, over a transport that loses frames or repeats them itself.
+    pub(crate) fn new(
+        membership: &Membership,
+        terms: Terms,
+        agent: AgentId,
+        secret: Secret,
+        (lossy, ms): (bool, u64),
+    ) -> Self {
         Self {
-            hello: membership.hello(&says),
-            says,
+            agent,
+            terms,
+            hello: membership.hello(terms, None, &agent, secret),
+            challenge: None,
             resend: Resend::new(lossy, ms),
             deadline: ms.saturating_add(HANDSHAKE_MS),
             called: false,
         }
     }
 
-    /// The nonce of its hello: a refusal names it.
-    pub(crate) const fn nonce(&self) -> [u8; 16] {
-        self.says.terms.nonce
+    /// The name of its hello: a refusal says it.
+    pub(crate) const fn name(&self) -> HelloName {
+        self.hello.name
     }
 
     /// Notes that the other side dials as well, unless it is one's own hello, come back.
-    pub(crate) fn handle_hello(&mut self, membership: &Membership, body: &[u8]) {
-        self.called |= membership.read_hello(body).is_ok_and(|hello| hello.terms.nonce != self.nonce());
+    pub(crate) fn handle_hello(&mut self, membership: &Membership, body: &[u8], secret: Secret) {
+        let own = hello_name(body) == self.name();
+        self.called |= !own && membership.read_hello(body, secret).is_ok();
     }
 
-    /// Takes in that the other side does not answer this hello, since many came that were recorded: it is sent again at
+    /// Takes in that the other side does not answer this hello, since many came that were recorded: it is said again at
     /// once, with the challenge that shows that it was made now.
     ///
     /// # Errors
@@ -107,19 +119,25 @@ impl Dial {
         &mut self,
         membership: &Membership,
         body: &[u8],
+        secret: Secret,
         ms: u64,
     ) -> Result<(), NotTaken> {
-        let challenge = membership.read_challenge(body, &self.nonce()).ok_or(NotTaken::NotAuthentic)?;
         // The same again changes nothing, not even when the hello is sent again.
-        if self.says.challenge != Some(challenge) {
-            self.says.challenge = Some(challenge);
-            self.hello = membership.hello(&self.says);
-            self.resend.nudge(ms);
+        if let Some((challenge, before)) = &self.challenge {
+            if membership.read_challenge(body, before).is_some_and(|again| again == *challenge) {
+                return Ok(());
+            }
         }
+        let name = self.name();
+        let challenge = membership.read_challenge(body, &name).ok_or(NotTaken::NotAuthentic)?;
+        // An ephemeral key seals one payload, so the other hello has another.
+        self.hello = membership.hello(self.terms, Some(challenge), &self.agent, secret);
+        self.challenge = Some((challenge, name));
+        self.resend.nudge(ms);
         Ok(())
     }
 
-    /// Reads an answer: the other side's terms, its agent, and the transcript.
+    /// Reads an answer: the other side's terms, its agent, and what both have in common.
     ///
     /// # Errors
     ///
@@ -129,25 +147,25 @@ impl Dial {
         membership: &Membership,
         body: &[u8],
         binding: Option<&[u8]>,
-    ) -> Result<(Terms, AgentId, Transcript), NotTaken> {
+    ) -> Result<(Terms, AgentId, Secrets), NotTaken> {
         let bytes = binding.unwrap_or_default();
         membership.read_answer(&self.hello, body, bytes, binding.is_some()).map_err(|error| match error {
             // Somebody else's. The right one may still come.
             HandshakeError::NotAMember | HandshakeError::Decode(_) => NotTaken::NotAuthentic,
-            error => NotTaken::Failed(error, Some(self.nonce())),
+            error => NotTaken::Failed(error, Some(self.name())),
         })
     }
 
     /// Why the other side refuses this hello, if a refusal is of that.
     pub(crate) fn handle_refusal(&self, body: &[u8]) -> Option<Refusal> {
-        refusal_for(body, &self.nonce())
+        refusal_for(body, &self.name())
     }
 
     /// Appends the hello, if it is due.
     pub(crate) fn poll_frame(&mut self, ms: u64, out: &mut Vec<u8>) -> bool {
         let due = self.resend.is_due(ms);
         if due {
-            put_frame(out, Kind::Hello, &self.hello);
+            put_frame(out, Kind::Hello, &self.hello.body);
         }
         due
     }
@@ -177,7 +195,7 @@ impl Dial {
 #[derive(Debug)]
 pub(crate) struct Proof {
     body: Vec<u8>,
-    nonce: [u8; 16],
+    hello: HelloName,
     resend: Resend,
     deadline: u64,
 }
@@ -186,7 +204,7 @@ impl Proof {
     pub(crate) const fn new(body: Vec<u8>, dial: &Dial, ms: u64) -> Self {
         let mut resend = dial.resend;
         resend.nudge(ms);
-        Self { body, nonce: dial.nonce(), resend, deadline: dial.deadline }
+        Self { body, hello: dial.name(), resend, deadline: dial.deadline }
     }
 
     /// It is sent again now.
@@ -196,7 +214,7 @@ impl Proof {
 
     /// Why the other side refuses it, if a refusal is of the hello that this proof follows.
     pub(crate) fn handle_refusal(&self, body: &[u8]) -> Option<Refusal> {
-        refusal_for(body, &self.nonce)
+        refusal_for(body, &self.hello)
     }
 
     /// Appends the proof, if it is due.

@@ -12,8 +12,8 @@ pub struct Peer {
     /// The agent that signed the handshake. If it is a local writer, its key is in two processes or a host has connected
     /// to itself: harmless, as long as each key has one storage.
     pub agent: AgentId,
-    /// Whether both sides gave the same channel binding. Without one somebody may sit in between and pass everything
-    /// on, so no decision that depends on the reader should rest on the agent's name.
+    /// Whether both sides gave the same channel binding: then the outer channel ends where the session does. Without one
+    /// somebody may carry the frames from one channel to another, and reads nothing of them.
     pub bound: bool,
     /// The time by its clock when it shook hands, in whole seconds: it says so, and may be wrong or lie. None if it holds
     /// entries that are later, and so does not know.
@@ -27,7 +27,8 @@ pub enum HandshakeError {
     /// The other side is of another mesh: one of the two was given the wrong secret or the wrong address.
     #[error("the peer is of another mesh: check the mesh's secret and the address on both sides")]
     WrongMesh,
-    /// The other side does not know the mesh's secret, or somebody in between changed the bytes.
+    /// The other side does not know the mesh's secret, or somebody in between changed the bytes. Nothing changed: it is waited
+    /// for the right frame, so no session ends by this.
     #[error(
         "the peer does not prove that it knows the mesh's secret: somebody else answers, or changes the bytes in between"
     )]
@@ -35,7 +36,7 @@ pub enum HandshakeError {
     /// One side has a channel binding and the other has none.
     #[error("only one side has a channel binding: both hosts have to give one, or neither")]
     Binding,
-    /// The signature is not the agent's, or the two ends of the channel are not the same: somebody sits in between.
+    /// The signature is not the agent's, or the two ends of the outer channel are not the same: somebody sits in between.
     #[error("the peer does not prove that it is the agent whose name it gives, on this channel")]
     Signature,
     /// The agent's key is not admitted.

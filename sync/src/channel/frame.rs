@@ -49,6 +49,11 @@ impl Kind {
         }
     }
 
+    /// The first byte of a frame of this kind.
+    pub(crate) const fn first(self) -> u8 {
+        VERSION << 4 | self.code()
+    }
+
     const fn from_code(code: u8) -> Option<Self> {
         Some(match code {
             1 => Self::Hello,
@@ -66,7 +71,7 @@ impl Kind {
 /// Appends the head of a frame, and makes room for its body.
 pub(crate) fn put_head(out: &mut Vec<u8>, kind: Kind, body_bytes: usize) {
     out.reserve(body_bytes.saturating_add(HEAD_BYTES_MAX));
-    out.push(VERSION << 4 | kind.code());
+    out.push(kind.first());
     put_varint(out, body_bytes as u64);
 }
 

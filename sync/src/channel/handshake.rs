@@ -1,39 +1,49 @@
 //! The handshake: three frames, after which both sides know that the other is a member of the mesh, which agent speaks,
-//! and that nobody in between changed the terms.
+//! that nobody in between changed the terms, and keys that nobody else has.
 //!
 //! ```text
-//! hello      dials → listens   discovery tag, terms, MAC
-//! challenge  listens → dials   nonce of the hello, challenge, MAC      only while many hellos come that nobody proves
-//! hello      dials → listens   discovery tag, terms, challenge, MAC    then
-//! answer     listens → dials   terms, agent, signature, MAC
-//! proof      dials → listens   agent, signature, MAC
+//! hello      dials → listens   discovery tag, flags; Noise's first message, with the terms
+//! challenge  listens → dials   name of the hello, challenge, MAC       only while many hellos come that nobody proves
+//! hello      dials → listens   the same with the challenge and another ephemeral key, then
+//! answer     listens → dials   Noise's second message, with the terms; agent and signature, sealed
+//! proof      dials → listens   agent and signature, sealed
 //! ```
 //!
-//! The MACs are keyed with the mesh's secret: a program without it can neither open nor answer, and learns nothing but the tag.
-//! The signatures cover the transcript, both nonces and the channel binding included, so nothing of an earlier
-//! handshake or of another connection is of use. The keys that authenticate later frames derive from the same transcript
-//! and the mesh's secret: they keep strangers out. They are no secret from other members, and nothing is encrypted; that is the
-//! part of an encrypted channel below.
+//! The pattern is `NNpsk0`, with a key from the mesh's secret: a program without it can neither open nor answer, and learns
+//! nothing but how long the frames are. The signatures cover Noise's hash of both messages and the channel binding, so
+//! nothing of an earlier handshake or of another connection is of use. Neither the mesh's secret nor the agents' keys open
+//! anything later: the keys of a session come from two ephemeral ones, which both sides forget.
 //!
-//! Here: the bytes of the three frames and the keys. Not here: which frame is due when (`dial` and `listen`).
+//! Here: the bytes of the frames and the keys. Not here: Noise itself (`noise`), and which frame is due when (`dial` and
+//! `listen`).
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::vec::Vec;
 
 use consilience_base::Timestamp;
+use zeroize::Zeroizing;
 
+use super::cipher::{Cipher, Secret, TAG_BYTES, derive};
 use super::error::HandshakeError;
-use super::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN};
+use super::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, Kind};
+use super::noise::{self, Begun, Ephemeral, Outcome, POINT_BYTES};
 use crate::codec::{DecodeError, Reader, put_varint};
-use crate::identity::{AgentId, AgentKey, MeshSecret, SignError, Signature, SigningTag};
+use crate::identity::{AgentId, AgentKey, DiscoveryKey, MeshSecret, SignError, Signature, SigningTag};
 
-/// The bytes of a MAC of the handshake.
+/// The bytes of a MAC of a challenge.
 const MAC_BYTES: usize = 16;
+/// In the flags of a hello: it repeats a challenge.
+const CHALLENGED: u8 = 2;
 const BOUND: u8 = 1;
 const EVERYTHING: u8 = 2;
+/// The bytes of an agent and its signature, sealed.
+const SEALED_AGENT_BYTES: usize = 32 + 64 + TAG_BYTES;
 /// The smallest and the largest window, in bytes.
 pub(crate) const WINDOW_MIN: usize = 4 << 10;
 pub(crate) const WINDOW_MAX: usize = 1 << 20;
+
+/// The name of a hello, by which a refusal or a challenge says to which it is: a hash of its body.
+pub(crate) type HelloName = [u8; 16];
 
 /// The terms that one side states in its first frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +56,6 @@ pub(crate) struct Terms {
     pub(crate) frame_bytes: usize,
     /// How much it is willing to keep that came out of order.
     pub(crate) window: usize,
-    pub(crate) nonce: [u8; 16],
     /// The time by its clock, in whole seconds of the Unix epoch; 0 if it has reason not to trust it.
     pub(crate) seconds: u64,
 }
@@ -57,16 +66,18 @@ impl Terms {
         (self.seconds > 0).then(|| Timestamp::from_millis(self.seconds.saturating_mul(1_000)))
     }
 
-    fn write(&self, bytes: &mut Vec<u8>) {
+    fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::new();
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         bytes.push(flag(self.bound, BOUND) | flag(self.everything, EVERYTHING));
-        put_varint(bytes, self.frame_bytes as u64);
-        put_varint(bytes, self.window as u64);
-        bytes.extend_from_slice(&self.nonce);
-        put_varint(bytes, self.seconds);
+        put_varint(&mut bytes, self.frame_bytes as u64);
+        put_varint(&mut bytes, self.window as u64);
+        put_varint(&mut bytes, self.seconds);
+        bytes
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
         let flags = reader.byte()?;
         if flags & !(BOUND | EVERYTHING) != 0 {
             return Err(DecodeError::Kind);
@@ -77,254 +88,96 @@ impl Terms {
         };
         let frame_bytes = number(FRAME_BYTES_MIN, FRAME_BYTES_MAX)?;
         let window = number(WINDOW_MIN, WINDOW_MAX)?;
+        let seconds = reader.varint()?;
+        reader.finish()?;
         Ok(Self {
             bound: flags & BOUND != 0,
             everything: flags & EVERYTHING != 0,
             frame_bytes,
             window,
-            nonce: reader.array()?,
-            seconds: reader.varint()?,
+            seconds,
         })
     }
 }
 
-/// The content of a hello.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A hello of this side's, and what its answer is read with.
+#[derive(Debug)]
 pub(crate) struct Hello {
-    pub(crate) terms: Terms,
-    /// The other side's challenge, if there was one: then the hello is none that was recorded earlier.
-    pub(crate) challenge: Option<[u8; 16]>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) name: HelloName,
+    clear: usize,
+    terms: Terms,
+    ephemeral: Ephemeral,
 }
 
-/// The keys that authenticate the frames of a session after its handshake.
+/// A hello of the other side's that a member made.
+pub(crate) struct Called {
+    pub(crate) terms: Terms,
+    /// This side's challenge, if it repeats one: then it is none that was recorded earlier.
+    pub(crate) challenge: Option<[u8; 16]>,
+    begun: Begun,
+}
+
+/// What stands before Noise's message in a hello.
+struct Clear<'a> {
+    bytes: &'a [u8],
+    tag: [u8; 8],
+    challenge: Option<[u8; 16]>,
+    message: &'a [u8],
+}
+
+impl<'a> Clear<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let tag = reader.array()?;
+        let flags = reader.byte()?;
+        if flags & !CHALLENGED != 0 {
+            return Err(DecodeError::Kind);
+        }
+        let challenge = if flags & CHALLENGED != 0 { Some(reader.array()?) } else { None };
+        let bytes = reader.since(0);
+        Ok(Self { bytes, tag, challenge, message: reader.take(reader.remaining())? })
+    }
+}
+
+/// The keys of a session after its handshake.
 #[derive(Clone)]
 pub(crate) struct SessionKeys {
-    dialer: [u8; 32],
-    listener: [u8; 32],
+    dialer: Secret,
+    listener: Secret,
     /// Bytes that both sides know and neither chose alone.
     pub(crate) salt: [u8; 32],
 }
 
 impl SessionKeys {
     /// The key for the frames of one side.
-    pub(crate) const fn of(&self, dials: bool) -> &[u8; 32] {
+    pub(super) fn of(&self, dials: bool) -> &[u8; 32] {
         if dials { &self.dialer } else { &self.listener }
     }
 }
 
-/// Hashes of the hello, and of the answer up to its agent.
-#[derive(Clone, Debug)]
-pub(crate) struct Transcript {
-    /// For the MACs: they tell whether a member of the mesh speaks.
-    plain: [u8; 32],
-    /// With the channel binding, for the signatures and the keys.
+/// What both sides of a handshake have in common after Noise's messages, before they know who speaks.
+pub(crate) struct Secrets {
+    split: Zeroizing<[u8; 64]>,
+    /// The transcript with the channel binding, for the signatures and the keys.
     bound: [u8; 32],
 }
 
-/// The part of the handshake that only members can do.
-#[derive(Clone)]
-pub(crate) struct Membership {
-    key: [u8; 32],
-    tag: [u8; 8],
-}
-
-impl Membership {
-    pub(crate) fn new(mesh: &MeshSecret) -> Self {
-        let key = blake3::derive_key("consilience session handshake v1", mesh.as_bytes());
-        Self { key, tag: mesh.id().discovery_key().tag() }
+impl Secrets {
+    fn new(Outcome { split, hash }: Outcome, binding: &[u8]) -> Self {
+        let bound = *derive("consilience session bound transcript v1", &[&hash, binding]);
+        Self { split, bound }
     }
 
-    fn mac(&self, step: u8, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&[step]);
-        for part in parts {
-            hasher.update(part);
-        }
-        let mut mac = [0; MAC_BYTES];
-        hasher.finalize_xof().fill(&mut mac);
-        mac
-    }
-
-    /// The body of a hello, which repeats a challenge if there was one.
-    pub(crate) fn hello(&self, Hello { terms, challenge }: &Hello) -> Vec<u8> {
-        let mut body = self.tag.to_vec();
-        terms.write(&mut body);
-        body.extend(challenge.iter().flatten());
-        body.extend(self.mac(1, &[&body]));
-        body
-    }
-
-    pub(crate) fn read_hello(&self, body: &[u8]) -> Result<Hello, HandshakeError> {
-        let mut reader = Reader::new(body);
-        if reader.array()? != self.tag {
-            return Err(HandshakeError::WrongMesh);
-        }
-        let terms = Terms::read(&mut reader)?;
-        let challenge = if reader.remaining() > MAC_BYTES { Some(reader.array()?) } else { None };
-        let covered = reader.since(0);
-        let mac = reader.array()?;
-        reader.finish()?;
-        if !same(&mac, &self.mac(1, &[covered])) {
-            return Err(HandshakeError::NotAMember);
-        }
-        Ok(Hello { terms, challenge })
-    }
-
-    /// The body of a challenge: it names the hello that it asks again for, so one that was recorded is of no use.
-    pub(crate) fn challenge(&self, hello_nonce: &[u8; 16], challenge: &[u8; 16]) -> Vec<u8> {
-        let mut body = [*hello_nonce, *challenge].concat();
-        body.extend(self.mac(5, &[&body]));
-        body
-    }
-
-    /// The challenge to the hello with a nonce; none if it is another's, or no member's.
-    pub(crate) fn read_challenge(&self, body: &[u8], hello_nonce: &[u8; 16]) -> Option<[u8; 16]> {
-        let (nonce, rest) = body.split_first_chunk()?;
-        let (challenge, mac) = rest.split_first_chunk()?;
-        let mac: &[u8; MAC_BYTES] = mac.try_into().ok()?;
-        (nonce == hello_nonce && same(mac, &self.mac(5, &[nonce, challenge]))).then_some(*challenge)
-    }
-
-    /// The body of an answer.
-    pub(crate) fn answer(
-        &self,
-        hello: &[u8],
-        terms: &Terms,
-        binding: &[u8],
-        agent: &AgentId,
-        sign: impl FnOnce(&[u8]) -> Result<Signature, SignError>,
-    ) -> Result<(Vec<u8>, Transcript), SignError> {
-        let mut body = Vec::new();
-        terms.write(&mut body);
-        body.extend_from_slice(agent.as_bytes());
-        let transcript = Transcript::new(hello, &body, binding);
-        let signature = sign(&transcript.message(false, agent))?;
-        body.extend_from_slice(signature.as_bytes());
-        body.extend(self.mac(2, &[&transcript.plain, signature.as_bytes()]));
-        Ok((body, transcript))
-    }
-
-    pub(crate) fn read_answer(
-        &self,
-        hello: &[u8],
-        body: &[u8],
-        binding: &[u8],
-        bound: bool,
-    ) -> Result<(Terms, AgentId, Transcript), HandshakeError> {
-        let mut reader = Reader::new(body);
-        let terms = Terms::read(&mut reader)?;
-        let agent = AgentId::from_bytes(reader.array()?);
-        let transcript = Transcript::new(hello, reader.since(0), binding);
-        let signature = self.check_mac(2, &[], &transcript, reader)?;
-        if terms.bound != bound {
-            return Err(HandshakeError::Binding);
-        }
-        check_signature(false, &transcript, &agent, &signature)?;
-        Ok((terms, agent, transcript))
-    }
-
-    /// The body of a proof.
-    pub(crate) fn proof(
-        &self,
-        transcript: &Transcript,
-        agent: &AgentId,
-        sign: impl FnOnce(&[u8]) -> Result<Signature, SignError>,
-    ) -> Result<Vec<u8>, SignError> {
-        let signature = sign(&transcript.message(true, agent))?;
-        let mut body = agent.as_bytes().to_vec();
-        body.extend_from_slice(signature.as_bytes());
-        body.extend(self.mac(3, &[&transcript.plain, agent.as_bytes(), signature.as_bytes()]));
-        Ok(body)
-    }
-
-    pub(crate) fn read_proof(&self, transcript: &Transcript, body: &[u8]) -> Result<AgentId, HandshakeError> {
-        let mut reader = Reader::new(body);
-        let agent = AgentId::from_bytes(reader.array()?);
-        let signature = self.check_mac(3, agent.as_bytes(), transcript, reader)?;
-        check_signature(true, transcript, &agent, &signature)?;
-        Ok(agent)
-    }
-
-    /// Checks the MAC at the end of a body, and gives the signature before it.
-    fn check_mac(
-        &self,
-        step: u8,
-        named: &[u8],
-        transcript: &Transcript,
-        mut reader: Reader<'_>,
-    ) -> Result<Signature, HandshakeError> {
-        let signature = Signature::from_bytes(reader.array()?);
-        let mac = reader.array()?;
-        reader.finish()?;
-        if !same(&mac, &self.mac(step, &[&transcript.plain, named, signature.as_bytes()])) {
-            return Err(HandshakeError::NotAMember);
-        }
-        Ok(signature)
-    }
-
-    pub(crate) fn keys(&self, transcript: &Transcript, dialer: &AgentId) -> SessionKeys {
-        let mut secret = [0; 32];
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&[4]).update(&transcript.bound).update(dialer.as_bytes());
-        hasher.finalize_xof().fill(&mut secret);
-        SessionKeys {
-            dialer: blake3::derive_key("consilience session dialer v1", &secret),
-            listener: blake3::derive_key("consilience session listener v1", &secret),
-            salt: blake3::derive_key("consilience session salt v1", &secret),
-        }
-    }
-
-    /// The body of a refusal: it names the hello that it refuses, so nobody can refuse a hello that they have not seen.
-    pub(crate) fn refusal(hello_nonce: &[u8; 16], reason: u8) -> Vec<u8> {
-        let mut body = hello_nonce.to_vec();
-        body.push(reason);
-        body
-    }
-}
-
-/// Checks which agent speaks, after the MAC has shown that a member does.
-fn check_signature(
-    dials: bool,
-    transcript: &Transcript,
-    agent: &AgentId,
-    signature: &Signature,
-) -> Result<(), HandshakeError> {
-    let key = AgentKey::admit(agent)?;
-    if key.verifies(&transcript.message(dials, agent), signature) {
-        Ok(())
-    } else {
-        Err(HandshakeError::Signature)
-    }
-}
-
-/// The nonce of a hello that is of another mesh, to refuse it.
-pub(crate) fn hello_nonce(body: &[u8]) -> Option<[u8; 16]> {
-    let mut reader = Reader::new(body);
-    reader.take(8).ok()?;
-    Terms::read(&mut reader).ok().map(|terms| terms.nonce)
-}
-
-impl core::fmt::Debug for Membership {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Membership")
-    }
-}
-
-impl core::fmt::Debug for SessionKeys {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("SessionKeys")
-    }
-}
-
-impl Transcript {
-    fn new(hello: &[u8], answer: &[u8], binding: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("consilience session transcript v1");
-        // The first says where it ends.
-        hasher.update(&(hello.len() as u64).to_le_bytes()).update(hello).update(answer);
-        let plain = *hasher.finalize().as_bytes();
-        let mut hasher = blake3::Hasher::new_derive_key("consilience session bound transcript v1");
-        let bound = *hasher.update(&plain).update(binding).finalize().as_bytes();
-        Self { plain, bound }
+    /// The key that seals the agent of one side. Without the binding: somebody who sits in between is found out by the
+    /// signature, and told from bytes that were changed.
+    fn agent_key(&self, dials: bool) -> Cipher {
+        let context = if dials {
+            "consilience session dialer proof v1"
+        } else {
+            "consilience session listener proof v1"
+        };
+        Cipher::new(&derive(context, &[&self.split[..]]))
     }
 
     /// The bytes that an agent signs.
@@ -335,16 +188,228 @@ impl Transcript {
         message.extend_from_slice(agent.as_bytes());
         message
     }
+
+    /// Appends an agent and its signature, sealed.
+    fn put_agent(
+        &self,
+        dials: bool,
+        agent: &AgentId,
+        sign: impl FnOnce(&[u8]) -> Result<Signature, SignError>,
+        body: &mut Vec<u8>,
+    ) -> Result<(), SignError> {
+        let signature = sign(&self.message(dials, agent))?;
+        let said = [&agent.as_bytes()[..], signature.as_bytes()].concat();
+        self.agent_key(dials).seal_once(&[proof_kind(dials).first()], &said, body);
+        Ok(())
+    }
+
+    /// Opens an agent and its signature; the signature is not checked yet.
+    fn open_agent(&self, dials: bool, sealed: &[u8]) -> Result<(AgentId, Signature), HandshakeError> {
+        let mut said = [0; 32 + 64];
+        let opened = self.agent_key(dials).open(0, &[proof_kind(dials).first()], sealed, &mut said);
+        opened.filter(|bytes| *bytes == said.len()).ok_or(HandshakeError::NotAMember)?;
+        let mut reader = Reader::new(&said);
+        Ok((AgentId::from_bytes(reader.array()?), Signature::from_bytes(reader.array()?)))
+    }
+
+    /// Checks which agent speaks.
+    fn check_signature(
+        &self,
+        dials: bool,
+        agent: &AgentId,
+        signature: &Signature,
+    ) -> Result<(), HandshakeError> {
+        let key = AgentKey::admit(agent)?;
+        if key.verifies(&self.message(dials, agent), signature) {
+            Ok(())
+        } else {
+            Err(HandshakeError::Signature)
+        }
+    }
+
+    /// The body of a proof.
+    pub(crate) fn proof(
+        &self,
+        agent: &AgentId,
+        sign: impl FnOnce(&[u8]) -> Result<Signature, SignError>,
+    ) -> Result<Vec<u8>, SignError> {
+        let mut body = Vec::with_capacity(SEALED_AGENT_BYTES);
+        self.put_agent(true, agent, sign, &mut body)?;
+        Ok(body)
+    }
+
+    pub(crate) fn read_proof(&self, body: &[u8]) -> Result<AgentId, HandshakeError> {
+        let (agent, signature) = self.open_agent(true, body)?;
+        self.check_signature(true, &agent, &signature)?;
+        Ok(agent)
+    }
+
+    /// The keys of the session of two agents: others, if the two do not agree about who they are.
+    pub(crate) fn keys(&self, dialer: &AgentId, listener: &AgentId) -> SessionKeys {
+        let parts = [&self.split[..], &self.bound, dialer.as_bytes(), listener.as_bytes()];
+        let secret = derive("consilience session secret v1", &parts);
+        SessionKeys {
+            dialer: derive("consilience session dialer v1", &[&secret[..]]),
+            listener: derive("consilience session listener v1", &[&secret[..]]),
+            salt: *derive("consilience session salt v1", &[&secret[..]]),
+        }
+    }
 }
 
-/// Whether two MACs are the same, in a time that does not depend on where they differ.
-pub(crate) fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
+/// The frame in which a side says who it is.
+const fn proof_kind(dials: bool) -> Kind {
+    if dials { Kind::Proof } else { Kind::Answer }
+}
+
+/// The part of the handshake that only members can do.
+#[derive(Clone)]
+pub(crate) struct Membership {
+    psk: Secret,
+    mac_key: Secret,
+    discovery: DiscoveryKey,
+}
+
+impl Membership {
+    pub(crate) fn new(mesh: &MeshSecret) -> Self {
+        Self {
+            psk: derive("consilience session psk v1", &[mesh.as_bytes()]),
+            mac_key: derive("consilience session challenge v1", &[mesh.as_bytes()]),
+            discovery: mesh.id().discovery_key(),
+        }
+    }
+
+    /// By what members know a hello: somebody who does not know the mesh's public name sees 8 bytes of no meaning, which do not
+    /// come again.
+    fn tag(&self, message: &[u8]) -> [u8; 8] {
+        let ephemeral = message.get(..POINT_BYTES).unwrap_or(message);
+        let tag = blake3::keyed_hash(self.discovery.as_bytes(), ephemeral);
+        tag.as_bytes().first_chunk().copied().unwrap_or_default()
+    }
+
+    /// The MAC of a challenge.
+    fn mac(&self, said: &[u8]) -> [u8; MAC_BYTES] {
+        let mac = blake3::keyed_hash(&self.mac_key, said);
+        mac.as_bytes().first_chunk().copied().unwrap_or_default()
+    }
+
+    /// A hello, which repeats a challenge if there was one. The secret is used for nothing else.
+    pub(crate) fn hello(
+        &self,
+        terms: Terms,
+        challenge: Option<[u8; 16]>,
+        agent: &AgentId,
+        secret: Secret,
+    ) -> Hello {
+        let mut ephemeral = Ephemeral::dialing(secret, agent.as_bytes());
+        let mut body = self.tag(&ephemeral.public()).to_vec();
+        body.push(if challenge.is_some() { CHALLENGED } else { 0 });
+        body.extend(challenge.iter().flatten());
+        let clear = body.len();
+        let begun = noise::begin(&self.psk, &prologue(&body), &mut ephemeral, &terms.to_bytes(), &mut body);
+        debug_assert!(begun.is_some(), "it fails only where there is no room");
+        Hello { name: hello_name(&body), body, clear, terms, ephemeral }
+    }
+
+    /// Reads a hello. The secret is for the answer, and used for nothing else.
+    pub(crate) fn read_hello(&self, body: &[u8], secret: Secret) -> Result<Called, HandshakeError> {
+        let clear = Clear::read(body)?;
+        if !same(&clear.tag, &self.tag(clear.message)) {
+            return Err(HandshakeError::WrongMesh);
+        }
+        let (begun, payload) = Begun::read(&self.psk, &prologue(clear.bytes), secret, clear.message)
+            .ok_or(HandshakeError::NotAMember)?;
+        Ok(Called { terms: Terms::read(&payload)?, challenge: clear.challenge, begun })
+    }
+
+    /// The body of a challenge: it names the hello that it asks again for, so one that was recorded is of no use.
+    pub(crate) fn challenge(&self, hello: &HelloName, challenge: &[u8; 16]) -> Vec<u8> {
+        let mut body = [*hello, *challenge].concat();
+        body.extend(self.mac(&body));
+        body
+    }
+
+    /// The challenge to a hello; none if it is another's, or no member's.
+    pub(crate) fn read_challenge(&self, body: &[u8], hello: &HelloName) -> Option<[u8; 16]> {
+        let (said, mac) = body.split_last_chunk::<MAC_BYTES>()?;
+        let (name, challenge) = said.split_first_chunk()?;
+        let challenge = challenge.try_into().ok()?;
+        (name == hello && same(mac, &self.mac(said))).then_some(challenge)
+    }
+
+    /// The body of an answer.
+    pub(crate) fn answer(
+        called: Called,
+        terms: Terms,
+        binding: &[u8],
+        agent: &AgentId,
+        sign: impl FnOnce(&[u8]) -> Result<Signature, SignError>,
+    ) -> Result<(Vec<u8>, Secrets), HandshakeError> {
+        let mut body = Vec::new();
+        // An ephemeral key with which everybody would share the secret.
+        let outcome = called.begun.answer(&terms.to_bytes(), &mut body).ok_or(HandshakeError::NotAMember)?;
+        let secrets = Secrets::new(outcome, binding);
+        secrets.put_agent(false, agent, sign, &mut body).map_err(HandshakeError::Sign)?;
+        Ok((body, secrets))
+    }
+
+    pub(crate) fn read_answer(
+        &self,
+        hello: &Hello,
+        body: &[u8],
+        binding: &[u8],
+        bound: bool,
+    ) -> Result<(Terms, AgentId, Secrets), HandshakeError> {
+        let (message, sealed) = body
+            .len()
+            .checked_sub(SEALED_AGENT_BYTES)
+            .and_then(|at| body.split_at_checked(at))
+            .ok_or(DecodeError::Truncated)?;
+        let clear = hello.body.get(..hello.clear).unwrap_or_default();
+        let (payload, outcome) =
+            noise::finish(&self.psk, &prologue(clear), &hello.ephemeral, &hello.terms.to_bytes(), message)
+                .ok_or(HandshakeError::NotAMember)?;
+        let secrets = Secrets::new(outcome, binding);
+        let (agent, signature) = secrets.open_agent(false, sealed)?;
+        let terms = Terms::read(&payload)?;
+        if terms.bound != bound {
+            return Err(HandshakeError::Binding);
+        }
+        secrets.check_signature(false, &agent, &signature)?;
+        Ok((terms, agent, secrets))
+    }
+
+    /// The body of a refusal: it names the hello that it refuses, so nobody can refuse a hello that they have not seen.
+    pub(crate) fn refusal(hello: &HelloName, reason: u8) -> Vec<u8> {
+        let mut body = hello.to_vec();
+        body.push(reason);
+        body
+    }
+}
+
+/// The clear part of a hello as Noise takes it in, with the frame's first byte, which says the version.
+fn prologue(clear: &[u8]) -> Vec<u8> {
+    [&[Kind::Hello.first()], clear].concat()
+}
+
+/// The name of a hello, by its body.
+pub(crate) fn hello_name(body: &[u8]) -> HelloName {
+    let name = blake3::derive_key("consilience session hello v1", body);
+    name.first_chunk().copied().unwrap_or_default()
+}
+
+macro_rules! without_content {
+    ($($secret:ident)*) => {$(
+        impl core::fmt::Debug for $secret {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(stringify!($secret))
+            }
+        }
+    )*};
+}
+
+without_content!(Membership SessionKeys Secrets Ephemeral Called);
+
+/// Whether two are the same, in a time that does not depend on where they differ.
+fn same<const N: usize>(a: &[u8; N], b: &[u8; N]) -> bool {
     a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
-}
-
-/// The first 8 bytes of a MAC over a frame's body.
-pub(crate) fn frame_mac(key: &[u8; 32], body: &[u8]) -> [u8; 8] {
-    let mut mac = [0; 8];
-    blake3::Hasher::new_keyed(key).update(body).finalize_xof().fill(&mut mac);
-    mac
 }

@@ -4,17 +4,18 @@
 //! decides whose it was. Each answer costs a signature; so while many hellos come that nobody proves ([`Calm`]), a hello is
 //! answered only if it repeats the challenge of this one session, which none has that was made before.
 //!
-//! The invariant: at most [`ANSWERED_MAX`] hellos are remembered, each is answered with a nonce of its own, and whoever is
+//! The invariant: at most [`ANSWERED_MAX`] hellos are remembered, each is answered under an ephemeral key of its own, and whoever is
 //! no member causes at most [`Calm::UNPROVEN_MAX`] signatures, in all sessions together, as long as it does not pause.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use super::cipher::Secret;
 use super::dial::refusal_of;
 use super::error::{HandshakeError, Refusal};
 use super::frame::{Kind, put_frame};
-use super::handshake::{Hello, Membership, SessionKeys, Terms, Transcript, hello_nonce};
+use super::handshake::{HelloName, Membership, Secrets, Terms, hello_name};
 use super::{HANDSHAKE_MS, NotTaken};
 use crate::identity::{AgentId, SignError, Signature};
 use consilience_base::planted::{Fault, planted};
@@ -24,6 +25,11 @@ const ANSWERED_MAX: usize = 4;
 
 /// Hellos that wait to be told the challenge; the oldest go first, and are sent again.
 const CHALLENGED_MAX: usize = 16;
+/// Hellos of another mesh that wait to be told so; the oldest go first.
+const STRANGE_MAX: usize = 4;
+/// A listener that was called from another mesh waits so long for a call from its own, in milliseconds: somebody may have
+/// changed the hello on the way, and it comes again.
+const STRANGE_MS: u64 = 1_000;
 /// A session signs at most so many answers: hellos that were made for it can be recorded and repeated as well.
 const SIGNED_MAX: u32 = 32;
 
@@ -69,8 +75,12 @@ pub(crate) struct Listen {
     answered: Vec<Answered>,
     /// Of this session alone.
     challenge: [u8; 16],
-    /// The nonces of hellos that have to be sent again with it.
-    challenged: VecDeque<[u8; 16]>,
+    /// The hellos that have to be sent again with it.
+    challenged: VecDeque<HelloName>,
+    /// The hellos of another mesh that have to be refused.
+    strange: VecDeque<HelloName>,
+    /// When it gives up since it was called from another mesh, unless it answers a call.
+    strange_until: Option<u64>,
     /// How many answers were signed.
     signed: u32,
     deadline: u64,
@@ -79,15 +89,23 @@ pub(crate) struct Listen {
 /// A hello that was answered.
 #[derive(Debug)]
 struct Answered {
-    hello: Vec<u8>,
+    hello: HelloName,
     theirs: Terms,
     /// Whether it repeats the challenge.
     challenged: bool,
     answer: Vec<u8>,
-    transcript: Transcript,
+    secrets: Secrets,
     due: bool,
     /// Why the side that dials did not take the answer, if it said so.
     refused: Option<Refusal>,
+}
+
+/// A hello that was proved.
+pub(crate) struct Proven<'a> {
+    pub(crate) hello: HelloName,
+    pub(crate) theirs: Terms,
+    pub(crate) agent: AgentId,
+    pub(crate) secrets: &'a Secrets,
 }
 
 impl Listen {
@@ -97,13 +115,15 @@ impl Listen {
             answered: Vec::new(),
             challenge,
             challenged: VecDeque::new(),
+            strange: VecDeque::new(),
+            strange_until: None,
             signed: 0,
             deadline: ms.saturating_add(HANDSHAKE_MS),
         }
     }
 
-    /// Takes in a hello, to be answered by an agent with terms that are made for it; or to be sent again with the
-    /// challenge.
+    /// Takes in a hello, to be answered by an agent with its terms and a secret that is drawn for it; or to be sent again
+    /// with the challenge.
     ///
     /// # Errors
     ///
@@ -112,31 +132,34 @@ impl Listen {
         &mut self,
         membership: &Membership,
         body: &[u8],
-        (agent, binding): (&AgentId, Option<&[u8]>),
+        (agent, binding, terms): (&AgentId, Option<&[u8]>, Terms),
         (calm, ms): (&mut Calm, u64),
-        terms: impl FnOnce() -> Terms,
+        draw: impl FnOnce() -> Secret,
         sign: impl FnOnce(&[u8]) -> Result<Signature, SignError>,
     ) -> Result<(), NotTaken> {
-        if let Some(again) = self.answered.iter_mut().find(|answered| answered.hello == body) {
+        let name = hello_name(body);
+        if let Some(again) = self.answered.iter_mut().find(|answered| answered.hello == name) {
             again.due = true;
             return Ok(());
         }
         // A side that a member has called already tells nobody that something is wrong with the address.
         let others = !self.answered.is_empty();
-        let Hello { terms: theirs, challenge } = match membership.read_hello(body) {
-            Ok(hello) => hello,
+        let called = match membership.read_hello(body, draw()) {
+            Ok(called) => called,
             Err(HandshakeError::WrongMesh) if !others => {
-                return Err(NotTaken::Failed(HandshakeError::WrongMesh, hello_nonce(body)));
+                remember(&mut self.strange, name, STRANGE_MAX);
+                self.strange_until.get_or_insert(ms.saturating_add(STRANGE_MS));
+                return Ok(());
             }
             Err(_) => return Err(NotTaken::NotAuthentic),
         };
-        let challenged = challenge == Some(self.challenge);
+        let (theirs, challenged) = (called.terms, called.challenge == Some(self.challenge));
         if !challenged && !calm.allows(ms) && !planted(Fault::HellosAreAnswered) {
-            self.ask_again(theirs.nonce);
+            remember(&mut self.challenged, name, CHALLENGED_MAX);
             return Ok(());
         }
         if theirs.bound != binding.is_some() {
-            let failed = NotTaken::Failed(HandshakeError::Binding, Some(theirs.nonce));
+            let failed = NotTaken::Failed(HandshakeError::Binding, Some(name));
             return Err(if others { NotTaken::NotAuthentic } else { failed });
         }
         if self.signed >= SIGNED_MAX {
@@ -146,56 +169,36 @@ impl Listen {
         if !challenged {
             calm.answered();
         }
-        let (answer, transcript) = membership
-            .answer(body, &terms(), binding.unwrap_or_default(), agent, sign)
-            .map_err(|error| NotTaken::Failed(HandshakeError::Sign(error), Some(theirs.nonce)))?;
+        let answer = Membership::answer(called, terms, binding.unwrap_or_default(), agent, sign);
+        let (answer, secrets) = answer.map_err(|error| match error {
+            HandshakeError::NotAMember => NotTaken::NotAuthentic,
+            error => NotTaken::Failed(error, Some(name)),
+        })?;
         if self.answered.len() >= ANSWERED_MAX {
             self.answered.remove(0);
         }
-        self.answered.push(Answered {
-            hello: body.to_vec(),
-            theirs,
-            challenged,
-            answer,
-            transcript,
-            due: true,
-            refused: None,
-        });
+        let due = true;
+        self.answered.push(Answered { hello: name, theirs, challenged, answer, secrets, due, refused: None });
         Ok(())
     }
 
-    /// Has a hello sent again with the challenge.
-    fn ask_again(&mut self, nonce: [u8; 16]) {
-        if self.challenged.contains(&nonce) {
-            return;
-        }
-        if self.challenged.len() >= CHALLENGED_MAX {
-            self.challenged.pop_front();
-        }
-        self.challenged.push_back(nonce);
-    }
-
-    /// Reads the proof of one of the hellos: the terms of that, the agent, and the keys.
+    /// Reads the proof of one of the hellos.
     ///
     /// # Errors
     ///
     /// Why it was not taken in.
-    pub(crate) fn handle_proof(
-        &self,
-        membership: &Membership,
-        body: &[u8],
-        calm: &mut Calm,
-    ) -> Result<(Terms, AgentId, SessionKeys), NotTaken> {
+    pub(crate) fn handle_proof(&self, body: &[u8], calm: &mut Calm) -> Result<Proven<'_>, NotTaken> {
         for answered in &self.answered {
-            match membership.read_proof(&answered.transcript, body) {
+            match answered.secrets.read_proof(body) {
                 Ok(agent) => {
                     if !answered.challenged {
                         calm.proved();
                     }
-                    return Ok((answered.theirs, agent, membership.keys(&answered.transcript, &agent)));
+                    let Answered { hello, theirs, secrets, .. } = answered;
+                    return Ok(Proven { hello: *hello, theirs: *theirs, agent, secrets });
                 }
                 Err(HandshakeError::NotAMember | HandshakeError::Decode(_)) => {}
-                Err(error) => return Err(NotTaken::Failed(error, Some(answered.theirs.nonce))),
+                Err(error) => return Err(NotTaken::Failed(error, Some(answered.hello))),
             }
         }
         Err(NotTaken::NotAuthentic)
@@ -204,8 +207,8 @@ impl Listen {
     /// Notes that somebody did not take an answer. Anybody who saw the hello could have said so, thus a proof is still
     /// waited for.
     pub(crate) fn handle_refusal(&mut self, body: &[u8]) {
-        let Some((nonce, refusal)) = refusal_of(body) else { return };
-        let of_them = self.answered.iter_mut().filter(|answered| answered.theirs.nonce == nonce);
+        let Some((name, refusal)) = refusal_of(body) else { return };
+        let of_them = self.answered.iter_mut().filter(|answered| answered.hello == name);
         of_them.for_each(|answered| answered.refused = Some(refusal));
     }
 
@@ -214,25 +217,46 @@ impl Listen {
         !self.answered.is_empty()
     }
 
-    /// Appends an answer or a challenge, if one is due.
+    /// Appends an answer, a refusal or a challenge, if one is due.
     pub(crate) fn poll_frame(&mut self, membership: &Membership, out: &mut Vec<u8>) -> bool {
         if let Some(due) = self.answered.iter_mut().find(|answered| answered.due) {
             due.due = false;
             put_frame(out, Kind::Answer, &due.answer);
             return true;
         }
-        let Some(nonce) = self.challenged.pop_front() else { return false };
-        put_frame(out, Kind::Challenge, &membership.challenge(&nonce, &self.challenge));
+        if let Some(hello) = self.strange.pop_front() {
+            put_frame(out, Kind::Refusal, &Membership::refusal(&hello, Refusal::WrongMesh.code()));
+            return true;
+        }
+        let Some(hello) = self.challenged.pop_front() else { return false };
+        put_frame(out, Kind::Challenge, &membership.challenge(&hello, &self.challenge));
         true
     }
 
     /// When it has taken too long.
-    pub(crate) const fn deadline(&self) -> u64 {
-        self.deadline
+    pub(crate) fn deadline(&self) -> u64 {
+        let strange = self.strange_until.filter(|_| !self.has_answered());
+        strange.map_or(self.deadline, |until| until.min(self.deadline))
+    }
+
+    /// Whether all that has called so far is of another mesh.
+    pub(crate) const fn is_strange(&self) -> bool {
+        self.strange_until.is_some() && !self.has_answered()
     }
 
     /// Why the side that dialled last did not go on, if it said so.
     pub(crate) fn refused(&self) -> Option<Refusal> {
         self.answered.iter().rev().find_map(|answered| answered.refused)
     }
+}
+
+/// Puts a hello on a list of so many, where it is once.
+fn remember(hellos: &mut VecDeque<HelloName>, hello: HelloName, most: usize) {
+    if hellos.contains(&hello) {
+        return;
+    }
+    if hellos.len() >= most {
+        hellos.pop_front();
+    }
+    hellos.push_back(hello);
 }

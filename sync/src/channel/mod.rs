@@ -7,6 +7,9 @@
 //! dial       the handshake of one side
 //! listen     and of the other
 //! handshake  its frames, and the keys that come of it
+//! noise      the exchange of ephemeral keys in it
+//! protect    the frames after it, sealed
+//! cipher     what seals
 //! frame      where a frame ends on a stream of bytes
 //! error      why a handshake failed
 //! ```
@@ -21,15 +24,18 @@
 //! and takes in those that come ([`Channel::next_message`], and [`Channel::handle_packet`] for single ones).
 //!
 //! Not here: the meaning of messages, logs, and the set of sessions. The invariant: every byte that is passed on was
-//! authenticated, and comes from the agent that [`Channel::peer`] names.
+//! sealed, and comes from the agent that [`Channel::peer`] names.
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod cipher;
 mod dial;
 mod error;
 mod frame;
 mod handshake;
 mod link;
 mod listen;
+mod noise;
+mod protect;
 mod single;
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
@@ -37,17 +43,18 @@ mod tests;
 
 use alloc::vec::Vec;
 
+pub(crate) use cipher::Secret;
 pub(crate) use dial::{Dial, Proof};
 pub use error::{HandshakeError, Peer, Refusal};
 pub use frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, opens_session};
 pub(crate) use frame::{Kind, put_frame, read_frame};
-pub(crate) use handshake::{Membership, SessionKeys, Terms, WINDOW_MAX, WINDOW_MIN};
-pub(crate) use listen::{Calm, Listen};
+pub(crate) use handshake::{HelloName, Membership, SessionKeys, Terms, WINDOW_MAX, WINDOW_MIN};
+pub(crate) use listen::{Calm, Listen, Proven};
 
 use crate::codec::{DecodeError, Reader, put_varint};
-use frame::{HEAD_BYTES_MAX, put_head};
-use handshake::{frame_mac, same};
+use frame::HEAD_BYTES_MAX;
 use link::{Link, LinkOptions};
+use protect::{Opened, Opener, Sealer};
 use single::Singles;
 
 /// A handshake that takes longer has failed, in milliseconds.
@@ -56,16 +63,14 @@ const HANDSHAKE_MS: u64 = 15_000;
 pub(crate) const MESSAGE_BYTES_MAX: usize = 72 << 10;
 /// The most that stands before a message on the stream: its length.
 const LENGTH_BYTES_MAX: usize = 3;
-/// The byte that the MAC of a last frame covers: no packet begins with it.
-const CLOSE: u8 = 0xff;
 
 /// Why a frame of a handshake was not taken in.
 #[derive(Debug)]
 pub(crate) enum NotTaken {
     /// It is somebody else's. Nothing changed, and the right one may still come.
     NotAuthentic,
-    /// The handshake is over; and the nonce of the hello that is to be refused, if there is one.
-    Failed(HandshakeError, Option<[u8; 16]>),
+    /// The handshake is over; and the hello that is to be refused, if there is one.
+    Failed(HandshakeError, Option<HelloName>),
 }
 
 /// One of the protocols whose messages a channel carries.
@@ -139,9 +144,9 @@ pub(crate) struct Agreed {
 /// [`poll_frame`](Self::poll_frame) until there is none, and then ask for the next [`poll_timeout`](Self::poll_timeout).
 #[derive(Debug)]
 pub(crate) struct Channel {
-    dials: bool,
     peer: Peer,
-    keys: SessionKeys,
+    sealer: Sealer,
+    opener: Opener,
     packet_bytes: usize,
     link: Link,
     /// So many of the link's unread bytes were given out.
@@ -153,11 +158,8 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// Bytes of a MAC at the end of each data frame.
-    pub(crate) const MAC_BYTES: usize = 8;
-
     pub(crate) fn new(agreed: Agreed, ms: u64) -> Self {
-        let packet_bytes = agreed.frame_bytes.saturating_sub(HEAD_BYTES_MAX + Self::MAC_BYTES);
+        let packet_bytes = agreed.frame_bytes.saturating_sub(HEAD_BYTES_MAX + protect::OVERHEAD);
         let link = LinkOptions {
             packet_bytes,
             window_out: agreed.window,
@@ -168,9 +170,9 @@ impl Channel {
             controlled: agreed.datagrams,
         };
         Self {
-            dials: agreed.dials,
             peer: agreed.peer,
-            keys: agreed.keys,
+            sealer: Sealer::new(agreed.keys.of(agreed.dials)),
+            opener: Opener::new(agreed.keys.of(!agreed.dials)),
             packet_bytes,
             link: Link::new(link, ms),
             given: 0,
@@ -242,33 +244,32 @@ impl Channel {
         };
         let singles = &mut self.singles;
         let first = kind | protocol.0 << Protocol::KIND_BITS;
-        put_sealed(self.keys.of(self.dials), packet_bytes, out, |out| singles.put(first, message, out));
-        true
+        self.sealer.put(Kind::Data, packet_bytes, out, |out| singles.put(first, message, out))
     }
 
     /// Appends the next frame of the stream, if there is one: poll until there is none, and again after any other call.
     pub(crate) fn poll_frame(&mut self, ms: u64, out: &mut Vec<u8>) -> bool {
         let Some(packet) = self.link.poll_packet(ms) else { return false };
-        put_sealed(self.keys.of(self.dials), packet.bytes(), out, |out| self.link.put(&packet, out));
-        true
+        self.sealer.put(Kind::Data, packet.bytes(), out, |out| self.link.put(&packet, out))
     }
 
-    /// Takes in the body of a data frame. Gives the message of a single packet, unless that has come before; messages of
-    /// the stream are [polled](Self::next_message).
+    /// Takes in the body of a data frame, which is decrypted into a buffer. Gives the message of a single packet; messages of
+    /// the stream are [polled](Self::next_message). A frame that has come before changes nothing.
     ///
     /// # Errors
     ///
     /// Why it was not taken in. A frame that is malformed was the peer's all the same, and shows that it is there.
     pub(crate) fn handle_packet<'a>(
         &mut self,
-        body: &'a [u8],
+        body: &[u8],
+        buffer: &'a mut Vec<u8>,
         ms: u64,
     ) -> Result<Option<Message<'a>>, PacketError> {
-        let (packet, mac) =
-            body.split_last_chunk::<{ Self::MAC_BYTES }>().ok_or(PacketError::NotAuthentic)?;
-        if !same(mac, &frame_mac(self.keys.of(!self.dials), packet)) {
-            return Err(PacketError::NotAuthentic);
-        }
+        let packet = match self.opener.open(Kind::Data, body, buffer) {
+            Some(Opened::New(packet)) => packet,
+            Some(Opened::Again) => return Ok(None),
+            None => return Err(PacketError::NotAuthentic),
+        };
         self.heard = ms;
         if packet.first() == Some(&single::FIRST) {
             let message = self.singles.handle(packet).map_err(PacketError::Malformed)?;
@@ -302,14 +303,13 @@ impl Channel {
     }
 
     /// Appends the frame that tells the peer that this is the end.
-    pub(crate) fn put_close(&self, out: &mut Vec<u8>) {
-        put_frame(out, Kind::Close, &frame_mac(self.keys.of(self.dials), &[CLOSE]));
+    pub(crate) fn put_close(&mut self, out: &mut Vec<u8>) {
+        self.sealer.put(Kind::Close, 0, out, |_| ());
     }
 
     /// Whether the body of a close frame is the peer's.
-    pub(crate) fn is_close(&self, body: &[u8]) -> bool {
-        let mac = frame_mac(self.keys.of(!self.dials), &[CLOSE]);
-        matches!(body.split_first_chunk(), Some((told, [])) if same(told, &mac))
+    pub(crate) fn is_close(&mut self, body: &[u8]) -> bool {
+        matches!(self.opener.open(Kind::Close, body, &mut Vec::new()), Some(Opened::New([])))
     }
 
     /// When there is something to do.
@@ -341,14 +341,4 @@ impl Channel {
     pub(crate) fn memory(&self) -> usize {
         self.link.memory()
     }
-}
-
-/// Appends a data frame whose packet has so many bytes: each is written once.
-fn put_sealed(key: &[u8; 32], packet_bytes: usize, out: &mut Vec<u8>, packet: impl FnOnce(&mut Vec<u8>)) {
-    put_head(out, Kind::Data, packet_bytes.saturating_add(Channel::MAC_BYTES));
-    let from = out.len();
-    packet(out);
-    debug_assert_eq!(out.len().saturating_sub(from), packet_bytes, "the length that was said");
-    let mac = frame_mac(key, out.get(from..).unwrap_or_default());
-    out.extend_from_slice(&mac);
 }

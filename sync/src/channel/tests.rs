@@ -3,7 +3,6 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec;
 
-use super::handshake::Hello;
 use super::*;
 use crate::identity::{AgentId, Keypair, MeshSecret, Signer};
 
@@ -34,13 +33,14 @@ fn number_of(body: &[u8]) -> u64 {
 fn pair(frame_bytes: usize) -> [Channel; 2] {
     let membership = Membership::new(&MeshSecret::from_bytes([7; 32]));
     let keypair = Keypair::from_seed([1; 32]);
-    let terms =
-        Terms { bound: false, everything: true, frame_bytes, window: 48 << 10, nonce: [3; 16], seconds: 0 };
-    let hello = membership.hello(&Hello { terms, challenge: None });
-    let (_, transcript) =
-        membership.answer(&hello, &terms, &[], &keypair.agent(), |message| keypair.sign(message)).unwrap();
+    let terms = Terms { bound: false, everything: true, frame_bytes, window: 48 << 10, seconds: 0 };
+    let agent = keypair.agent();
+    let hello = membership.hello(terms, None, &agent, Secret::new([3; 32]));
+    let called = membership.read_hello(&hello.body, Secret::new([4; 32])).unwrap();
+    let sign = |message: &[u8]| keypair.sign(message);
+    let (_, secrets) = Membership::answer(called, terms, &[], &agent, sign).unwrap();
     [true, false].map(|dials| {
-        let keys = membership.keys(&transcript, &keypair.agent());
+        let keys = secrets.keys(&agent, &agent);
         let agreed = Agreed {
             dials,
             peer: Peer { agent: keypair.agent(), bound: false, time: None },
@@ -72,7 +72,7 @@ struct Heard {
 
 impl Heard {
     fn take(&mut self, channel: &mut Channel, frame: &[u8], ms: u64) {
-        if let Some(message) = channel.handle_packet(body(frame), ms).unwrap() {
+        if let Some(message) = channel.handle_packet(body(frame), &mut Vec::new(), ms).unwrap() {
             assert_eq!((message.protocol, message.kind), (TOY, 2));
             self.single.push(number_of(message.body));
         }
@@ -174,9 +174,12 @@ fn a_message_of_a_protocol_has_the_bytes_that_it_would_have_alone() {
     assert!(here.write(FIRST, |out| out.extend(b"\x0dabc")));
     let mut frame = Vec::new();
     assert!(here.poll_frame(0, &mut frame));
-    // Head, flags, acknowledgement and number; then length, kind and the rest.
-    assert_eq!(&frame[..frame.len() - 8], b"\x15\x10\x01\x00\x00\x04\x0dabc");
-    assert_eq!(there.handle_packet(body(&frame), 0), Ok(None));
+    let mut packet = Vec::new();
+    assert_eq!(there.handle_packet(body(&frame), &mut packet, 0), Ok(None));
+    // Flags, acknowledgement and number; then length, kind and the rest.
+    assert_eq!(packet, b"\x01\x00\x00\x04\x0dabc");
+    // Head, and the frame's number; and a tag.
+    assert_eq!((&frame[..4], frame.len()), (&b"\x15\x1a\x00\x00"[..], 4 + packet.len() + 16));
     let message = Message { protocol: FIRST, kind: 13, body: b"abc" };
     assert_eq!(there.next_message(), Ok(Some(message)));
     assert_eq!(there.next_message(), Ok(None));
@@ -190,7 +193,7 @@ fn what_is_no_message_is_told_from_a_stream_that_is_lost() {
         here.link.queue().extend_from_slice(stream);
         let mut frame = Vec::new();
         assert!(here.poll_frame(0, &mut frame));
-        there.handle_packet(body(&frame), 0).unwrap();
+        there.handle_packet(body(&frame), &mut Vec::new(), 0).unwrap();
     };
     carry(&[0, 2, 0xa1, 9, 1], &mut there);
     assert_eq!(there.next_message(), Err(MessageError::Malformed(DecodeError::Truncated)));
@@ -211,26 +214,29 @@ fn a_frame_is_the_peers_or_changes_nothing() {
     assert!(!here.put_single(TOY, &[2; 300], &mut Vec::new()) && !here.put_single(TOY, &[], &mut Vec::new()));
     here.put_close(&mut close);
     assert!(here.write(TOY, |out| out.extend([1, 2, 3])) && here.poll_frame(0, &mut stream));
+    let mut buffer = Vec::new();
     for frame in [&single, &stream] {
         let good = body(frame);
         for at in 0..good.len() {
             let mut bad = good.to_vec();
             bad[at] ^= 1;
-            assert_eq!(there.handle_packet(&bad, 5), Err(PacketError::NotAuthentic));
-            assert_eq!(there.handle_packet(&good[..at], 5), Err(PacketError::NotAuthentic));
+            assert_eq!(there.handle_packet(&bad, &mut buffer, 5), Err(PacketError::NotAuthentic));
+            assert_eq!(there.handle_packet(&good[..at], &mut buffer, 5), Err(PacketError::NotAuthentic));
         }
         // One's own come back.
-        assert_eq!(here.handle_packet(good, 5), Err(PacketError::NotAuthentic));
+        assert_eq!(here.handle_packet(good, &mut buffer, 5), Err(PacketError::NotAuthentic));
         assert!(!there.is_close(good));
     }
     assert_eq!(there.heard, 0);
     let close = &close[2..];
-    assert!(there.is_close(close) && !here.is_close(close));
-    assert_eq!(there.handle_packet(close, 5), Err(PacketError::NotAuthentic));
+    assert!(!here.is_close(close));
+    assert_eq!(there.handle_packet(close, &mut buffer, 5), Err(PacketError::NotAuthentic));
+    assert!(there.is_close(close));
     let message = Message { protocol: TOY, kind: 2, body: &[1, 2] };
-    assert_eq!(there.handle_packet(body(&single), 5), Ok(Some(message)));
-    assert_eq!(there.handle_packet(body(&single), 6), Ok(None), "it is passed on once");
-    assert_eq!(there.handle_packet(body(&stream), 7), Ok(None));
+    assert_eq!(there.handle_packet(body(&single), &mut buffer, 5), Ok(Some(message)));
+    assert_eq!(there.handle_packet(body(&single), &mut buffer, 6), Ok(None), "it is passed on once");
+    assert_eq!(there.heard, 5, "and says nothing of the peer when it comes again");
+    assert_eq!(there.handle_packet(body(&stream), &mut buffer, 7), Ok(None));
     assert_eq!(there.peer().agent, AgentId::from_bytes(*here.peer().agent.as_bytes()));
     assert!(there.handle_timeout(7 + 89_999) && !there.handle_timeout(7 + 90_000));
 }

@@ -7,7 +7,7 @@ mod filter;
 mod keys;
 mod opening;
 #[cfg(feature = "stand-in-keys")]
-mod stand_in;
+pub(crate) mod stand_in;
 mod topic;
 
 use core::fmt;
@@ -23,8 +23,8 @@ pub use topic::{Topic, TopicError};
 
 /// The secret of a mesh: 32 bytes that its members share, and by which a session knows that a member speaks.
 ///
-/// Draw it from a source of randomness, and keep it: it goes into the handshake of sessions and nowhere else. It is no
-/// key for encryption.
+/// Draw it from a source of randomness, and keep it: it goes into the handshake of sessions and nowhere else. Who has it may
+/// call and be answered; what others say to each other it does not open.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct MeshSecret([u8; 32]);
 

@@ -33,7 +33,7 @@ impl Established {
         Self { channel, exchange, proof, faults: 0 }
     }
 
-    /// Takes in the body of a data frame. Gives why the session is over, if it is.
+    /// Takes in the body of a data frame, which is decrypted into a buffer. Gives why the session is over, if it is.
     ///
     /// # Errors
     ///
@@ -41,11 +41,12 @@ impl Established {
     pub(super) fn handle_data(
         &mut self,
         body: &[u8],
+        buffer: &mut Vec<u8>,
         cx: &mut Context<'_>,
         tell: &mut impl FnMut(SessionEvent),
     ) -> Result<Option<EndReason>, InputError> {
         // The exchange needs every message, so a single one is passed over. No other protocol is spoken yet.
-        let malformed = match self.channel.handle_packet(body, cx.ms) {
+        let malformed = match self.channel.handle_packet(body, buffer, cx.ms) {
             Ok(_) => None,
             Err(PacketError::NotAuthentic) => return Err(InputError::NotAuthentic),
             Err(PacketError::Malformed(error)) => Some(error),

@@ -52,7 +52,7 @@ pub use crate::exchange::{Fault, RoundsEnded, Scope, ScopeError};
 pub use event::{EndReason, InputError, SessionEvent, SessionId};
 pub use options::SessionOptions;
 
-use crate::channel::{Calm, Dial, Kind, Listen, Membership, Terms, read_frame};
+use crate::channel::{Calm, Dial, Kind, Listen, Membership, Secret, Terms, read_frame};
 use crate::codec::Reader;
 use crate::exchange::{Checkpoint, Context, Memory};
 use crate::identity::{AgentId, MeshSecret};
@@ -80,11 +80,13 @@ pub struct Sessions {
     gate: Option<Gate>,
     waker: Option<Waker>,
     opened: u64,
-    nonces: Nonces,
+    draw: Draw,
     calm: Calm,
     /// Signatures that were checked for sessions that have ended.
     checked: u64,
     clock: Clock,
+    /// Frames are decrypted into it.
+    buffer: Vec<u8>,
     /// The earliest time that peers stated and that was not taken yet.
     peer_time: Option<Timestamp>,
 }
@@ -120,31 +122,39 @@ impl Events {
     }
 }
 
-/// Where nonces come from.
-struct Nonces {
-    random: [u8; 32],
-    drawn: u64,
+/// Where numbers and secrets come from that nobody can guess.
+struct Draw {
+    /// Replaced at each draw: who learns it later cannot draw again what was drawn.
+    random: Secret,
 }
 
-impl Nonces {
-    /// A number that was never used before, and that nobody can guess.
-    fn draw(&mut self) -> [u8; 16] {
-        self.drawn = self.drawn.saturating_add(1);
-        let drawn = blake3::keyed_hash(&self.random, &self.drawn.to_le_bytes());
-        drawn.as_bytes().first_chunk().copied().unwrap_or_default()
+impl Draw {
+    fn new(entropy: &[u8; 32]) -> Self {
+        Self { random: Secret::new(blake3::derive_key("consilience session randomness v1", entropy)) }
     }
 
-    /// The terms of a session, with a nonce that was never used before.
-    fn terms(&mut self, options: &SessionOptions, now: Option<Timestamp>) -> Terms {
-        Terms {
-            bound: options.binding.is_some(),
-            everything: options.scope.is_plain(),
-            frame_bytes: options.frame_bytes,
-            window: options.window,
-            nonce: self.draw(),
-            // Rounded up: what others still take must not look as if they did not.
-            seconds: now.map_or(0, |now| now.as_millis().div_ceil(1_000)),
-        }
+    /// A secret that was never drawn before.
+    fn secret(&mut self) -> Secret {
+        let drawn = Secret::new(*blake3::keyed_hash(&self.random, &[1]).as_bytes());
+        self.random = Secret::new(*blake3::keyed_hash(&self.random, &[0]).as_bytes());
+        drawn
+    }
+
+    /// A number that was never used before.
+    fn number(&mut self) -> [u8; 16] {
+        self.secret().first_chunk().copied().unwrap_or_default()
+    }
+}
+
+/// The terms of a session.
+fn terms(options: &SessionOptions, now: Option<Timestamp>) -> Terms {
+    Terms {
+        bound: options.binding.is_some(),
+        everything: options.scope.is_plain(),
+        frame_bytes: options.frame_bytes,
+        window: options.window,
+        // Rounded up: what others still take must not look as if they did not.
+        seconds: now.map_or(0, |now| now.as_millis().div_ceil(1_000)),
     }
 }
 
@@ -219,6 +229,9 @@ impl Session {
                 });
             }
             Phase::Listening(listen) if ms >= listen.deadline() => {
+                if listen.is_strange() {
+                    return Err(HandshakeError::WrongMesh.into());
+                }
                 return Err(listen.refused().map_or(EndReason::TimedOut, EndReason::Refused));
             }
             Phase::Ending(ending) if ms >= ending.deadline => return Err(EndReason::TimedOut),
@@ -232,7 +245,6 @@ impl Sessions {
     /// For a mesh, by its secret, with 32 bytes of the operating system's randomness, drawn anew at each start.
     #[must_use]
     pub fn new(mesh: &MeshSecret, entropy: &[u8; 32]) -> Self {
-        let random = blake3::derive_key("consilience session randomness v1", entropy);
         Self {
             membership: Membership::new(mesh),
             sessions: BTreeMap::new(),
@@ -242,10 +254,11 @@ impl Sessions {
             gate: None,
             waker: None,
             opened: 0,
-            nonces: Nonces { random, drawn: 0 },
+            draw: Draw::new(entropy),
             calm: Calm::default(),
             checked: 0,
             clock: Clock::default(),
+            buffer: Vec::new(),
             peer_time: None,
         }
     }
@@ -279,14 +292,11 @@ impl Sessions {
         self.opened = self.opened.saturating_add(1);
         let id = SessionId(self.opened);
         let phase = if options.dials {
-            Phase::Dialing(Dial::new(
-                &self.membership,
-                self.nonces.terms(&options, trusted(store, now)),
-                options.datagrams,
-                ms,
-            ))
+            let terms = terms(&options, trusted(store, now));
+            let secret = self.draw.secret();
+            Phase::Dialing(Dial::new(&self.membership, terms, agent, secret, (options.datagrams, ms)))
         } else {
-            Phase::Listening(Listen::new(self.nonces.draw(), ms))
+            Phase::Listening(Listen::new(self.draw.number(), ms))
         };
         self.sessions.insert(id, Session { agent, options, allowed: None, rescoped: false, phase });
         self.wake();
@@ -385,13 +395,19 @@ impl Sessions {
     /// Ends a session. One more frame tells the peer, if the host still takes it. Entries that the peer does not have yet
     /// it does not get: see [`peer_has_all`](Self::peer_has_all).
     pub fn disconnect(&mut self, session: SessionId) {
-        self.end(session, EndReason::Disconnected);
+        // Whoever called from another mesh has hung up, perhaps, and this host as well: it is told why.
+        let strange = self
+            .sessions
+            .get(&session)
+            .is_some_and(|session| matches!(&session.phase, Phase::Listening(listen) if listen.is_strange()));
+        let reason = if strange { HandshakeError::WrongMesh.into() } else { EndReason::Disconnected };
+        self.end(session, reason);
     }
 
     fn end(&mut self, id: SessionId, reason: EndReason) {
-        let Some(session) = self.sessions.get(&id).filter(|session| !session.has_ended()) else { return };
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| !session.has_ended()) else { return };
         let mut last = Vec::new();
-        if let Some(established) = session.established() {
+        if let Phase::Established(established) = &mut session.phase {
             self.checked = self.checked.saturating_add(established.exchange.signatures_checked());
             // A peer that has closed knows.
             if reason != EndReason::PeerDisconnected {
@@ -475,14 +491,16 @@ impl Sessions {
         let (memory, rounds, notices) = (&mut self.memory, &mut self.rounds, Vec::new());
         let mut cx = Context { store, rounds, memory, notices, written: 0, now, ms };
         let mut tell = |event| self.events.push(id, event);
-        if let Some(reason) = established.handle_data(body, &mut cx, &mut tell)? {
+        if let Some(reason) = established.handle_data(body, &mut self.buffer, &mut cx, &mut tell)? {
             self.end(id, reason);
         }
         Ok(())
     }
 
     fn take_close(&mut self, id: SessionId, body: &[u8]) -> Result<(), InputError> {
-        let Some(established) = self.established(id) else { return Ok(()) };
+        let Some(Session { phase: Phase::Established(established), .. }) = self.sessions.get_mut(&id) else {
+            return Ok(());
+        };
         if !established.channel.is_close(body) {
             return Err(InputError::NotAuthentic);
         }

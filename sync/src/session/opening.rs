@@ -10,9 +10,10 @@ use alloc::vec::Vec;
 use super::established::Established;
 use super::event::{EndReason, InputError, SessionEvent, SessionId};
 use super::options::SessionOptions;
-use super::{Phase, Session, Sessions, trusted};
+use super::{Phase, Session, Sessions, terms, trusted};
 use crate::channel::{
-    Agreed, HandshakeError, Kind, Membership, NotTaken, Peer, Proof, Refusal, SessionKeys, Terms, put_frame,
+    Agreed, HandshakeError, HelloName, Kind, Membership, NotTaken, Peer, Proof, Proven, Refusal, SessionKeys,
+    Terms, put_frame,
 };
 use crate::exchange::{Scope, Setup};
 use crate::identity::AgentId;
@@ -41,14 +42,13 @@ impl Sessions {
         let Some(Session { agent, options, phase, .. }) = self.sessions.get_mut(&id) else { return Ok(()) };
         let taken = match phase {
             Phase::Dialing(dial) => {
-                dial.handle_hello(&self.membership, body);
+                dial.handle_hello(&self.membership, body, self.draw.secret());
                 return Ok(());
             }
             Phase::Listening(listen) => {
-                let this = (&*agent, options.binding.as_deref());
-                let (terms, sign) =
-                    (|| self.nonces.terms(options, now), |message: &[u8]| store.sign(agent, message));
-                listen.handle_hello(&self.membership, body, this, (&mut self.calm, ms), terms, sign)
+                let this = (&*agent, options.binding.as_deref(), terms(options, now));
+                let (draw, sign) = (|| self.draw.secret(), |message: &[u8]| store.sign(agent, message));
+                listen.handle_hello(&self.membership, body, this, (&mut self.calm, ms), draw, sign)
             }
             // It comes late.
             _ => return Ok(()),
@@ -60,7 +60,7 @@ impl Sessions {
         let Some(Session { phase: Phase::Dialing(dial), .. }) = self.sessions.get_mut(&id) else {
             return Ok(());
         };
-        let taken = dial.handle_challenge(&self.membership, body, ms);
+        let taken = dial.handle_challenge(&self.membership, body, self.draw.secret(), ms);
         taken.or_else(|failure| self.not_taken(id, failure))
     }
 
@@ -74,9 +74,9 @@ impl Sessions {
         let Some(Session { agent, options, phase: Phase::Dialing(dial), .. }) = self.sessions.get(&id) else {
             return Ok(());
         };
-        let (own, options, nonce) = (*agent, options.clone(), dial.nonce());
+        let (own, options, hello) = (*agent, options.clone(), dial.name());
         let read = dial.handle_answer(&self.membership, body, options.binding.as_deref());
-        let (theirs, agent, transcript) = match read {
+        let (theirs, agent, secrets) = match read {
             Ok(read) => read,
             Err(failure) => return self.not_taken(id, failure),
         };
@@ -84,18 +84,18 @@ impl Sessions {
         let ours = match self.admit(id, &options, &peer) {
             Ok(ours) => ours,
             Err(reason) => {
-                self.fail(id, Some(nonce), reason);
+                self.fail(id, Some(hello), reason);
                 return Ok(());
             }
         };
-        let proof = match self.membership.proof(&transcript, &own, |message| store.sign(&own, message)) {
+        let proof = match secrets.proof(&own, |message| store.sign(&own, message)) {
             Ok(body) => body,
             Err(error) => {
                 self.end(id, HandshakeError::Sign(error).into());
                 return Ok(());
             }
         };
-        let keys = self.membership.keys(&transcript, &own);
+        let keys = secrets.keys(&own, &agent);
         if let Some(Session { phase: Phase::Dialing(dial), .. }) = self.sessions.get(&id) {
             let proof = Some(Proof::new(proof, dial, ms));
             self.open(id, Proved { theirs, peer, keys, ours, proof }, ms);
@@ -104,21 +104,24 @@ impl Sessions {
     }
 
     pub(super) fn take_proof(&mut self, id: SessionId, body: &[u8], ms: u64) -> Result<(), InputError> {
-        let Some(Session { options, phase: Phase::Listening(listen), .. }) = self.sessions.get(&id) else {
+        let Some(Session { agent: own, options, phase: Phase::Listening(listen), .. }) =
+            self.sessions.get(&id)
+        else {
             return Ok(());
         };
         if !listen.has_answered() {
             return Ok(());
         }
         let options = options.clone();
-        let (theirs, agent, keys) = match listen.handle_proof(&self.membership, body, &mut self.calm) {
-            Ok(read) => read,
+        let Proven { hello, theirs, agent, secrets } = match listen.handle_proof(body, &mut self.calm) {
+            Ok(proven) => proven,
             Err(failure) => return self.not_taken(id, failure),
         };
+        let keys = secrets.keys(&agent, own);
         let peer = Peer { agent, bound: theirs.bound, time: theirs.time() };
         match self.admit(id, &options, &peer) {
             Ok(ours) => self.open(id, Proved { theirs, peer, keys, ours, proof: None }, ms),
-            Err(reason) => self.fail(id, Some(theirs.nonce), reason),
+            Err(reason) => self.fail(id, Some(hello), reason),
         }
         Ok(())
     }
@@ -189,22 +192,22 @@ impl Sessions {
     fn not_taken(&mut self, id: SessionId, failure: NotTaken) -> Result<(), InputError> {
         match failure {
             NotTaken::NotAuthentic => Err(InputError::NotAuthentic),
-            NotTaken::Failed(error, nonce) => {
-                self.fail(id, nonce, error.into());
+            NotTaken::Failed(error, hello) => {
+                self.fail(id, hello, error.into());
                 Ok(())
             }
         }
     }
 
     /// Ends a handshake that failed here, and tells the peer why, as far as it helps.
-    fn fail(&mut self, id: SessionId, nonce: Option<[u8; 16]>, reason: EndReason) {
+    fn fail(&mut self, id: SessionId, hello: Option<HelloName>, reason: EndReason) {
         let refusal = match &reason {
             EndReason::Handshake(error) => Refusal::from(error),
             _ => Refusal::NotAdmitted,
         };
         let mut last = Vec::new();
-        if let Some(nonce) = nonce {
-            put_frame(&mut last, Kind::Refusal, &Membership::refusal(&nonce, refusal.code()));
+        if let Some(hello) = hello {
+            put_frame(&mut last, Kind::Refusal, &Membership::refusal(&hello, refusal.code()));
         }
         self.events.push(id, SessionEvent::Ended(reason));
         self.set_ending(id, last);

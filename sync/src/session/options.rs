@@ -43,8 +43,9 @@ impl SessionOptions {
         Self { dials: false, ..Self::dial() }
     }
 
-    /// With a name of the channel that both ends of it know and nobody else can have, such as a TLS exporter's 32 bytes
-    /// (RFC 9266): then nobody can sit in between. Both sides have to give it. Up to 64 bytes count.
+    /// With a name of the outer channel that both ends of it know and nobody else can have, such as a TLS exporter's 32 bytes
+    /// (RFC 9266): then that channel ends where the session does. Both sides have to give it. Up to 64 bytes count. A session is
+    /// private and knows its peer without one.
     #[must_use]
     pub fn with_binding(mut self, binding: &[u8]) -> Self {
         self.binding = Some(binding.iter().copied().take(64).collect());

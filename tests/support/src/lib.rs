@@ -38,6 +38,8 @@ pub mod histories;
 pub mod logsets;
 #[cfg(feature = "replica")]
 pub mod meetings;
+#[cfg(feature = "sync")]
+pub mod noise;
 #[cfg(feature = "replica")]
 pub mod replicas;
 pub mod vectors;
