@@ -267,7 +267,9 @@ impl World {
             let link = &self.links[at];
             // What the other side wants now has to be known.
             let is_known = link.changed + 4 * link.delay + 1_000 < self.now;
+            // Over one that loses frames it may be said too early: not looked into yet.
             if !is_known
+                || link.loss > 0
                 || link.narrow.contains(&true)
                 || !ends.iter().all(|(at, _)| sound(&self.hosts[*at], *at))
             {
