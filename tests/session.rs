@@ -23,6 +23,8 @@ mod outside;
 mod path;
 #[path = "session/replays.rs"]
 mod replays;
+#[path = "session/resume.rs"]
+mod resume;
 #[path = "session/scopes.rs"]
 mod scopes;
 #[path = "session/world.rs"]

@@ -1,7 +1,9 @@
 //! Two relays over a path that loses datagrams, or is silent for a while.
 #![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
-use std::collections::BTreeMap;
+extern crate alloc;
+
+use alloc::collections::BTreeMap;
 
 use consilience_sync::session::{EndReason, SessionEvent, SessionId, SessionOptions};
 use consilience_sync::{Keypair, Limits, MeshSecret, Relay, Timestamp};
@@ -55,7 +57,7 @@ impl Path {
                 let mut frame = Vec::new();
                 while self.ends[end].0.poll_transmit(session, at(self.now), &mut frame) {
                     self.sent += 1;
-                    let frame = std::mem::take(&mut frame);
+                    let frame = core::mem::take(&mut frame);
                     if !self.loses(loss) {
                         self.air.insert((self.now + DELAY, self.sent), (1 - end, frame));
                     }

@@ -18,9 +18,9 @@ const SIGNED_MAX: u64 = 8;
 const HANDSHAKE_MS: u64 = 15_000;
 
 /// A key that counts the handshakes that it signs.
-struct Counting {
-    keys: Keypair,
-    handshakes: Arc<AtomicU64>,
+pub struct Counting {
+    pub keys: Keypair,
+    pub handshakes: Arc<AtomicU64>,
 }
 
 impl Signer for Counting {

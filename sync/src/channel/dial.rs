@@ -9,7 +9,8 @@ use alloc::vec::Vec;
 use super::cipher::Secret;
 use super::error::{HandshakeError, Refusal};
 use super::frame::{Kind, put_frame};
-use super::handshake::{Hello, HelloName, Membership, Secrets, Terms, hello_name};
+use super::handshake::{Hello, HelloName, Membership, Saying, Secrets, Terms, hello_name};
+use super::resumption::{Resumed, Resumption};
 use super::{HANDSHAKE_MS, NotTaken};
 use crate::identity::AgentId;
 
@@ -20,6 +21,9 @@ const AGAIN_MS: u64 = 250;
 const AGAIN_MS_MAX_LOSSY: u64 = 500;
 /// The longest wait over a transport that repeats by itself.
 const AGAIN_MS_MAX: u64 = 2_500;
+
+/// The reason of a refusal by which a listener says that it does not remember what a hello resumes. No host is told.
+pub(super) const FORGOTTEN: u8 = 5;
 
 /// When a frame of the handshake is sent again.
 #[derive(Clone, Copy, Debug)]
@@ -64,11 +68,22 @@ fn refusal_for(body: &[u8], hello: &HelloName) -> Option<Refusal> {
     refusal_of(body).filter(|(name, _)| name == hello).map(|(_, refusal)| refusal)
 }
 
+/// What a side that dials remembers of the other.
+#[derive(Debug)]
+pub(crate) struct Resuming {
+    pub(crate) resumption: Resumption,
+    pub(crate) with: Resumed,
+    /// Of the channel.
+    pub(crate) binding: Vec<u8>,
+}
+
 /// It has said hello, and waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Dial {
     agent: AgentId,
     terms: Terms,
+    /// As long as the other has not said that it does not remember.
+    resuming: Option<Resuming>,
     hello: Hello,
     /// The challenge that the hello repeats, and the hello that was challenged.
     challenge: Option<([u8; 16], HelloName)>,
@@ -78,19 +93,28 @@ pub(crate) struct Dial {
     called: bool,
 }
 
+/// What a hello says of both.
+fn saying(challenge: Option<[u8; 16]>, resuming: Option<&Resuming>) -> Saying<'_> {
+    let resumes = resuming.map(|resuming| (&resuming.resumption, &resuming.binding[..]));
+    Saying { challenge, resumes }
+}
+
 impl Dial {
-    /// For an agent, with a secret that nobody can have known before, over a transport that loses frames or repeats them itself.
+    /// For an agent, with what it remembers of the other and a secret that nobody can have known before, over a transport that
+    /// loses frames or repeats them itself.
     pub(crate) fn new(
         membership: &Membership,
-        terms: Terms,
-        agent: AgentId,
+        (terms, agent): (Terms, AgentId),
+        resuming: Option<Resuming>,
         secret: Secret,
         (lossy, ms): (bool, u64),
     ) -> Self {
+        let hello = membership.hello(terms, saying(None, resuming.as_ref()), &agent, secret);
         Self {
             agent,
             terms,
-            hello: membership.hello(terms, None, &agent, secret),
+            resuming,
+            hello,
             challenge: None,
             resend: Resend::new(lossy, ms),
             deadline: ms.saturating_add(HANDSHAKE_MS),
@@ -106,7 +130,7 @@ impl Dial {
     /// Notes that the other side dials as well, unless it is one's own hello, come back.
     pub(crate) fn handle_hello(&mut self, membership: &Membership, body: &[u8], secret: Secret) {
         let own = hello_name(body) == self.name();
-        self.called |= !own && membership.read_hello(body, secret).is_ok();
+        self.called |= !own && membership.read_hello(body, secret, &[], |_| None).is_ok();
     }
 
     /// Takes in that the other side does not answer this hello, since many came that were recorded: it is said again at
@@ -123,18 +147,24 @@ impl Dial {
         ms: u64,
     ) -> Result<(), NotTaken> {
         // The same again changes nothing, not even when the hello is sent again.
-        if let Some((challenge, before)) = &self.challenge {
-            if membership.read_challenge(body, before).is_some_and(|again| again == *challenge) {
-                return Ok(());
-            }
+        if let Some((challenge, before)) = &self.challenge
+            && membership.read_challenge(body, before).is_some_and(|again| again == *challenge)
+        {
+            return Ok(());
         }
         let name = self.name();
         let challenge = membership.read_challenge(body, &name).ok_or(NotTaken::NotAuthentic)?;
         // An ephemeral key seals one payload, so the other hello has another.
-        self.hello = membership.hello(self.terms, Some(challenge), &self.agent, secret);
+        let saying = saying(Some(challenge), self.resuming.as_ref());
+        self.hello = membership.hello(self.terms, saying, &self.agent, secret);
         self.challenge = Some((challenge, name));
         self.resend.nudge(ms);
         Ok(())
+    }
+
+    /// Whom it resumes with.
+    pub(crate) fn resumed(&self) -> Option<Resumed> {
+        self.resuming.as_ref().map(|resuming| resuming.with)
     }
 
     /// Reads an answer: the other side's terms, its agent, and what both have in common.
@@ -149,16 +179,34 @@ impl Dial {
         binding: Option<&[u8]>,
     ) -> Result<(Terms, AgentId, Secrets), NotTaken> {
         let bytes = binding.unwrap_or_default();
-        membership.read_answer(&self.hello, body, bytes, binding.is_some()).map_err(|error| match error {
+        let read = membership.read_answer(&self.hello, body, bytes, binding.is_some());
+        let (terms, agent, secrets) = read.map_err(|error| match error {
             // Somebody else's. The right one may still come.
             HandshakeError::NotAMember | HandshakeError::Decode(_) => NotTaken::NotAuthentic,
             error => NotTaken::Failed(error, Some(self.name())),
-        })
+        })?;
+        // Whoever gives no name is the one that is remembered.
+        let agent = agent.or(self.resumed().map(|with| with.peer)).ok_or(NotTaken::NotAuthentic)?;
+        Ok((terms, agent, secrets))
     }
 
-    /// Why the other side refuses this hello, if a refusal is of that.
-    pub(crate) fn handle_refusal(&self, body: &[u8]) -> Option<Refusal> {
-        refusal_for(body, &self.name())
+    /// Why the other side refuses this hello, if a refusal is of that. If it only does not remember, another hello is said at
+    /// once.
+    pub(crate) fn handle_refusal(
+        &mut self,
+        membership: &Membership,
+        body: &[u8],
+        secret: Secret,
+        ms: u64,
+    ) -> Option<Refusal> {
+        let refusal = refusal_for(body, &self.name())?;
+        if refusal.code() != FORGOTTEN || self.resuming.take().is_none() {
+            return Some(refusal);
+        }
+        let saying = saying(self.challenge.map(|(challenge, _)| challenge), None);
+        self.hello = membership.hello(self.terms, saying, &self.agent, secret);
+        self.resend.nudge(ms);
+        None
     }
 
     /// Appends the hello, if it is due.
@@ -194,6 +242,7 @@ impl Dial {
 /// The proof that the side that dials sends until it hears something on the channel.
 #[derive(Debug)]
 pub(crate) struct Proof {
+    /// Nothing, if the session was resumed: data is the proof then.
     body: Vec<u8>,
     hello: HelloName,
     resend: Resend,
@@ -219,7 +268,7 @@ impl Proof {
 
     /// Appends the proof, if it is due.
     pub(crate) fn poll_frame(&mut self, ms: u64, out: &mut Vec<u8>) -> bool {
-        let due = self.resend.is_due(ms);
+        let due = !self.body.is_empty() && self.resend.is_due(ms);
         if due {
             put_frame(out, Kind::Proof, &self.body);
         }
@@ -228,7 +277,7 @@ impl Proof {
 
     /// When there is something to do.
     pub(crate) fn poll_timeout(&self) -> u64 {
-        self.resend.at.min(self.deadline)
+        if self.body.is_empty() { self.deadline } else { self.resend.at.min(self.deadline) }
     }
 
     /// Whether the other side never took it, and has given up by now.

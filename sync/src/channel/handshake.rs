@@ -14,6 +14,9 @@
 //! nothing of an earlier handshake or of another connection is of use. Neither the mesh's secret nor the agents' keys open
 //! anything later: the keys of a session come from two ephemeral ones, which both sides forget.
 //!
+//! Two that remember each other from an earlier session leave agents and signatures out: what they remember is mixed into the
+//! key of the pattern, and the hello says by which name.
+//!
 //! Here: the bytes of the frames and the keys. Not here: Noise itself (`noise`), and which frame is due when (`dial` and
 //! `listen`).
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -27,12 +30,14 @@ use super::cipher::{Cipher, Secret, TAG_BYTES, derive};
 use super::error::HandshakeError;
 use super::frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, Kind};
 use super::noise::{self, Begun, Ephemeral, Outcome, POINT_BYTES};
+use super::resumption::{Resumption, ResumptionId};
 use crate::codec::{DecodeError, Reader, put_varint};
 use crate::identity::{AgentId, AgentKey, DiscoveryKey, MeshSecret, SignError, Signature, SigningTag};
 
 /// The bytes of a MAC of a challenge.
 const MAC_BYTES: usize = 16;
-/// In the flags of a hello: it repeats a challenge.
+/// In the flags of a hello: it resumes, and it repeats a challenge.
+const RESUMES: u8 = 1;
 const CHALLENGED: u8 = 2;
 const BOUND: u8 = 1;
 const EVERYTHING: u8 = 2;
@@ -108,6 +113,43 @@ pub(crate) struct Hello {
     clear: usize,
     terms: Terms,
     ephemeral: Ephemeral,
+    /// Other than the members', if it resumes.
+    psk: Option<Secret>,
+}
+
+impl Hello {
+    /// Whether its answer is without an agent.
+    pub(crate) const fn resumes(&self) -> bool {
+        self.psk.is_some()
+    }
+}
+
+/// What a hello of this side's says beside its terms.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Saying<'a> {
+    pub(crate) challenge: Option<[u8; 16]>,
+    /// What this side remembers of the other, and the binding.
+    pub(crate) resumes: Option<(&'a Resumption, &'a [u8])>,
+}
+
+/// Why a hello is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoHello {
+    Failed(HandshakeError),
+    /// It resumes what is not remembered, or with another binding.
+    Forgotten,
+}
+
+impl From<HandshakeError> for NoHello {
+    fn from(error: HandshakeError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<DecodeError> for NoHello {
+    fn from(error: DecodeError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// A hello of the other side's that a member made.
@@ -115,6 +157,8 @@ pub(crate) struct Called {
     pub(crate) terms: Terms,
     /// This side's challenge, if it repeats one: then it is none that was recorded earlier.
     pub(crate) challenge: Option<[u8; 16]>,
+    /// By which name it resumes.
+    pub(crate) resumes: Option<ResumptionId>,
     begun: Begun,
 }
 
@@ -122,6 +166,7 @@ pub(crate) struct Called {
 struct Clear<'a> {
     bytes: &'a [u8],
     tag: [u8; 8],
+    resumes: Option<ResumptionId>,
     challenge: Option<[u8; 16]>,
     message: &'a [u8],
 }
@@ -131,12 +176,13 @@ impl<'a> Clear<'a> {
         let mut reader = Reader::new(body);
         let tag = reader.array()?;
         let flags = reader.byte()?;
-        if flags & !CHALLENGED != 0 {
+        if flags & !(RESUMES | CHALLENGED) != 0 {
             return Err(DecodeError::Kind);
         }
+        let resumes = if flags & RESUMES != 0 { Some(reader.array()?) } else { None };
         let challenge = if flags & CHALLENGED != 0 { Some(reader.array()?) } else { None };
         let bytes = reader.since(0);
-        Ok(Self { bytes, tag, challenge, message: reader.take(reader.remaining())? })
+        Ok(Self { bytes, tag, resumes, challenge, message: reader.take(reader.remaining())? })
     }
 }
 
@@ -147,6 +193,8 @@ pub(crate) struct SessionKeys {
     listener: Secret,
     /// Bytes that both sides know and neither chose alone.
     pub(crate) salt: [u8; 32],
+    /// For the next session of the two.
+    pub(crate) resumption: Resumption,
 }
 
 impl SessionKeys {
@@ -252,6 +300,13 @@ impl Secrets {
             dialer: derive("consilience session dialer v1", &[&secret[..]]),
             listener: derive("consilience session listener v1", &[&secret[..]]),
             salt: *derive("consilience session salt v1", &[&secret[..]]),
+            resumption: Resumption {
+                id: derive("consilience session resumption name v1", &[&secret[..]])
+                    .first_chunk()
+                    .copied()
+                    .unwrap_or_default(),
+                secret: derive("consilience session resumption v1", &[&secret[..]]),
+            },
         }
     }
 }
@@ -292,33 +347,52 @@ impl Membership {
         mac.as_bytes().first_chunk().copied().unwrap_or_default()
     }
 
-    /// A hello, which repeats a challenge if there was one. The secret is used for nothing else.
-    pub(crate) fn hello(
-        &self,
-        terms: Terms,
-        challenge: Option<[u8; 16]>,
-        agent: &AgentId,
-        secret: Secret,
-    ) -> Hello {
-        let mut ephemeral = Ephemeral::dialing(secret, agent.as_bytes());
-        let mut body = self.tag(&ephemeral.public()).to_vec();
-        body.push(if challenge.is_some() { CHALLENGED } else { 0 });
-        body.extend(challenge.iter().flatten());
-        let clear = body.len();
-        let begun = noise::begin(&self.psk, &prologue(&body), &mut ephemeral, &terms.to_bytes(), &mut body);
-        debug_assert!(begun.is_some(), "it fails only where there is no room");
-        Hello { name: hello_name(&body), body, clear, terms, ephemeral }
+    /// The key of a handshake between two that remember a secret, over channels of one name.
+    fn resumed_psk(&self, secret: &Secret, binding: &[u8]) -> Secret {
+        derive("consilience session resumed psk v1", &[&self.psk[..], &secret[..], binding])
     }
 
-    /// Reads a hello. The secret is for the answer, and used for nothing else.
-    pub(crate) fn read_hello(&self, body: &[u8], secret: Secret) -> Result<Called, HandshakeError> {
+    /// A hello. The ephemeral secret is used for nothing else.
+    pub(crate) fn hello(&self, terms: Terms, saying: Saying<'_>, agent: &AgentId, secret: Secret) -> Hello {
+        let Saying { challenge, resumes } = saying;
+        let mut ephemeral = Ephemeral::dialing(secret, agent.as_bytes());
+        let mut body = self.tag(&ephemeral.public()).to_vec();
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        body.push(flag(resumes.is_some(), RESUMES) | flag(challenge.is_some(), CHALLENGED));
+        body.extend(resumes.iter().flat_map(|(resumption, _)| resumption.id));
+        body.extend(challenge.iter().flatten());
+        let clear = body.len();
+        let psk = resumes.map(|(resumption, binding)| self.resumed_psk(&resumption.secret, binding));
+        let key = psk.as_ref().unwrap_or(&self.psk);
+        let begun = noise::begin(key, &prologue(&body), &mut ephemeral, &terms.to_bytes(), &mut body);
+        debug_assert!(begun.is_some(), "it fails only where there is no room");
+        Hello { name: hello_name(&body), body, clear, terms, ephemeral, psk }
+    }
+
+    /// Reads a hello. The ephemeral secret is for the answer, and used for nothing else. If the hello resumes, the secret by a
+    /// name is asked for.
+    pub(crate) fn read_hello<'a>(
+        &self,
+        body: &[u8],
+        secret: Secret,
+        binding: &[u8],
+        known: impl FnOnce(&ResumptionId) -> Option<&'a Secret>,
+    ) -> Result<Called, NoHello> {
         let clear = Clear::read(body)?;
         if !same(&clear.tag, &self.tag(clear.message)) {
-            return Err(HandshakeError::WrongMesh);
+            return Err(HandshakeError::WrongMesh.into());
         }
-        let (begun, payload) = Begun::read(&self.psk, &prologue(clear.bytes), secret, clear.message)
-            .ok_or(HandshakeError::NotAMember)?;
-        Ok(Called { terms: Terms::read(&payload)?, challenge: clear.challenge, begun })
+        let (psk, fails) = match &clear.resumes {
+            Some(id) => {
+                let known = known(id).ok_or(NoHello::Forgotten)?;
+                (&self.resumed_psk(known, binding), NoHello::Forgotten)
+            }
+            None => (&self.psk, HandshakeError::NotAMember.into()),
+        };
+        let (begun, payload) =
+            Begun::read(psk, &prologue(clear.bytes), secret, clear.message).ok_or(fails)?;
+        let terms = Terms::read(&payload)?;
+        Ok(Called { terms, challenge: clear.challenge, resumes: clear.resumes, begun })
     }
 
     /// The body of a challenge: it names the hello that it asks again for, so one that was recorded is of no use.
@@ -336,7 +410,7 @@ impl Membership {
         (name == hello && same(mac, &self.mac(said))).then_some(challenge)
     }
 
-    /// The body of an answer.
+    /// The body of an answer: without an agent, if the hello resumes.
     pub(crate) fn answer(
         called: Called,
         terms: Terms,
@@ -348,34 +422,45 @@ impl Membership {
         // An ephemeral key with which everybody would share the secret.
         let outcome = called.begun.answer(&terms.to_bytes(), &mut body).ok_or(HandshakeError::NotAMember)?;
         let secrets = Secrets::new(outcome, binding);
-        secrets.put_agent(false, agent, sign, &mut body).map_err(HandshakeError::Sign)?;
+        if called.resumes.is_none() {
+            secrets.put_agent(false, agent, sign, &mut body).map_err(HandshakeError::Sign)?;
+        }
         Ok((body, secrets))
     }
 
+    /// Reads an answer. Who gives it is none if the hello resumes: whom it calls is known.
     pub(crate) fn read_answer(
         &self,
         hello: &Hello,
         body: &[u8],
         binding: &[u8],
         bound: bool,
-    ) -> Result<(Terms, AgentId, Secrets), HandshakeError> {
+    ) -> Result<(Terms, Option<AgentId>, Secrets), HandshakeError> {
+        let sealed_bytes = if hello.resumes() { 0 } else { SEALED_AGENT_BYTES };
         let (message, sealed) = body
             .len()
-            .checked_sub(SEALED_AGENT_BYTES)
+            .checked_sub(sealed_bytes)
             .and_then(|at| body.split_at_checked(at))
             .ok_or(DecodeError::Truncated)?;
         let clear = hello.body.get(..hello.clear).unwrap_or_default();
-        let (payload, outcome) =
-            noise::finish(&self.psk, &prologue(clear), &hello.ephemeral, &hello.terms.to_bytes(), message)
-                .ok_or(HandshakeError::NotAMember)?;
+        let (payload, outcome) = noise::finish(
+            hello.psk.as_ref().unwrap_or(&self.psk),
+            &prologue(clear),
+            &hello.ephemeral,
+            &hello.terms.to_bytes(),
+            message,
+        )
+        .ok_or(HandshakeError::NotAMember)?;
         let secrets = Secrets::new(outcome, binding);
-        let (agent, signature) = secrets.open_agent(false, sealed)?;
+        let signed = if hello.resumes() { None } else { Some(secrets.open_agent(false, sealed)?) };
         let terms = Terms::read(&payload)?;
         if terms.bound != bound {
             return Err(HandshakeError::Binding);
         }
-        secrets.check_signature(false, &agent, &signature)?;
-        Ok((terms, agent, secrets))
+        if let Some((agent, signature)) = &signed {
+            secrets.check_signature(false, agent, signature)?;
+        }
+        Ok((terms, signed.map(|(agent, _)| agent), secrets))
     }
 
     /// The body of a refusal: it names the hello that it refuses, so nobody can refuse a hello that they have not seen.

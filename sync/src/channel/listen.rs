@@ -12,12 +12,15 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::cipher::Secret;
-use super::dial::refusal_of;
+use super::dial::{FORGOTTEN, refusal_of};
 use super::error::{HandshakeError, Refusal};
 use super::frame::{Kind, put_frame};
-use super::handshake::{HelloName, Membership, Secrets, Terms, hello_name};
+use super::handshake::{HelloName, Membership, NoHello, Secrets, SessionKeys, Terms, hello_name};
+use super::protect::Opener;
+use super::resumption::{Resumed, ResumptionId, Resumptions};
 use super::{HANDSHAKE_MS, NotTaken};
 use crate::identity::{AgentId, SignError, Signature};
+use consilience_base::Timestamp;
 use consilience_base::planted::{Fault, planted};
 
 /// Hellos that a session waits for the proof of; the oldest go first.
@@ -25,8 +28,8 @@ const ANSWERED_MAX: usize = 4;
 
 /// Hellos that wait to be told the challenge; the oldest go first, and are sent again.
 const CHALLENGED_MAX: usize = 16;
-/// Hellos of another mesh that wait to be told so; the oldest go first.
-const STRANGE_MAX: usize = 4;
+/// Hellos of another mesh, and those that resume what is not remembered, that wait to be told so; the oldest go first.
+const REFUSED_MAX: usize = 4;
 /// A listener that was called from another mesh waits so long for a call from its own, in milliseconds: somebody may have
 /// changed the hello on the way, and it comes again.
 const STRANGE_MS: u64 = 1_000;
@@ -77,8 +80,8 @@ pub(crate) struct Listen {
     challenge: [u8; 16],
     /// The hellos that have to be sent again with it.
     challenged: VecDeque<HelloName>,
-    /// The hellos of another mesh that have to be refused.
-    strange: VecDeque<HelloName>,
+    /// The hellos that have to be refused, and the reasons.
+    refused: VecDeque<(HelloName, u8)>,
     /// When it gives up since it was called from another mesh, unless it answers a call.
     strange_until: Option<u64>,
     /// How many answers were signed.
@@ -91,6 +94,8 @@ pub(crate) struct Listen {
 struct Answered {
     hello: HelloName,
     theirs: Terms,
+    /// Whose it is and what it resumes, if it does.
+    resumed: Option<Resumed>,
     /// Whether it repeats the challenge.
     challenged: bool,
     answer: Vec<u8>,
@@ -106,6 +111,7 @@ pub(crate) struct Proven<'a> {
     pub(crate) theirs: Terms,
     pub(crate) agent: AgentId,
     pub(crate) secrets: &'a Secrets,
+    pub(crate) resumed: Option<Resumed>,
 }
 
 impl Listen {
@@ -115,7 +121,7 @@ impl Listen {
             answered: Vec::new(),
             challenge,
             challenged: VecDeque::new(),
-            strange: VecDeque::new(),
+            refused: VecDeque::new(),
             strange_until: None,
             signed: 0,
             deadline: ms.saturating_add(HANDSHAKE_MS),
@@ -130,10 +136,10 @@ impl Listen {
     /// Why it is not answered.
     pub(crate) fn handle_hello(
         &mut self,
-        membership: &Membership,
-        body: &[u8],
+        (membership, body): (&Membership, &[u8]),
         (agent, binding, terms): (&AgentId, Option<&[u8]>, Terms),
-        (calm, ms): (&mut Calm, u64),
+        (calm, resumptions): (&mut Calm, &Resumptions),
+        (ms, now): (u64, Timestamp),
         draw: impl FnOnce() -> Secret,
         sign: impl FnOnce(&[u8]) -> Result<Signature, SignError>,
     ) -> Result<(), NotTaken> {
@@ -144,14 +150,24 @@ impl Listen {
         }
         // A side that a member has called already tells nobody that something is wrong with the address.
         let others = !self.answered.is_empty();
-        let called = match membership.read_hello(body, draw()) {
+        let mut resumed = None;
+        let known = |id: &ResumptionId| {
+            let (secret, whom) = resumptions.find(agent, id, now)?;
+            resumed = Some(whom);
+            Some(secret)
+        };
+        let called = match membership.read_hello(body, draw(), binding.unwrap_or_default(), known) {
             Ok(called) => called,
-            Err(HandshakeError::WrongMesh) if !others => {
-                remember(&mut self.strange, name, STRANGE_MAX);
+            Err(NoHello::Forgotten) => {
+                remember(&mut self.refused, (name, FORGOTTEN), REFUSED_MAX);
+                return Ok(());
+            }
+            Err(NoHello::Failed(HandshakeError::WrongMesh)) if !others => {
+                remember(&mut self.refused, (name, Refusal::WrongMesh.code()), REFUSED_MAX);
                 self.strange_until.get_or_insert(ms.saturating_add(STRANGE_MS));
                 return Ok(());
             }
-            Err(_) => return Err(NotTaken::NotAuthentic),
+            Err(NoHello::Failed(_)) => return Err(NotTaken::NotAuthentic),
         };
         let (theirs, challenged) = (called.terms, called.challenge == Some(self.challenge));
         if !challenged && !calm.allows(ms) && !planted(Fault::HellosAreAnswered) {
@@ -177,8 +193,16 @@ impl Listen {
         if self.answered.len() >= ANSWERED_MAX {
             self.answered.remove(0);
         }
-        let due = true;
-        self.answered.push(Answered { hello: name, theirs, challenged, answer, secrets, due, refused: None });
+        self.answered.push(Answered {
+            hello: name,
+            theirs,
+            resumed,
+            challenged,
+            answer,
+            secrets,
+            due: true,
+            refused: None,
+        });
         Ok(())
     }
 
@@ -188,20 +212,31 @@ impl Listen {
     ///
     /// Why it was not taken in.
     pub(crate) fn handle_proof(&self, body: &[u8], calm: &mut Calm) -> Result<Proven<'_>, NotTaken> {
-        for answered in &self.answered {
+        for answered in self.answered.iter().filter(|answered| answered.resumed.is_none()) {
             match answered.secrets.read_proof(body) {
-                Ok(agent) => {
-                    if !answered.challenged {
-                        calm.proved();
-                    }
-                    let Answered { hello, theirs, secrets, .. } = answered;
-                    return Ok(Proven { hello: *hello, theirs: *theirs, agent, secrets });
-                }
+                Ok(agent) => return Ok(answered.proven(agent, calm)),
                 Err(HandshakeError::NotAMember | HandshakeError::Decode(_)) => {}
                 Err(error) => return Err(NotTaken::Failed(error, Some(answered.hello))),
             }
         }
         Err(NotTaken::NotAuthentic)
+    }
+
+    /// Reads the first data of a session that one of the hellos has resumed: who sends it knows what only the two remember, and
+    /// has made its hello for this answer.
+    pub(crate) fn handle_data(
+        &self,
+        own: &AgentId,
+        body: &[u8],
+        buffer: &mut Vec<u8>,
+        calm: &mut Calm,
+    ) -> Option<(Proven<'_>, SessionKeys)> {
+        self.answered.iter().find_map(|answered| {
+            let Resumed { peer, .. } = answered.resumed?;
+            let keys = answered.secrets.keys(&peer, own);
+            Opener::new(keys.of(true)).open(Kind::Data, body, buffer)?;
+            Some((answered.proven(peer, calm), keys))
+        })
     }
 
     /// Notes that somebody did not take an answer. Anybody who saw the hello could have said so, thus a proof is still
@@ -224,8 +259,8 @@ impl Listen {
             put_frame(out, Kind::Answer, &due.answer);
             return true;
         }
-        if let Some(hello) = self.strange.pop_front() {
-            put_frame(out, Kind::Refusal, &Membership::refusal(&hello, Refusal::WrongMesh.code()));
+        if let Some((hello, reason)) = self.refused.pop_front() {
+            put_frame(out, Kind::Refusal, &Membership::refusal(&hello, reason));
             return true;
         }
         let Some(hello) = self.challenged.pop_front() else { return false };
@@ -250,8 +285,18 @@ impl Listen {
     }
 }
 
+impl Answered {
+    fn proven(&self, agent: AgentId, calm: &mut Calm) -> Proven<'_> {
+        if !self.challenged {
+            calm.proved();
+        }
+        let Self { hello, theirs, secrets, resumed, .. } = self;
+        Proven { hello: *hello, theirs: *theirs, agent, secrets, resumed: *resumed }
+    }
+}
+
 /// Puts a hello on a list of so many, where it is once.
-fn remember(hellos: &mut VecDeque<HelloName>, hello: HelloName, most: usize) {
+fn remember<T: PartialEq>(hellos: &mut VecDeque<T>, hello: T, most: usize) {
     if hellos.contains(&hello) {
         return;
     }

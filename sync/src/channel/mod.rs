@@ -7,6 +7,7 @@
 //! dial       the handshake of one side
 //! listen     and of the other
 //! handshake  its frames, and the keys that come of it
+//! resumption what two remember of each other, to leave signatures out
 //! noise      the exchange of ephemeral keys in it
 //! protect    the frames after it, sealed
 //! cipher     what seals
@@ -36,6 +37,7 @@ mod link;
 mod listen;
 mod noise;
 mod protect;
+mod resumption;
 mod single;
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
@@ -44,12 +46,14 @@ mod tests;
 use alloc::vec::Vec;
 
 pub(crate) use cipher::Secret;
+pub(crate) use dial::Resuming;
 pub(crate) use dial::{Dial, Proof};
 pub use error::{HandshakeError, Peer, Refusal};
 pub use frame::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FrameDecoder, FrameError, opens_session};
 pub(crate) use frame::{Kind, put_frame, read_frame};
 pub(crate) use handshake::{HelloName, Membership, SessionKeys, Terms, WINDOW_MAX, WINDOW_MIN};
 pub(crate) use listen::{Calm, Listen, Proven};
+pub(crate) use resumption::{Left, Resumed, Resumptions};
 
 use crate::codec::{DecodeError, Reader, put_varint};
 use frame::HEAD_BYTES_MAX;

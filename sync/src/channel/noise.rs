@@ -324,7 +324,12 @@ impl snow::types::Cipher for ChaCha {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "a panic fails the test"
+)]
 mod tests {
     use super::*;
 

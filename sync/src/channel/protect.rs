@@ -130,11 +130,13 @@ struct Seen {
     /// One more than the greatest; before any, 0.
     next: u64,
     /// A bit for each number of the last 16 words of 64, in a ring.
-    words: [u64; Self::WORDS as usize],
+    words: [u64; Self::WORDS],
 }
 
 impl Seen {
-    const WORDS: u64 = 16;
+    const WORDS: usize = 16;
+    /// The last place in the ring.
+    const LAST: u64 = 0xf;
 
     /// The number with these lowest bits that is nearest to the next one.
     fn number(&self, low: u16) -> Option<u64> {
@@ -151,12 +153,12 @@ impl Seen {
     }
 
     fn word(&mut self, number: u64) -> Option<&mut u64> {
-        usize::try_from((number >> 6) % Self::WORDS).ok().and_then(|at| self.words.get_mut(at))
+        usize::try_from((number >> 6) & Self::LAST).ok().and_then(|at| self.words.get_mut(at))
     }
 
     fn is_new(&mut self, number: u64) -> bool {
         let (last, this) = (self.next.saturating_sub(1) >> 6, number >> 6);
-        if this.saturating_add(Self::WORDS) <= last {
+        if this.saturating_add(Self::WORDS as u64) <= last {
             return false;
         }
         // The words that it passes are empty.
@@ -176,7 +178,12 @@ impl Seen {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "a panic fails the test")]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "a panic fails the test"
+)]
 mod tests {
     use alloc::collections::BTreeSet;
 

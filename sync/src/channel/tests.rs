@@ -35,8 +35,8 @@ fn pair(frame_bytes: usize) -> [Channel; 2] {
     let keypair = Keypair::from_seed([1; 32]);
     let terms = Terms { bound: false, everything: true, frame_bytes, window: 48 << 10, seconds: 0 };
     let agent = keypair.agent();
-    let hello = membership.hello(terms, None, &agent, Secret::new([3; 32]));
-    let called = membership.read_hello(&hello.body, Secret::new([4; 32])).unwrap();
+    let hello = membership.hello(terms, handshake::Saying::default(), &agent, Secret::new([3; 32]));
+    let called = membership.read_hello(&hello.body, Secret::new([4; 32]), &[], |_| None).unwrap();
     let sign = |message: &[u8]| keypair.sign(message);
     let (_, secrets) = Membership::answer(called, terms, &[], &agent, sign).unwrap();
     [true, false].map(|dials| {

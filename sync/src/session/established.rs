@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 
 use super::event::{EndReason, InputError, SessionEvent};
-use crate::channel::{Agreed, Channel, MessageError, PacketError, Proof, Protocol};
+use crate::channel::{Agreed, Channel, Left, MessageError, PacketError, Proof, Protocol};
 use crate::exchange::{Context, Exchange, Fault, Setup};
 use crate::logset::LogSet;
 use consilience_base::planted::{self, planted};
@@ -24,13 +24,15 @@ pub(super) struct Established {
     pub(super) exchange: Exchange,
     /// Sent by the side that dials until the peer is heard.
     pub(super) proof: Option<Proof>,
+    /// What is remembered of the peer once it is heard: then it has come to the same.
+    pub(super) left: Option<Left>,
     faults: u32,
 }
 
 impl Established {
-    pub(super) fn new(agreed: Agreed, setup: Setup, proof: Option<Proof>, ms: u64) -> Self {
+    pub(super) fn new(agreed: Agreed, setup: Setup, proof: Option<Proof>, left: Left, ms: u64) -> Self {
         let (channel, exchange) = (Channel::new(agreed, ms), Exchange::new(setup, ms));
-        Self { channel, exchange, proof, faults: 0 }
+        Self { channel, exchange, proof, left: Some(left), faults: 0 }
     }
 
     /// Takes in the body of a data frame, which is decrypted into a buffer. Gives why the session is over, if it is.

@@ -52,7 +52,9 @@ pub use crate::exchange::{Fault, RoundsEnded, Scope, ScopeError};
 pub use event::{EndReason, InputError, SessionEvent, SessionId};
 pub use options::SessionOptions;
 
-use crate::channel::{Calm, Dial, Kind, Listen, Membership, Secret, Terms, read_frame};
+use crate::channel::{
+    Calm, Dial, Kind, Listen, Membership, Resuming, Resumptions, Secret, Terms, read_frame,
+};
 use crate::codec::Reader;
 use crate::exchange::{Checkpoint, Context, Memory};
 use crate::identity::{AgentId, MeshSecret};
@@ -85,6 +87,7 @@ pub struct Sessions {
     /// Signatures that were checked for sessions that have ended.
     checked: u64,
     clock: Clock,
+    resumptions: Resumptions,
     /// Frames are decrypted into it.
     buffer: Vec<u8>,
     /// The earliest time that peers stated and that was not taken yet.
@@ -179,7 +182,7 @@ struct Session {
 
 /// How far a session is.
 enum Phase {
-    Dialing(Dial),
+    Dialing(Box<Dial>),
     Listening(Listen),
     Established(Box<Established>),
     Ending(Ending),
@@ -258,6 +261,7 @@ impl Sessions {
             calm: Calm::default(),
             checked: 0,
             clock: Clock::default(),
+            resumptions: Resumptions::default(),
             buffer: Vec::new(),
             peer_time: None,
         }
@@ -293,8 +297,13 @@ impl Sessions {
         let id = SessionId(self.opened);
         let phase = if options.dials {
             let terms = terms(&options, trusted(store, now));
-            let secret = self.draw.secret();
-            Phase::Dialing(Dial::new(&self.membership, terms, agent, secret, (options.datagrams, ms)))
+            let known = options.expected.and_then(|peer| self.resumptions.newest(&agent, &peer, now));
+            let resuming = known.map(|(resumption, with)| {
+                let binding = options.binding.clone().unwrap_or_default();
+                Resuming { resumption: resumption.clone(), with, binding }
+            });
+            let (secret, path) = (self.draw.secret(), (options.datagrams, ms));
+            Phase::Dialing(Box::new(Dial::new(&self.membership, (terms, agent), resuming, secret, path)))
         } else {
             Phase::Listening(Listen::new(self.draw.number(), ms))
         };
@@ -307,19 +316,25 @@ impl Sessions {
         self.sessions.get(&session)?.established()
     }
 
-    /// When this side was last equal with each peer, for a [snapshot](LogStore::snapshot) of the store.
+    /// When this side was last equal with each peer, and what it remembers of peers to meet them without signatures, for a
+    /// [snapshot](LogStore::snapshot) of the store. There are secrets among them.
     #[must_use]
     pub fn marks(&self) -> Vec<Mark> {
         let checkpoints = self.memory.all().into_iter();
-        checkpoints.map(|(version, one)| Mark { version, bytes: one.to_bytes().into() }).collect()
+        let checkpoints = checkpoints.map(|(version, one)| Mark { version, bytes: one.to_bytes().into() });
+        // They are tied to no version, so nothing has changed since.
+        let resumptions = self.resumptions.all().into_iter().map(|bytes| Mark { version: u64::MAX, bytes });
+        checkpoints.chain(resumptions).collect()
     }
 
-    /// Takes back in the peers with which this side was equal, from [stored](crate::Recovery) marks. One that is no
-    /// checkpoint is left out.
+    /// Takes back in the peers with which this side was equal and what it remembers of them, from [stored](crate::Recovery)
+    /// marks. One that is neither is left out.
     pub fn restore(&mut self, marks: &[Mark]) {
         for mark in marks {
             if let Ok(bytes) = mark.bytes[..].try_into() {
                 self.memory.equal(&Checkpoint::from_bytes(bytes), mark.version, false);
+            } else {
+                self.resumptions.restore(&mark.bytes);
             }
         }
     }
@@ -466,7 +481,7 @@ impl Sessions {
                 Some(Kind::Challenge) => self.take_challenge(session, body, ms)?,
                 Some(Kind::Answer) => self.take_answer(store, session, body, ms)?,
                 Some(Kind::Proof) => self.take_proof(session, body, ms)?,
-                Some(Kind::Refusal) => self.take_refusal(session, body),
+                Some(Kind::Refusal) => self.take_refusal(session, body, ms),
                 Some(Kind::Data) => self.take_data(store, session, body, now, ms)?,
                 Some(Kind::Close) => self.take_close(session, body)?,
                 None => {}
@@ -484,6 +499,7 @@ impl Sessions {
         now: Timestamp,
         ms: u64,
     ) -> Result<(), InputError> {
+        self.take_resumed(id, body, ms);
         // Before the handshake is done it comes too early, and will come again.
         let Some(Session { phase: Phase::Established(established), .. }) = self.sessions.get_mut(&id) else {
             return Ok(());
@@ -491,7 +507,14 @@ impl Sessions {
         let (memory, rounds, notices) = (&mut self.memory, &mut self.rounds, Vec::new());
         let mut cx = Context { store, rounds, memory, notices, written: 0, now, ms };
         let mut tell = |event| self.events.push(id, event);
-        if let Some(reason) = established.handle_data(body, &mut self.buffer, &mut cx, &mut tell)? {
+        let over = established.handle_data(body, &mut self.buffer, &mut cx, &mut tell)?;
+        if let Some(left) = established.left.take() {
+            self.resumptions.remember(&left);
+            if let Some(bytes) = self.resumptions.unstored(&left.pair, ms) {
+                store.mark(&bytes);
+            }
+        }
+        if let Some(reason) = over {
             self.end(id, reason);
         }
         Ok(())

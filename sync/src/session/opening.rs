@@ -12,8 +12,8 @@ use super::event::{EndReason, InputError, SessionEvent, SessionId};
 use super::options::SessionOptions;
 use super::{Phase, Session, Sessions, terms, trusted};
 use crate::channel::{
-    Agreed, HandshakeError, HelloName, Kind, Membership, NotTaken, Peer, Proof, Proven, Refusal, SessionKeys,
-    Terms, put_frame,
+    Agreed, HandshakeError, HelloName, Kind, Left, Membership, NotTaken, Peer, Proof, Proven, Refusal,
+    Resumed, SessionKeys, Terms, put_frame,
 };
 use crate::exchange::{Scope, Setup};
 use crate::identity::AgentId;
@@ -28,6 +28,7 @@ struct Proved {
     ours: Scope,
     /// For the side that dials.
     proof: Option<Proof>,
+    resumed: Option<Resumed>,
 }
 
 impl Sessions {
@@ -48,7 +49,8 @@ impl Sessions {
             Phase::Listening(listen) => {
                 let this = (&*agent, options.binding.as_deref(), terms(options, now));
                 let (draw, sign) = (|| self.draw.secret(), |message: &[u8]| store.sign(agent, message));
-                listen.handle_hello(&self.membership, body, this, (&mut self.calm, ms), draw, sign)
+                let (known, times) = ((&mut self.calm, &self.resumptions), (ms, self.clock.last));
+                listen.handle_hello((&self.membership, body), this, known, times, draw, sign)
             }
             // It comes late.
             _ => return Ok(()),
@@ -74,7 +76,7 @@ impl Sessions {
         let Some(Session { agent, options, phase: Phase::Dialing(dial), .. }) = self.sessions.get(&id) else {
             return Ok(());
         };
-        let (own, options, hello) = (*agent, options.clone(), dial.name());
+        let (own, options, hello, resumed) = (*agent, options.clone(), dial.name(), dial.resumed());
         let read = dial.handle_answer(&self.membership, body, options.binding.as_deref());
         let (theirs, agent, secrets) = match read {
             Ok(read) => read,
@@ -88,7 +90,12 @@ impl Sessions {
                 return Ok(());
             }
         };
-        let proof = match secrets.proof(&own, |message| store.sign(&own, message)) {
+        let proof = match resumed {
+            // Its first data is the proof.
+            Some(_) => Ok(Vec::new()),
+            None => secrets.proof(&own, |message| store.sign(&own, message)),
+        };
+        let proof = match proof {
             Ok(body) => body,
             Err(error) => {
                 self.end(id, HandshakeError::Sign(error).into());
@@ -98,7 +105,7 @@ impl Sessions {
         let keys = secrets.keys(&own, &agent);
         if let Some(Session { phase: Phase::Dialing(dial), .. }) = self.sessions.get(&id) {
             let proof = Some(Proof::new(proof, dial, ms));
-            self.open(id, Proved { theirs, peer, keys, ours, proof }, ms);
+            self.open(id, Proved { theirs, peer, keys, ours, proof, resumed }, ms);
         }
         Ok(())
     }
@@ -113,26 +120,44 @@ impl Sessions {
             return Ok(());
         }
         let options = options.clone();
-        let Proven { hello, theirs, agent, secrets } = match listen.handle_proof(body, &mut self.calm) {
+        let Proven { hello, theirs, agent, secrets, .. } = match listen.handle_proof(body, &mut self.calm) {
             Ok(proven) => proven,
             Err(failure) => return self.not_taken(id, failure),
         };
         let keys = secrets.keys(&agent, own);
         let peer = Peer { agent, bound: theirs.bound, time: theirs.time() };
         match self.admit(id, &options, &peer) {
-            Ok(ours) => self.open(id, Proved { theirs, peer, keys, ours, proof: None }, ms),
+            Ok(ours) => self.open(id, Proved { theirs, peer, keys, ours, proof: None, resumed: None }, ms),
             Err(reason) => self.fail(id, Some(hello), reason),
         }
         Ok(())
     }
 
-    pub(super) fn take_refusal(&mut self, id: SessionId, body: &[u8]) {
+    /// Opens a session that a hello has resumed, if this is its first data.
+    pub(super) fn take_resumed(&mut self, id: SessionId, body: &[u8], ms: u64) {
+        let Some(Session { agent: own, options, phase: Phase::Listening(listen), .. }) =
+            self.sessions.get(&id)
+        else {
+            return;
+        };
+        let Some((proven, keys)) = listen.handle_data(own, body, &mut self.buffer, &mut self.calm) else {
+            return;
+        };
+        let (Proven { hello, theirs, agent, resumed, .. }, options) = (proven, options.clone());
+        let peer = Peer { agent, bound: theirs.bound, time: theirs.time() };
+        match self.admit(id, &options, &peer) {
+            Ok(ours) => self.open(id, Proved { theirs, peer, keys, ours, proof: None, resumed }, ms),
+            Err(reason) => self.fail(id, Some(hello), reason),
+        }
+    }
+
+    pub(super) fn take_refusal(&mut self, id: SessionId, body: &[u8], ms: u64) {
         let refused = match self.sessions.get_mut(&id).map(|session| &mut session.phase) {
             Some(Phase::Listening(listen)) => {
                 listen.handle_refusal(body);
                 None
             }
-            Some(Phase::Dialing(dial)) => dial.handle_refusal(body),
+            Some(Phase::Dialing(dial)) => dial.handle_refusal(&self.membership, body, self.draw.secret(), ms),
             Some(Phase::Established(established)) => {
                 established.proof.as_ref().and_then(|proof| proof.handle_refusal(body))
             }
@@ -162,7 +187,13 @@ impl Sessions {
 
     fn open(&mut self, id: SessionId, proved: Proved, ms: u64) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let (options, Proved { theirs, peer, keys, ours, proof }) = (&session.options, proved);
+        let (options, Proved { theirs, peer, keys, ours, proof, resumed }) = (&session.options, proved);
+        let left = Left {
+            pair: (session.agent, peer.agent),
+            resumption: keys.resumption.clone(),
+            proved: resumed.map_or(self.clock.last, |resumed| resumed.proved),
+            used: resumed.map(|resumed| resumed.id),
+        };
         let setup = Setup {
             dials: options.dials,
             peer: peer.agent,
@@ -183,7 +214,7 @@ impl Sessions {
             datagrams: options.datagrams,
             idle_ms: options.idle_ms,
         };
-        session.phase = Phase::Established(Box::new(Established::new(agreed, setup, proof, ms)));
+        session.phase = Phase::Established(Box::new(Established::new(agreed, setup, proof, left, ms)));
         self.peer_time = self.peer_time.into_iter().chain(peer.time).min();
         self.events.push(id, SessionEvent::Connected(peer));
     }

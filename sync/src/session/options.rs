@@ -59,7 +59,9 @@ impl SessionOptions {
         self
     }
 
-    /// With this agent and no other.
+    /// With this agent and no other. Whoever dials an agent that it has met within a day comes in without signatures and in
+    /// fewer bytes, if both remember it: what a session leaves for the next one is kept in memory, and
+    /// [stored](super::Sessions::marks).
     #[must_use]
     pub const fn with_expected(mut self, agent: AgentId) -> Self {
         self.expected = Some(agent);

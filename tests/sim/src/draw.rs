@@ -80,8 +80,12 @@ pub(crate) fn history(seed: u64) -> Vec<Step> {
     let is_calm = draw.dice.one_in(4);
     let passages = if is_calm { 2 + draw.dice.roll(4) } else { draw.dice.roll(3) };
     let places: Vec<u64> = (0..passages).map(|_| draw.dice.roll(many)).collect();
-    let visits: Vec<(u64, u64)> =
-        (0..VISITS).filter_map(|visit| draw.dice.one_in(4).then(|| (draw.dice.roll(many), visit))).collect();
+    let mut visits = Vec::new();
+    for visit in 0..VISITS {
+        if draw.dice.one_in(4) {
+            visits.push((draw.dice.roll(many), visit));
+        }
+    }
     for step in 0..many {
         for (_, visit) in visits.iter().filter(|(place, _)| *place == step) {
             draw.visit(*visit);

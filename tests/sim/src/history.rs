@@ -195,10 +195,7 @@ impl History {
         let commits = self.commits.iter_mut().filter_map(|one| {
             let Commit { host, sure, twice, keep, place, value, .. } = one;
             let promise = Promise { host: *host, sure, twice, keep };
-            match value {
-                Some(value) => Some((Wrote::Value(place, value), promise)),
-                None => None,
-            }
+            value.as_mut().map(|value| (Wrote::Value(place, value), promise))
         });
         let events = self.events.iter_mut().map(|one| {
             let Appended { host, sure, twice, keep, topic, text, .. } = one;

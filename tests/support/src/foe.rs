@@ -196,7 +196,7 @@ pub fn hello_name(body: &[u8]) -> [u8; 16] {
 
 /// A hello's clear part and its Noise message.
 pub fn hello_parts(body: &[u8]) -> (&[u8], &[u8]) {
-    body.split_at(if body[8] & 2 == 0 { 9 } else { 25 })
+    body.split_at(9 + 16 * (body[8] & 3).count_ones() as usize)
 }
 
 /// The frames under one key.
@@ -267,13 +267,35 @@ impl Secrets {
         self.opened(dials, sealed)?.first_chunk().copied().map(AgentId::from_bytes)
     }
 
+    fn secret(&self, dialer: &AgentId, listener: &AgentId) -> [u8; 32] {
+        let parts = [&self.split[..], &self.bound, dialer.as_bytes(), listener.as_bytes()];
+        derive("consilience session secret v1", &parts)
+    }
+
     /// The keys of the dialer and the listener, and the salt.
     pub fn keys(&self, dialer: &AgentId, listener: &AgentId) -> [[u8; 32]; 3] {
-        let parts = [&self.split[..], &self.bound, dialer.as_bytes(), listener.as_bytes()];
-        let secret = derive("consilience session secret v1", &parts);
+        let secret = self.secret(dialer, listener);
         ["dialer", "listener", "salt"]
             .map(|name| derive(&format!("consilience session {name} v1"), &[&secret]))
     }
+
+    /// What the two remember of each other.
+    pub fn resumption(&self, dialer: &AgentId, listener: &AgentId) -> Resumption {
+        let secret = self.secret(dialer, listener);
+        Resumption {
+            id: *derive("consilience session resumption name v1", &[&secret]).first_chunk().unwrap(),
+            secret: derive("consilience session resumption v1", &[&secret]),
+        }
+    }
+}
+
+/// What two that have met remember.
+#[derive(Clone, Copy, Debug)]
+pub struct Resumption {
+    /// Its name.
+    pub id: [u8; 16],
+    /// The secret.
+    pub secret: [u8; 32],
 }
 
 /// What came.
@@ -314,6 +336,8 @@ pub struct Foe {
     pub seconds: u64,
     /// What a hello has to repeat before it answers, if it listens; what its own repeats, if it dials.
     pub challenge: Option<[u8; 16]>,
+    /// What it remembers of whom it dials, and who that is.
+    pub resumes: Option<(Resumption, AgentId)>,
     /// What it says in place of its agent and signature.
     pub says: Option<Vec<u8>>,
     /// Whether it says what it has got.
@@ -387,6 +411,7 @@ impl Foe {
             nonce: [id.as_u64() as u8 ^ 0x5a; 16],
             seconds: SECONDS,
             challenge: None,
+            resumes: None,
             says: None,
             acknowledges: true,
             listens: true,
@@ -439,13 +464,21 @@ impl Foe {
     }
 
     fn begin(&self, clear: &[u8]) -> Handshake {
-        Handshake::new(&[&[0x11], clear].concat(), self.psk(), self.ephemeral())
+        let psk = match &self.resumes {
+            Some((Resumption { secret, .. }, _)) => {
+                let parts = [&self.psk()[..], secret, self.binding.as_deref().unwrap_or_default()];
+                derive("consilience session resumed psk v1", &parts)
+            }
+            None => self.psk(),
+        };
+        Handshake::new(&[&[0x11], clear].concat(), psk, self.ephemeral())
     }
 
     /// The body of its hello.
     pub fn hello(&mut self) -> Vec<u8> {
         let mut body = self.tag(&noise::public(&self.ephemeral())).to_vec();
-        body.push(if self.challenge.is_some() { 2 } else { 0 });
+        body.push(u8::from(self.resumes.is_some()) | if self.challenge.is_some() { 2 } else { 0 });
+        body.extend(self.resumes.iter().flat_map(|(resumption, _)| resumption.id));
         body.extend(self.challenge.iter().flatten());
         let mut handshake = self.begin(&body);
         body.extend(handshake.write_first(&self.terms()));
@@ -595,6 +628,13 @@ impl Foe {
     }
 
     fn take_answer(&mut self, body: &[u8]) {
+        if let Some((_, theirs)) = self.resumes {
+            let mut handshake = self.handshake.clone().unwrap();
+            handshake.read_second(body).expect("the answer of an honest side");
+            self.secrets = Some(Secrets::new(&handshake, self.binding.as_deref()));
+            self.open(theirs);
+            return;
+        }
         let (message, sealed) = body.split_at(body.len() - 112);
         let mut handshake = self.handshake.clone().unwrap();
         handshake.read_second(message).expect("the answer of an honest side");

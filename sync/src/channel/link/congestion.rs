@@ -196,10 +196,10 @@ impl Congestion {
     fn end_round(&mut self) {
         let Round { acked, lost, rtt, filled, .. } = self.round;
         let all = acked.saturating_add(lost);
-        let few = all / Self::LOSS + self.packet.saturating_mul(2);
+        let few = (all / Self::LOSS).saturating_add(self.packet.saturating_mul(2));
         if lost > few {
             (self.slow_start, self.idle) = (false, 0);
-            let share = self.window.saturating_mul(lost) / all.max(1);
+            let share = share(self.window, lost as u64, all as u64);
             self.set(self.window.saturating_sub(share.min(self.window / 2)));
             return;
         }
@@ -216,7 +216,8 @@ impl Congestion {
         if target <= self.window || filled {
             // The longer nothing waits, the further away is the size at which something does.
             let more = may_wait.saturating_mul(1_usize << self.idle.min(Self::IDLE_MAX));
-            self.set(if seen { self.window / 2 + target / 2 } else { self.window.saturating_add(more / 2) });
+            let half_way = (self.window / 2).saturating_add(target / 2);
+            self.set(if seen { half_way } else { self.window.saturating_add(more / 2) });
             self.idle = if seen { 0 } else { self.idle.saturating_add(1) };
         }
     }
@@ -248,6 +249,6 @@ impl Congestion {
 /// The share `part / whole` of some bytes.
 fn share(bytes: usize, part: u64, whole: u64) -> usize {
     let bytes = u128::try_from(bytes).unwrap_or_default();
-    let share = bytes.saturating_mul(part.into()) / u128::from(whole.max(1));
+    let share = bytes.saturating_mul(part.into()).checked_div(whole.into()).unwrap_or_default();
     usize::try_from(share).unwrap_or(usize::MAX)
 }
