@@ -78,7 +78,7 @@ const STEPS: &[Step] = &[
     Fill(ADA),
     Event(ADA),
     // Some of it comes to the relay of one seed, and is stored.
-    Break(ADA, 57),
+    Break(ADA, 62),
     Write,
     Meet(ADA),
     Write,
@@ -133,7 +133,7 @@ const STEPS: &[Step] = &[
     Fill(ADA),
     Prune(ADA, 4),
     // Here to that of the other.
-    Break(ADA, 28),
+    Break(ADA, 30),
     Write,
     Sync,
     Resume,
@@ -334,7 +334,7 @@ impl Watch for Watched {
         Meet(ADA),
         Meet(BOB),
         Meet(CAROL),
-        Break(BOB, 33),
+        Break(BOB, 36),
     ];
 
     fn new(seed: u64) -> Self {
