@@ -251,6 +251,10 @@ impl Repair {
     /// logs list: as it was before, for a log that goes may show values again that another one had ended.
     fn queue_all(&mut self, (set, fold): (&LogSet, &Fold), log: &LogId) {
         let Some(opening) = set.log(log).map(Log::opening) else { return };
+        // Of one that never counted here nothing goes, and the logs that go after it take their content along.
+        if fold.topic(&opening.topic).is_none_or(|state| state.member(log).is_none()) {
+            return;
+        }
         let first = self.taken.insert((opening.agent, opening.topic.clone()));
         self.queue_reissue((set, fold), log, if first { Going::Agent } else { Going::Statements });
     }
