@@ -59,6 +59,8 @@ pub(crate) struct Repair {
     came: BTreeSet<(AgentId, Topic)>,
     /// Own logs of which another history turned up, not looked at yet.
     forked: Vec<LogId>,
+    /// How much there was of own logs when the process started: what follows it wrote itself.
+    began: BTreeMap<LogId, u64>,
     /// Own logs that later incarnations cite otherwise than they are here, and the latest of these.
     cited_otherwise: BTreeMap<LogId, LogId>,
     /// The content of own state logs that is to be written again.
@@ -80,6 +82,7 @@ impl Repair {
             met: false,
             came: BTreeSet::new(),
             forked: Vec::new(),
+            began: BTreeMap::new(),
             cited_otherwise: BTreeMap::new(),
             state: BTreeMap::new(),
             written: BTreeSet::new(),
@@ -101,6 +104,8 @@ impl Repair {
         }
         self.written.retain(|log| store.logs().log(log).is_some());
         self.left.iter().for_each(|log| store.leave(log));
+        let own = store.logs().logs().filter(|log| store.logs().is_local(log.id()));
+        self.began = own.map(|log| (*log.id(), log.size())).collect();
         if renew {
             let set = store.logs();
             self.left = set.logs().map(|log| *log.id()).filter(|log| set.is_local(log)).collect();
@@ -199,6 +204,9 @@ impl Repair {
             {
                 self.queue_all((set, fold), log);
             }
+            (LogKind::State, Change::Replaced { log, .. }) if set.is_local(log) => {
+                self.queue_replaced((set, fold), log);
+            }
             (LogKind::State, Change::Applicable { log, from, to }) => {
                 self.compare(set, log, (*from, *to));
                 if own && !set.is_local(log) {
@@ -243,8 +251,26 @@ impl Repair {
     /// logs list: as it was before, for a log that goes may show values again that another one had ended.
     fn queue_all(&mut self, (set, fold): (&LogSet, &Fold), log: &LogId) {
         let Some(opening) = set.log(log).map(Log::opening) else { return };
+        // Of one that never counted here nothing goes, and the logs that go after it take their content along.
+        if fold.topic(&opening.topic).is_none_or(|state| state.member(log).is_none()) {
+            return;
+        }
         let first = self.taken.insert((opening.agent, opening.topic.clone()));
         self.queue_reissue((set, fold), log, if first { Going::Agent } else { Going::Statements });
+    }
+
+    /// Queues what this process wrote in an own log, if a longer history took the place of all of it, of which only the last
+    /// entries are held: whether the two part, and where, cannot be told. What was there before the process started is
+    /// left to the longer one, which may well go on from it: the store may be a backup.
+    fn queue_replaced(&mut self, (set, fold): (&LogSet, &Fold), log: &LogId) {
+        let Some(held) = set.log(log) else { return };
+        let state = fold.topic(&held.opening().topic);
+        let Some((_, member)) = state.and_then(|state| state.member(log)) else { return };
+        let all_went = held.start() >= member.to || held.start() > set.left_of_acknowledged(log);
+        if all_went && set.is_self_forked(log) {
+            let first = self.began.get(log).copied().unwrap_or(0);
+            self.queue_reissue((set, fold), log, Going::From(first));
+        }
     }
 
     /// Notes that all changes so far were folded.
@@ -407,6 +433,7 @@ impl Repair {
             self.left.remove(log);
             self.written.remove(log);
             self.cited_otherwise.remove(log);
+            self.began.remove(log);
         }
         self.state.retain(|(_, there), _| there != topic);
         self.events.forget_topic(topic, logs);

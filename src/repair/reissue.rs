@@ -362,7 +362,7 @@ fn put(
     let at = stamp.time();
     let own = set.log(log).map(|log| log.opening().incarnation);
     match what {
-        What::Write { id, key, value, wrong, .. } => {
+        What::Write { id, key, value, first, wrong } => {
             let agent = set.log(log).map(|log| log.opening().agent);
             // The dots that the agent's logs still have there are ended; those that others wrote meanwhile are not, nor are
             // later ones, which another process of the agent may have written without knowing of this one.
@@ -374,6 +374,10 @@ fn put(
                 for entry in dots.live.siblings(key).filter(|entry| !later(entry.stamp)) {
                     let author = state.member_of(&entry.dot.actor).map(|(_, member)| member.agent);
                     if author == agent {
+                        // The other history has it as well.
+                        if first.is_none() && !wrong && entry.stamp == said && entry.value == &value[..] {
+                            return more;
+                        }
                         ends.extend(state.name_of(set, id, &entry.dot));
                     }
                 }

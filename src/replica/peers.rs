@@ -134,6 +134,9 @@ impl Replica {
     /// Whether a session's peer has all that it wants of the entries here, as far as this side knows: they were sent,
     /// and the peer has taken them in, which does not say that they are stored there. False before the two were
     /// [in sync](SessionEvent::InSync), while they compare, and as long as own entries wait to be stored or signed.
+    ///
+    /// Over a connection that loses frames it may be true for a moment too early, as long as a lost answer by which the peer
+    /// asks for more is not sent again: a host that is about to stop for long asks once more after some round trips.
     #[must_use]
     pub fn peer_has_all(&mut self, session: SessionId) -> bool {
         self.store.has_signed_all() && self.sessions.peer_has_all(&mut self.store, session)

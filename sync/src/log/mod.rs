@@ -405,6 +405,12 @@ impl Log {
         (want.from < want.to).then_some(want)
     }
 
+    /// Whether entries are signed beyond those that are here: a writer that appended now would fork its log.
+    pub(crate) fn lacks_signed(&self) -> bool {
+        let end = self.run.end();
+        self.furthest.is_some() || self.proof.as_ref().is_some_and(|proof| proof.head.size > end)
+    }
+
     /// Appends an entry: hashes it, and signs nothing. Gives its number.
     ///
     /// For the writer. A copy that received entries becomes the writer's by signing the next head.
@@ -417,8 +423,7 @@ impl Log {
         if seq >= LOG_SIZE_MAX {
             return Err(AppendError::Full);
         }
-        // A writer that knows of entries beyond its own copy would fork its log.
-        if self.furthest.is_some() || self.proof.as_ref().is_some_and(|proof| proof.head.size > seq) {
+        if self.lacks_signed() {
             return Err(AppendError::NotWritable);
         }
         let within = self.within();

@@ -12,8 +12,8 @@ use crate::identity::{AgentKey, LogId, LogOpening, Signer};
 use crate::log::{AppendError, Log, NewEntry, SignedHead};
 
 impl LogSet {
-    /// Whether a local writer may append to a log now: it is a local writer's, no other history of it is known, and no later
-    /// incarnation has ended it, or closed more of it than is here.
+    /// Whether a local writer may append to a log now: it is a local writer's, no other history of it is known, nor signed
+    /// entries that are not here, and no later incarnation has ended it, or closed more of it than is here.
     #[must_use]
     pub fn is_writable(&self, log: &LogId) -> bool {
         let writable = |slot: &Slot| {
@@ -22,6 +22,7 @@ impl LogSet {
                 && slot.facts.forks.is_none()
                 && slot.standing() != Standing::Dead
                 && !slot.is_outgrown()
+                && !slot.log.lacks_signed()
         };
         self.slots.get(log).is_some_and(|slot| writable(slot))
     }

@@ -370,6 +370,9 @@ impl Sessions {
 
     /// Whether the peer has all the signed entries of this side that it wants, as far as this side knows. False before the
     /// two were in sync, and while they compare.
+    ///
+    /// A peer acknowledges bytes before it says that they were of no use to it. Where that word gets lost, this is true until
+    /// it comes again.
     #[must_use]
     pub fn peer_has_all(&self, store: &mut LogStore, session: SessionId) -> bool {
         self.established(session).is_some_and(|established| established.peer_has_all(store.logs_mut()))

@@ -51,6 +51,13 @@ found! {
     seed_2114_events_go_to_no_log_below_one_that_gave_up_all_earlier: 2114,
     // A scope that was widened to everything while the two shook hands was never said: they compared nothing.
     seed_184_a_scope_that_is_set_during_the_handshake_is_said: 184,
+    // Entries of an own log waited, as the clock was behind, and its writer was refused all writes.
+    seed_1370_a_writer_whose_log_has_entries_that_wait_goes_on_in_the_next: 1370,
+    // Two processes of one agent: a longer history took the place of what one of them had written, of which nothing was left
+    // to compare.
+    seed_1912_what_a_process_wrote_is_said_again_where_a_longer_history_takes_its_place: 1912,
+    // A fork of a log that was not held here hid that a log of its own went with it.
+    seed_415_what_goes_with_the_fork_of_a_log_that_is_not_held_is_said_again: 415,
     // The entries of a forked log went after 30 days, and stayed in memory.
     seed_3232_a_forked_log_that_has_expired_leaves_no_entries_in_memory: 3232,
 }

@@ -267,7 +267,8 @@ impl World {
             let link = &self.links[at];
             // What the other side wants now has to be known.
             let is_known = link.changed + 4 * link.delay + 1_000 < self.now;
-            // Over one that loses frames it may be said too early: not looked into yet.
+            // Over one that loses frames it may be said too early: a peer acknowledges a range before it asks for what that one
+            // follows on, and the question may be lost.
             if !is_known
                 || link.loss > 0
                 || link.narrow.contains(&true)
