@@ -185,8 +185,12 @@ impl<'a> Reader<'a> {
 
 impl Said {
     fn of(logs: &LogSet, log: &Log) -> Self {
+        Self::up_to(logs, log, log.signed_size())
+    }
+
+    fn up_to(logs: &LogSet, log: &Log, end: u64) -> Self {
         let mut said = Self::default();
-        for entry in retained(log) {
+        for entry in log.entries(log.base(), end) {
             let _ = entry.payload().and_then(|payload| said.take(logs, log, &entry, payload));
         }
         said
@@ -435,11 +439,15 @@ impl Decay {
 
 /// The instants that agents contribute to keys of couplings: the greatest of their logs that count.
 pub(crate) fn contributions(logs: &LogSet) -> BTreeMap<Part, u64> {
+    contributions_up_to(logs, Log::signed_size)
+}
+
+fn contributions_up_to(logs: &LogSet, end: impl Fn(&Log) -> u64) -> BTreeMap<Part, u64> {
     let mut parts = BTreeMap::new();
     for family in families(logs, LogKind::State) {
         for log in counting(logs, &family).0 {
             let (topic, agent) = (&log.opening().topic, log.opening().agent);
-            for ((collection, key, weakens), instant) in Said::of(logs, log).states {
+            for ((collection, key, weakens), instant) in Said::up_to(logs, log, end(log)).states {
                 let part = Part { topic: topic.clone(), collection, key, agent, weakens };
                 let greatest = parts.entry(part).or_insert(0);
                 *greatest = instant.max(*greatest);
@@ -454,9 +462,9 @@ pub(crate) fn is_alive(part: &Part, instant: u64, time: Timestamp) -> bool {
     Decay::of(&part.collection.1).is_some_and(|decay| decay.until(instant, time) > 1e-3)
 }
 
-/// What all contributions to a key of a topic's couplings add up to, below nothing too.
+/// What all contributions to a key of a topic's couplings add up to, below nothing too; those that are not signed yet as well.
 pub(crate) fn sum(logs: &LogSet, (topic, key): (&str, &str), time: Timestamp) -> f64 {
-    let all = contributions(logs);
+    let all = contributions_up_to(logs, Log::size);
     let of_key = all.iter().filter(|(part, _)| part.topic.as_str() == topic && part.key == key.as_bytes());
     let amounts = of_key.filter_map(|(part, instant)| {
         let amount = Decay::of(&part.collection.1)?.amount(*instant, time);

@@ -413,7 +413,7 @@ impl World {
             && self.set_clocks.is_empty()
             && after < before.min(0.0) - UNIT / 64.0
         {
-            let what = format!("{name} took more than there is of {key}");
+            let what = format!("{name} took more than there is of {key}: {before} and then {after}");
             self.mistold = Some(Broken { kind: "weakening", what });
         }
         let agent = self.keys().agent(&self.hosts[at].agent);

@@ -309,7 +309,7 @@ impl World {
             let texts = view.events().iter().filter_map(|event| event.payload.map(text)).collect();
             events.insert(topic.as_str().to_owned(), texts);
         }
-        match self.history.check(&all, &events) {
+        match self.history.check(&all, &events, |host| self.hosts[host].starts) {
             None => Ok(()),
             Some(what) if what.starts_with("lost") => broken("lost", what),
             Some(what) if what.starts_with("returned") => broken("returned", what),
