@@ -3,8 +3,8 @@
 //!
 //! A commit is *stored* once its record was written to the disk, and *sure* as long as its host was neither cloned nor
 //! put back nor robbed of its storage since, or as long as somebody else keeps what it wrote. Of an agent that runs twice it is
-//! promised that a value of a key that it wrote once, and nobody after it, is not lost. Of the others the library promises that all become
-//! equal, and no more.
+//! promised that a value that nobody wrote over later is not lost. Of the others the library promises that all become equal, and
+//! no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,6 @@ impl Wrote<'_> {
 #[derive(Clone, Debug)]
 struct Commit {
     host: usize,
-    agent: String,
     start: u64,
     record: Option<RecordId>,
     place: Place,
@@ -134,23 +133,10 @@ impl History {
         (host, start, record): (usize, u64, Option<RecordId>),
         place: Place,
         value: Option<String>,
-        (seen, now, agent): (BTreeSet<String>, u64, String),
+        (seen, now): (BTreeSet<String>, u64),
     ) {
         let (stored, sure, twice, keep) = (false, true, false, None);
-        self.commits.push(Commit {
-            host,
-            agent,
-            start,
-            record,
-            place,
-            value,
-            seen,
-            now,
-            stored,
-            sure,
-            twice,
-            keep,
-        });
+        self.commits.push(Commit { host, start, record, place, value, seen, now, stored, sure, twice, keep });
     }
 
     pub(crate) fn state(&mut self, (host, start, record): (usize, u64, RecordId), part: Part, instant: u64) {
@@ -292,8 +278,7 @@ impl History {
             let ended = others.find(|(other, one)| {
                 one.place == commit.place
                     && (one.seen.contains(value)
-                        || one.host == commit.host && *other > number
-                        || commit.twice && (one.agent == commit.agent || *other > number))
+                        || (one.host == commit.host || commit.twice) && *other > number)
             });
             match ended {
                 None if !here => return Some(format!("lost: {value} of {:?}", commit.place)),

@@ -384,8 +384,6 @@ impl World {
     fn accepted<T>(&mut self, at: usize, done: Result<T, impl std::fmt::Debug>) -> Option<T> {
         match done {
             Ok(done) => Some(done),
-            // An agent that runs twice, and whose clock fell, may have no log that it could go on in.
-            Err(_) if self.set_clocks.contains(&at) => None,
             Err(error) => {
                 let what = format!("{}: {error:?}", self.hosts[at].name);
                 self.mistold = Some(Broken { kind: "refused", what });
@@ -451,7 +449,7 @@ impl World {
             (at, self.hosts[at].starts, Some(record)),
             place,
             value.cloned(),
-            (seen, self.now, self.hosts[at].agent.clone()),
+            (seen, self.now),
         );
         self.hosts[at].store(false);
         self.note_stored(at);
