@@ -556,6 +556,7 @@ mod tests {
         assert!(counts.owes());
         counts.acknowledged = Acknowledged { invalid: true, ..counts.acknowledged };
         assert!(counts.owes(), "entries that were told of do not count");
+        assert_eq!(counts.next_change(), Some(Change::Invalidated { log }));
         counts.acknowledged = Acknowledged::default();
         assert!(counts.owes(), "the fork was not told");
         assert_eq!(counts.next_change(), Some(Change::Invalidated { log }));
