@@ -334,6 +334,8 @@ impl LogSet {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "small numbers")]
+
     use super::*;
 
     #[test]

@@ -490,7 +490,7 @@ mod tests {
         }
     }
 
-    fn slot(set: &mut LogSet, log: &LogId) -> Slot {
+    fn slot(set: &LogSet, log: &LogId) -> Slot {
         (**set.slots.get(log).unwrap()).clone()
     }
 
@@ -510,8 +510,8 @@ mod tests {
 
     #[test]
     fn only_a_log_that_counts_answers_for_others() {
-        let (mut set, log) = written(LogKind::State, 2);
-        let mut slot = slot(&mut set, &log);
+        let (set, log) = written(LogKind::State, 2);
+        let mut slot = slot(&set, &log);
         assert!(slot.answers());
         for standing in [Standing::Closed, Standing::Dead] {
             slot.succession.standing = standing;
@@ -525,20 +525,20 @@ mod tests {
     #[test]
     fn what_a_writer_says_of_others_is_unsigned_until_it_signs() {
         let (mut set, log) = written(LogKind::State, 1);
-        assert!(!slot(&mut set, &log).says_unsigned());
+        assert!(!slot(&set, &log).says_unsigned());
         set.append(&log, &NewEntry::new(Hlc::new(NOW, 0), b"b")).unwrap();
-        assert!(!slot(&mut set, &log).says_unsigned(), "it says nothing of others");
+        assert!(!slot(&set, &log).says_unsigned(), "it says nothing of others");
         let closures = [Closure { incarnation: Incarnation::from_u64(1), below: 3 }];
         set.append(&log, &NewEntry { closures: &closures, ..NewEntry::new(Hlc::new(NOW, 0), b"b") }).unwrap();
-        assert!(slot(&mut set, &log).says_unsigned());
+        assert!(slot(&set, &log).says_unsigned());
         set.sign_head(&log, &keys(), NOW).unwrap();
-        assert!(!slot(&mut set, &log).says_unsigned());
+        assert!(!slot(&set, &log).says_unsigned());
     }
 
     #[test]
     fn something_is_owed_until_what_was_told_is_as_it_is() {
-        let (mut set, log) = written(LogKind::State, 3);
-        let mut counts = slot(&mut set, &log);
+        let (set, log) = written(LogKind::State, 3);
+        let mut counts = slot(&set, &log);
         while counts.next_change().is_some() {}
         assert!(!counts.owes());
         let replaced = Slot { generation: counts.generation + 1, ..counts.clone() };
@@ -563,15 +563,15 @@ mod tests {
         assert!(!counts.owes() && counts.next_change().is_none());
 
         // Nothing was told, so there is nothing to be taken back.
-        let mut untold = slot(&mut set, &log);
+        let mut untold = slot(&set, &log);
         untold.succession.standing = Standing::Closed;
         assert!(!untold.owes() && untold.next_change().is_none());
     }
 
     #[test]
     fn a_fork_replaces_what_was_told_only_where_entries_count_again() {
-        let (mut set, log) = written(LogKind::Event, 8);
-        let mut here = slot(&mut set, &log);
+        let (set, log) = written(LogKind::Event, 8);
+        let mut here = slot(&set, &log);
         while here.next_change().is_some() {}
         here.facts.forks = Some(forks(LogKind::Event, 6).into());
         assert_eq!(here.valid_below(), Some(6));
@@ -584,17 +584,43 @@ mod tests {
         assert_eq!(raised.generation, here.generation + 1);
 
         // Of a log of which nothing is held nothing is replaced.
-        let (mut set, log) = written(LogKind::Event, 0);
-        let mut empty = slot(&mut set, &log);
+        let (set, log) = written(LogKind::Event, 0);
+        let mut empty = slot(&set, &log);
         empty.facts.forks = Some(forks(LogKind::Event, 0).into());
         let generation = empty.generation;
         empty.refit();
         assert_eq!((empty.valid_below(), empty.generation), (Some(0), generation));
         // Where the first entry is another nothing is left.
-        let (mut set, log) = written(LogKind::Event, 2);
-        let mut void = Slot { facts: empty.facts, ..slot(&mut set, &log) };
+        let (set, log) = written(LogKind::Event, 2);
+        let mut void = Slot { facts: empty.facts, ..slot(&set, &log) };
         void.refit();
         assert_eq!((void.log.size(), void.generation), (0, generation + 1));
+    }
+
+    #[test]
+    fn a_copy_that_begins_within_what_counts_makes_evidence_of_its_base() {
+        for start in [4, 6] {
+            let (mut set, log) = written(LogKind::Event, 6);
+            set.append(&log, &NewEntry { base: start, ..NewEntry::new(Hlc::new(NOW, 0), b"d") }).unwrap();
+            set.sign_head(&log, &keys(), NOW).unwrap();
+            let want = crate::Want { from: start, to: 7, form: crate::RangeForm::Alone };
+            let crate::Answer::Range { bytes, .. } = set.answer(&log, &want, usize::MAX) else {
+                panic!("{want:?}")
+            };
+            let mut part = LogSet::new(*set.mesh(), Limits::default());
+            part.open(set.log(&log).unwrap().opening(), |_| crate::Admission::Hold).unwrap();
+            part.receive(&log, &bytes, NOW, &mut crate::VerifyBudget::new()).unwrap();
+            let mut slot = slot(&part, &log);
+            assert_eq!((slot.log.start(), slot.log.size()), (start, 7));
+            slot.facts.forks = Some(forks(LogKind::Event, 6).into());
+            let known = slot.facts.clone();
+            assert_eq!((slot.floor(), slot.valid_below()), (0, Some(6)));
+            slot.refit();
+            // One that begins where the histories part has nothing that counts.
+            let expected = if start == 4 { (4, 7, 4) } else { (0, 0, 0) };
+            assert_eq!((slot.log.start(), slot.log.size(), slot.floor()), expected);
+            assert_eq!(slot.facts == known, start == 6);
+        }
     }
 
     #[test]
@@ -602,7 +628,7 @@ mod tests {
         for (parted, size) in [(2, 4), (3, 4), (4, 3)] {
             let (mut set, log) = written(LogKind::Event, 3);
             set.append(&log, &NewEntry::new(Hlc::new(NOW, 0), b"tail")).unwrap();
-            let mut slot = slot(&mut set, &log);
+            let mut slot = slot(&set, &log);
             slot.facts.forks = Some(forks(LogKind::Event, parted).into());
             let generation = slot.generation;
             slot.drop_tail();
@@ -614,9 +640,9 @@ mod tests {
 
     #[test]
     fn a_part_that_took_the_place_of_another_leaves_no_writer_in_its_log() {
-        let (mut set, log) = written(LogKind::Event, 3);
+        let (set, log) = written(LogKind::Event, 3);
         for local in [true, false] {
-            let mut slot = Slot { local, ..slot(&mut set, &log) };
+            let mut slot = Slot { local, ..slot(&set, &log) };
             slot.fast_forwarded();
             assert_eq!(slot.self_forked, local);
         }
