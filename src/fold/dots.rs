@@ -358,3 +358,47 @@ impl Dots {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use consilience_crdts::Timestamp;
+
+    const HERE: LocalDot = LocalDot { origin: 1, counter: 1 };
+
+    fn dot(counter: u64) -> Dot {
+        Dot { actor: ActorId::from([1; 32]), counter }
+    }
+
+    const fn stamp(millis: u64) -> Hlc {
+        Hlc::new(Timestamp::from_millis(millis), 0)
+    }
+
+    #[test]
+    fn a_shared_dot_is_shown_as_it_is_listed_now() {
+        let mut dots = Dots::new(1);
+        let listings: [(&[u8], &[u8], u64); 5] =
+            [(b"a", b"x", 1), (b"b", b"x", 1), (b"b", b"y", 1), (b"b", b"y", 2), (b"b", b"y", 2)];
+        for (key, value, millis) in listings {
+            let item = (key, value, stamp(millis));
+            dots.show_shared(dot(1), Some(&Listed::new(item, [0; 4])));
+            let entry = dots.live.entry_of(&dot(1)).unwrap();
+            assert_eq!((entry.key, entry.value, entry.stamp), item);
+            assert_eq!(dots.live.keys_len(), 1);
+        }
+        dots.show_shared(dot(1), None);
+        assert!(dots.live.is_empty());
+    }
+
+    #[test]
+    fn a_dot_that_gives_way_to_a_new_one_of_its_key_leaves_nothing_behind() {
+        let mut dots = Dots::new(1);
+        dots.list_plain(HERE, dot(1), 9, (b"a", b"x", stamp(1)), Some([3; 4]), false);
+        assert_eq!((dots.moved(HERE), dots.listed_at(HERE)), (Some((9, [3; 4])), 9));
+        let (mut gone, next) = (Vec::new(), LocalDot { counter: 1 << 20, ..HERE });
+        let name = ([1; 8], dot(next.counter));
+        assert!(dots.set_plain(next, name, (b"a", b"yy", stamp(2)), |value| gone.push(value)));
+        assert_eq!((gone, dots.moved(HERE)), (Vec::from([1]), None));
+        assert!(dots.tables().is_empty());
+    }
+}

@@ -618,3 +618,188 @@ impl TopicState {
         self.refresh_range(target, counter(old.min(below), 0)..counter(old.max(below), 0));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use consilience_sync::{
+        Admission, Answer, Closure, Hlc, Keypair, Limits, MeshId, NewEntry, RangeForm, Signer, Timestamp,
+        VerifyBudget, Want,
+    };
+
+    use super::*;
+    use crate::fold::Fold;
+    use crate::payload::Ref;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn keys() -> Keypair {
+        Keypair::from_seed([1; 32])
+    }
+
+    const fn named(incarnation: u64) -> Incarnation {
+        Incarnation::from_u64(incarnation)
+    }
+
+    fn opening(incarnation: u64) -> LogOpening {
+        let topic = Topic::new("team").unwrap();
+        LogOpening { topic, kind: LogKind::State, agent: keys().agent(), incarnation: named(incarnation) }
+    }
+
+    fn set() -> LogSet {
+        LogSet::new(MeshId::from_bytes([7; 32]), Limits::default())
+    }
+
+    /// Entries that say nothing but what is given, signed.
+    fn write(set: &mut LogSet, incarnation: u64, entries: &[NewEntry<'_>]) -> LogId {
+        let log = set.open_local(&opening(incarnation)).unwrap();
+        for entry in entries {
+            set.append(&log, entry).unwrap();
+        }
+        set.sign_head(&log, &keys(), NOW).unwrap();
+        log
+    }
+
+    const fn plain() -> NewEntry<'static> {
+        NewEntry::new(Hlc::new(NOW, 0), b"x")
+    }
+
+    fn state(set: &LogSet) -> TopicState {
+        Fold::anew(set, 1).topic(&opening(1).topic).unwrap().clone()
+    }
+
+    fn nobody(incarnation: u64) -> Member {
+        Member {
+            id: opening(incarnation).log_id(set().mesh()),
+            agent: keys().agent(),
+            incarnation: named(incarnation),
+            from: 0,
+            to: 0,
+            counts: false,
+            shared: false,
+            claims: Vec::new(),
+            last_final: None,
+            stored: 0,
+            live: 0,
+        }
+    }
+
+    #[test]
+    fn others_answer_for_a_log_up_to_the_greatest_of_their_numbers() {
+        let mut member = nobody(1);
+        assert_eq!(member.claimed(), 0);
+        for (log, below) in [(5, 3), (2, 7), (9, 1), (5, 4)] {
+            member.set_claim(log, below);
+        }
+        assert_eq!((member.claims.as_slice(), member.claimed()), (&[(2, 7), (5, 4), (9, 1)][..], 7));
+        member.set_claim(2, 0);
+        member.set_claim(3, 0);
+        assert_eq!((member.claims.as_slice(), member.claimed()), (&[(5, 4), (9, 1)][..], 4));
+        assert_eq!((member.claim_of(5), member.claim_of(2)), (4, 0));
+    }
+
+    #[test]
+    fn a_listing_costs_its_bytes_and_a_little() {
+        assert_eq!((listing_cost(0, 0), listing_cost(2, 5), listing_cost(5, 2)), (24, 31, 31));
+    }
+
+    #[test]
+    fn a_topic_without_anything_is_forgotten() {
+        let mut fold = Fold::new(1);
+        let topic = opening(1).topic;
+        assert!(fold.topic_mut(&topic).is_empty());
+        fold.forget_if_empty(&topic);
+        assert!(fold.topic(&topic).is_none());
+    }
+
+    #[test]
+    fn names_are_counted_until_the_last_has_gone() {
+        let mut state = TopicState::new(opening(1).topic, 1);
+        let counted = |state: &TopicState| state.relations().names.get(&[1; 8]).copied();
+        for (begins, count) in
+            [(true, Some(1)), (true, Some(2)), (false, Some(1)), (false, None), (false, None)]
+        {
+            state.count_name([1; 8], begins);
+            assert_eq!(counted(&state), count);
+        }
+    }
+
+    #[test]
+    fn a_log_that_does_not_count_stays_while_it_is_named_and_somebody_answers_for_it() {
+        for (counts, is_claimed, is_named) in
+            [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().flat_map(|(a, b)| [(0, a, b), (1, a, b)])
+        {
+            let mut state = TopicState::new(opening(1).topic, 1);
+            let claims = if is_claimed == 1 { vec![(3, 1)] } else { vec![] };
+            let member = Member { counts: counts == 1, claims, ..nobody(1) };
+            let id = member.id;
+            state.by_id.insert(id, 4);
+            state.by_incarnation.insert((member.agent, member.incarnation), 4);
+            state.members.insert(4, Box::new(member));
+            if is_named == 1 {
+                state.count_name(id.alias(), true);
+            }
+            state.loose().logs.push(4);
+            state.tidy();
+            let stays = counts == 1 || is_claimed == 1 && is_named == 1;
+            assert_eq!(state.member(&id).is_some(), stays, "{counts} {is_claimed} {is_named}");
+        }
+    }
+
+    #[test]
+    fn a_log_answers_for_those_below_its_final_one_and_for_what_it_has_closed() {
+        let mut set = set();
+        let closures = [Closure { incarnation: named(3), below: 4 }];
+        let log =
+            write(&mut set, 6, &[NewEntry { closures: &closures, last_final: Some(named(2)), ..plain() }]);
+        let mut state = state(&set);
+        let (at, _) = state.member(&log).unwrap();
+        let answered = |incarnation| state.answered(&set, at, named(incarnation));
+        assert_eq!([1, 2, 3, 4].map(answered), [u64::MAX, 0, 4, 0]);
+        let closed = |incarnation, seq| state.is_closed(&set, nobody(incarnation).id.alias(), seq);
+        assert_eq!([0, 3, 4, 9].map(|seq| closed(3, seq)), [true, true, false, false]);
+        assert!(!closed(4, 0));
+        // The same is known of a log that comes later.
+        for (incarnation, claims) in [(1, vec![(at, u64::MAX)]), (2, vec![]), (3, vec![(at, 4)]), (4, vec![])]
+        {
+            let later = state.index(&set, &keys().agent(), named(incarnation));
+            let member = state.at(later);
+            assert_eq!((member.shared, &member.claims), (!claims.is_empty(), &claims), "{incarnation}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_needed_where_nobody_answers_or_a_part_is_on_its_way() {
+        let mut source = set();
+        let log = write(&mut source, 1, &[plain(), plain(), plain()]);
+        let found = |seq| Ref { alias: log.alias(), counter: counter(seq, 0), tag: [0; 4] };
+        let is_needed = |set: &LogSet, seq| state(set).is_needed(set, b"", &found(seq));
+        // Nothing is listed there.
+        assert_eq!([0, 2, 3, 9].map(|seq| is_needed(&source, seq)), [false, false, true, true]);
+
+        write(&mut source, 1, &[plain(), plain(), plain()]);
+        let mut part = set();
+        part.open(&opening(1), |_| Admission::Hold).unwrap();
+        for (from, to, needed) in [(0, 2, true), (4, 6, true), (2, 4, false)] {
+            let want = Want { from, to, form: RangeForm::Alone };
+            let Answer::Range { bytes, .. } = source.answer(&log, &want, usize::MAX) else {
+                panic!("{want:?}")
+            };
+            part.receive(&log, &bytes, NOW, &mut VerifyBudget::new()).unwrap();
+            assert_eq!(is_needed(&part, 1), needed, "{from}..{to}");
+        }
+    }
+
+    #[test]
+    fn what_a_removal_names_is_named_in_its_collection_alone() {
+        let mut state = TopicState::new(opening(1).topic, 1);
+        let [tasks, notes] =
+            ["tasks", "notes"].map(|name| CollectionId::new(CollectionKind::Map, name, None).unwrap());
+        let found = Ref { alias: [1; 8], counter: 3, tag: [2; 4] };
+        assert!(!state.is_named(&tasks, &found));
+        let at = state.collection_at(tasks.as_bytes());
+        let Table::Dots(dots) = &mut state.collections[at].table else { panic!("a map has dots") };
+        assert!(dots.name(&found));
+        assert!(state.is_named(&tasks, &found) && !state.is_named(&notes, &found));
+        assert!(!state.is_named(&tasks, &Ref { tag: [3; 4], ..found }));
+    }
+}

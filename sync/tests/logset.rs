@@ -34,6 +34,8 @@ mod openings;
 mod pruned;
 #[path = "logset/quotas.rs"]
 mod quotas;
+#[path = "logset/replayed.rs"]
+mod replayed;
 #[path = "logset/restored.rs"]
 mod restored;
 #[path = "logset/succession.rs"]

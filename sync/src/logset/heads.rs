@@ -334,6 +334,8 @@ impl LogSet {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, reason = "small numbers")]
+
     use super::*;
 
     #[test]
@@ -355,5 +357,33 @@ mod tests {
         assert_eq!(log_in(&order_key(&topic("a"), &log)), Some(log));
         let longest = topic(&"x".repeat(Topic::BYTES_MAX));
         assert!(order_key(&longest, &log).len() <= crate::reconcile::KEY_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_head_is_there_since_the_version_at_which_something_counted_first() {
+        use crate::{Incarnation, Keypair, Limits, LogKind, LogOpening, MeshId, NewEntry, Signer};
+        use consilience_base::{Hlc, Timestamp};
+
+        let keys = Keypair::from_seed([1; 32]);
+        let mut set = LogSet::new(MeshId::from_bytes([7; 32]), Limits::default());
+        let logs = [1, 2, 3].map(|incarnation| {
+            let opening = LogOpening {
+                topic: Topic::new("team").unwrap(),
+                kind: LogKind::Event,
+                agent: keys.agent(),
+                incarnation: Incarnation::from_u64(incarnation),
+            };
+            set.open_local(&opening).unwrap()
+        });
+        let mut versions = Vec::new();
+        for log in [0, 1, 2, 1, 2] {
+            let now = Timestamp::from_millis(1_700_000_000_000);
+            set.append(&logs[log], &NewEntry::new(Hlc::new(now, 0), b"a")).unwrap();
+            set.sign_head(&logs[log], &keys, now).unwrap();
+            versions.push(set.heads_version());
+        }
+        assert!(versions.is_sorted() && versions[1] > 1);
+        assert_eq!(logs.map(|log| set.head_since(&log)).as_slice(), &versions[..3]);
+        assert_eq!(set.head_since(&LogId::from_bytes([1; 32])), 0);
     }
 }

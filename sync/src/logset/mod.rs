@@ -750,3 +750,40 @@ fn latest(limits: &Limits, now: Timestamp) -> Hlc {
     }
     Hlc::new(now.saturating_add_millis(limits.max_drift_ms), u16::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Incarnation, Keypair, LogKind, NewEntry, RangeForm, Signer};
+
+    /// A check is free if it brings entries, and no other check is given back with it.
+    #[test]
+    fn the_first_range_of_a_log_costs_what_its_checks_cost() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let (mesh, keys) = (MeshId::from_bytes([7; 32]), Keypair::from_seed([1; 32]));
+        let mut source = LogSet::new(mesh, Limits::default());
+        let mut to = source.clone();
+        for incarnation in 1..=3 {
+            let opening = LogOpening {
+                topic: Topic::new("team").unwrap(),
+                kind: LogKind::Event,
+                agent: keys.agent(),
+                incarnation: Incarnation::from_u64(incarnation),
+            };
+            let log = source.open_local(&opening).unwrap();
+            source.append(&log, &NewEntry::new(Hlc::new(now, 0), b"a")).unwrap();
+            source.sign_head(&log, &keys, now).unwrap();
+            let want = Want { from: 0, to: 1, form: RangeForm::Follow };
+            let Answer::Range { bytes, .. } = source.answer(&log, &want, usize::MAX) else {
+                panic!("{want:?}")
+            };
+            let range = Range::parse(&bytes).unwrap();
+            let mut budget = VerifyBudget::new();
+            assert!(budget.spend(100));
+            let received =
+                to.receive_first(&opening.named(&mesh), &range, now, &mut budget, |_| Admission::Hold);
+            assert_eq!(received, Ok(Received::Extended { from: 0, to: 1 }));
+            assert!(budget.spend(28) && !budget.spend(1), "{incarnation}");
+        }
+    }
+}

@@ -454,3 +454,208 @@ impl Slot {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Closure, NewEntry};
+    use crate::{Incarnation, Keypair, Limits, LogId, LogOpening, LogSet, MeshId, Signer, Topic};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn keys() -> Keypair {
+        Keypair::from_seed([1; 32])
+    }
+
+    /// A local writer's log of a kind with so many signed entries.
+    fn written(kind: LogKind, entries: u64) -> (LogSet, LogId) {
+        let mut set = LogSet::new(MeshId::from_bytes([7; 32]), Limits::default());
+        let opening = LogOpening {
+            topic: Topic::new("team").unwrap(),
+            kind,
+            agent: keys().agent(),
+            incarnation: Incarnation::from_u64(5),
+        };
+        let log = set.open_local(&opening).unwrap();
+        append(&mut set, &log, entries, b"a");
+        (set, log)
+    }
+
+    fn append(set: &mut LogSet, log: &LogId, entries: u64, payload: &[u8]) {
+        for _ in 0..entries {
+            set.append(log, &NewEntry::new(Hlc::new(NOW, 0), payload)).unwrap();
+        }
+        if entries > 0 {
+            set.sign_head(log, &keys(), NOW).unwrap();
+        }
+    }
+
+    fn slot(set: &LogSet, log: &LogId) -> Slot {
+        (**set.slots.get(log).unwrap()).clone()
+    }
+
+    /// The evidence of two histories that part after so many entries.
+    fn forks(kind: LogKind, after: u64) -> Forks {
+        let (mut one, log) = written(kind, after);
+        let mut other = one.clone();
+        append(&mut one, &log, 1, b"b");
+        append(&mut other, &log, 1, b"c");
+        let want = crate::Want { from: after, to: after + 1, form: crate::RangeForm::Alone };
+        let crate::Answer::Range { bytes, .. } = other.answer(&log, &want, usize::MAX) else {
+            panic!("{want:?}")
+        };
+        one.receive(&log, &bytes, NOW, &mut crate::VerifyBudget::new()).unwrap();
+        one.forks(&log).unwrap().clone()
+    }
+
+    #[test]
+    fn only_a_log_that_counts_answers_for_others() {
+        let (set, log) = written(LogKind::State, 2);
+        let mut slot = slot(&set, &log);
+        assert!(slot.answers());
+        for standing in [Standing::Closed, Standing::Dead] {
+            slot.succession.standing = standing;
+            assert!(!slot.answers());
+        }
+        slot.succession.standing = Standing::Counts;
+        slot.facts.forks = Some(forks(LogKind::State, 2).into());
+        assert!(!slot.answers());
+    }
+
+    #[test]
+    fn what_a_writer_says_of_others_is_unsigned_until_it_signs() {
+        let (mut set, log) = written(LogKind::State, 1);
+        assert!(!slot(&set, &log).says_unsigned());
+        set.append(&log, &NewEntry::new(Hlc::new(NOW, 0), b"b")).unwrap();
+        assert!(!slot(&set, &log).says_unsigned(), "it says nothing of others");
+        let closures = [Closure { incarnation: Incarnation::from_u64(1), below: 3 }];
+        set.append(&log, &NewEntry { closures: &closures, ..NewEntry::new(Hlc::new(NOW, 0), b"b") }).unwrap();
+        assert!(slot(&set, &log).says_unsigned());
+        set.sign_head(&log, &keys(), NOW).unwrap();
+        assert!(!slot(&set, &log).says_unsigned());
+    }
+
+    #[test]
+    fn something_is_owed_until_what_was_told_is_as_it_is() {
+        let (set, log) = written(LogKind::State, 3);
+        let mut counts = slot(&set, &log);
+        while counts.next_change().is_some() {}
+        assert!(!counts.owes());
+        let replaced = Slot { generation: counts.generation + 1, ..counts.clone() };
+        assert!(replaced.owes());
+        let mut closed = counts.clone();
+        closed.succession.standing = Standing::Closed;
+        assert!(closed.owes(), "entries that were told of do not count");
+        assert_eq!(closed.next_change(), Some(Change::Closed { log }));
+        assert!(!closed.owes());
+        let mut dead = counts.clone();
+        dead.succession.standing = Standing::Dead;
+        assert_eq!(dead.next_change(), Some(Change::Invalidated { log }));
+        assert!(!dead.owes());
+        counts.facts.forks = Some(forks(LogKind::State, 3).into());
+        assert!(counts.owes());
+        counts.acknowledged = Acknowledged { invalid: true, ..counts.acknowledged };
+        assert!(counts.owes(), "entries that were told of do not count");
+        assert_eq!(counts.next_change(), Some(Change::Invalidated { log }));
+        counts.acknowledged = Acknowledged::default();
+        assert!(counts.owes(), "the fork was not told");
+        assert_eq!(counts.next_change(), Some(Change::Invalidated { log }));
+        assert!(!counts.owes() && counts.next_change().is_none());
+
+        // Nothing was told, so there is nothing to be taken back.
+        let mut untold = slot(&set, &log);
+        untold.succession.standing = Standing::Closed;
+        assert!(!untold.owes() && untold.next_change().is_none());
+    }
+
+    #[test]
+    fn a_fork_replaces_what_was_told_only_where_entries_count_again() {
+        let (set, log) = written(LogKind::Event, 8);
+        let mut here = slot(&set, &log);
+        while here.next_change().is_some() {}
+        here.facts.forks = Some(forks(LogKind::Event, 6).into());
+        assert_eq!(here.valid_below(), Some(6));
+        let mut alike = here.clone();
+        alike.refit();
+        assert_eq!(alike.generation, here.generation, "the base is where it was");
+        let mut raised = here.clone();
+        raised.acknowledged.base = 3;
+        raised.refit();
+        assert_eq!(raised.generation, here.generation + 1);
+
+        // Of a log of which nothing is held nothing is replaced.
+        let (set, log) = written(LogKind::Event, 0);
+        let mut empty = slot(&set, &log);
+        empty.facts.forks = Some(forks(LogKind::Event, 0).into());
+        let generation = empty.generation;
+        empty.refit();
+        assert_eq!((empty.valid_below(), empty.generation), (Some(0), generation));
+        // Where the first entry is another nothing is left.
+        let (set, log) = written(LogKind::Event, 2);
+        let mut void = Slot { facts: empty.facts, ..slot(&set, &log) };
+        void.refit();
+        assert_eq!((void.log.size(), void.generation), (0, generation + 1));
+    }
+
+    #[test]
+    fn a_copy_that_begins_within_what_counts_makes_evidence_of_its_base() {
+        for start in [4, 6] {
+            let (mut set, log) = written(LogKind::Event, 6);
+            set.append(&log, &NewEntry { base: start, ..NewEntry::new(Hlc::new(NOW, 0), b"d") }).unwrap();
+            set.sign_head(&log, &keys(), NOW).unwrap();
+            let want = crate::Want { from: start, to: 7, form: crate::RangeForm::Alone };
+            let crate::Answer::Range { bytes, .. } = set.answer(&log, &want, usize::MAX) else {
+                panic!("{want:?}")
+            };
+            let mut part = LogSet::new(*set.mesh(), Limits::default());
+            part.open(set.log(&log).unwrap().opening(), |_| crate::Admission::Hold).unwrap();
+            part.receive(&log, &bytes, NOW, &mut crate::VerifyBudget::new()).unwrap();
+            let mut slot = slot(&part, &log);
+            assert_eq!((slot.log.start(), slot.log.size()), (start, 7));
+            slot.facts.forks = Some(forks(LogKind::Event, 6).into());
+            let known = slot.facts.clone();
+            assert_eq!((slot.floor(), slot.valid_below()), (0, Some(6)));
+            slot.refit();
+            // One that begins where the histories part has nothing that counts.
+            let expected = if start == 4 { (4, 7, 4) } else { (0, 0, 0) };
+            assert_eq!((slot.log.start(), slot.log.size(), slot.floor()), expected);
+            assert_eq!(slot.facts == known, start == 6);
+        }
+    }
+
+    #[test]
+    fn a_tail_that_lies_after_all_that_counts_stays_for_its_writer() {
+        for (parted, size) in [(2, 4), (3, 4), (4, 3)] {
+            let (mut set, log) = written(LogKind::Event, 3);
+            set.append(&log, &NewEntry::new(Hlc::new(NOW, 0), b"tail")).unwrap();
+            let mut slot = slot(&set, &log);
+            slot.facts.forks = Some(forks(LogKind::Event, parted).into());
+            let generation = slot.generation;
+            slot.drop_tail();
+            assert_eq!((slot.log.size(), slot.generation), (size, generation + u32::from(size == 3)));
+            let kept = slot.discard_unsigned();
+            assert_eq!((kept, slot.generation), (3, generation + 1), "once, and not for nothing");
+        }
+    }
+
+    #[test]
+    fn a_part_that_took_the_place_of_another_leaves_no_writer_in_its_log() {
+        let (set, log) = written(LogKind::Event, 3);
+        for local in [true, false] {
+            let mut slot = Slot { local, ..slot(&set, &log) };
+            slot.fast_forwarded();
+            assert_eq!(slot.self_forked, local);
+        }
+    }
+
+    #[test]
+    fn entries_go_once_eight_of_them_are_needed_by_nobody() {
+        for (base, start) in [(7, 0), (8, 8)] {
+            let (mut set, log) = written(LogKind::State, 9);
+            set.append(&log, &NewEntry { base, ..NewEntry::new(Hlc::new(NOW, 0), b"b") }).unwrap();
+            set.sign_head(&log, &keys(), NOW).unwrap();
+            while set.poll_change().is_some() {}
+            assert_eq!(set.log(&log).unwrap().start(), start);
+        }
+    }
+}

@@ -221,3 +221,91 @@ impl Statements {
         (closures.collect(), last_final)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Keypair, LogKind, LogOpening, MeshId, Signer, Topic};
+    use consilience_base::{Hlc, Timestamp};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    const fn named(incarnation: u64) -> Incarnation {
+        Incarnation::from_u64(incarnation)
+    }
+
+    /// A log whose entries close one earlier incarnation each, up to a number, or say nothing of any.
+    fn log(closes: &[Option<(u64, u64)>]) -> Log {
+        let opening = LogOpening {
+            topic: Topic::new("team").unwrap(),
+            kind: LogKind::State,
+            agent: Keypair::from_seed([1; 32]).agent(),
+            incarnation: named(1_000),
+        };
+        let mut log = Log::new(opening, &MeshId::from_bytes([7; 32])).unwrap();
+        for closes in closes {
+            let closures =
+                closes.map(|(incarnation, below)| Closure { incarnation: named(incarnation), below });
+            let entry = NewEntry { closures: closures.as_slice(), ..NewEntry::new(Hlc::new(NOW, 0), b"a") };
+            log.append(&entry).unwrap();
+        }
+        log
+    }
+
+    fn closures(statements: &Statements) -> Vec<(u64, u64)> {
+        let closed = |incarnation| (incarnation, statements.closed_below(named(incarnation)));
+        let closed: Vec<_> = (0..9).map(closed).filter(|(_, below)| *below > 0).collect();
+        let listed: Vec<_> =
+            closed.iter().map(|(incarnation, below)| (named(*incarnation), *below)).collect();
+        assert_eq!(statements.closures().collect::<Vec<_>>(), listed);
+        closed
+    }
+
+    #[test]
+    fn only_what_came_and_what_went_is_read_of_one_copy_and_all_of_another() {
+        let held = log(&[Some((1, 5)), Some((2, 3)), Some((1, 2)), None, Some((3, 4))]);
+        let mut statements = Statements::default();
+        let mut read = |log: &Log, range, generation| {
+            let restated = statements.refresh(log, range, generation);
+            let restated: Vec<u64> =
+                (0..9).filter(|incarnation| restated.closures.contains(&named(*incarnation))).collect();
+            (restated, closures(&statements))
+        };
+        assert_eq!(read(&held, (1, 3), 1), (vec![1, 2], vec![(1, 2), (2, 3)]));
+        assert_eq!(read(&held, (1, 3), 1), (vec![], vec![(1, 2), (2, 3)]), "nothing came or went");
+        assert_eq!(read(&held, (1, 5), 1), (vec![3], vec![(1, 2), (2, 3), (3, 4)]));
+        // Entries before those that were read, and fewer than were read.
+        assert_eq!(read(&held, (0, 5), 1), (vec![1, 2, 3], vec![(1, 5), (2, 3), (3, 4)]));
+        assert_eq!(read(&held, (0, 4), 1), (vec![1, 2, 3], vec![(1, 5), (2, 3)]));
+        assert_eq!(read(&held, (0, 5), 1).0, [3]);
+        assert_eq!(read(&held, (2, 5), 1), (vec![1, 2], vec![(1, 2), (3, 4)]));
+        // Another copy.
+        let other = log(&[None, None, Some((4, 1)), None, None]);
+        assert_eq!(read(&other, (2, 5), 2), (vec![1, 3, 4], vec![(4, 1)]));
+        assert_eq!(read(&other, (2, 5), 2).0, []);
+    }
+
+    #[test]
+    fn of_closures_that_say_the_same_the_last_is_kept() {
+        let held = log(&[Some((1, 5)), Some((1, 5)), Some((2, 1))]);
+        let mut statements = Statements::default();
+        assert!(statements.refresh(&held, (0, 0), 0).is_empty());
+        assert!(!statements.refresh(&held, (0, 3), 0).is_empty());
+        assert_eq!(statements.closures_max(), 2);
+        assert!(statements.refresh(&held, (1, 3), 0).is_empty(), "the other says so still");
+        assert!(!statements.refresh(&held, (2, 3), 0).is_empty());
+        assert_eq!((closures(&statements), statements.closures_max()), (vec![(2, 1)], 1));
+    }
+
+    #[test]
+    fn room_is_given_up_once_three_quarters_of_it_are_free() {
+        let held = log(&(0..64).map(|n| Some((n, 1))).collect::<Vec<_>>());
+        let mut statements = Statements::default();
+        statements.refresh(&held, (0, 64), 0);
+        assert_eq!(statements.made.capacity(), 64);
+        statements.refresh(&held, (52, 64), 0);
+        assert_eq!((statements.made.capacity(), statements.made.len()), (64, 12));
+        statements.refresh(&held, (53, 64), 0);
+        assert!(statements.made.capacity() < 64);
+    }
+}

@@ -510,3 +510,11 @@ fn any_frame_size_finds_the_same_heads() {
         }
     }
 }
+
+#[test]
+fn only_what_waits_for_budget_goes_on() {
+    let (mut a, log) = writer(&opening(LogKind::Event, 1));
+    write(&mut a, &log, 1, "x", 1);
+    let (mut machine, _) = a.reconcile(config(everything(), Mode::Auto, 1));
+    assert!(a.resume_reconcile(&mut machine).is_err());
+}

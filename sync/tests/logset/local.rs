@@ -253,3 +253,94 @@ fn a_word_that_was_not_checked_yet_says_of_what_it_is_and_how_far_it_reaches() {
     assert_eq!((found.below(), found.opening().id()), (7, pruned.log()));
     assert_eq!(found.as_bytes(), pruned.as_bytes());
 }
+
+#[test]
+fn a_closure_that_is_not_signed_leaves_the_log_that_it_closes_in_its_place() {
+    let (first, second) = (opening_in("a", LogKind::State, 1, 1), opening_in("a", LogKind::State, 1, 2));
+    let (mut owner, log) = writer(&first);
+    write(&mut owner, &log, 1, "x", 3);
+    owner.leave(&log);
+    let later = owner.open_local(&second).unwrap();
+    let closures = [Closure { incarnation: first.incarnation, below: 3 }];
+    owner.append(&later, &NewEntry { closures: &closures, ..NewEntry::new(stamp(1), b"later") }).unwrap();
+    let told = changes(&mut owner);
+    assert!(!told.contains(&Change::Applicable { log, from: 0, to: 3 }), "{told:?}");
+    assert_eq!(owner.applicable(&log), Some((0, 0)));
+    assert!(owner.log(&log).is_some(), "the closure may yet be taken back");
+    owner.sign_head(&later, &keys(1), START).unwrap();
+    changes(&mut owner);
+    assert!(owner.log(&log).is_none() && owner.log(&later).is_some());
+}
+
+#[test]
+fn a_log_counts_again_when_the_one_that_closed_it_is_removed() {
+    let (first, second) = (opening_in("a", LogKind::State, 1, 1), opening_in("a", LogKind::State, 1, 2));
+    let (mut owner, log) = writer(&first);
+    write(&mut owner, &log, 1, "x", 3);
+    let later = owner.open_local(&second).unwrap();
+    let closures = [Closure { incarnation: first.incarnation, below: 3 }];
+    owner.append(&later, &NewEntry { closures: &closures, ..NewEntry::new(stamp(1), b"later") }).unwrap();
+    owner.sign_head(&later, &keys(1), START).unwrap();
+    changes(&mut owner);
+    assert_eq!(owner.applicable(&log), Some((0, 0)));
+    owner.remove(&later);
+    assert_eq!(owner.applicable(&log), Some((0, 3)));
+    assert_eq!(changes(&mut owner), [Change::Applicable { log, from: 0, to: 3 }]);
+}
+
+#[test]
+fn only_what_was_told_is_told_to_be_dropped() {
+    for kind in KINDS {
+        for told in [false, true] {
+            let (mut owner, log) = writer(&opening(kind, 1));
+            write(&mut owner, &log, 1, "x", 3);
+            if told {
+                assert_eq!(changes(&mut owner), [Change::Applicable { log, from: 0, to: 3 }]);
+            }
+            owner.append(&log, &NewEntry { base: 3, ..NewEntry::new(stamp(1), b"y") }).unwrap();
+            owner.sign_head(&log, &keys(1), START).unwrap();
+            let dropped = told.then_some(Change::Dropped { log, below: 3 });
+            let expected: Vec<Change> =
+                dropped.into_iter().chain([Change::Applicable { log, from: 3, to: 4 }]).collect();
+            assert_eq!(changes(&mut owner), expected);
+        }
+    }
+}
+
+#[test]
+fn what_is_left_where_entries_give_way_is_said_until_it_is_told() {
+    for kind in KINDS {
+        let (mut owner, log) = writer(&opening(kind, 1));
+        write(&mut owner, &log, 1, "x", 3);
+        append(&mut owner, &log, b"not signed", START);
+        changes(&mut owner);
+        assert_eq!(owner.left_of_acknowledged(&log), 4);
+        owner.discard_unsigned(&log).unwrap();
+        assert_eq!(owner.left_of_acknowledged(&log), 3);
+        assert_eq!(owner.left_of_acknowledged(&LogId::from_bytes([1; 32])), 0);
+    }
+}
+
+#[test]
+fn entries_whose_time_has_come_make_room_for_what_is_from_the_future_now() {
+    const MINUTE: u64 = 60 * 1_000;
+    for kind in KINDS {
+        let (mut source, log) = writer(&opening(kind, 1));
+        for minutes in [10, 60] {
+            source.append(&log, &NewEntry::new(stamp(minutes * MINUTE), &[7; 50])).unwrap();
+            source.sign_head(&log, &keys(1), START).unwrap();
+        }
+        let part = |from, to| range(&source, &log, Want { from, to, form: RangeForm::Follow });
+        let mut to = holder(&[&opening(kind, 1)]);
+        receive(&mut to, &log, &part(0, 1)).unwrap();
+        let room = to.stats().late_bytes;
+        for (now, taken) in [(8 * MINUTE - 1, false), (8 * MINUTE, true)] {
+            let mut to = limited(|limits| limits.late_bytes_max = room);
+            to.open(&opening(kind, 1), |_| Admission::Hold).unwrap();
+            receive(&mut to, &log, &part(0, 1)).unwrap();
+            let received = to.receive(&log, &part(1, 2), later(now), &mut crate::world::rich());
+            assert_eq!(received.is_ok(), taken, "{received:?}");
+            assert_eq!(to.applicable(&log), Some((0, u64::from(taken))));
+        }
+    }
+}

@@ -81,3 +81,37 @@ fn nothing_is_expected_of_a_log_of_which_nothing_counts() {
     assert_eq!(a.plan(&[log], &[]), [Move::Open(log), Move::Facts(log)]);
     assert_eq!(set().plan(&[], &[a.offer(&log).unwrap()]), []);
 }
+
+#[test]
+fn facts_are_sent_unless_they_are_the_same_and_the_roots_show_why_the_heads_differ() {
+    let (mut a, log) = writer(&opening(LogKind::Event, 1));
+    write(&mut a, &log, 1, "shared", 3);
+    let mut clone = a.clone();
+    write(&mut a, &log, 1, "main", 4);
+    write(&mut clone, &log, 1, "other", 2);
+    tell(&clone, &mut a, &log, START);
+    let ours = a.offer(&log).unwrap();
+    let sends = |offer: Offer| a.plan(&[log], &[offer]).contains(&Move::Facts(log));
+    let (root, facts) = ([0xff; 8], Some([1; 8]));
+    assert!(sends(ours) && sends(Offer { facts, ..ours }) && sends(Offer { facts, root, ..ours }));
+    assert!(!sends(Offer { root, ..ours }), "the histories differ, and the facts do not");
+    assert!(sends(Offer { root, size: 1, ..ours }) && sends(Offer { root, size: 9, ..ours }));
+}
+
+#[test]
+fn of_a_log_without_entries_nothing_is_proven_and_of_a_void_one_nothing_expected() {
+    for kind in KINDS {
+        let (a, log) = writer(&opening(kind, 1));
+        let ours = a.offer(&log).unwrap();
+        assert_eq!(a.plan(&[log], &[ours]), []);
+        let want = Want { from: 0, to: 3, form: RangeForm::Follow };
+        assert_eq!(a.plan(&[log], &[Offer { size: 3, ..ours }]), [Move::Expect(log, want)]);
+        let moves = a.plan(&[log], &[Offer { size: 3, facts: Some([1; 8]), ..ours }]);
+        // The facts of a state log are a fork: nothing of it counts, whatever else is said.
+        assert_eq!(moves.is_empty(), kind == LogKind::State, "{moves:?}");
+        for (start, form) in [(0, RangeForm::Follow), (2, RangeForm::Alone)] {
+            let moves = set().plan(&[], &[Offer { start, size: 3, ..ours }]);
+            assert_eq!(moves, [Move::Expect(log, Want { from: start, to: 3, form })]);
+        }
+    }
+}

@@ -232,3 +232,14 @@ fn what_goes_is_told() {
     expected.sort_by_key(|change| format!("{change:?}"));
     assert_eq!(changes, expected);
 }
+
+#[test]
+fn a_greater_word_is_news_and_a_smaller_one_is_not() {
+    let (writer, ids) = written(&[(1, 4)]);
+    let word = |below| writer.clone().prune(&ids[0], below, &keys(1), START).unwrap().unwrap();
+    let mut peer = copy(&writer, &ids).set;
+    for (below, news) in [(1, true), (1, false), (3, true), (2, false), (3, false)] {
+        assert_eq!(give(&word(below), &mut peer), Ok(news), "{below}");
+    }
+    assert_eq!(peer.facts(&ids[0]).unwrap().pruned().unwrap().below(), 3);
+}
