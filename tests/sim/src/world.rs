@@ -396,7 +396,11 @@ impl World {
     fn couple(&mut self, name: &str, topic: &str, (coupling, key, by): (&str, &str, u32), weaken: bool) {
         let sum = |world: &Self| {
             let host = &world.hosts[world.host(name)?];
-            Some(naive::sum(host.logs()?, (topic, key), host.time(world.now)))
+            // The model's choice of logs is about what is signed: it passes over one whose signed entries are all given up.
+            let logs = host.logs()?;
+            let is_told =
+                logs.logs().all(|log| log.base() < log.signed_size() || log.size() == log.signed_size());
+            is_told.then(|| naive::sum(logs, (topic, key), host.time(world.now)))
         };
         let before = if weaken { sum(self) } else { None };
         let done = self.transact(name, topic, |tx| {
