@@ -99,7 +99,20 @@ impl<const MET: bool> Consilience<MET> {
         let (mut bytes, mut messages) = (0, 0);
         let (mut from, mut silent) = (first, 0);
         let mut frame = Vec::new();
-        while silent < 2 {
+        let mut waited = false;
+        loop {
+            if silent == 2 && waited {
+                break;
+            }
+            if silent == 2 {
+                // A last acknowledgement waits in vain for a packet to go along with.
+                waited = true;
+                silent = 0;
+                self.now = Timestamp::from_millis(self.now.as_millis() + 25);
+                for replica in &mut self.replicas {
+                    replica.handle_timeout(self.now);
+                }
+            }
             silent += 1;
             while self.replicas[from].poll_transmit(sessions[from], self.now, &mut frame) {
                 silent = 0;
